@@ -1,0 +1,67 @@
+"""Coders in the format of EleutherAI's ``sparsify``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import torch
+from jaxtyping import Float
+from sparsify import SparseCoder
+from torch import Tensor, nn
+
+from interp.coders.coder import Latents
+
+
+@dataclass(frozen=True)
+class SparsifyCoder:
+    """A ``sparsify`` coder whose ``decode`` adds the skip connection, as its ``forward`` does."""
+
+    module: SparseCoder
+
+    @classmethod
+    def from_folder(cls, folder: Path, device: torch.device) -> Self:
+        return cls(SparseCoder.load_from_disk(folder, device=device).float())
+
+    @classmethod
+    def from_hub(cls, name: str, hookpoint: str, device: torch.device) -> Self:
+        return cls(SparseCoder.load_from_hub(name, hookpoint, device=device).float())
+
+    @property
+    def kind(self) -> Literal["transcoder", "sae"]:
+        return "transcoder" if self.module.cfg.transcode else "sae"
+
+    @property
+    def skip(self) -> bool:
+        return self.module.W_skip is not None
+
+    @property
+    def k(self) -> int:
+        return int(self.module.cfg.k)
+
+    @property
+    def num_latents(self) -> int:
+        return int(self.module.num_latents)
+
+    @property
+    def d_model(self) -> int:
+        return int(self.module.d_in)
+
+    @property
+    def decoder(self) -> Float[Tensor, "latent d_model"]:
+        assert self.module.W_dec is not None
+        return self.module.W_dec.detach()
+
+    @torch.inference_mode()
+    def encode(self, x: Float[Tensor, "token d_model"]) -> Latents:
+        top = self.module.encode(x)
+        return Latents(top.top_acts, top.top_indices)
+
+    @torch.inference_mode()
+    def decode(
+        self, latents: Latents, x: Float[Tensor, "token d_model"]
+    ) -> Float[Tensor, "token d_model"]:
+        y = nn.functional.embedding_bag(
+            latents.indices, self.decoder, per_sample_weights=latents.activations, mode="sum"
+        )
+        y = y + self.module.b_dec
+        return y if self.module.W_skip is None else y + x @ self.module.W_skip.mT

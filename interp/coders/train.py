@@ -1,0 +1,111 @@
+"""Train a sparse coder with ``sparsify``'s Trainer, on a GPU or a CPU."""
+
+import json
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from datasets import Dataset
+from sparsify import SparseCoder, SparseCoderConfig, TrainConfig, Trainer
+from torch import nn
+
+from interp.contexts import ContextSet, load_documents, make_contexts, split_documents
+from interp.errors import InputError
+from interp.subject import Subject
+
+
+def train_coder(
+    subject: Subject,
+    corpus: str,
+    out: Path,
+    *,
+    kind: str,
+    num_latents: int,
+    k: int,
+    skip: bool,
+    context_length: int,
+    prepend_bos: bool,
+    batch_size: int,
+    max_tokens: int | None,
+    seed: int,
+) -> dict[str, object]:
+    """Train a coder on the explain set of a corpus and write a ``sparsify`` checkpoint.
+
+    Only documents of the explain set are read, so that a study with the same corpus and seed
+    calibrates and evaluates on text that its coder never saw.
+
+    Args:
+        kind: ``transcoder`` (module input to module output) or ``sae`` (module output to itself).
+        batch_size: Contexts a step.
+        max_tokens: Stop after this many tokens; None takes the whole explain set once.
+
+    Returns:
+        The figures written to ``training.json`` beside the checkpoint.
+    """
+    if kind not in ("transcoder", "sae"):
+        raise InputError(f"A coder is a 'transcoder' or an 'sae', not {kind!r}.")
+    documents = split_documents(load_documents(corpus), seed)[ContextSet.EXPLAIN]
+    contexts = make_contexts(
+        documents,
+        subject.tokenizer,
+        ContextSet.EXPLAIN,
+        length=context_length,
+        limit=None,
+        prepend_bos=prepend_bos,
+        seed=seed,
+    )
+    if max_tokens is not None:
+        contexts = contexts[: max(batch_size, max_tokens // context_length)]
+    dataset = Dataset.from_dict({"input_ids": [c.tokens for c in contexts]}).with_format("torch")
+    config = TrainConfig(
+        SparseCoderConfig(
+            num_latents=num_latents, k=k, skip_connection=skip, transcode=kind == "transcoder"
+        ),
+        batch_size=batch_size,
+        hookpoints=[subject.hookpoint],
+        init_seeds=[seed],
+        exclude_tokens=[subject.tokenizer.bos_token_id] if prepend_bos else [],
+        log_to_wandb=False,
+        save_every=10**9,
+    )
+    _cut_above(subject)
+    started = time.perf_counter()
+    with TemporaryDirectory() as folder:
+        config.save_dir = folder
+        Trainer(config, dataset, subject.model.base_model).fit()
+        # The trainer's own copy holds the optimiser's iterate; the saved one holds the average
+        # that a schedule-free optimiser is meant to be used with.
+        coder = SparseCoder.load_from_disk(Path(folder) / "unnamed" / subject.hookpoint)
+    figures: dict[str, object] = {
+        "kind": kind,
+        "num_latents": num_latents,
+        "k": k,
+        "skip": skip,
+        "model": subject.source,
+        "hookpoint": subject.hookpoint,
+        "corpus": corpus,
+        "context_length": context_length,
+        "prepend_bos": prepend_bos,
+        "batch_size": batch_size,
+        "seed": seed,
+        "documents": len(documents),
+        "contexts": len(contexts) // batch_size * batch_size,
+        "tokens": len(contexts) // batch_size * batch_size * context_length,
+        "seconds": round(time.perf_counter() - started, 1),
+        "device": str(subject.device),
+        "torch": torch.__version__,
+    }
+    coder.to(torch.bfloat16).save_to_disk(out)
+    (out / "training.json").write_text(json.dumps(figures, indent=2) + "\n")
+    return figures
+
+
+def _cut_above(subject: Subject) -> None:
+    """Drop the layers above the hookpoint: training never needs what they compute."""
+    parts = subject.hookpoint.split(".")
+    for depth in range(len(parts) - 1):
+        layers = subject.model.base_model.get_submodule(".".join(parts[: depth + 1]))
+        if isinstance(layers, nn.ModuleList):
+            del layers[int(parts[depth + 1]) + 1 :]
+            return

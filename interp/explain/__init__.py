@@ -1,0 +1,1 @@
+"""Explainers: examples of a latent in, a sentence about it out."""

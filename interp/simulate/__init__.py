@@ -1,0 +1,1 @@
+"""Simulators: an explanation and a text in, an activation for each token out."""

@@ -1,0 +1,215 @@
+"""The subject model: a Hugging Face causal language model with one hookpoint.
+
+A hookpoint is named as ``sparsify`` names it: the path of a module below the model without its
+head, such as ``layers.10.mlp`` (Llama), ``h.3.mlp`` (GPT-2) or ``layers.6`` (a residual stream).
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from interp.errors import InputError
+
+Hidden = Float[Tensor, "batch seq d_model"]
+Tokens = Int[Tensor, "batch seq"]
+
+
+class Hooked(NamedTuple):
+    """What goes into the module at the hookpoint, and what comes out of it."""
+
+    input: Hidden
+    output: Hidden
+
+
+class _Stop(Exception):
+    """Ends a forward pass at the hookpoint."""
+
+
+@dataclass
+class Subject:
+    """A loaded subject model and its hookpoint."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    source: str
+    hookpoint: str
+
+    def __post_init__(self) -> None:
+        try:
+            self.module: nn.Module = self.model.base_model.get_submodule(self.hookpoint)
+        except AttributeError:
+            names = [n for n, _ in self.model.base_model.named_modules() if n.count(".") <= 2][1:12]
+            raise InputError(
+                f"{self.source} has no module {self.hookpoint!r}. "
+                f"Its modules are named like {', '.join(names)}."
+            ) from None
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def d_model(self) -> int:
+        return int(self.model.config.get_text_config().hidden_size)
+
+    @torch.inference_mode()
+    def capture(self, tokens: Tokens) -> Hooked:
+        """Run the model up to the hookpoint, and no further.
+
+        Nothing above the hookpoint is computed: for layer 10 of 30 that saves two thirds of the
+        work and the whole output head.
+        """
+        caught: list[Hooked] = []
+
+        def catch(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            caught.append(Hooked(_first(args, kwargs), _tensor(output)))
+            raise _Stop
+
+        handle = self.module.register_forward_hook(catch, with_kwargs=True)
+        try:
+            self.model.base_model(tokens.to(self.device), use_cache=False)
+        except _Stop:
+            pass
+        finally:
+            handle.remove()
+        if not caught:
+            raise InputError(f"The module {self.hookpoint!r} of {self.source} is never called.")
+        return caught[0]
+
+    @contextmanager
+    def replacing(self, replace: Callable[[Hooked], Hidden]) -> Iterator[None]:
+        """Within the block, the module's output is whatever ``replace`` returns for it."""
+
+        def swap(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+            new = replace(Hooked(_first(args, kwargs), _tensor(output)))
+            return (new, *output[1:]) if isinstance(output, tuple) else new
+
+        handle = self.module.register_forward_hook(swap, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    @torch.inference_mode()
+    def losses(self, tokens: Tokens) -> Float[Tensor, "batch seq-1"]:
+        """Cross-entropy of every next token, in nats, in float32."""
+        tokens = tokens.to(self.device)
+        logits = self.model(tokens, use_cache=False).logits[:, :-1]
+        return nn.functional.cross_entropy(
+            logits.float().transpose(1, 2), tokens[:, 1:], reduction="none"
+        )
+
+    def unembedding(self) -> Float[Tensor, "vocab d_model"]:
+        """The weight of the output head."""
+        head = self.model.get_output_embeddings()
+        if head is None:
+            raise InputError(f"{self.source} has no output head: it is not a causal language model.")
+        return head.weight  # type: ignore[return-value]
+
+
+def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hidden:
+    """The hidden states among a module's arguments (always the first, or named so)."""
+    return args[0] if args else kwargs["hidden_states"]  # type: ignore[no-any-return]
+
+
+def _tensor(output: Any) -> Hidden:
+    return output[0] if isinstance(output, tuple) else output  # type: ignore[no-any-return]
+
+
+def default_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_causal_lm(
+    source: str, *, revision: str | None = None, dtype: torch.dtype, device: torch.device
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a causal language model and its tokenizer.
+
+    Args:
+        source: A folder with a Transformers checkpoint, a ``.gguf`` file, or a hub name.
+
+    Raises:
+        InputError: There is no such model, or its files are damaged.
+    """
+    path = Path(source).expanduser()
+    if path.suffix == ".gguf":
+        where, extra = str(path.parent), {"gguf_file": path.name}
+        _check_gguf(path)
+    else:
+        where, extra = str(path) if path.exists() else source, {}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(where, revision=revision, **extra)
+        model = AutoModelForCausalLM.from_pretrained(
+            where, revision=revision, dtype=dtype, **extra
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"The model {source!r} cannot be loaded: {reason} "
+            "Give a folder with a Transformers checkpoint, a .gguf file, or a hub name."
+        ) from error
+    return model.to(device).eval(), tokenizer
+
+
+def _check_gguf(path: Path) -> None:
+    """Refuse a GGUF file that is missing or cut short, before it is read for half a minute."""
+    from gguf import GGUFReader
+
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.")
+    try:
+        last = max(GGUFReader(path).tensors, key=lambda t: t.data_offset)
+        needed = int(last.data_offset) + int(last.n_bytes)
+    except Exception as error:  # the reader raises whatever the damage makes it stumble over
+        raise InputError(
+            f"{path} is not a whole GGUF file ({error}). It may be cut short: fetch it again."
+        ) from None
+    if path.stat().st_size < needed:
+        raise InputError(
+            f"{path} is cut short: {path.stat().st_size} bytes, but its last tensor ends at "
+            f"{needed}. Fetch it again."
+        )
+
+
+def convert_gguf(path: Path, folder: Path) -> None:
+    """Write a GGUF model as a Transformers checkpoint, which loads many times faster.
+
+    The weights are the dequantised ones, in float32.
+    """
+    model, tokenizer = load_causal_lm(str(path), dtype=torch.float32, device=torch.device("cpu"))
+    # The loaded weights are plain tensors, but Transformers refuses to save what still carries
+    # the mark of its quantisation.
+    del model.config.quantization_config
+    model.hf_quantizer = None
+    model.is_quantized = False
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def load_subject(
+    source: str,
+    hookpoint: str,
+    *,
+    revision: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
+) -> Subject:
+    """Load a subject model; see :func:`load_causal_lm` for ``source`` and the errors."""
+    model, tokenizer = load_causal_lm(
+        source, revision=revision, dtype=dtype, device=device or default_device()
+    )
+    model.requires_grad_(False)
+    return Subject(model, tokenizer, source, hookpoint)

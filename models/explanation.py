@@ -1,0 +1,123 @@
+"""Explanations, and what simulators make of them."""
+
+from sqlalchemy import REAL, CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, Created, Floats, Id, Ids, Json
+
+
+class Explanation(Base):
+    """One version of a latent's text. Never changed: a new wording is a new row."""
+
+    __tablename__ = "explanation"
+    __table_args__ = (CheckConstraint("author_kind IN ('person', 'model')", name="author_kind"),)
+
+    id: Mapped[Id]
+    latent_id: Mapped[int] = mapped_column(
+        ForeignKey("latent.id", ondelete="CASCADE"), index=True
+    )
+    text: Mapped[str]
+    author_kind: Mapped[str]
+    author: Mapped[str]
+    """A person's name, or the explainer that wrote it, such as ``lexical``."""
+    prompt_version: Mapped[str | None]
+    """Version of the explainer's prompt or rules; None for a person."""
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("explanation.id"))
+    """The version that was current when this one was written."""
+    details: Mapped[Json] = mapped_column(default=dict)
+    """What its author says of it. A lexical one gives ``coverage``, the share of the latent's
+    activation that falls on the words it names, and ``precision``, the share of these words'
+    tokens on which the latent is active."""
+    created_at: Mapped[Created]
+
+
+class Simulator(Base):
+    """A way to turn an explanation and a text into activations."""
+
+    __tablename__ = "simulator"
+    __table_args__ = (UniqueConstraint("method", "model", "prompt_version", "options"),)
+
+    id: Mapped[Id]
+    method: Mapped[str]
+    model: Mapped[str]
+    """The language model it runs on: a folder, a .gguf file, or a hub name."""
+    prompt_version: Mapped[str]
+    options: Mapped[Json] = mapped_column(default=dict)
+    created_at: Mapped[Created]
+
+
+class Simulation(Base):
+    """A simulator's values for one explanation on the contexts of one set.
+
+    Values are raw: expected digits between 0 and 9, before calibration.
+    """
+
+    __tablename__ = "simulation"
+    __table_args__ = (
+        UniqueConstraint("explanation_id", "simulator_id", "set"),
+        CheckConstraint("set IN ('explain', 'calibrate', 'evaluate')", name="set"),
+    )
+
+    id: Mapped[Id]
+    explanation_id: Mapped[int] = mapped_column(ForeignKey("explanation.id", ondelete="CASCADE"))
+    simulator_id: Mapped[int] = mapped_column(ForeignKey("simulator.id"))
+    set: Mapped[str]
+    """``explain`` holds the contexts of the latent's examples; the others hold the whole set."""
+    context_ids: Mapped[Ids]
+    values: Mapped[list[list[float | None]]] = mapped_column(ARRAY(REAL, dimensions=2))
+    """One row a context, one value a token; NULL where the simulation is missing."""
+    missing: Mapped[int]
+    """How many values are missing, not counting the beginning-of-sequence tokens."""
+    tokens_read: Mapped[int]
+    """Tokens the simulator's language model read for this."""
+    seconds: Mapped[float]
+    code_version: Mapped[str]
+    created_at: Mapped[Created]
+
+
+class Calibration(Base):
+    """A map from raw simulated values to activations, fitted on a calibrate-set simulation."""
+
+    __tablename__ = "calibration"
+    __table_args__ = (
+        UniqueConstraint("simulation_id", "method"),
+        CheckConstraint("method IN ('linear', 'quantile', 'isotonic')", name="method"),
+    )
+
+    id: Mapped[Id]
+    simulation_id: Mapped[int] = mapped_column(ForeignKey("simulation.id", ondelete="CASCADE"))
+    method: Mapped[str]
+    x: Mapped[Floats]
+    """Raw simulated values of the map's knots, ascending."""
+    y: Mapped[Floats]
+    """Activation at each knot; the map is linear between knots and constant beyond them."""
+    tokens: Mapped[int]
+    """How many tokens it was fitted on."""
+    created_at: Mapped[Created]
+
+
+class Score(Base):
+    """How well one explanation predicts its latent, on the calibrate set."""
+
+    __tablename__ = "score"
+    __table_args__ = (
+        UniqueConstraint("explanation_id", "simulator_id", "name"),
+        Index(None, "simulator_id", "name", "value"),
+    )
+
+    id: Mapped[Id]
+    explanation_id: Mapped[int] = mapped_column(ForeignKey("explanation.id", ondelete="CASCADE"))
+    simulator_id: Mapped[int] = mapped_column(ForeignKey("simulator.id"))
+    name: Mapped[str]
+    """``correlation``, ``sensitivity`` or ``specificity``."""
+    value: Mapped[float | None]
+    """None where it is not defined, as for a latent that never fires in the calibrate set."""
+    low: Mapped[float | None]
+    high: Mapped[float | None]
+    """Bounds of the bootstrap 95% interval."""
+    n: Mapped[int]
+    """Tokens it was computed on."""
+    details: Mapped[Json] = mapped_column(default=dict)
+    """What the value rests on, such as how many tokens the latent is active on."""
+    created_at: Mapped[Created]

@@ -1,0 +1,42 @@
+"""Jobs: long work that a worker does chunk by chunk."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, Created, Id, Json
+
+
+class Job(Base):
+    """One piece of queued work and how far it is. The truth about a job is here, not in Redis."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        CheckConstraint(
+            "status IN ('queued', 'running', 'cancelled', 'failed', 'finished')", name="status"
+        ),
+        Index(None, "study_id", "created_at"),
+    )
+
+    id: Mapped[Id]
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"))
+    kind: Mapped[str]
+    """``collect``, ``explain``, ``simulate`` or ``rewrite``."""
+    params: Mapped[Json] = mapped_column(default=dict)
+    status: Mapped[str] = mapped_column(default="queued")
+    done: Mapped[int] = mapped_column(default=0)
+    total: Mapped[int | None]
+    """Units of work; None until it is known."""
+    unit: Mapped[str] = mapped_column(default="")
+    """What ``done`` and ``total`` count: contexts, latents, conditions."""
+    message: Mapped[str] = mapped_column(default="")
+    """What it is doing now, or why it failed: one sentence for the user."""
+    missing: Mapped[int] = mapped_column(default=0)
+    """Simulated values that came out missing."""
+    attempts: Mapped[int] = mapped_column(default=0)
+    """How many times a worker took it up: more than one after a retry or a killed worker."""
+    created_by: Mapped[str]
+    created_at: Mapped[Created]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]

@@ -1,0 +1,51 @@
+"""Every setting of the program, in one typed place; each is an environment variable."""
+
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read from the environment, and from a file ``.env`` in the working directory."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", populate_by_name=True
+    )
+
+    home: Path = Field(default=Path("~/.palimpsest"), alias="PALIMPSEST_HOME")
+    """Data folder: embedded servers, fetched models, collected activations. Web and workers on
+    several machines share it."""
+
+    database_url: str | None = Field(default=None, alias="DATABASE_URL")
+    """PostgreSQL, as ``postgresql://user:password@host/name``. Unset: an embedded server."""
+
+    redis_url: str | None = Field(default=None, alias="REDIS_URL")
+    """Redis or Valkey, as ``redis://host:6379/0``. Unset: an embedded server."""
+
+    host: str = Field(default="127.0.0.1", alias="PALIMPSEST_HOST")
+    """Address the web server listens on."""
+
+    port: int = Field(default=8000, ge=0, le=65535, alias="PALIMPSEST_PORT")
+    """Port the web server listens on; 0 takes any free one."""
+
+    accounts: bool = Field(default=False, alias="PALIMPSEST_ACCOUNTS")
+    """When true, every request needs the name and password of a user (`palimpsest user add`)."""
+
+    user: str = Field(default="local", alias="PALIMPSEST_USER")
+    """Who signs edits while accounts are off."""
+
+    chunk_seconds: float = Field(default=20.0, gt=0, alias="PALIMPSEST_CHUNK_SECONDS")
+    """Long work is saved about this often; a killed worker loses no more than that."""
+
+    @property
+    def data(self) -> Path:
+        """The data folder, as an absolute path."""
+        return self.home.expanduser().resolve()
+
+
+@cache
+def get_settings() -> Settings:
+    """The settings of this process."""
+    return Settings()

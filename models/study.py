@@ -1,0 +1,113 @@
+"""A study, its latents, its contexts, and the examples of each latent."""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, Created, Floats, Id, Json
+
+
+class Study(Base):
+    """One subject model, one sparse coder at one hookpoint, one corpus."""
+
+    __tablename__ = "study"
+
+    id: Mapped[Id]
+    slug: Mapped[str] = mapped_column(unique=True)
+    """Name in addresses: lower-case letters, digits and hyphens."""
+    title: Mapped[str]
+    model: Mapped[str]
+    """Subject model: a folder, a .gguf file, or a hub name."""
+    model_revision: Mapped[str | None]
+    coder: Mapped[str]
+    """Sparse coder: a sparsify checkpoint folder or hub name."""
+    hookpoint: Mapped[str]
+    corpus: Mapped[str]
+    context_length: Mapped[int]
+    """Tokens in a context, counting the beginning-of-sequence token where there is one."""
+    prepend_bos: Mapped[bool]
+    contexts_explain: Mapped[int]
+    contexts_calibrate: Mapped[int]
+    contexts_evaluate: Mapped[int]
+    seed: Mapped[int]
+    simulator_id: Mapped[int | None] = mapped_column(ForeignKey("simulator.id"))
+    """The simulator that edits of this study are measured with."""
+    coder_info: Mapped[Json] = mapped_column(default=dict)
+    """Known once collected: kind, k, skip, num_latents, fvu (fraction of variance unexplained on
+    the calibrate set), sha256 of the weights, tokens collected, dead latents, code_version."""
+    created_at: Mapped[Created]
+
+
+class Latent(Base):
+    """One latent of the study's coder, with its statistics on the explain set."""
+
+    __tablename__ = "latent"
+    __table_args__ = (
+        UniqueConstraint("study_id", "index"),
+        Index(None, "study_id", "firing_rate"),
+        Index(None, "study_id", "max_activation"),
+    )
+
+    id: Mapped[Id]
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"))
+    index: Mapped[int]
+    firing_rate: Mapped[float]
+    """Share of tokens on which it is among the top k and above zero. 0 for a dead latent."""
+    max_activation: Mapped[float]
+    mean_activation: Mapped[float]
+    """Mean over the tokens on which it fires; 0 for a dead latent."""
+    quantiles: Mapped[Floats]
+    """Its activation at the quantiles 0, 0.1, …, 1 of the tokens on which it fires; empty if dead."""
+    promoted: Mapped[list[list[Any]]] = mapped_column(JSONB)
+    """Output tokens that its decoder direction raises most: [[token, logit], …]."""
+    suppressed: Mapped[list[list[Any]]] = mapped_column(JSONB)
+    """Output tokens that its decoder direction lowers most: [[token, logit], …]."""
+    explanation_id: Mapped[int | None] = mapped_column(
+        ForeignKey("explanation.id", use_alter=True, ondelete="SET NULL")
+    )
+    """The current explanation: the newest version."""
+
+
+class Context(Base):
+    """A window of tokens of one document, in one of the three disjoint sets."""
+
+    __tablename__ = "context"
+    __table_args__ = (
+        UniqueConstraint("study_id", "set", "index"),
+        CheckConstraint("set IN ('explain', 'calibrate', 'evaluate')", name="set"),
+    )
+
+    id: Mapped[Id]
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"))
+    set: Mapped[str]
+    index: Mapped[int]
+    document: Mapped[str]
+    start: Mapped[int]
+    """Offset of its first text token in the document, in tokens."""
+    tokens: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    strings: Mapped[list[str]] = mapped_column(JSONB)
+    """The text of each token, so that a page can show it without a tokenizer."""
+
+
+class Example(Base):
+    """A context of the explain set with one latent's activations on it."""
+
+    __tablename__ = "example"
+    __table_args__ = (
+        UniqueConstraint("latent_id", "kind", "rank"),
+        CheckConstraint("kind IN ('top', 'quantile', 'random')", name="kind"),
+    )
+
+    id: Mapped[Id]
+    latent_id: Mapped[int] = mapped_column(ForeignKey("latent.id", ondelete="CASCADE"))
+    context_id: Mapped[int] = mapped_column(
+        ForeignKey("context.id", ondelete="CASCADE"), index=True
+    )
+    kind: Mapped[str]
+    """``top``: largest activations; ``quantile``: spread over the activation distribution;
+    ``random``: contexts drawn without regard to the latent."""
+    rank: Mapped[int]
+    activations: Mapped[Floats]
+    """Real activation on each token of the context; 0 where the latent is not active."""

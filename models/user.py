@@ -1,0 +1,16 @@
+"""People, for installations that have accounts switched on."""
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, Created, Id
+
+
+class User(Base):
+    """Somebody who may sign in; their name signs what they write."""
+
+    __tablename__ = "user"
+
+    id: Mapped[Id]
+    name: Mapped[str] = mapped_column(unique=True)
+    password_hash: Mapped[str]
+    created_at: Mapped[Created]

@@ -1,0 +1,137 @@
+"""A job's life: queued, running, and then finished, failed or cancelled.
+
+One Celery message lets a worker go on with one job for one chunk of time. The work itself is a
+generator that commits after each unit and skips what is already there, so that a job which is cut
+short anywhere, even by a killed worker, loses one unit and repeats none.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from celery.signals import worker_ready
+from sqlalchemy import select, text, update
+from sqlalchemy.orm import Session
+
+from interp.errors import InputError
+from models import Job, Study
+from models.database import new_session
+from models.settings import get_settings
+from workers.queue import QUEUES, RUN_JOB, celery, get_redis, publish, send
+
+log = logging.getLogger(__name__)
+
+LOCK = 7_236_001
+"""First key of the advisory lock that keeps two workers off one job."""
+
+
+class Progress(NamedTuple):
+    """What a unit of work reports when it is done and committed."""
+
+    done: int
+    total: int
+    unit: str
+    message: str = ""
+    missing: int = 0
+    """Values that came out missing in this unit."""
+
+
+Work = Callable[[Session, Job, Study], Iterator[Progress]]
+
+
+def _work(kind: str) -> Work:
+    from workers.tasks import collect, explain, rewrite, simulate
+
+    return {
+        "collect": collect.run,
+        "explain": explain.run,
+        "simulate": simulate.run,
+        "rewrite": rewrite.run,
+    }[kind]
+
+
+@celery.task(name=RUN_JOB)
+def run_job(job_id: int) -> None:
+    """Go on with a job until it ends or its chunk of time is over."""
+    with new_session() as session, new_session() as holder:
+        # The lock belongs to the connection of `holder`, so it ends with this process at the latest.
+        lock = {"a": LOCK, "b": job_id}
+        if not holder.scalar(text("SELECT pg_try_advisory_lock(:a, :b)"), lock):
+            return
+        try:
+            _run(session, job_id)
+        finally:
+            holder.execute(text("SELECT pg_advisory_unlock(:a, :b)"), lock)
+
+
+def _run(session: Session, job_id: int) -> None:
+    job = session.get(Job, job_id)
+    if job is None or job.status not in ("queued", "running"):
+        return
+    study = session.get_one(Study, job.study_id)
+    if job.status == "queued":
+        job.attempts += 1
+        job.started_at = job.started_at or datetime.now(UTC)
+        job.status = "running"
+        session.commit()
+        publish(study.id, "job", job.id)
+    deadline = time.monotonic() + get_settings().chunk_seconds
+    try:
+        for progress in _work(job.kind)(session, job, study):
+            if not _record(session, job, progress):
+                publish(study.id, "job", job.id)
+                return
+            publish(study.id, "job", job.id)
+            if time.monotonic() > deadline or get_redis().llen(QUEUES[job.kind]):
+                send(job)
+                return
+    except InputError as error:
+        _end(session, job, "failed", str(error))
+    except Exception as error:
+        log.exception("job %s failed", job.id)
+        _end(session, job, "failed", f"{type(error).__name__}: {error}")
+    else:
+        _end(session, job, "finished", "")
+
+
+def _record(session: Session, job: Job, progress: Progress) -> bool:
+    """Save how far the job is; False if it was cancelled in the meantime."""
+    changed = session.execute(
+        update(Job)
+        .where(Job.id == job.id, Job.status == "running")
+        .values(
+            done=progress.done,
+            total=progress.total,
+            unit=progress.unit,
+            message=progress.message,
+            missing=Job.missing + progress.missing,
+        )
+    )
+    session.commit()
+    session.refresh(job)
+    return bool(changed.rowcount)  # type: ignore[attr-defined]
+
+
+def _end(session: Session, job: Job, status: str, message: str) -> None:
+    session.rollback()
+    session.execute(
+        update(Job)
+        .where(Job.id == job.id, Job.status == "running")
+        .values(status=status, message=message[:2000], finished_at=datetime.now(UTC))
+    )
+    session.commit()
+    publish(job.study_id, "job", job.id)
+
+
+@worker_ready.connect
+def resume_jobs(**_: object) -> None:
+    """Put unfinished jobs back on their queues: a queue may have been lost, the table is not.
+
+    A job that another worker is busy with is dropped there again, because that worker locks it.
+    """
+    with new_session() as session:
+        unfinished = select(Job).where(Job.status.in_(("queued", "running"))).order_by(Job.id)
+        for job in session.scalars(unfinished):
+            send(job)

@@ -1,0 +1,80 @@
+"""The Celery app, its queues, and the events that workers send to browsers.
+
+Imports no torch, so that the web app may import it. A message on a queue says only which job to
+go on with; what the job is and how far it is stands in PostgreSQL.
+"""
+
+import json
+from functools import cache
+
+import redis
+from celery import Celery
+from sqlalchemy.orm import Session
+
+from models import Job
+from models.settings import get_settings
+
+RUN_JOB = "palimpsest.run_job"
+"""The one task: go on with a job for one chunk of time."""
+
+QUEUES = {"collect": "gpu", "explain": "cpu", "simulate": "gpu", "rewrite": "gpu"}
+"""Queue of each kind of job. A process that serves ``gpu`` takes one task at a time."""
+
+celery = Celery("palimpsest", broker=get_settings().redis_url, include=["workers.jobs"])
+celery.conf.update(
+    task_acks_late=True,
+    task_reject_on_worker_lost=True,
+    task_ignore_result=True,
+    worker_prefetch_multiplier=1,
+    worker_concurrency=1,
+    task_default_queue="cpu",
+    # A message of a worker that was killed outright goes to another one after this long.
+    broker_transport_options={"visibility_timeout": 300},
+    broker_connection_retry_on_startup=True,
+    worker_hijack_root_logger=False,
+)
+
+
+@cache
+def get_redis() -> redis.Redis:
+    """The connection to Redis of this process.
+
+    Raises:
+        RuntimeError: ``REDIS_URL`` is not set.
+    """
+    url = get_settings().redis_url
+    if url is None:
+        raise RuntimeError("REDIS_URL is not set; start with `palimpsest up`, or set it.")
+    return redis.Redis.from_url(url)
+
+
+def submit(session: Session, job: Job) -> Job:
+    """Save a new job, or one to be retried, and put it on its queue. Commits the session."""
+    job.status = "queued"
+    job.message = ""
+    job.finished_at = None
+    session.add(job)
+    session.commit()
+    send(job)
+    publish(job.study_id, "job", job.id)
+    return job
+
+
+def send(job: Job) -> None:
+    """Put a job on its queue, behind whatever waits there."""
+    celery.send_task(RUN_JOB, [job.id], queue=QUEUES[job.kind])
+
+
+def channel(study_id: int) -> str:
+    """Name of the Redis channel with a study's events."""
+    return f"palimpsest:study:{study_id}"
+
+
+def publish(study_id: int, event: str, data: int = 0) -> None:
+    """Tell the browsers that look at a study what has changed.
+
+    Events: ``job`` (data: job id) when a job's state or progress changed; ``latent`` (data: latent
+    id) when a latent's explanation, simulations, scores or cost changed; ``latents`` when many
+    did; ``chart`` when a rewrite has new points.
+    """
+    get_redis().publish(channel(study_id), json.dumps({"event": event, "data": data}))

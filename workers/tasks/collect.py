@@ -1,0 +1,221 @@
+"""Collect the activations of a study's coder, and put its latents and their examples in tables."""
+
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from sqlalchemy import func, insert, select
+from sqlalchemy.orm import Session
+from transformers import PreTrainedTokenizerBase
+
+from interp.activations import LatentActivations, collect
+from interp.coders import Coder
+from interp.coders.coder import check_coder
+from interp.contexts import ContextSet, load_documents, make_contexts, split_documents
+from interp.examples import sample_examples
+from interp.simulate import all_at_once
+from interp.subject import Subject
+from models import Context, Example, Job, Latent, Simulator, Study
+from workers.jobs import Progress
+from workers.queue import publish, submit
+from workers.resources import coder_of, store_of, subject_of
+from workers.tasks.rows import context_tokens, first_position
+from workers.version import code_version
+
+SHARD = 512
+"""Contexts in a shard: a few seconds of work on a CPU."""
+BLOCK = 512
+"""Latents whose statistics and examples are made at once."""
+EXAMPLES = {"top": 6, "quantile": 5, "random": 3}
+PROMOTED = 10
+
+
+def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
+    """Collect; then queue the explain job."""
+    subject, coder = subject_of(study), coder_of(study)
+    _make_contexts(session, study, subject.tokenizer)
+    if not study.coder_info:
+        _check_coder(session, study, subject, coder)
+    yield from _collect(session, study, subject, coder)
+    yield from _make_latents(session, study, subject, coder)
+    if study.simulator_id is None:
+        study.simulator_id = _default_simulator(session, study).id
+    session.commit()
+    publish(study.id, "latents")
+    follow_up = {"method": "lexical", **job.params}
+    submit(
+        session,
+        Job(study_id=study.id, kind="explain", params=follow_up, created_by=job.created_by),
+    )
+
+
+def _make_contexts(session: Session, study: Study, tokenizer: PreTrainedTokenizerBase) -> None:
+    if session.scalar(select(func.count()).where(Context.study_id == study.id)):
+        return
+    limits = {
+        ContextSet.EXPLAIN: study.contexts_explain,
+        ContextSet.CALIBRATE: study.contexts_calibrate,
+        ContextSet.EVALUATE: study.contexts_evaluate,
+    }
+
+    @cache
+    def string(token: int) -> str:
+        return tokenizer.decode([token]).replace("\0", "\ufffd")
+
+    rows: list[dict[str, Any]] = []
+    for context_set, documents in split_documents(load_documents(study.corpus), study.seed).items():
+        contexts = make_contexts(
+            documents,
+            tokenizer,
+            context_set,
+            length=study.context_length,
+            limit=limits[context_set],
+            prepend_bos=study.prepend_bos,
+            seed=study.seed,
+        )
+        rows += [
+            {
+                "study_id": study.id,
+                "set": str(context.set),
+                "index": index,
+                "document": context.document,
+                "start": context.start,
+                "tokens": context.tokens,
+                "strings": [string(token) for token in context.tokens],
+            }
+            for index, context in enumerate(contexts)
+        ]
+    session.execute(insert(Context), rows)
+    session.commit()
+
+
+def _check_coder(session: Session, study: Study, subject: Subject, coder: Coder) -> None:
+    _, tokens = context_tokens(session, study, ContextSet.CALIBRATE)
+    unexplained = check_coder(coder, subject, tokens, first_position=first_position(study))
+    study.coder_info = {
+        "kind": coder.kind,
+        "k": coder.k,
+        "skip": coder.skip,
+        "num_latents": coder.num_latents,
+        "fvu": unexplained,
+        "sha256": _sha256(coder.decoder),
+        "code_version": code_version(),
+    }
+    session.commit()
+    publish(study.id, "latents")
+
+
+def _sha256(weights: torch.Tensor) -> str:
+    return hashlib.sha256(weights.float().cpu().numpy().tobytes()).hexdigest()
+
+
+def _collect(session: Session, study: Study, subject: Subject, coder: Coder) -> Iterator[Progress]:
+    total = study.contexts_explain + study.contexts_calibrate + study.contexts_evaluate
+    done = 0
+    for context_set in ContextSet:
+        store = store_of(study, context_set)
+        _, tokens = context_tokens(session, study, context_set)
+        for start in range(0, len(tokens), SHARD):
+            shard = tokens[start : start + SHARD]
+            done += len(shard)
+            if store.has(start):
+                continue
+            collected = collect(subject, coder, shard, first_position=first_position(study))
+            store.write(start, collected)
+            yield Progress(done, total, "contexts", "collecting activations")
+
+
+def _make_latents(
+    session: Session, study: Study, subject: Subject, coder: Coder
+) -> Iterator[Progress]:
+    store = store_of(study, ContextSet.EXPLAIN)
+    ids, _ = context_tokens(session, study, ContextSet.EXPLAIN)
+    collected, _ = store.summary()
+    made = session.scalar(select(func.count()).where(Latent.study_id == study.id)) or 0
+    for start in range(made, coder.num_latents, BLOCK):
+        block = range(start, min(start + BLOCK, coder.num_latents))
+        tokens = _output_tokens(subject, coder, block)
+        latents, examples = [], []
+        for index, activations in zip(block, store.read(block), strict=True):
+            latents.append(
+                {
+                    "study_id": study.id,
+                    "index": index,
+                    **_statistics(activations, collected),
+                    **tokens[index - start],
+                }
+            )
+            examples.append(
+                sample_examples(
+                    activations,
+                    contexts=len(ids),
+                    seq=study.context_length,
+                    seed=study.seed + index,
+                    **EXAMPLES,
+                )
+            )
+        inserted = insert(Latent).returning(Latent.id, sort_by_parameter_order=True)
+        latent_ids = session.scalars(inserted, latents)
+        rows = [
+            {
+                "latent_id": latent_id,
+                "context_id": ids[example.context],
+                "kind": example.kind,
+                "rank": example.rank,
+                "activations": example.activations.tolist(),
+            }
+            for latent_id, sampled in zip(latent_ids, examples, strict=True)
+            for example in sampled
+        ]
+        session.execute(insert(Example), rows)
+        session.commit()
+        yield Progress(block.stop, coder.num_latents, "latents", "choosing examples")
+
+
+def _statistics(latent: LatentActivations, tokens: int) -> dict[str, Any]:
+    active = torch.from_numpy(latent.activations)
+    if not len(active):
+        return {"firing_rate": 0.0, "max_activation": 0.0, "mean_activation": 0.0, "quantiles": []}
+    return {
+        "firing_rate": len(active) / tokens,
+        "max_activation": float(active.max()),
+        "mean_activation": float(active.mean()),
+        "quantiles": active.quantile(torch.linspace(0, 1, 11)).tolist(),
+    }
+
+
+@torch.inference_mode()
+def _output_tokens(subject: Subject, coder: Coder, block: range) -> list[dict[str, Any]]:
+    """The output tokens that each latent's decoder direction raises and lowers most."""
+    logits = coder.decoder[block.start : block.stop] @ subject.unembedding().float().mT
+    decode = cache(lambda token: subject.tokenizer.decode([token]).replace("\0", "\ufffd"))
+    found: dict[str, list[list[list[Any]]]] = {}
+    for name, largest in (("promoted", True), ("suppressed", False)):
+        top = logits.topk(PROMOTED, largest=largest)
+        found[name] = [
+            [[decode(token), value] for token, value in zip(tokens, values, strict=True)]
+            for tokens, values in zip(top.indices.tolist(), top.values.tolist(), strict=True)
+        ]
+    return [
+        {"promoted": up, "suppressed": down}
+        for up, down in zip(found["promoted"], found["suppressed"], strict=True)
+    ]
+
+
+def _default_simulator(session: Session, study: Study) -> Simulator:
+    """The prompted simulator on the study's own model: what is there on any machine."""
+    wanted = {
+        "method": "all_at_once",
+        "model": str(Path(study.model)) if Path(study.model).exists() else study.model,
+        "prompt_version": all_at_once.VERSION,
+        "options": {},
+    }
+    found = session.scalar(select(Simulator).filter_by(**wanted))
+    if found is None:
+        found = Simulator(**wanted)
+        session.add(found)
+        session.flush()
+    return found

@@ -1,0 +1,356 @@
+"""Simulate explanations, calibrate and score them, and measure what each costs alone."""
+
+from collections.abc import Iterator
+from math import isnan
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from interp import calibrate
+from interp.contexts import ContextSet
+from interp.errors import InputError
+from interp.evaluate import Condition, Positions, changed_contexts, context_losses
+from interp.scores import score
+from interp.splice import Splice, Values, real_latents, rewritten, set_zeroed
+from interp.statistics import mean_difference
+from models import (
+    Calibration,
+    Context,
+    Example,
+    Explanation,
+    Job,
+    Latent,
+    LatentCost,
+    Rewrite,
+    Score,
+    Simulation,
+    Simulator,
+    Study,
+)
+from workers.jobs import Progress
+from workers.queue import publish, submit
+from workers.resources import coder_of, real_losses, simulator_of, store_of, subject_of
+from workers.tasks.rows import context_strings, context_tokens, first_position, from_nullable, to_nullable
+from workers.version import code_version
+
+MIN_RATE = 0.002
+"""The first latents are chosen among those that fire on at least this share of tokens: a rarer one
+is hardly ever active in the evaluate set, so that nothing could be said about it."""
+
+
+def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
+    """Simulate some explanations; then queue the rewrite job if it is asked for."""
+    simulator = _simulator(session, job, study)
+    explanations = _explanations(session, job, study)
+    steps = (_examples_and_scores, _evaluate_and_cost)
+    total = len(explanations) * len(steps)
+    for number, explanation in enumerate(explanations):
+        latent = session.get_one(Latent, explanation.latent_id)
+        for step, work in enumerate(steps):
+            missing = work(session, study, simulator, latent, explanation)
+            if missing is None:
+                continue
+            publish(study.id, "latent", latent.id)
+            done = number * len(steps) + step + 1
+            yield Progress(done, total, "steps", f"simulating latent {latent.index}", missing)
+    publish(study.id, "latents")
+    if job.params.get("then_rewrite"):
+        _queue_rewrite(session, job, study, simulator, explanations)
+
+
+def _simulator(session: Session, job: Job, study: Study) -> Simulator:
+    simulator_id = job.params.get("simulator_id") or study.simulator_id
+    simulator = session.get(Simulator, simulator_id) if simulator_id else None
+    if simulator is None:
+        raise InputError("This study has no simulator yet. Run its collect job first.")
+    return simulator
+
+
+def _explanations(session: Session, job: Job, study: Study) -> list[Explanation]:
+    """The explanations that the job names, or those of the latents that words predict best.
+
+    Before anything is simulated, the best guess at a good explanation is how well the words it
+    names tell where the latent is active: the F1 of their coverage and their precision.
+    """
+    if ids := job.params.get("explanation_ids"):
+        found = {e.id: e for e in session.scalars(select(Explanation).where(Explanation.id.in_(ids)))}
+        if unknown := [i for i in ids if i not in found]:
+            raise InputError(f"There is no explanation {unknown[0]}.")
+        return [found[i] for i in ids]
+    coverage = Explanation.details["coverage"].as_float()
+    precision = Explanation.details["precision"].as_float()
+    f1 = 2 * coverage * precision / (coverage + precision)
+    best = (
+        select(Explanation)
+        .join(Latent, Latent.explanation_id == Explanation.id)
+        .where(Latent.study_id == study.id, Latent.firing_rate >= MIN_RATE, coverage + precision > 0)
+        .order_by(f1.desc(), Latent.index)
+        .limit(int(job.params.get("first_latents", 0)))
+    )
+    explanations = list(session.scalars(best))
+    if not explanations:
+        raise InputError("There is no explanation to simulate. Run the explain job first.")
+    # The list is kept with the job, so that a retry goes on with the same latents.
+    job.params = {**job.params, "explanation_ids": [e.id for e in explanations]}
+    session.commit()
+    return explanations
+
+
+def _simulation(
+    session: Session, explanation: Explanation, simulator: Simulator, context_set: ContextSet
+) -> Simulation | None:
+    return session.scalar(
+        select(Simulation).filter_by(
+            explanation_id=explanation.id, simulator_id=simulator.id, set=str(context_set)
+        )
+    )
+
+
+def _simulate(
+    study: Study,
+    simulator: Simulator,
+    explanation: Explanation,
+    context_set: ContextSet,
+    ids: list[int],
+    strings: list[list[str]],
+) -> Simulation:
+    simulated = simulator_of(simulator).simulate(
+        explanation.text, strings, first_position=first_position(study)
+    )
+    return Simulation(
+        explanation_id=explanation.id,
+        simulator_id=simulator.id,
+        set=str(context_set),
+        context_ids=ids,
+        values=to_nullable(simulated.values),
+        missing=simulated.missing,
+        tokens_read=simulated.tokens_read,
+        seconds=simulated.seconds,
+        code_version=code_version(),
+    )
+
+
+def _examples_and_scores(
+    session: Session, study: Study, simulator: Simulator, latent: Latent, explanation: Explanation
+) -> int | None:
+    """Simulate the latent's examples and the calibrate set; calibrate and score.
+
+    Returns:
+        How many values are missing; None if all of this was there already.
+    """
+    if _simulation(session, explanation, simulator, ContextSet.CALIBRATE) is not None:
+        return None
+    examples = session.execute(
+        select(Context.id, Context.strings)
+        .join(Example, Example.context_id == Context.id)
+        .where(Example.latent_id == latent.id)
+        .order_by(Example.kind, Example.rank)
+    ).all()
+    ids, strings = context_strings(session, study, ContextSet.CALIBRATE)
+    everything = _simulate(
+        study,
+        simulator,
+        explanation,
+        ContextSet.CALIBRATE,
+        [*ids, *(e.id for e in examples)],
+        [*strings, *(e.strings for e in examples)],
+    )
+    calibrating, shown = _split(everything, len(ids))
+    session.add_all([calibrating, *([shown] if examples else [])])
+    session.flush()
+    real = _real(study, latent, ContextSet.CALIBRATE, len(ids))
+    _calibrate(session, study, calibrating, real, latent.max_activation)
+    _score(session, study, calibrating, real)
+    session.commit()
+    return everything.missing
+
+
+def _split(simulation: Simulation, calibrating: int) -> tuple[Simulation, Simulation]:
+    """One pass of the simulator as two rows: the calibrate set, and the latent's examples.
+
+    Time and tokens are shared out by contexts.
+    """
+    parts = []
+    contexts = len(simulation.context_ids)
+    for context_set, rows in (
+        (ContextSet.CALIBRATE, slice(0, calibrating)),
+        (ContextSet.EXPLAIN, slice(calibrating, None)),
+    ):
+        ids, values = simulation.context_ids[rows], simulation.values[rows]
+        share = len(ids) / contexts
+        parts.append(
+            Simulation(
+                explanation_id=simulation.explanation_id,
+                simulator_id=simulation.simulator_id,
+                set=str(context_set),
+                context_ids=ids,
+                values=values,
+                missing=round(simulation.missing * share),
+                tokens_read=round(simulation.tokens_read * share),
+                seconds=simulation.seconds * share,
+                code_version=simulation.code_version,
+            )
+        )
+    return parts[0], parts[1]
+
+
+def _real(
+    study: Study, latent: Latent, context_set: ContextSet, contexts: int
+) -> NDArray[np.float32]:
+    store = store_of(study, context_set)
+    (active,) = store.read(range(latent.index, latent.index + 1))
+    return active.dense(list(range(contexts)), study.context_length)
+
+
+def _calibrate(
+    session: Session, study: Study, simulation: Simulation, real: NDArray[np.float32], maximum: float
+) -> None:
+    start = first_position(study)
+    raw = from_nullable(simulation.values)[:, start:].ravel()
+    if np.isnan(raw).all():
+        return
+    for method in calibrate.Method:
+        fitted = calibrate.fit(method, raw, real[:, start:].ravel(), maximum=maximum)
+        session.add(
+            Calibration(
+                simulation_id=simulation.id,
+                method=str(method),
+                x=fitted.x.tolist(),
+                y=fitted.y.tolist(),
+                tokens=int((~np.isnan(raw)).sum()),
+            )
+        )
+
+
+def _score(
+    session: Session, study: Study, simulation: Simulation, real: NDArray[np.float32]
+) -> None:
+    start = first_position(study)
+    scores = score(from_nullable(simulation.values)[:, start:], real[:, start:], seed=study.seed)
+    for name in ("correlation", "sensitivity", "specificity"):
+        value, low, high = (None if isnan(v) else v for v in getattr(scores, name))
+        session.add(
+            Score(
+                explanation_id=simulation.explanation_id,
+                simulator_id=simulation.simulator_id,
+                name=name,
+                value=value,
+                low=low,
+                high=high,
+                n=scores.tokens,
+                details={"active": scores.active},
+            )
+        )
+
+
+def _evaluate_and_cost(
+    session: Session, study: Study, simulator: Simulator, latent: Latent, explanation: Explanation
+) -> int | None:
+    """Simulate the evaluate set, and measure what rewriting this latent alone costs.
+
+    Returns:
+        How many values are missing; None if all of this was there already.
+    """
+    if _simulation(session, explanation, simulator, ContextSet.EVALUATE) is not None:
+        return None
+    ids, strings = context_strings(session, study, ContextSet.EVALUATE)
+    simulation = _simulate(study, simulator, explanation, ContextSet.EVALUATE, ids, strings)
+    session.add(simulation)
+    _cost(session, study, latent, simulation)
+    session.commit()
+    return simulation.missing
+
+
+def calibrations_of(
+    session: Session, explanation_id: int, simulator_id: int
+) -> dict[str, calibrate.CalibrationMap]:
+    """The maps fitted for one explanation, by method."""
+    rows = session.scalars(
+        select(Calibration)
+        .join(Simulation, Simulation.id == Calibration.simulation_id)
+        .where(
+            Simulation.explanation_id == explanation_id,
+            Simulation.simulator_id == simulator_id,
+            Simulation.set == str(ContextSet.CALIBRATE),
+        )
+    )
+    return {row.method: calibrate.CalibrationMap(np.array(row.x), np.array(row.y)) for row in rows}
+
+
+def _cost(session: Session, study: Study, latent: Latent, simulation: Simulation) -> None:
+    maps = calibrations_of(session, simulation.explanation_id, simulation.simulator_id)
+    if not maps:
+        return
+    subject, coder = subject_of(study), coder_of(study)
+    _, tokens = context_tokens(session, study, ContextSet.EVALUATE)
+    where = {"positions": Positions.ALL, "first_position": first_position(study)}
+    raw = from_nullable(simulation.values)
+    column = torch.tensor([latent.index])
+
+    def values(activations: NDArray[np.float64]) -> Values:
+        return Values(column, torch.from_numpy(activations).float()[:, :, None])
+
+    splices: dict[tuple[str, str], Splice] = {
+        ("zeroed", ""): set_zeroed(coder, values(raw)),
+        **{
+            (str(Condition.REWRITTEN), method): rewritten(coder, values(fitted(raw)))
+            for method, fitted in maps.items()
+        },
+    }
+    changed = changed_contexts(
+        subject, tokens, list(splices.values()), real_latents(coder), **where
+    )
+    real = real_losses(study, subject, coder, tokens)
+    for ((condition, calibration), splice), rows in zip(splices.items(), changed, strict=True):
+        losses = real.copy()
+        losses[rows] = context_losses(subject, tokens, splice, rows=rows, **where)
+        cost = mean_difference(losses, real, seed=study.seed)
+        session.add(
+            LatentCost(
+                explanation_id=simulation.explanation_id,
+                simulator_id=simulation.simulator_id,
+                condition=condition,
+                calibration=calibration,
+                contexts_run=len(rows),
+                differences=(losses - real).tolist(),
+                mean=cost.value,
+                low=cost.low,
+                high=cost.high,
+            )
+        )
+
+
+def _queue_rewrite(
+    session: Session,
+    job: Job,
+    study: Study,
+    simulator: Simulator,
+    explanations: list[Explanation],
+) -> None:
+    """Measure the layer again, from the newest rewrite if there is one."""
+    parent_id = session.scalar(
+        select(Rewrite.id)
+        .where(
+            Rewrite.study_id == study.id,
+            Rewrite.simulator_id == simulator.id,
+            Rewrite.finished,
+        )
+        .order_by(Rewrite.id.desc())
+        .limit(1)
+    )
+    submit(
+        session,
+        Job(
+            study_id=study.id,
+            kind="rewrite",
+            params={
+                "simulator_id": simulator.id,
+                "parent_id": parent_id,
+                "explanation_ids": [e.id for e in explanations],
+            },
+            created_by=job.created_by,
+        ),
+    )
