@@ -36,7 +36,9 @@ class CalibrationMap(NamedTuple):
         return np.where(np.isnan(raw), np.nan, np.interp(raw, self.x, self.y))
 
 
-def fit(method: Method, raw: NDArray[np.floating], real: NDArray[np.floating], *, maximum: float) -> CalibrationMap:
+def fit(
+    method: Method, raw: NDArray[np.floating], real: NDArray[np.floating], *, maximum: float
+) -> CalibrationMap:
     """Fit a calibration on pairs of raw simulated value and real activation.
 
     - *linear*: raw / 9 × ``maximum``, the published scaling; it fits nothing.

@@ -72,7 +72,9 @@ def _read_files(path: Path) -> Iterator[Document]:
     if path.is_dir():
         files = sorted(path.rglob("*.txt"))
         if not files:
-            raise InputError(f"The corpus folder {path} has no .txt file; put one document in each.")
+            raise InputError(
+                f"The corpus folder {path} has no .txt file; put one document in each."
+            )
         for file in files:
             try:
                 yield Document(str(file.relative_to(path)), file.read_text(encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -108,8 +109,45 @@ def changed_contexts(
     return changed
 
 
+class Cost(NamedTuple):
+    """Losses of a splice that differs from a reference on some contexts only."""
+
+    losses: NDArray[np.float64]
+    """Loss of each context, in nats; where nothing changed, the reference's."""
+    rows: list[int]
+    """Contexts that were run."""
+
+
+def losses_against(
+    reference: Splice,
+    reference_losses: NDArray[np.float64],
+    subject: Subject,
+    tokens: Int[Tensor, "context seq"],
+    splices: Sequence[Splice],
+    *,
+    positions: Positions,
+    first_position: int,
+) -> list[Cost]:
+    """Losses of splices that differ little from one whose losses are known.
+
+    See :func:`context_losses` and :func:`changed_contexts`.
+    """
+    changed = changed_contexts(
+        subject, tokens, splices, reference, positions=positions, first_position=first_position
+    )
+    costs = []
+    for splice, rows in zip(splices, changed, strict=True):
+        losses = reference_losses.copy()
+        losses[rows] = context_losses(
+            subject, tokens, splice, positions=positions, first_position=first_position, rows=rows
+        )
+        costs.append(Cost(losses, rows))
+    return costs
+
+
 def _batches(rows: Sequence[int]) -> Iterator[Tensor]:
-    yield from torch.tensor(rows, dtype=torch.long).split(BATCH_SIZE)
+    for start in range(0, len(rows), BATCH_SIZE):
+        yield torch.tensor(rows[start : start + BATCH_SIZE])
 
 
 def _within(splice: Splice, rows: Tensor, where: slice) -> Callable[[Hooked], Hidden]:

@@ -10,6 +10,9 @@ from interp.statistics import Estimate, estimate
 
 Array = NDArray[np.float64]
 
+ROUNDING = 1e-9
+"""Values whose squares spread by no more than this are constant: a correlation is not defined."""
+
 
 class Scores(NamedTuple):
     correlation: Estimate
@@ -23,7 +26,7 @@ class Scores(NamedTuple):
     """Tokens on which the latent is really active."""
 
 
-def score(raw: Array, real: Array, *, seed: int) -> Scores:
+def score(raw: Array, real: NDArray[np.floating], *, seed: int) -> Scores:
     """Score one latent's simulation at the natural rate of its activations.
 
     A latent is *said to be active* where its quantile-normalised value is above zero, so that it
@@ -42,24 +45,20 @@ def score(raw: Array, real: Array, *, seed: int) -> Scores:
     active = real > 0
 
     # Everything is a ratio of sums over tokens, so a resample of contexts needs only the sums.
-    s, r = np.where(seen, raw, 0.0), np.where(seen, real, 0.0)
-    sums = np.stack(
-        [
-            part.sum(1)
-            for part in (seen, s, r, s * s, r * r, s * r)
-        ]
-    )
+    # They are centred, or the sums of squares would drown small differences.
+    s = np.where(seen, raw - raw[seen].mean(), 0.0).astype(np.float64)
+    r = np.where(seen, real - real[seen].mean(), 0.0).astype(np.float64)
+    sums = np.stack([part.sum(1) for part in (seen, s, r, s * s, r * r, s * r)])
     cells = np.stack(
-        [
-            (seen & cell).sum(1)
-            for cell in (active & said, active, ~active & ~said, ~active)
-        ]
+        [(seen & cell).sum(1) for cell in (active & said, active, ~active & ~said, ~active)]
     ).astype(np.float64)
 
     def correlation(rows: NDArray[np.int64]) -> float:
         n, s1, r1, s2, r2, sr = sums[:, rows].sum(1)
-        spread = (n * s2 - s1 * s1) * (n * r2 - r1 * r1)
-        return float((n * sr - s1 * r1) / np.sqrt(spread)) if spread > 1e-12 else np.nan
+        spread_s, spread_r = n * s2 - s1 * s1, n * r2 - r1 * r1
+        if spread_s <= ROUNDING * n * s2 or spread_r <= ROUNDING * n * r2:
+            return np.nan
+        return float((n * sr - s1 * r1) / np.sqrt(spread_s * spread_r))
 
     def share(numerator: int, denominator: int, rows: NDArray[np.int64]) -> float:
         total = cells[denominator, rows].sum()

@@ -57,7 +57,7 @@ def real_latents(coder: Coder) -> Splice:
     def splice(hooked: Hooked, _: Tensor) -> Hidden:
         x = coder_input(coder, hooked).float()
         flat = x.flatten(0, 1)
-        return coder.decode(coder.encode(flat), flat).view_as(x).to(hooked.output)
+        return coder.decode(_in_order(coder.encode(flat)), flat).view_as(x).to(hooked.output)
 
     return splice
 
@@ -75,7 +75,7 @@ def rewritten(coder: Coder, values: Values) -> Splice:
         given = values.activations[rows].to(x.device).flatten(0, 1)
         mixture[:, latents] = torch.where(given.isnan(), mixture[:, latents], given)
         kept = Latents(*mixture.topk(coder.k, dim=-1, sorted=False))
-        return coder.decode(kept, flat).view_as(x).to(hooked.output)
+        return coder.decode(_in_order(kept), flat).view_as(x).to(hooked.output)
 
     return splice
 
@@ -85,3 +85,12 @@ def set_zeroed(coder: Coder, values: Values) -> Splice:
     return rewritten(
         coder, Values(values.latents, torch.where(values.activations.isnan(), torch.nan, 0.0))
     )
+
+
+def _in_order(latents: Latents) -> Latents:
+    """The same latents by ascending index, so that their sum is the same to the last bit.
+
+    A top k comes in any order, and which contexts a rewriting changes is told by exact comparison.
+    """
+    order = latents.indices.argsort(-1)
+    return Latents(latents.activations.gather(-1, order), latents.indices.gather(-1, order))

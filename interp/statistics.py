@@ -18,9 +18,7 @@ class Estimate(NamedTuple):
     high: float
 
 
-def estimate(
-    statistic: Callable[[NDArray[np.int64]], float], units: int, *, seed: int
-) -> Estimate:
+def estimate(statistic: Callable[[NDArray[np.int64]], float], units: int, *, seed: int) -> Estimate:
     """A statistic of a sample with its percentile bootstrap 95% interval.
 
     Args:

@@ -4,7 +4,6 @@ A hookpoint is named as ``sparsify`` names it: the path of a module below the mo
 head, such as ``layers.10.mlp`` (Llama), ``h.3.mlp`` (GPT-2) or ``layers.6`` (a residual stream).
 """
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -48,14 +48,15 @@ class Subject:
     hookpoint: str
 
     def __post_init__(self) -> None:
-        try:
-            self.module: nn.Module = self.model.base_model.get_submodule(self.hookpoint)
-        except AttributeError:
-            names = [n for n, _ in self.model.base_model.named_modules() if n.count(".") <= 2][1:12]
+        modules = dict(self.model.base_model.named_modules())
+        del modules[""]  # the model itself is no hookpoint
+        if self.hookpoint not in modules:
+            names = [name for name in modules if name.count(".") <= 2][:11]
             raise InputError(
                 f"{self.source} has no module {self.hookpoint!r}. "
                 f"Its modules are named like {', '.join(names)}."
-            ) from None
+            )
+        self.module: nn.Module = modules[self.hookpoint]
 
     @property
     def device(self) -> torch.device:
@@ -112,21 +113,30 @@ class Subject:
             logits.float().transpose(1, 2), tokens[:, 1:], reduction="none"
         )
 
-    def unembedding(self) -> Float[Tensor, "vocab d_model"]:
-        """The weight of the output head."""
-        head = self.model.get_output_embeddings()
-        if head is None:
-            raise InputError(f"{self.source} has no output head: it is not a causal language model.")
-        return head.weight  # type: ignore[return-value]
+
+def output_head(model: PreTrainedModel) -> Float[Tensor, "vocab d_model"]:
+    """The weight that turns the last hidden states into logits.
+
+    Raises:
+        InputError: The model has none: it is not a causal language model.
+    """
+    head: nn.Linear | None = model.get_output_embeddings()
+    if head is None:
+        raise InputError(
+            f"{model.name_or_path} has no output head: it is no causal language model."
+        )
+    return head.weight
 
 
 def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hidden:
     """The hidden states among a module's arguments (always the first, or named so)."""
-    return args[0] if args else kwargs["hidden_states"]  # type: ignore[no-any-return]
+    hidden: Hidden = args[0] if args else kwargs["hidden_states"]
+    return hidden
 
 
 def _tensor(output: Any) -> Hidden:
-    return output[0] if isinstance(output, tuple) else output  # type: ignore[no-any-return]
+    hidden: Hidden = output[0] if isinstance(output, tuple) else output
+    return hidden
 
 
 def default_device() -> torch.device:
@@ -152,16 +162,16 @@ def load_causal_lm(
         where, extra = str(path) if path.exists() else source, {}
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, revision=revision, **extra)
-        model = AutoModelForCausalLM.from_pretrained(
-            where, revision=revision, dtype=dtype, **extra
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+        model = AutoModelForCausalLM.from_pretrained(where, revision=revision, dtype=dtype, **extra)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"The model {source!r} cannot be loaded: {reason} "
             "Give a folder with a Transformers checkpoint, a .gguf file, or a hub name."
         ) from error
-    return model.to(device).eval(), tokenizer
+    nn.Module.to(model, device)
+    model.train(False)
+    return model, tokenizer
 
 
 def _check_gguf(path: Path) -> None:
@@ -193,8 +203,7 @@ def convert_gguf(path: Path, folder: Path) -> None:
     # The loaded weights are plain tensors, but Transformers refuses to save what still carries
     # the mark of its quantisation.
     del model.config.quantization_config
-    model.hf_quantizer = None
-    model.is_quantized = False
+    vars(model).update(hf_quantizer=None, is_quantized=False)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

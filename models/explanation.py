@@ -14,9 +14,7 @@ class Explanation(Base):
     __table_args__ = (CheckConstraint("author_kind IN ('person', 'model')", name="author_kind"),)
 
     id: Mapped[Id]
-    latent_id: Mapped[int] = mapped_column(
-        ForeignKey("latent.id", ondelete="CASCADE"), index=True
-    )
+    latent_id: Mapped[int] = mapped_column(ForeignKey("latent.id", ondelete="CASCADE"), index=True)
     text: Mapped[str]
     author_kind: Mapped[str]
     author: Mapped[str]

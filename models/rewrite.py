@@ -14,9 +14,7 @@ class Rewrite(Base):
     __table_args__ = (CheckConstraint("positions IN ('all', 'last')", name="positions"),)
 
     id: Mapped[Id]
-    study_id: Mapped[int] = mapped_column(
-        ForeignKey("study.id", ondelete="CASCADE"), index=True
-    )
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"), index=True)
     simulator_id: Mapped[int] = mapped_column(ForeignKey("simulator.id"))
     positions: Mapped[str]
     """``all``: every token of a context is spliced; ``last``: only its last input token."""
@@ -47,9 +45,10 @@ class RewritePoint(Base):
     calibration: Mapped[str]
     """The calibration of ``rewritten``: linear, quantile or isotonic. Empty for the others."""
     count: Mapped[int]
-    """Latents really rewritten (or zeroed); 0 for conditions that do not depend on it."""
+    """Latents in the set; 0 for conditions that do not depend on it."""
     fraction: Mapped[float]
-    """``count`` as a share of all latents of the coder."""
+    """Share of all the coder's latents that was really rewritten (or zeroed): those of the set for
+    which there is any simulated value."""
     missing: Mapped[int] = mapped_column(default=0)
     """Values in the set that were missing, and so stayed real."""
     losses: Mapped[Floats]

@@ -59,7 +59,7 @@ class Latent(Base):
     mean_activation: Mapped[float]
     """Mean over the tokens on which it fires; 0 for a dead latent."""
     quantiles: Mapped[Floats]
-    """Its activation at the quantiles 0, 0.1, …, 1 of the tokens on which it fires; empty if dead."""
+    """Its activation at the quantiles 0, 0.1, …, 1 of the tokens it fires on; empty if dead."""
     promoted: Mapped[list[list[Any]]] = mapped_column(JSONB)
     """Output tokens that its decoder direction raises most: [[token, logit], …]."""
     suppressed: Mapped[list[list[Any]]] = mapped_column(JSONB)

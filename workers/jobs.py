@@ -56,7 +56,7 @@ def _work(kind: str) -> Work:
 def run_job(job_id: int) -> None:
     """Go on with a job until it ends or its chunk of time is over."""
     with new_session() as session, new_session() as holder:
-        # The lock belongs to the connection of `holder`, so it ends with this process at the latest.
+        # The lock belongs to the connection of `holder`: it ends with this process at the latest.
         lock = {"a": LOCK, "b": job_id}
         if not holder.scalar(text("SELECT pg_try_advisory_lock(:a, :b)"), lock):
             return

@@ -65,22 +65,27 @@ def store_of(study: Study, context_set: ContextSet) -> ActivationStore:
     return ActivationStore(Path(folder), study.context_length)
 
 
-_real_losses: dict[int, NDArray[np.float64]] = {}
+_real_losses: dict[tuple[int, Positions], NDArray[np.float64]] = {}
 
 
 def real_losses(
-    study: Study, subject: Subject, coder: Coder, tokens: Int[Tensor, "context seq"]
+    study: Study,
+    subject: Subject,
+    coder: Coder,
+    tokens: Int[Tensor, "context seq"],
+    positions: Positions,
 ) -> NDArray[np.float64]:
     """Loss of each evaluate-set context with all latents real: what every edit is compared with.
 
     It depends on nothing that an edit changes, so it is computed once a process.
     """
-    if study.id not in _real_losses:
-        _real_losses[study.id] = context_losses(
+    key = (study.id, positions)
+    if key not in _real_losses:
+        _real_losses[key] = context_losses(
             subject,
             tokens,
             real_latents(coder),
-            positions=Positions.ALL,
+            positions=positions,
             first_position=1 if study.prepend_bos else 0,
         )
-    return _real_losses[study.id]
+    return _real_losses[key]

@@ -6,7 +6,6 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from jaxtyping import Float, Int
-from safetensors import SafetensorError
 from torch import Tensor
 
 from interp.errors import InputError
@@ -69,9 +68,7 @@ def coder_input(coder: Coder, hooked: Hooked) -> Float[Tensor, "batch seq d_mode
     return hooked.input if coder.kind == "transcoder" else hooked.output
 
 
-def fvu(
-    coder: Coder, hooked: Hooked, *, first_position: int
-) -> float:
+def fvu(coder: Coder, hooked: Hooked, *, first_position: int) -> float:
     """Fraction of the variance of the module's output that the coder leaves unexplained.
 
     Σ‖y − ŷ‖² / Σ‖y − ȳ‖² over the tokens from ``first_position`` on; 0 is perfect, 1 is as good
@@ -106,14 +103,14 @@ def load_coder(source: str, hookpoint: str, *, device: torch.device) -> Coder:
                 )
             return SparsifyCoder.from_folder(folder, device)
         return SparsifyCoder.from_hub(source, hookpoint, device)
+    except InputError:
+        raise
     except (HFValidationError, RepositoryNotFoundError) as error:
         raise InputError(
             f"There is no sparse coder at {source!r}: neither a folder here nor a name on the hub."
         ) from error
-    except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # the loader raises whatever the damage makes it stumble over
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"The sparse coder {source!r} cannot be loaded: {reason}") from error
 
 
@@ -136,11 +133,12 @@ def check_coder(
         InputError: The width differs, or more than ``MAX_FVU`` of the variance is unexplained.
     """
     hooked = subject.capture(tokens)
-    width = hooked.output.shape[-1]
-    if coder.d_model != width:
+    widths = {coder_input(coder, hooked).shape[-1], hooked.output.shape[-1]}
+    if widths != {coder.d_model}:
         raise InputError(
             f"The coder is for vectors of {coder.d_model} dimensions, but {subject.hookpoint!r} of "
-            f"{subject.source} has {width}. It belongs to another model or hookpoint."
+            f"{subject.source} has {' and '.join(map(str, widths))}. It belongs to another model "
+            "or hookpoint."
         )
     unexplained = fvu(coder, hooked, first_position=first_position)
     if not unexplained < MAX_FVU:

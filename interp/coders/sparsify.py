@@ -49,7 +49,8 @@ class SparsifyCoder:
     @property
     def decoder(self) -> Float[Tensor, "latent d_model"]:
         assert self.module.W_dec is not None
-        return self.module.W_dec.detach()
+        weight: Tensor = self.module.W_dec
+        return weight.detach()
 
     @torch.inference_mode()
     def encode(self, x: Float[Tensor, "token d_model"]) -> Latents:
@@ -60,8 +61,10 @@ class SparsifyCoder:
     def decode(
         self, latents: Latents, x: Float[Tensor, "token d_model"]
     ) -> Float[Tensor, "token d_model"]:
-        y = nn.functional.embedding_bag(
+        y: Tensor = nn.functional.embedding_bag(
             latents.indices, self.decoder, per_sample_weights=latents.activations, mode="sum"
         )
-        y = y + self.module.b_dec
-        return y if self.module.W_skip is None else y + x @ self.module.W_skip.mT
+        y += self.module.b_dec
+        if self.module.W_skip is not None:
+            y = y + x @ self.module.W_skip.mT
+        return y

@@ -52,8 +52,8 @@ class Vocabulary:
     def of(cls, strings: Sequence[Sequence[str]], *, first_position: int) -> "Vocabulary":
         """Find the words of contexts given as token strings.
 
-        A word is what stands between white space and punctuation; case is folded. A token that
-        covers parts of several words counts for the last of them.
+        A word is what stands between white space and punctuation; case is folded. A token is
+        never cut: what it holds of several words is one word.
         """
         index: dict[str, int] = {}
         shape = (len(strings), len(strings[0]) if strings else 0)
@@ -74,13 +74,11 @@ def _words(tokens: Sequence[str]) -> list[tuple[list[int], str]]:
     """Group tokens into words: ([token numbers], word), in order."""
     groups: list[tuple[list[int], str]] = []
     for i, token in enumerate(tokens):
-        bare = token.strip()
-        starts = token[:1].isspace() or not groups or not bare[:1].isalnum()
-        joined = groups[-1][1][-1:].isalnum() if groups else False
-        if starts or not joined:
-            groups.append(([i], bare.lower() or ("\n" if "\n" in token else "")))
+        bare = token.strip().lower()
+        if i and tokens[i - 1][-1:].isalnum() and token[:1].isalnum():
+            groups[-1] = ([*groups[-1][0], i], groups[-1][1] + bare)
         else:
-            groups[-1] = ([*groups[-1][0], i], groups[-1][1] + bare.lower())
+            groups.append(([i], bare or ("\n" if "\n" in token else "")))
     return groups
 
 
@@ -102,7 +100,9 @@ def explain(latent: LatentActivations, vocabulary: Vocabulary) -> LexicalExplana
     after = f", mostly after {' or '.join(preceding)}" if preceding else ""
     if coverage < MIN_COVERAGE:
         some = ", ".join(_quote(vocabulary.words[word]) for word, _ in words)
-        return LexicalExplanation(f"Active on many different words, such as {some}{after}.", 0.0, 0.0)
+        return LexicalExplanation(
+            f"Active on many different words, such as {some}{after}.", 0.0, 0.0
+        )
     chosen = [word for word, _ in named]
     precision = np.isin(ids, chosen).sum() / vocabulary.counts[chosen].sum()
     listed = ", ".join(f"{_quote(vocabulary.words[word])} ({share:.0%})" for word, share in named)

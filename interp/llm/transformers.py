@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from interp.errors import InputError
+from interp.subject import output_head
 
 
 class Query(NamedTuple):
@@ -48,10 +49,10 @@ class TransformersLLM:
         """Token ids of the answers 0 to 9.
 
         Raises:
-            InputError: The tokenizer writes a digit as more than one token.
+            InputError: The tokenizer writes a digit as more than one token, or does not know it.
         """
         ids = [self.encode(str(digit)) for digit in range(10)]
-        if any(len(one) != 1 for one in ids):
+        if any(len(one) != 1 for one in ids) or len({one[0] for one in ids}) < 10:
             raise InputError(
                 "This model's tokenizer has no single token for each digit, so digit "
                 "distributions cannot be read from it. Use another simulator model."
@@ -75,7 +76,7 @@ class TransformersLLM:
 
         The softmax is over exactly the ten digits.
         """
-        head = self.model.get_output_embeddings().weight[self.digits]  # type: ignore[union-attr, index]
+        head = output_head(self.model)[self.digits]
         found: list[Tensor] = []
         for start in range(0, len(queries), batch_size):
             batch = queries[start : start + batch_size]

@@ -1,7 +1,7 @@
 """Collect the activations of a study's coder, and put its latents and their examples in tables."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from interp.coders.coder import check_coder
 from interp.contexts import ContextSet, load_documents, make_contexts, split_documents
 from interp.examples import sample_examples
 from interp.simulate import all_at_once
-from interp.subject import Subject
+from interp.subject import Subject, output_head
 from models import Context, Example, Job, Latent, Simulator, Study
 from workers.jobs import Progress
 from workers.queue import publish, submit
@@ -29,7 +29,7 @@ SHARD = 512
 """Contexts in a shard: a few seconds of work on a CPU."""
 BLOCK = 512
 """Latents whose statistics and examples are made at once."""
-EXAMPLES = {"top": 6, "quantile": 5, "random": 3}
+EXAMPLES = {"top": 5, "quantile": 3, "random": 2}
 PROMOTED = 10
 
 
@@ -43,6 +43,9 @@ def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
     yield from _make_latents(session, study, subject, coder)
     if study.simulator_id is None:
         study.simulator_id = _default_simulator(session, study).id
+    dead = select(func.count()).where(Latent.study_id == study.id, Latent.max_activation == 0)
+    tokens, _ = store_of(study, ContextSet.EXPLAIN).summary()
+    study.coder_info = {**study.coder_info, "tokens": tokens, "dead": session.scalar(dead)}
     session.commit()
     publish(study.id, "latents")
     follow_up = {"method": "lexical", **job.params}
@@ -61,10 +64,7 @@ def _make_contexts(session: Session, study: Study, tokenizer: PreTrainedTokenize
         ContextSet.EVALUATE: study.contexts_evaluate,
     }
 
-    @cache
-    def string(token: int) -> str:
-        return tokenizer.decode([token]).replace("\0", "\ufffd")
-
+    string = _decoder(tokenizer)
     rows: list[dict[str, Any]] = []
     for context_set, documents in split_documents(load_documents(study.corpus), study.seed).items():
         contexts = make_contexts(
@@ -90,6 +90,11 @@ def _make_contexts(session: Session, study: Study, tokenizer: PreTrainedTokenize
         ]
     session.execute(insert(Context), rows)
     session.commit()
+
+
+def _decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[int], str]:
+    """The text of a token, as PostgreSQL can store it: it takes no zero characters."""
+    return cache(lambda token: str(tokenizer.decode([token])).replace("\0", "\ufffd"))
 
 
 def _check_coder(session: Session, study: Study, subject: Subject, coder: Coder) -> None:
@@ -190,8 +195,8 @@ def _statistics(latent: LatentActivations, tokens: int) -> dict[str, Any]:
 @torch.inference_mode()
 def _output_tokens(subject: Subject, coder: Coder, block: range) -> list[dict[str, Any]]:
     """The output tokens that each latent's decoder direction raises and lowers most."""
-    logits = coder.decoder[block.start : block.stop] @ subject.unembedding().float().mT
-    decode = cache(lambda token: subject.tokenizer.decode([token]).replace("\0", "\ufffd"))
+    logits = coder.decoder[block.start : block.stop] @ output_head(subject.model).float().mT
+    decode = _decoder(subject.tokenizer)
     found: dict[str, list[list[list[Any]]]] = {}
     for name, largest in (("promoted", True), ("suppressed", False)):
         top = logits.topk(PROMOTED, largest=largest)

@@ -1,8 +1,9 @@
 """Write an explanation of every latent."""
 
 from collections.abc import Iterator
+from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Exists, exists, insert, select, update
 from sqlalchemy.orm import Session
 
 from interp.contexts import ContextSet
@@ -29,24 +30,40 @@ def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
     vocabulary = lexical.Vocabulary.of(strings, first_position=first_position(study))
     store = store_of(study, ContextSet.EXPLAIN)
     latents = session.execute(
-        select(Latent.id, Latent.index).where(Latent.study_id == study.id).order_by(Latent.index)
-    ).all()
-    explained = set(
-        session.scalars(
-            select(Explanation.latent_id)
-            .join(Latent, Latent.id == Explanation.latent_id)
-            .where(Latent.study_id == study.id, Explanation.prompt_version == lexical.VERSION)
+        select(
+            Latent.id,
+            Latent.index.label("number"),
+            Latent.explanation_id,
+            (_explained() | (Latent.max_activation == 0)).label("done"),
         )
-    )
+        .where(Latent.study_id == study.id)
+        .order_by(Latent.index)
+    ).all()
     for start in range(0, len(latents), BLOCK):
         block = latents[start : start + BLOCK]
-        if all(latent.id in explained for latent in block):
+        if all(latent.done for latent in block):
             continue
-        activations = store.read(range(block[0].index, block[-1].index + 1))
-        for latent, active in zip(block, activations, strict=True):
-            explanation = lexical.explain(active, vocabulary)
-            if latent.id not in explained and explanation is not None:
-                _save(session, latent.id, explanation)
+        activations = store.read(range(block[0].number, block[-1].number + 1))
+        _save(
+            session,
+            [
+                {
+                    "latent_id": latent.id,
+                    "text": explanation.text,
+                    "author_kind": "model",
+                    "author": "lexical",
+                    "prompt_version": lexical.VERSION,
+                    "parent_id": latent.explanation_id,
+                    "details": {
+                        "coverage": explanation.coverage,
+                        "precision": explanation.precision,
+                    },
+                }
+                for latent, active in zip(block, activations, strict=True)
+                if not latent.done
+                and (explanation := lexical.explain(active, vocabulary)) is not None
+            ],
+        )
         session.commit()
         publish(study.id, "latents")
         yield Progress(start + len(block), len(latents), "latents", "explaining")
@@ -62,22 +79,25 @@ def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
         )
 
 
-def _save(session: Session, latent_id: int, explanation: lexical.LexicalExplanation) -> None:
-    current = session.scalar(select(Latent.explanation_id).where(Latent.id == latent_id))
-    row = Explanation(
-        latent_id=latent_id,
-        text=explanation.text,
-        author_kind="model",
-        author="lexical",
-        prompt_version=lexical.VERSION,
-        parent_id=current,
-        details={"coverage": explanation.coverage, "precision": explanation.precision},
+def _explained() -> Exists:
+    """Whether this explainer has explained a latent."""
+    return exists().where(
+        Explanation.latent_id == Latent.id, Explanation.prompt_version == lexical.VERSION
     )
-    session.add(row)
-    session.flush()
+
+
+def _save(session: Session, rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    ids = session.scalars(insert(Explanation).returning(Explanation.id), rows).all()
     # What somebody has written in the meantime stays the current wording.
     session.execute(
         update(Latent)
-        .where(Latent.id == latent_id, Latent.explanation_id.is_(None))
-        .values(explanation_id=row.id)
+        .where(
+            Latent.id == Explanation.latent_id,
+            Explanation.id.in_(ids),
+            Latent.explanation_id.is_(None),
+        )
+        .values(explanation_id=Explanation.id)
+        .execution_options(synchronize_session=False)
     )

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from interp import calibrate, splice
 from interp.contexts import ContextSet
 from interp.errors import InputError
-from interp.evaluate import Condition, Positions, changed_contexts, context_losses
+from interp.evaluate import Condition, Positions, context_losses, losses_against
 from interp.splice import Splice, Values
 from interp.statistics import mean_difference
 from models import Explanation, Job, Latent, Rewrite, RewritePoint, Score, Simulation, Study
@@ -32,58 +32,75 @@ class Planned(NamedTuple):
 
     condition: Condition
     calibration: str
-    count: int
+    number: int
+    """How many explanations, in the rewrite's order; 0 where it makes no difference."""
 
 
 def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
     """Measure every point of a rewrite that is not there yet."""
     rewrite = _rewrite(session, job, study)
     planned = _plan(rewrite)
-    subject, coder = subject_of(study), coder_of(study)
-    _, tokens = context_tokens(session, study, ContextSet.EVALUATE)
-    where = {"positions": Positions(rewrite.positions), "first_position": first_position(study)}
-    values = _values(session, rewrite)
-
-    def losses_of(point: Planned) -> NDArray[np.float64]:
-        match point.condition:
-            case Condition.UNTOUCHED:
-                return context_losses(subject, tokens, None, **where)
-            case Condition.REAL_LATENTS:
-                return real_losses(study, subject, coder, tokens)
-            case Condition.ZERO:
-                return context_losses(subject, tokens, splice.zero, **where)
-            case Condition.MEAN:
-                _, output = store_of(study, ContextSet.EXPLAIN).summary()
-                return context_losses(subject, tokens, splice.mean(output), **where)
-            case Condition.NO_LATENTS:
-                return context_losses(subject, tokens, splice.no_latents(coder), **where)
-            case Condition.SET_ZEROED:
-                return changed_only(splice.set_zeroed(coder, values(calibrate.Method.LINEAR, point.count)))
-            case Condition.REWRITTEN:
-                return changed_only(splice.rewritten(coder, values(point.calibration, point.count)))
-
-    def changed_only(spliced: Splice) -> NDArray[np.float64]:
-        real = real_losses(study, subject, coder, tokens)
-        (rows,) = changed_contexts(subject, tokens, [spliced], splice.real_latents(coder), **where)
-        losses = real.copy()
-        losses[rows] = context_losses(subject, tokens, spliced, rows=rows, **where)
-        return losses
-
+    values = _Values(session, rewrite)
+    measure = _measure(session, study, rewrite, values)
     reusable = _reusable(session, rewrite)
     for number, point in enumerate(planned, start=1):
         if _find(session, rewrite.id, point) is not None:
             continue
         earlier = _find(session, rewrite.parent_id, point) if reusable(point) else None
-        losses = np.array(earlier.losses) if earlier else losses_of(point)
-        missing = 0
-        if point.count:
-            missing = int(values(calibrate.Method.LINEAR, point.count).activations[:, first_position(study):].isnan().sum())
-        _save(session, study, coder.num_latents, rewrite, point, losses, missing, earlier)
+        losses = np.array(earlier.losses) if earlier else measure(point)
+        _save(session, study, rewrite, point, losses, values, earlier)
         publish(study.id, "chart")
         yield Progress(number, len(planned), "points", str(point.condition).replace("_", " "))
     rewrite.finished = True
     session.commit()
     publish(study.id, "chart")
+
+
+def _measure(
+    session: Session, study: Study, rewrite: Rewrite, values: "_Values"
+) -> Callable[[Planned], NDArray[np.float64]]:
+    """A function that runs the model under a point's condition."""
+    subject, coder = subject_of(study), coder_of(study)
+    _, tokens = context_tokens(session, study, ContextSet.EVALUATE)
+    positions, first = Positions(rewrite.positions), first_position(study)
+
+    def run_all(spliced: Splice | None) -> NDArray[np.float64]:
+        return context_losses(subject, tokens, spliced, positions=positions, first_position=first)
+
+    def run_changed(spliced: Splice) -> NDArray[np.float64]:
+        reference = splice.real_latents(coder)
+        real = real_losses(study, subject, coder, tokens, positions)
+        (cost,) = losses_against(
+            reference,
+            real,
+            subject,
+            tokens,
+            [spliced],
+            positions=positions,
+            first_position=first,
+        )
+        return cost.losses
+
+    def measure(point: Planned) -> NDArray[np.float64]:
+        match point.condition:
+            case Condition.UNTOUCHED:
+                return run_all(None)
+            case Condition.REAL_LATENTS:
+                return real_losses(study, subject, coder, tokens, positions)
+            case Condition.ZERO:
+                return run_all(splice.zero)
+            case Condition.MEAN:
+                _, output = store_of(study, ContextSet.EXPLAIN).summary()
+                return run_all(splice.mean(output))
+            case Condition.NO_LATENTS:
+                return run_all(splice.no_latents(coder))
+            case Condition.SET_ZEROED:
+                return run_changed(splice.set_zeroed(coder, values.raw(point.number)))
+            case Condition.REWRITTEN:
+                calibrated = values.calibrated(point.calibration, point.number)
+                return run_changed(splice.rewritten(coder, calibrated))
+
+    return measure
 
 
 def _rewrite(session: Session, job: Job, study: Study) -> Rewrite:
@@ -92,9 +109,13 @@ def _rewrite(session: Session, job: Job, study: Study) -> Rewrite:
         return session.get_one(Rewrite, rewrite_id)
     simulator_id = job.params.get("simulator_id") or study.simulator_id
     parent = session.get(Rewrite, job.params.get("parent_id") or 0)
-    explanation_ids = _ordered(session, study, simulator_id, job.params.get("explanation_ids"), parent)
+    explanation_ids = _ordered(
+        session, study, simulator_id, job.params.get("explanation_ids"), parent
+    )
     if not explanation_ids:
-        raise InputError("No explanation of this study has been simulated yet. Simulate some first.")
+        raise InputError(
+            "No explanation of this study has been simulated yet. Simulate some first."
+        )
     size = len(explanation_ids)
     rewrite = Rewrite(
         study_id=study.id,
@@ -151,19 +172,14 @@ def _ordered(
         row.latent_id: row.id
         for row in session.execute(simulated.where(Explanation.id.in_(changed)))
     }
-    latent_of = dict(
-        session.execute(
-            select(Explanation.id, Explanation.latent_id).where(
-                Explanation.id.in_(parent.explanation_ids)
-            )
-        ).tuples()
-    )
+    parents = select(Explanation).where(Explanation.id.in_(parent.explanation_ids))
+    latent_of = {e.id: e.latent_id for e in session.scalars(parents)}
     kept = [new.pop(latent_of[old], old) for old in parent.explanation_ids]
     return [*kept, *new.values()]
 
 
 def _plan(rewrite: Rewrite) -> list[Planned]:
-    """Baselines first, then the lines, each from the largest set down: what moves most comes first."""
+    """Baselines first, then the lines, each from the largest set down: what moves most is first."""
     baselines = [
         Planned(condition, "", 0)
         for condition in (
@@ -190,7 +206,7 @@ def _find(session: Session, rewrite_id: int | None, point: Planned) -> RewritePo
             rewrite_id=rewrite_id,
             condition=str(point.condition),
             calibration=point.calibration,
-            count=point.count,
+            count=point.number,
         )
     )
 
@@ -198,11 +214,10 @@ def _find(session: Session, rewrite_id: int | None, point: Planned) -> RewritePo
 def _save(
     session: Session,
     study: Study,
-    num_latents: int,
     rewrite: Rewrite,
     point: Planned,
     losses: NDArray[np.float64],
-    missing: int,
+    values: "_Values",
     earlier: RewritePoint | None,
 ) -> None:
     untouched = _find(session, rewrite.id, Planned(Condition.UNTOUCHED, "", 0))
@@ -213,9 +228,9 @@ def _save(
             rewrite_id=rewrite.id,
             condition=str(point.condition),
             calibration=point.calibration,
-            count=point.count,
-            fraction=point.count / num_latents,
-            missing=missing,
+            count=point.number,
+            fraction=values.rewritten(point.number) / coder_of(study).num_latents,
+            missing=values.missing(point.number, first_position(study)),
             losses=losses.tolist(),
             increase=increase.value,
             low=increase.low,
@@ -241,32 +256,56 @@ def _reusable(session: Session, rewrite: Rewrite) -> Callable[[Planned], bool]:
         if old != new:
             break
         same += 1
-    return lambda point: point.count <= same
+    return lambda point: point.number <= same
 
 
-def _values(session: Session, rewrite: Rewrite) -> Callable[[str, int], Values]:
-    """Calibrated values of the first so many explanations of a rewrite."""
-    rows = session.execute(
-        select(Simulation.explanation_id, Simulation.values, Latent.index)
-        .join(Explanation, Explanation.id == Simulation.explanation_id)
-        .join(Latent, Latent.id == Explanation.latent_id)
-        .where(
-            Simulation.explanation_id.in_(rewrite.explanation_ids),
-            Simulation.simulator_id == rewrite.simulator_id,
-            Simulation.set == str(ContextSet.EVALUATE),
+class _Values:
+    """Simulated values of a rewrite's explanations on the evaluate set."""
+
+    def __init__(self, session: Session, rewrite: Rewrite) -> None:
+        rows = session.execute(
+            select(Simulation.explanation_id, Simulation.values, Latent.index.label("latent"))
+            .join(Explanation, Explanation.id == Simulation.explanation_id)
+            .join(Latent, Latent.id == Explanation.latent_id)
+            .where(
+                Simulation.explanation_id.in_(rewrite.explanation_ids),
+                Simulation.simulator_id == rewrite.simulator_id,
+                Simulation.set == str(ContextSet.EVALUATE),
+            )
         )
-    ).all()
-    raw = {row.explanation_id: from_nullable(row.values) for row in rows}
-    index = {row.explanation_id: row.index for row in rows}
-    maps = {i: calibrations_of(session, i, rewrite.simulator_id) for i in rewrite.explanation_ids}
+        found = {row.explanation_id: row for row in rows}
+        ordered = [found[i] for i in rewrite.explanation_ids]
+        self._latents = torch.tensor([row.latent for row in ordered])
+        self._maps = [
+            calibrations_of(session, i, rewrite.simulator_id) for i in rewrite.explanation_ids
+        ]
+        # Without a calibration every value of an explanation is missing: its latent stays real.
+        self._raw = [
+            from_nullable(row.values) if maps else np.full_like(from_nullable(row.values), np.nan)
+            for row, maps in zip(ordered, self._maps, strict=True)
+        ]
 
-    def calibrated(i: int, method: str) -> NDArray[np.float64]:
-        # Without a calibration every value of this explanation is missing: the latent stays real.
-        return maps[i][method](raw[i]) if method in maps[i] else np.full_like(raw[i], np.nan)
+    def raw(self, number: int) -> Values:
+        """Uncalibrated values of the first so many explanations."""
+        return self._stack(self._raw[:number])
 
-    def values(method: str, count: int) -> Values:
-        chosen = rewrite.explanation_ids[:count]
-        stacked = np.stack([calibrated(i, method) for i in chosen], axis=-1)
-        return Values(torch.tensor([index[i] for i in chosen]), torch.from_numpy(stacked).float())
+    def calibrated(self, method: str, number: int) -> Values:
+        """Calibrated values of the first so many explanations."""
+        return self._stack(
+            [
+                maps[method](raw) if maps else raw
+                for maps, raw in zip(self._maps[:number], self._raw[:number], strict=True)
+            ]
+        )
 
-    return values
+    def missing(self, number: int, first: int) -> int:
+        """How many values the first so many explanations lack, from position ``first`` on."""
+        return sum(int(np.isnan(raw[:, first:]).sum()) for raw in self._raw[:number])
+
+    def rewritten(self, number: int) -> int:
+        """How many of the first so many latents have any value."""
+        return sum(bool(maps) for maps in self._maps[:number])
+
+    def _stack(self, values: list[NDArray[np.float64]]) -> Values:
+        stacked = torch.from_numpy(np.stack(values, axis=-1)).float()
+        return Values(self._latents[: len(values)], stacked)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from interp import calibrate
 from interp.contexts import ContextSet
 from interp.errors import InputError
-from interp.evaluate import Condition, Positions, changed_contexts, context_losses
+from interp.evaluate import Condition, Positions, losses_against
 from interp.scores import score
 from interp.splice import Splice, Values, real_latents, rewritten, set_zeroed
 from interp.statistics import mean_difference
@@ -33,7 +33,13 @@ from models import (
 from workers.jobs import Progress
 from workers.queue import publish, submit
 from workers.resources import coder_of, real_losses, simulator_of, store_of, subject_of
-from workers.tasks.rows import context_strings, context_tokens, first_position, from_nullable, to_nullable
+from workers.tasks.rows import (
+    context_strings,
+    context_tokens,
+    first_position,
+    from_nullable,
+    to_nullable,
+)
 from workers.version import code_version
 
 MIN_RATE = 0.002
@@ -76,7 +82,9 @@ def _explanations(session: Session, job: Job, study: Study) -> list[Explanation]
     names tell where the latent is active: the F1 of their coverage and their precision.
     """
     if ids := job.params.get("explanation_ids"):
-        found = {e.id: e for e in session.scalars(select(Explanation).where(Explanation.id.in_(ids)))}
+        found = {
+            e.id: e for e in session.scalars(select(Explanation).where(Explanation.id.in_(ids)))
+        }
         if unknown := [i for i in ids if i not in found]:
             raise InputError(f"There is no explanation {unknown[0]}.")
         return [found[i] for i in ids]
@@ -86,7 +94,9 @@ def _explanations(session: Session, job: Job, study: Study) -> list[Explanation]
     best = (
         select(Explanation)
         .join(Latent, Latent.explanation_id == Explanation.id)
-        .where(Latent.study_id == study.id, Latent.firing_rate >= MIN_RATE, coverage + precision > 0)
+        .where(
+            Latent.study_id == study.id, Latent.firing_rate >= MIN_RATE, coverage + precision > 0
+        )
         .order_by(f1.desc(), Latent.index)
         .limit(int(job.params.get("first_latents", 0)))
     )
@@ -206,7 +216,11 @@ def _real(
 
 
 def _calibrate(
-    session: Session, study: Study, simulation: Simulation, real: NDArray[np.float32], maximum: float
+    session: Session,
+    study: Study,
+    simulation: Simulation,
+    real: NDArray[np.float32],
+    maximum: float,
 ) -> None:
     start = first_position(study)
     raw = from_nullable(simulation.values)[:, start:].ravel()
@@ -286,7 +300,6 @@ def _cost(session: Session, study: Study, latent: Latent, simulation: Simulation
         return
     subject, coder = subject_of(study), coder_of(study)
     _, tokens = context_tokens(session, study, ContextSet.EVALUATE)
-    where = {"positions": Positions.ALL, "first_position": first_position(study)}
     raw = from_nullable(simulation.values)
     column = torch.tensor([latent.index])
 
@@ -300,13 +313,17 @@ def _cost(session: Session, study: Study, latent: Latent, simulation: Simulation
             for method, fitted in maps.items()
         },
     }
-    changed = changed_contexts(
-        subject, tokens, list(splices.values()), real_latents(coder), **where
+    real = real_losses(study, subject, coder, tokens, Positions.ALL)
+    costs = losses_against(
+        real_latents(coder),
+        real,
+        subject,
+        tokens,
+        list(splices.values()),
+        positions=Positions.ALL,
+        first_position=first_position(study),
     )
-    real = real_losses(study, subject, coder, tokens)
-    for ((condition, calibration), splice), rows in zip(splices.items(), changed, strict=True):
-        losses = real.copy()
-        losses[rows] = context_losses(subject, tokens, splice, rows=rows, **where)
+    for (condition, calibration), (losses, rows) in zip(splices, costs, strict=True):
         cost = mean_difference(losses, real, seed=study.seed)
         session.add(
             LatentCost(

@@ -1,0 +1,59 @@
+# `make run` starts Palimpsest; `make test` runs all tests. Both need only Python 3.11 or later.
+
+PYTHON ?= $(firstword $(foreach python,python3 python3.14 python3.13 python3.12 python3.11,\
+	$(shell $(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(python))))
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+
+.PHONY: run test lint bench migration clean chromium
+
+run: .venv/installed
+	$(BIN)/palimpsest up
+
+test: .venv/installed-dev chromium
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/installed-bench
+	$(BIN)/python -m benchmarks.collect
+
+# make migration message="Latents have names"
+migration: .venv/installed-dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m migrations.new "$(message)"
+
+clean:
+	rm -rf .venv
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "palimpsest: Python 3.11 or later is needed; install it, or name it: make run PYTHON=..." >&2; exit 1; }
+	@"$(PYTHON)" -m venv .venv || { rm -rf .venv; \
+		echo "palimpsest: the virtual environment cannot be made; on Debian, install python3-venv" >&2; exit 1; }
+
+# A stamp is newer than the files that say what to install, unless one of them changed since.
+.venv/installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) -e .
+	@touch $@
+
+.venv/installed-dev: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) -e '.[dev]'
+	@touch $@ .venv/installed
+
+.venv/installed-bench: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) -e '.[bench]'
+	$(PIP) --no-deps eai-delphi==0.1.3
+	@touch $@ .venv/installed
+
+# The tests drive Debian's Chromium.
+chromium:
+	@if [ -x "$${CHROMIUM:-/usr/bin/chromium}" ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -q && apt-get install -q -y --no-install-recommends chromium; \
+	else \
+		echo "palimpsest: the tests need Chromium: install it (apt-get install chromium), or set CHROMIUM to it" >&2; \
+		exit 1; \
+	fi

@@ -1,0 +1,165 @@
+"""Explanations in the database: every version, and saving a new one."""
+
+from typing import NamedTuple
+
+from sqlalchemy import and_, false, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from app.errors import Conflict, NotFound
+from app.jobs.queries import ACTIVE, submit, tell
+from models import Explanation, Job, Latent, LatentCost, Score, Study
+
+NAMES = ("correlation", "sensitivity", "specificity")
+
+
+class Version(NamedTuple):
+    """One version of a latent's text, with what it reached."""
+
+    explanation: Explanation
+    correlation: Score | None
+    cost: LatentCost | None
+
+
+class Saved(NamedTuple):
+    """What saving a wording did."""
+
+    explanation: Explanation
+    job: Job
+    conflict: bool
+    """Somebody saved another version between the parent and this one."""
+
+
+def list_versions(session: Session, study: Study, latent: Latent) -> list[Version]:
+    """All versions of a latent's text, newest first."""
+    score, cost = aliased(Score), aliased(LatentCost)
+    query = (
+        select(Explanation, score, cost)
+        .outerjoin(
+            score,
+            and_(
+                score.explanation_id == Explanation.id,
+                score.simulator_id == study.simulator_id,
+                score.name == "correlation",
+            ),
+        )
+        .outerjoin(
+            cost,
+            and_(
+                cost.explanation_id == Explanation.id,
+                cost.simulator_id == study.simulator_id,
+                cost.condition == "rewritten",
+                cost.calibration == "isotonic",
+            ),
+        )
+        .where(Explanation.latent_id == latent.id)
+        .order_by(Explanation.id.desc())
+    )
+    return [Version(*row) for row in session.execute(query)]
+
+
+def get_explanation(session: Session, explanation_id: int) -> Explanation:
+    """One explanation.
+
+    Raises:
+        NotFound: There is none of this number.
+    """
+    explanation = session.get(Explanation, explanation_id)
+    if explanation is None:
+        raise NotFound(f"There is no explanation {explanation_id}.")
+    return explanation
+
+
+def list_scores(session: Session, study: Study, explanation: Explanation) -> list[Score]:
+    """Scores of an explanation under the study's simulator, in their usual order."""
+    found = session.scalars(
+        select(Score).where(
+            Score.explanation_id == explanation.id, Score.simulator_id == study.simulator_id
+        )
+    )
+    return sorted(found, key=lambda s: NAMES.index(s.name) if s.name in NAMES else len(NAMES))
+
+
+def save_explanation(
+    session: Session, study: Study, latent: Latent, text: str, parent_id: int | None, user: str
+) -> Saved:
+    """Make a new wording the current one and queue its simulation. Commits the session.
+
+    The wording is kept even when the queue cannot be reached; the job then says so.
+
+    Args:
+        text: Already cleaned.
+        parent_id: The version it was written from; None for the current one.
+
+    Raises:
+        Conflict: The study has no simulator yet, or the text is the current one; nothing is saved.
+        NotFound: There is no such parent among the versions of this latent.
+    """
+    _need_simulator(study)
+    session.refresh(latent, with_for_update=True)
+    current = latent.explanation_id
+    if parent_id is not None:
+        parent = session.get(Explanation, parent_id)
+        if parent is None or parent.latent_id != latent.id:
+            session.rollback()
+            raise NotFound(f"Explanation {parent_id} is no version of latent {latent.index}.")
+    if current is not None and session.get_one(Explanation, current).text == text:
+        session.rollback()
+        raise Conflict("This is the current text already, so no new version was saved.")
+    explanation = Explanation(
+        latent_id=latent.id,
+        text=text,
+        author_kind="person",
+        author=user,
+        parent_id=current if parent_id is None else parent_id,
+    )
+    session.add(explanation)
+    session.flush()
+    latent.explanation_id = explanation.id
+    conflict = parent_id is not None and parent_id != current
+    job = submit(session, _job(study, explanation, user))
+    tell(study.id, "latent", latent.id)
+    return Saved(explanation, job, conflict)
+
+
+def simulate(session: Session, study: Study, explanation: Explanation, user: str) -> Job:
+    """Queue the simulation of an explanation that has none. Commits the session.
+
+    Raises:
+        Conflict: The study has no simulator yet, or it is simulated or on its way already.
+    """
+    _need_simulator(study)
+    if list_scores(session, study, explanation):
+        raise Conflict("This explanation is simulated already.")
+    if any(job.status in ACTIVE for job in simulate_jobs(session, study, [explanation.id])):
+        raise Conflict("The simulation of this explanation is on its way already.")
+    return submit(session, _job(study, explanation, user))
+
+
+def simulate_jobs(session: Session, study: Study, explanation_ids: list[int]) -> list[Job]:
+    """Simulate jobs about any of some explanations, newest first."""
+    about = [Job.params.contains({"explanation_ids": [number]}) for number in explanation_ids]
+    query = select(Job).where(
+        Job.study_id == study.id, Job.kind == "simulate", or_(false(), *about)
+    )
+    return list(session.scalars(query.order_by(Job.id.desc())))
+
+
+def _job(study: Study, explanation: Explanation, user: str) -> Job:
+    return Job(
+        study_id=study.id,
+        kind="simulate",
+        params={
+            "explanation_ids": [explanation.id],
+            "simulator_id": study.simulator_id,
+            "then_rewrite": True,
+        },
+        created_by=user,
+    )
+
+
+def _need_simulator(study: Study) -> None:
+    if study.simulator_id is None:
+        raise Conflict(
+            f"Study {study.slug} has no simulator yet: its activations are still being collected. "
+            "Save again when that job has finished; nothing was saved now."
+        )

@@ -1,0 +1,52 @@
+"""Jobs as JSON."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from app.database import Database
+from app.jobs import queries
+from app.jobs.schemas import JobList, JobOut
+from app.studies.queries import Slug, get_study
+from models import Job
+
+router = APIRouter(tags=["jobs"])
+
+JobId = Annotated[int, Path(ge=1, lt=2**63, description="Number of a job.")]
+Limit = Annotated[int, Query(ge=1, le=500, description="How many to return.")]
+Offset = Annotated[int, Query(ge=0, lt=2**31, description="How many to leave out first.")]
+
+
+@router.get("/jobs", summary="List jobs of all studies")
+def list_all_jobs(session: Database, limit: Limit = 50, offset: Offset = 0) -> JobList:
+    """Jobs of all studies, newest first."""
+    return _page(queries.list_jobs(session, limit=limit, offset=offset))
+
+
+@router.get("/studies/{slug}/jobs", summary="List jobs of a study")
+def list_jobs(slug: Slug, session: Database, limit: Limit = 50, offset: Offset = 0) -> JobList:
+    """Jobs of one study, newest first."""
+    study = get_study(session, slug)
+    return _page(queries.list_jobs(session, study, limit=limit, offset=offset))
+
+
+@router.get("/jobs/{job_id}", summary="Get a job", response_model=JobOut)
+def get_job(job_id: JobId, session: Database) -> Job:
+    """One job."""
+    return queries.get_job(session, job_id)
+
+
+@router.post("/jobs/{job_id}/cancel", summary="Cancel a job", response_model=JobOut)
+def cancel_job(job_id: JobId, session: Database) -> Job:
+    """Stop a job that waits or runs. What it has finished stays."""
+    return queries.cancel_job(session, queries.get_job(session, job_id))
+
+
+@router.post("/jobs/{job_id}/retry", summary="Retry a job", response_model=JobOut)
+def retry_job(job_id: JobId, session: Database) -> Job:
+    """Queue a failed or cancelled job again. What it had finished is not repeated."""
+    return queries.retry_job(session, queries.get_job(session, job_id))
+
+
+def _page(rows: tuple[list[queries.JobRow], int]) -> JobList:
+    return JobList(total=rows[1], items=[JobOut.model_validate(row.job) for row in rows[0]])

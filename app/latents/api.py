@@ -1,0 +1,91 @@
+"""Latents and their examples as JSON."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from app.database import Database
+from app.errors import NotFound
+from app.explanations.queries import get_explanation, list_scores
+from app.explanations.schemas import ExplanationOut, ScoreOut
+from app.latents import queries
+from app.latents.queries import Index
+from app.latents.schemas import (
+    CostOut,
+    ExampleList,
+    ExampleOut,
+    LatentList,
+    LatentOut,
+    LatentQuery,
+    LatentSummary,
+    TokenOut,
+)
+from app.studies.queries import Slug, get_study
+
+router = APIRouter(tags=["latents"])
+
+
+@router.get("/studies/{slug}/latents", summary="List latents")
+def list_latents(
+    slug: Slug, wanted: Annotated[LatentQuery, Query()], session: Database
+) -> LatentList:
+    """Latents of a study, filtered and sorted as on the page."""
+    rows, total = queries.list_latents(
+        session, get_study(session, slug), wanted, limit=wanted.limit, offset=wanted.offset
+    )
+    return LatentList(total=total, items=[LatentSummary.model_validate(dict(row)) for row in rows])
+
+
+@router.get("/studies/{slug}/latents/{index}", summary="Get a latent")
+def get_latent(slug: Slug, index: Index, session: Database) -> LatentOut:
+    """One latent: statistics, current explanation, its scores and its costs."""
+    study = get_study(session, slug)
+    latent = queries.get_latent(session, study, index)
+    current = get_explanation(session, latent.explanation_id) if latent.explanation_id else None
+    return LatentOut(
+        study=study.slug,
+        index=latent.index,
+        firing_rate=latent.firing_rate,
+        max_activation=latent.max_activation,
+        mean_activation=latent.mean_activation,
+        quantiles=latent.quantiles,
+        promoted=latent.promoted,
+        suppressed=latent.suppressed,
+        explanation=ExplanationOut.model_validate(current) if current else None,
+        scores=[ScoreOut.model_validate(s) for s in list_scores(session, study, current)]
+        if current
+        else [],
+        costs=[CostOut.model_validate(c) for c in queries.list_costs(session, study, current)]
+        if current
+        else [],
+    )
+
+
+@router.get("/studies/{slug}/latents/{index}/examples", summary="List examples of a latent")
+def list_examples(
+    slug: Slug,
+    index: Index,
+    session: Database,
+    explanation_id: Annotated[
+        int | None, Query(ge=1, lt=2**63, description="A version; the current one if left out.")
+    ] = None,
+) -> ExampleList:
+    """Examples with real and simulated activations, token by token."""
+    study = get_study(session, slug)
+    latent = queries.get_latent(session, study, index)
+    wanted = explanation_id or latent.explanation_id
+    explanation = get_explanation(session, wanted) if wanted else None
+    if explanation is not None and explanation.latent_id != latent.id:
+        raise NotFound(f"Explanation {wanted} is no version of latent {index}.")
+    examples = queries.list_examples(session, study, latent, explanation)
+    items = [
+        ExampleOut(
+            kind=example.kind,
+            rank=example.rank,
+            document=example.document,
+            start=example.start,
+            tokens=[TokenOut.model_validate(vars(token)) for token in example.tokens],
+        )
+        for example in examples
+    ]
+    return ExampleList(explanation_id=wanted, items=items)

@@ -1,0 +1,173 @@
+"""The list of latents, and the page of one."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from app.charts import cost_chart, quantile_chart
+from app.database import Database
+from app.errors import NotFound
+from app.explanations.queries import get_explanation, list_scores, list_versions, simulate_jobs
+from app.explanations.schemas import MAX_LENGTH
+from app.jobs.queries import ACTIVE, STOPPED, active_jobs
+from app.latents import queries
+from app.latents.queries import Index
+from app.latents.schemas import LatentFilter, NoNul
+from app.studies.queries import Slug, count_latents, get_study
+from app.templates import render
+from models import Explanation, Latent, Study
+
+router = APIRouter()
+
+PAGE = 50
+VersionId = Annotated[int | None, Query(ge=1, lt=2**63)]
+
+
+class ListState(LatentFilter):
+    """The state of the list of latents, all of it in the address."""
+
+    page: int = Field(default=1, ge=1, le=1_000_000)
+    go: NoNul = Field(default="", max_length=40)
+    """Index of a latent to jump to."""
+
+
+@router.get("/studies/{slug}/latents")
+def list_latents(
+    request: Request, slug: Slug, wanted: Annotated[ListState, Query()], session: Database
+) -> Response:
+    """The list of latents, or the one that was asked for by index."""
+    study = get_study(session, slug)
+    notice = ""
+    if index := wanted.go.strip():
+        if index.isdecimal() and int(index) < 2**31:
+            latent = queries.get_latent(session, study, int(index))
+            return RedirectResponse(f"/studies/{slug}/latents/{latent.index}", 303)
+        notice = f"“{index}” is no index of a latent. Use a whole number, such as 12."
+    rows, total = queries.list_latents(
+        session, study, wanted, limit=PAGE, offset=(wanted.page - 1) * PAGE
+    )
+    context = {
+        "study": study,
+        "wanted": wanted,
+        "link": _link(study, wanted),
+        "rows": rows,
+        "total": total,
+        "latents": count_latents(session, study),
+        "pages": max(1, -(-total // PAGE)),
+        "page_size": PAGE,
+        "notice": notice,
+    }
+    return render(request, "latents.html", context)
+
+
+def _link(study: Study, wanted: ListState) -> Callable[..., str]:
+    """Addresses of the same list in another state. Only what is not the default is named."""
+
+    def link(**changes: Any) -> str:
+        state = wanted.model_copy(update={"page": 1, "go": "", **changes})
+        query = urlencode(state.model_dump(exclude_defaults=True))
+        return f"/studies/{study.slug}/latents" + (f"?{query}" if query else "")
+
+    return link
+
+
+@router.get("/studies/{slug}/latents/{index}")
+def latent_page(
+    request: Request,
+    slug: Slug,
+    index: Index,
+    session: Database,
+    version: VersionId = None,
+    restore: VersionId = None,
+    saved: VersionId = None,
+) -> HTMLResponse:
+    """One latent: statistics, explanation, scores, costs, examples, history.
+
+    Args:
+        version: Explanation whose simulation is shown; the current one if left out.
+        restore: Explanation whose text is put into the edit box.
+        saved: Explanation that was saved just now.
+    """
+    study = get_study(session, slug)
+    latent = queries.get_latent(session, study, index)
+    edit: dict[str, Any] = {}
+    if restore is not None:
+        edit["text"] = _version(session, latent, restore).text
+    if saved is not None:
+        edit["saved"] = _version(session, latent, saved)
+    return show_latent(request, session, study, latent, version=version, edit=edit)
+
+
+def show_latent(
+    request: Request,
+    session: Session,
+    study: Study,
+    latent: Latent,
+    *,
+    version: int | None = None,
+    edit: dict[str, Any],
+    status: int = 200,
+) -> HTMLResponse:
+    """The page of a latent.
+
+    Args:
+        edit: State of the edit box: text, parent_id, error, or the version just saved.
+    """
+    versions = list_versions(session, study, latent)
+    current = next(
+        (v.explanation for v in versions if v.explanation.id == latent.explanation_id), None
+    )
+    shown = _version(session, latent, version) if version is not None else current
+    scores = list_scores(session, study, shown) if shown else []
+    costs = queries.list_costs(session, study, shown) if shown else []
+    about = simulate_jobs(session, study, [v.explanation.id for v in versions])
+    before, after = queries.neighbours(session, latent)
+    saved = edit.get("saved")
+    context = {
+        "study": study,
+        "latent": latent,
+        "before": before,
+        "after": after,
+        "versions": versions,
+        "current": current,
+        "shown": shown,
+        "scores": scores,
+        "costs": costs,
+        "missing": queries.missing_values(session, study, shown) if shown else None,
+        "cost_chart": cost_chart(costs) if costs else None,
+        "quantile_chart": quantile_chart(latent.quantiles) if latent.quantiles else None,
+        "groups": queries.group_examples(queries.list_examples(session, study, latent, shown)),
+        "jobs": active_jobs(session, study),
+        "about": {job.id for job in about},
+        "stopped": next(iter(about[:1]), None) if about and about[0].status in STOPPED else None,
+        "simulating": any(
+            job.status in ACTIVE and shown and shown.id in job.params["explanation_ids"]
+            for job in about
+        ),
+        "edit": {
+            "text": current.text if current else "",
+            "parent_id": current.id if current else None,
+            **edit,
+        },
+        # Versions that others saved between the one this was written from and this one.
+        "between": [
+            v.explanation
+            for v in versions
+            if saved and (saved.parent_id or 0) < v.explanation.id < saved.id
+        ],
+        "max_length": MAX_LENGTH,
+        "raw_max": queries.RAW_MAX,
+    }
+    return render(request, "latent.html", context, status)
+
+
+def _version(session: Session, latent: Latent, explanation_id: int) -> Explanation:
+    explanation = get_explanation(session, explanation_id)
+    if explanation.latent_id != latent.id:
+        raise NotFound(f"Explanation {explanation_id} is no version of latent {latent.index}.")
+    return explanation

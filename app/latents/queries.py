@@ -1,0 +1,262 @@
+"""Latents and their examples in the database."""
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import Path
+from sqlalchemy import REAL, RowMapping, cast, func, select
+from sqlalchemy.orm import Session, aliased
+
+from app.errors import NotFound
+from app.latents.schemas import LatentFilter
+from models import (
+    Calibration,
+    Context,
+    Example,
+    Explanation,
+    Latent,
+    LatentCost,
+    Score,
+    Simulation,
+    Study,
+)
+
+Index = Annotated[int, Path(ge=0, lt=2**31, description="Index of a latent in its coder.")]
+
+RAW_MAX = 9.0
+"""Simulated values are expected digits from 0 to this."""
+
+
+def list_latents(
+    session: Session, study: Study, wanted: LatentFilter, *, limit: int, offset: int
+) -> tuple[list[RowMapping], int]:
+    """Rows of the list of latents, and how many match the filter in all."""
+    correlation, sensitivity, specificity = (aliased(Score) for _ in range(3))
+    columns: dict[str, Any] = {
+        "index": Latent.index,
+        "firing_rate": Latent.firing_rate,
+        "max_activation": Latent.max_activation,
+        "correlation": correlation.value,
+        "sensitivity": sensitivity.value,
+        "specificity": specificity.value,
+        "cost": LatentCost.mean,
+    }
+    query = (
+        select(
+            *(column.label(name) for name, column in columns.items()),
+            Explanation.id.label("explanation_id"),
+            Explanation.text.label("explanation"),
+            correlation.low.label("correlation_low"),
+            correlation.high.label("correlation_high"),
+        )
+        .outerjoin(Explanation, Explanation.id == Latent.explanation_id)
+        .outerjoin(
+            LatentCost,
+            (LatentCost.explanation_id == Latent.explanation_id)
+            & (LatentCost.simulator_id == study.simulator_id)
+            & (LatentCost.condition == "rewritten")
+            & (LatentCost.calibration == "isotonic"),
+        )
+        .where(Latent.study_id == study.id)
+    )
+    for name, score in {
+        "correlation": correlation,
+        "sensitivity": sensitivity,
+        "specificity": specificity,
+    }.items():
+        query = query.outerjoin(
+            score,
+            (score.explanation_id == Latent.explanation_id)
+            & (score.simulator_id == study.simulator_id)
+            & (score.name == name),
+        )
+    if wanted.q:
+        query = query.where(Explanation.text.icontains(wanted.q, autoescape=True))
+    if wanted.simulated:
+        # Scores are saved with the simulation they come from, even where they are not defined.
+        query = query.where(correlation.id.is_not(None))
+    total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+    # NaN sorts above all numbers in PostgreSQL; a figure that is not defined is missing.
+    column = columns[wanted.sort]
+    if wanted.sort != "index":
+        column = func.nullif(column, cast("NaN", REAL))
+    ordered = column.asc() if wanted.order == "asc" else column.desc()
+    query = query.order_by(ordered.nulls_last(), Latent.index).limit(limit).offset(offset)
+    return list(session.execute(query).mappings()), total
+
+
+def get_latent(session: Session, study: Study, index: int) -> Latent:
+    """One latent of a study.
+
+    Raises:
+        NotFound: The study has none of this index.
+    """
+    latent = session.scalar(
+        select(Latent).where(Latent.study_id == study.id, Latent.index == index)
+    )
+    if latent is not None:
+        return latent
+    count, last = session.execute(
+        select(func.count(), func.max(Latent.index)).where(Latent.study_id == study.id)
+    ).one()
+    if not count:
+        raise NotFound(
+            f"There is no latent {index} in study {study.slug} yet: its activations are still to "
+            "be collected. The study's page shows how far that is."
+        )
+    raise NotFound(
+        f"There is no latent {index} in study {study.slug}: it has {count:,} (0 to {last:,})."
+    )
+
+
+def neighbours(session: Session, latent: Latent) -> tuple[int | None, int | None]:
+    """Indices of the latents before and after this one."""
+    same = Latent.study_id == latent.study_id
+    before = session.scalar(select(func.max(Latent.index)).where(same, Latent.index < latent.index))
+    after = session.scalar(select(func.min(Latent.index)).where(same, Latent.index > latent.index))
+    return before, after
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token of an example, in the two lanes."""
+
+    text: str
+    real: float
+    simulated: float | None
+    """Raw value, 0 to 9."""
+    calibrated: float | None
+    """The raw value as an activation, by isotonic calibration."""
+    state: str
+    """``bos``, ``none`` (not simulated yet), ``missing`` or ``simulated``."""
+
+
+@dataclass(frozen=True)
+class ShownExample:
+    kind: str
+    rank: int
+    document: str
+    start: int
+    tokens: list[Token]
+
+    @property
+    def peak(self) -> float:
+        return max((token.real for token in self.tokens), default=0.0)
+
+
+def list_examples(
+    session: Session, study: Study, latent: Latent, explanation: Explanation | None
+) -> list[ShownExample]:
+    """Examples of a latent with what the study's simulator makes of an explanation on them."""
+    rows_of: dict[int, list[float | None]] = {}
+    knots = None
+    if explanation is not None and study.simulator_id is not None:
+        simulation = get_simulation(session, study, explanation, "explain")
+        if simulation is not None:
+            rows_of = dict(zip(simulation.context_ids, simulation.values, strict=True))
+        knots = isotonic_knots(session, study, explanation)
+    rank = {"top": 0, "quantile": 1, "random": 2}
+    found = session.execute(
+        select(Example, Context)
+        .join(Context, Context.id == Example.context_id)
+        .where(Example.latent_id == latent.id)
+    )
+    shown = [
+        ShownExample(
+            example.kind,
+            example.rank,
+            context.document,
+            context.start,
+            _tokens(study, example, context, rows_of.get(context.id), knots),
+        )
+        for example, context in found
+    ]
+    return sorted(shown, key=lambda example: (rank[example.kind], example.rank))
+
+
+def group_examples(examples: list[ShownExample]) -> dict[str, list[ShownExample]]:
+    """Examples by kind, in order."""
+    return {kind: list(group) for kind, group in groupby(examples, lambda example: example.kind)}
+
+
+def get_simulation(
+    session: Session, study: Study, explanation: Explanation, set_name: str
+) -> Simulation | None:
+    """What the study's simulator made of an explanation on one set of contexts."""
+    return session.scalar(
+        select(Simulation).where(
+            Simulation.explanation_id == explanation.id,
+            Simulation.simulator_id == study.simulator_id,
+            Simulation.set == set_name,
+        )
+    )
+
+
+def missing_values(session: Session, study: Study, explanation: Explanation) -> tuple[int, int]:
+    """How many simulated values of an explanation are missing, and of how many."""
+    missing, values, contexts = session.execute(
+        select(
+            func.coalesce(func.sum(Simulation.missing), 0),
+            func.coalesce(func.sum(func.cardinality(Simulation.values)), 0),
+            func.coalesce(func.sum(func.cardinality(Simulation.context_ids)), 0),
+        ).where(
+            Simulation.explanation_id == explanation.id,
+            Simulation.simulator_id == study.simulator_id,
+        )
+    ).one()
+    return missing, values - (contexts if study.prepend_bos else 0)
+
+
+def isotonic_knots(
+    session: Session, study: Study, explanation: Explanation
+) -> tuple[list[float], list[float]] | None:
+    """The isotonic map from raw simulated values to activations, if it is fitted."""
+    calibration = session.scalar(
+        select(Calibration)
+        .join(Simulation, Simulation.id == Calibration.simulation_id)
+        .where(
+            Simulation.explanation_id == explanation.id,
+            Simulation.simulator_id == study.simulator_id,
+            Simulation.set == "calibrate",
+            Calibration.method == "isotonic",
+        )
+    )
+    return (calibration.x, calibration.y) if calibration is not None else None
+
+
+def _tokens(
+    study: Study,
+    example: Example,
+    context: Context,
+    values: list[float | None] | None,
+    knots: tuple[list[float], list[float]] | None,
+) -> list[Token]:
+    tokens = []
+    for position, (text, real) in enumerate(zip(context.strings, example.activations, strict=True)):
+        value = values[position] if values is not None else None
+        if value is not None and np.isnan(value):
+            value = None
+        if position == 0 and study.prepend_bos:
+            tokens.append(Token(text, real, None, None, "bos"))
+        elif values is None:
+            tokens.append(Token(text, real, None, None, "none"))
+        elif value is None:
+            tokens.append(Token(text, real, None, None, "missing"))
+        else:
+            calibrated = float(np.interp(value, *knots)) if knots else None
+            tokens.append(Token(text, real, value, calibrated, "simulated"))
+    return tokens
+
+
+def list_costs(session: Session, study: Study, explanation: Explanation) -> list[LatentCost]:
+    """What an explanation costs under the study's simulator: zeroed first, then rewritten."""
+    found = session.scalars(
+        select(LatentCost).where(
+            LatentCost.explanation_id == explanation.id,
+            LatentCost.simulator_id == study.simulator_id,
+        )
+    )
+    order = {"": 0, "isotonic": 1, "quantile": 2, "linear": 3}
+    return sorted(found, key=lambda cost: order[cost.calibration])

@@ -1,0 +1,122 @@
+"""What a latent, its examples and its costs look like from outside."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from app.explanations.schemas import ExplanationOut, Number, ScoreOut
+
+Sort = Literal[
+    "index",
+    "firing_rate",
+    "max_activation",
+    "correlation",
+    "sensitivity",
+    "specificity",
+    "cost",
+]
+Order = Literal["asc", "desc"]
+NoNul = Annotated[str, BeforeValidator(lambda text: text.replace("\0", ""))]
+"""PostgreSQL's text holds every character but this one."""
+
+
+class LatentFilter(BaseModel):
+    """Which latents to list, and in which order. The same for the page and the API."""
+
+    q: NoNul = Field(default="", max_length=200, description="Text in the current explanation.")
+    simulated: bool = Field(default=False, description="Only latents with a finished simulation.")
+    sort: Sort = Field(default="index", description="Column; missing values come last.")
+    order: Order = Field(default="asc", description="Direction.")
+
+
+class LatentQuery(LatentFilter):
+    """The filter of the list, and which part of it."""
+
+    limit: int = Field(default=50, ge=1, le=500, description="How many to return.")
+    offset: int = Field(default=0, ge=0, lt=2**31, description="How many to leave out first.")
+
+
+class LatentSummary(BaseModel):
+    """A row of the list of latents."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    index: int
+    explanation_id: int | None
+    explanation: str | None
+    firing_rate: float = Field(description="Share of tokens on which it fires; 0 if it is dead.")
+    max_activation: float
+    correlation: Number
+    correlation_low: Number
+    correlation_high: Number
+    sensitivity: Number
+    specificity: Number
+    cost: Number = Field(description="Loss increase when only this latent is rewritten, in nats.")
+
+
+class LatentList(BaseModel):
+    """One page of latents."""
+
+    total: int
+    items: list[LatentSummary]
+
+
+class CostOut(BaseModel):
+    """What it costs to rewrite, or to zero, one latent alone, in nats."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    explanation_id: int
+    simulator_id: int
+    condition: Literal["rewritten", "zeroed"]
+    calibration: str = Field(description="Calibration of rewritten; empty for zeroed.")
+    contexts_run: int
+    mean: Number
+    low: Number
+    high: Number
+
+
+class LatentOut(BaseModel):
+    """One latent with its statistics, its current explanation, and what is known of that."""
+
+    study: str
+    index: int
+    firing_rate: float
+    max_activation: float
+    mean_activation: float
+    quantiles: list[float] = Field(description="Activation at 0, 0.1, … 1 of where it fires.")
+    promoted: list[list[Any]]
+    suppressed: list[list[Any]]
+    explanation: ExplanationOut | None
+    scores: list[ScoreOut]
+    costs: list[CostOut]
+
+
+class TokenOut(BaseModel):
+    """One token of an example."""
+
+    text: str
+    real: float
+    simulated: Number = Field(description="Raw simulated value, 0 to 9; null where there is none.")
+    calibrated: Number = Field(description="The simulated value as an activation (isotonic).")
+    state: Literal["bos", "none", "missing", "simulated"] = Field(
+        description="bos: first token, never simulated; none: not simulated yet; "
+        "missing: the simulator gave no value."
+    )
+
+
+class ExampleOut(BaseModel):
+    """One context with the latent's real and simulated activations."""
+
+    kind: Literal["top", "quantile", "random"]
+    rank: int
+    document: str
+    start: int
+    tokens: list[TokenOut]
+
+
+class ExampleList(BaseModel):
+    """Examples of one latent under one explanation."""
+
+    explanation_id: int | None
+    items: list[ExampleOut]

@@ -1,0 +1,81 @@
+"""The web server: pages, the JSON API under /api/v1, and events."""
+
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from redis.exceptions import RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import events
+from app.errors import PROBLEMS, add_handlers
+from app.explanations import api as explanations_api
+from app.explanations import pages as explanations_pages
+from app.jobs import api as jobs_api
+from app.jobs import pages as jobs_pages
+from app.latents import api as latents_api
+from app.latents import pages as latents_pages
+from app.rewrites import api as rewrites_api
+from app.security import current_user, same_site, security_headers
+from app.studies import api as studies_api
+from app.studies import pages as studies_pages
+from app.templates import STATIC
+from models.database import new_session
+from workers.queue import get_redis
+
+API = "/api/v1"
+
+
+def create_app() -> FastAPI:
+    """The web application. Needs ``DATABASE_URL`` and ``REDIS_URL`` once it is asked for data."""
+    app = FastAPI(
+        title="Palimpsest",
+        version="1",
+        summary="Rewrite latents of a language model in plain English, and see what it costs.",
+        openapi_url=f"{API}/openapi.json",
+        # The built-in documentation pages load their scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_middleware(security_headers)
+    add_handlers(app)
+
+    guards = [Depends(same_site), Depends(current_user)]
+    api = APIRouter(prefix=API, dependencies=guards, responses=PROBLEMS)
+    for module in (studies_api, latents_api, explanations_api, rewrites_api, jobs_api):
+        api.include_router(module.router)
+    pages = APIRouter(dependencies=guards, include_in_schema=False)
+    for module in (events, studies_pages, latents_pages, explanations_pages, jobs_pages):
+        pages.include_router(module.router)
+
+    app.include_router(api)
+    app.include_router(pages)
+    app.add_api_route("/healthz", health, tags=["health"], response_class=JSONResponse)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    return app
+
+
+def health() -> JSONResponse:
+    """Whether PostgreSQL and Redis answer: 200 if both do, 503 if not."""
+    checks = {}
+    try:
+        with new_session() as session:
+            session.execute(text("SELECT 1"))
+        checks["postgresql"] = "ok"
+    except (SQLAlchemyError, RuntimeError) as error:
+        checks["postgresql"] = _reason(error)
+    try:
+        get_redis().ping()
+        checks["redis"] = "ok"
+    except (RedisError, RuntimeError) as error:
+        checks["redis"] = _reason(error)
+    well = all(state == "ok" for state in checks.values())
+    return JSONResponse({"status": "ok" if well else "unavailable", **checks}, 200 if well else 503)
+
+
+def _reason(error: Exception) -> str:
+    """The kind of an error; its text may hold a password."""
+    return f"cannot be used ({type(error).__name__})"
+
+
+app = create_app()

@@ -1,0 +1,60 @@
+"""Rewrites as JSON."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from app.database import Database
+from app.errors import Conflict
+from app.jobs.queries import submit
+from app.jobs.schemas import JobOut
+from app.rewrites import queries
+from app.rewrites.schemas import PointOut, RewriteCreate, RewriteOut, RewriteSummary
+from app.security import CurrentUser
+from app.studies.queries import Slug, get_study
+from models import Job, Rewrite
+
+router = APIRouter(tags=["rewrites"])
+
+
+@router.get(
+    "/studies/{slug}/rewrites", summary="List rewrites", response_model=list[RewriteSummary]
+)
+def list_rewrites(slug: Slug, session: Database) -> list[Rewrite]:
+    """Rewrites of a study, newest first."""
+    return queries.list_rewrites(session, get_study(session, slug))
+
+
+@router.get("/studies/{slug}/rewrites/{rewrite_id}", summary="Get a rewrite with its points")
+def get_rewrite(
+    slug: Slug,
+    rewrite_id: Annotated[int, Path(ge=1, lt=2**63, description="Number of a rewrite.")],
+    session: Database,
+) -> RewriteOut:
+    """One rewrite with the points measured so far."""
+    rewrite = queries.get_rewrite(session, get_study(session, slug), rewrite_id)
+    points = [PointOut.model_validate(point) for point in queries.list_points(session, rewrite)]
+    summary = RewriteSummary.model_validate(rewrite)
+    return RewriteOut(
+        **summary.model_dump(),
+        explanation_ids=rewrite.explanation_ids,
+        context_ids=rewrite.context_ids,
+        points=points,
+    )
+
+
+@router.post(
+    "/studies/{slug}/rewrites",
+    summary="Measure the layer again",
+    status_code=201,
+    response_model=JobOut,
+)
+def create_rewrite(slug: Slug, data: RewriteCreate, session: Database, user: CurrentUser) -> Job:
+    """Queue a rewrite of all latents that are simulated, best correlation first."""
+    study = get_study(session, slug)
+    if study.simulator_id is None:
+        raise Conflict(
+            f"Study {slug} has no simulator yet: its activations are still being collected."
+        )
+    params = {"simulator_id": study.simulator_id, "positions": data.positions}
+    return submit(session, Job(study_id=study.id, kind="rewrite", params=params, created_by=user))

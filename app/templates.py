@@ -1,0 +1,98 @@
+"""Pages: Jinja2 templates, and how figures, times and tokens are written on them."""
+
+from datetime import UTC, datetime
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from fastapi.templating import Jinja2Templates
+
+ROOT = Path(__file__).parent.parent
+STATIC = ROOT / "static"
+
+UNITS = [("day", 86_400), ("hour", 3_600), ("minute", 60)]
+
+
+def figure(value: float | None, digits: int = 3, sign: bool = False) -> str:
+    """A number for reading; an en dash where there is none."""
+    if value is None or not isfinite(value):
+        return "–"
+    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    # A minus that is as wide as a plus; no sign on what rounds to zero.
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
+
+
+def interval(low: float | None, high: float | None, digits: int = 3, sign: bool = False) -> str:
+    """A 95% interval, or nothing where it is not defined."""
+    if low is None or high is None or not (isfinite(low) and isfinite(high)):
+        return ""
+    return f"[{figure(low, digits, sign)}, {figure(high, digits, sign)}]"
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage, with more digits the smaller it is."""
+    if share is None or not isfinite(share):
+        return "–"
+    size = abs(share)
+    if size == 0:
+        return "0%"
+    digits = 0 if size >= 0.1 else 1 if size >= 0.01 else 2 if size >= 0.001 else 3
+    return f"{share:.{digits}%}"
+
+
+def ago(moment: datetime | None) -> str:
+    """How long ago, in the largest unit that fits."""
+    if moment is None:
+        return ""
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    for unit, length in UNITS:
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"
+
+
+def duration(start: datetime | None, end: datetime | None) -> str:
+    """How long something took, or has taken until now."""
+    if start is None:
+        return ""
+    seconds = ((end or datetime.now(UTC)) - start).total_seconds()
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:02.0f} min"
+
+
+def visible(token: str) -> str:
+    """A token with its white space made visible."""
+    shown = token.replace("\r", "").replace("\n", "↵").replace("\t", "⇥")
+    return shown if shown.strip() else shown.replace(" ", "␣") or "∅"
+
+
+templates = Jinja2Templates(directory=ROOT / "templates")
+templates.env.trim_blocks = True
+templates.env.lstrip_blocks = True
+templates.env.filters |= {
+    "figure": figure,
+    "interval": interval,
+    "percent": percent,
+    "ago": ago,
+    "visible": visible,
+}
+templates.env.globals |= {"duration": duration}
+
+
+def _version(name: str) -> str:
+    """Address of a static file; it changes when the file does, so browsers may keep it."""
+    return f"/static/{name}?{(STATIC / name).stat().st_mtime_ns:x}"
+
+
+templates.env.globals["static"] = _version
+
+
+def render(request: Request, name: str, context: dict[str, Any], status: int = 200) -> HTMLResponse:
+    """A page."""
+    return templates.TemplateResponse(request, name, context, status_code=status)

@@ -1,0 +1,60 @@
+"""What a command says when it fails: one sentence and an exit code, never a stack trace."""
+
+import errno
+import traceback
+
+from typer.exceptions import TyperException
+
+from cli.errors import CommandError
+from interp.errors import InputError
+from models.settings import get_settings
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """A sentence that says what was wrong and what to do, and the exit code."""
+    from kombu.exceptions import OperationalError as BrokerError
+    from pydantic import ValidationError
+    from redis.exceptions import RedisError
+    from sqlalchemy.exc import OperationalError, ProgrammingError
+    from starlette.exceptions import HTTPException
+
+    match error:
+        case TyperException():
+            return f"{_usage(error)} See --help.", 2
+        case CommandError() | InputError():
+            return str(error), 1
+        case HTTPException():  # the queries that commands share with the web app raise these
+            return error.detail, 1
+        case ValidationError():
+            from app.errors import message
+
+            problems = (f"{'.'.join(map(str, e['loc']))}: {message(e)}" for e in error.errors())
+            return " ".join(problems), 2
+        case OperationalError():
+            return f"PostgreSQL cannot be used ({error.orig}). Check that it runs.", 1
+        case ProgrammingError() if "UndefinedTable" in type(error.orig).__name__:
+            return "The database has no tables yet. Run `palimpsest migrate`.", 1
+        case RedisError() | BrokerError():
+            return f"Redis cannot be reached ({error}). Check that it runs.", 1
+        case OSError() if error.errno == errno.ENOSPC:
+            return "The disk is full. Free some space, then try again.", 1
+        case OSError():
+            return str(error), 1
+    return _unexpected(error), 1
+
+
+def _usage(error: Exception) -> str:
+    text = getattr(error, "format_message", error.__str__)()
+    return text if text.endswith(".") else f"{text}."
+
+
+def _unexpected(error: Exception) -> str:
+    """Keep the trace of what should not happen in a file, and say where."""
+    log = get_settings().data / "log" / "command.log"
+    text = f"{type(error).__name__}: {error}"
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("".join(traceback.format_exception(error)))
+    except OSError:
+        return text
+    return f"{text} (This should not happen; details are in {log}.)"

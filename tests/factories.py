@@ -1,0 +1,265 @@
+"""A little study in the database, made row by row through the models."""
+
+import uuid
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from models import (
+    Calibration,
+    Context,
+    Example,
+    Explanation,
+    Latent,
+    LatentCost,
+    Rewrite,
+    RewritePoint,
+    Score,
+    Simulation,
+    Simulator,
+    Study,
+)
+
+LENGTH = 12
+CONTEXTS = 8
+WORDS = [
+    "<s>",
+    "My",
+    " fellow",
+    " citizens",
+    ",",
+    "\n",
+    "the",
+    " state",
+    " of",
+    "\t",
+    " the",
+    " Union",
+]
+
+
+def little_study(
+    session: Session,
+    *,
+    latents: int = 6,
+    simulated: int = 2,
+    rewritten: bool = True,
+    simulator: bool = True,
+) -> Study:
+    """A study whose last latent is dead and whose first ones are simulated.
+
+    Latent 0 has one missing simulated value. With ``latents=0`` nothing is collected yet.
+    """
+    study = Study(
+        slug=f"little-{uuid.uuid4().hex[:8]}",
+        title="A little study",
+        model="SmolLM2-135M-Instruct.gguf",
+        coder="demo/coder",
+        hookpoint="layers.10.mlp",
+        corpus="sotu",
+        context_length=LENGTH,
+        prepend_bos=True,
+        contexts_explain=CONTEXTS,
+        contexts_calibrate=CONTEXTS,
+        contexts_evaluate=CONTEXTS,
+        seed=0,
+    )
+    session.add(study)
+    session.flush()
+    if simulator:
+        study.simulator_id = _simulator(session).id
+    if latents:
+        study.coder_info = {"kind": "transcoder", "k": 32, "num_latents": latents, "fvu": 0.2}
+        contexts = [_context(session, study, number) for number in range(CONTEXTS)]
+        made = [
+            _latent(session, study, index, contexts, index == latents - 1)
+            for index in range(latents)
+        ]
+        if study.simulator_id is not None:
+            for latent in made[:simulated]:
+                simulate(session, study, latent, contexts)
+            if rewritten and simulated:
+                rewrite(session, study, made[:simulated], contexts)
+    session.commit()
+    return study
+
+
+def _simulator(session: Session) -> Simulator:
+    simulator = Simulator(
+        method="all_at_once", model="little", prompt_version="1", options={"test": uuid.uuid4().hex}
+    )
+    session.add(simulator)
+    session.flush()
+    return simulator
+
+
+def _context(session: Session, study: Study, number: int) -> Context:
+    context = Context(
+        study_id=study.id,
+        set="explain",
+        index=number,
+        document="Washington 1790",
+        start=number * (LENGTH - 1),
+        tokens=list(range(LENGTH)),
+        strings=WORDS,
+    )
+    session.add(context)
+    session.flush()
+    return context
+
+
+def _latent(
+    session: Session, study: Study, index: int, contexts: list[Context], dead: bool
+) -> Latent:
+    top = 0.0 if dead else 10.0 - index
+    latent = Latent(
+        study_id=study.id,
+        index=index,
+        firing_rate=0.0 if dead else 0.01 * (index + 1),
+        max_activation=top,
+        mean_activation=top / 2,
+        quantiles=[] if dead else list(np.linspace(0.1, top, 11)),
+        promoted=[] if dead else [[" Union", 2.5], [" state", 2.0]],
+        suppressed=[] if dead else [["<b>", -2.5]],
+    )
+    session.add(latent)
+    session.flush()
+    if dead:
+        return latent
+    for kind, at in (("top", 0), ("quantile", 1), ("random", 2)):
+        activations = [0.0] * LENGTH
+        activations[3 + at] = top / (at + 1)
+        session.add(
+            Example(
+                latent_id=latent.id,
+                context_id=contexts[at].id,
+                kind=kind,
+                rank=0,
+                activations=activations,
+            )
+        )
+    explanation = Explanation(
+        latent_id=latent.id,
+        text=f"fires on word number {index}, 100%_sure",
+        author_kind="model",
+        author="lexical",
+        prompt_version="1",
+    )
+    session.add(explanation)
+    session.flush()
+    latent.explanation_id = explanation.id
+    return latent
+
+
+def simulate(session: Session, study: Study, latent: Latent, contexts: list[Context]) -> None:
+    """Give the current explanation of a latent everything that a simulate job would."""
+    rng = np.random.default_rng(latent.index)
+    assert latent.explanation_id is not None
+    assert study.simulator_id is not None
+    of = {"explanation_id": latent.explanation_id, "simulator_id": study.simulator_id}
+    for name in ("explain", "calibrate", "evaluate"):
+        values = [
+            [None, *map(float, rng.uniform(0, 9, LENGTH - 1).round(2))] for _ in range(CONTEXTS)
+        ]
+        missing = int(name == "explain" and latent.index == 0)
+        if missing:
+            values[0][5] = None
+        simulation = Simulation(
+            **of,
+            set=name,
+            context_ids=[context.id for context in contexts],
+            values=values,
+            missing=missing,
+            tokens_read=1000,
+            seconds=0.5,
+            code_version="test",
+        )
+        session.add(simulation)
+        session.flush()
+        if name == "calibrate":
+            session.add(
+                Calibration(
+                    simulation_id=simulation.id,
+                    method="isotonic",
+                    x=[0.0, 4.5, 9.0],
+                    y=[0.0, 0.5, 5.0],
+                    tokens=CONTEXTS * (LENGTH - 1),
+                )
+            )
+    tokens = CONTEXTS * (LENGTH - 1)
+    for name, value in (("correlation", 0.5 - 0.1 * latent.index), ("specificity", 0.99)):
+        session.add(
+            Score(
+                **of,
+                name=name,
+                value=value,
+                low=value - 0.1,
+                high=value + 0.1,
+                n=tokens,
+                details={"active": 4},
+            )
+        )
+    session.add(Score(**of, name="sensitivity", value=None, n=tokens, details={"active": 0}))
+    for condition, calibration, mean in (
+        ("zeroed", "", 0.002),
+        ("rewritten", "linear", 0.003),
+        ("rewritten", "quantile", 0.0015),
+        ("rewritten", "isotonic", 0.001),
+    ):
+        session.add(
+            LatentCost(
+                **of,
+                condition=condition,
+                calibration=calibration,
+                contexts_run=3,
+                differences=[mean] * CONTEXTS,
+                mean=mean,
+                low=mean / 2,
+                high=mean * 2,
+            )
+        )
+
+
+def rewrite(
+    session: Session, study: Study, latents: list[Latent], contexts: list[Context]
+) -> Rewrite:
+    """A finished rewrite of some latents."""
+    made = Rewrite(
+        study_id=study.id,
+        simulator_id=study.simulator_id,
+        positions="all",
+        explanation_ids=[latent.explanation_id for latent in latents],
+        counts=sorted({1, len(latents)}),
+        context_ids=[context.id for context in contexts],
+        seed=0,
+        finished=True,
+        code_version="test",
+    )
+    session.add(made)
+    session.flush()
+    rng = np.random.default_rng(0)
+    untouched = rng.uniform(2.5, 3.5, CONTEXTS)
+    lines = [("untouched", "", 0, 0.0), ("real_latents", "", 0, 0.035), ("zero", "", 0, 0.2)]
+    lines += [("mean", "", 0, 0.17), ("no_latents", "", 0, 0.15)]
+    for count in made.counts:
+        lines += [("set_zeroed", "", count, 0.04 + 0.01 * count)]
+        for calibration, extra in (("isotonic", 0.001), ("quantile", 0.002), ("linear", 0.02)):
+            lines.append(("rewritten", calibration, count, 0.035 + extra * count))
+    for condition, calibration, count, increase in lines:
+        differences = increase + (rng.normal(0, 0.002, CONTEXTS) if increase else 0)
+        mean = float(np.mean(differences))
+        session.add(
+            RewritePoint(
+                rewrite_id=made.id,
+                condition=condition,
+                calibration=calibration,
+                count=count,
+                fraction=count / 6,
+                missing=1 if count else 0,
+                losses=list(untouched + differences),
+                increase=mean,
+                low=mean - 0.002,
+                high=mean + 0.002,
+            )
+        )
+    return made

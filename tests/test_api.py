@@ -1,0 +1,367 @@
+"""The JSON API on a real web server, PostgreSQL and Valkey."""
+
+import os
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.security import hasher
+from cli.processes import start, stop
+from cli.servers import Servers, free_port
+from models import Explanation, Job, Latent, Study, User
+from tests.conftest import REPOSITORY, wait_for
+from tests.factories import LENGTH, little_study
+from workers import queue
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+
+
+@pytest.fixture
+def api(web: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"{web}/api/v1", timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def study(db: Session) -> Study:
+    return little_study(db)
+
+
+def _problem(response: httpx.Response, status: int) -> str:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert problem["status"] == status
+    return problem["detail"]
+
+
+def _new(**changes: object) -> dict[str, object]:
+    return {
+        "slug": f"new-{uuid.uuid4().hex[:8]}",
+        "title": "New",
+        "model": "models/a.gguf",
+        "coder": "coders/a",
+        "hookpoint": "layers.10.mlp",
+        "corpus": "sotu",
+    } | changes
+
+
+def test_health(web: str) -> None:
+    response = httpx.get(f"{web}/healthz")
+    assert response.status_code == 200
+    assert response.json() == {"status": "ok", "postgresql": "ok", "redis": "ok"}
+
+
+def test_create_and_get_a_study(api: httpx.Client, db: Session) -> None:
+    data = _new(title="  Trimmed  ", first_latents=5)
+    made = api.post("/studies", json=data)
+    assert made.status_code == 201, made.text
+    assert made.json()["title"] == "Trimmed"
+    assert made.json()["contexts_explain"] == 4000
+    assert api.get(f"/studies/{data['slug']}").json() == made.json()
+    assert made.json() in api.get("/studies").json()
+    job = db.scalars(select(Job).filter_by(study_id=made.json()["id"])).one()
+    assert (job.kind, job.status, job.params) == ("collect", "queued", {"first_latents": 5})
+    assert "another name" in _problem(api.post("/studies", json=data), 409)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"slug": "No Such"}, "slug"),
+        ({"slug": ""}, "slug"),
+        ({"title": "  "}, "title"),
+        ({"model": "a\x00b"}, "model"),
+        ({"context_length": 7}, "context_length"),
+        ({"contexts_evaluate": 1}, "contexts_evaluate"),
+        ({"seed": "many"}, "seed"),
+    ],
+)
+def test_a_study_that_is_not_valid(
+    api: httpx.Client, db: Session, changes: dict[str, object], field: str
+) -> None:
+    before = db.scalar(select(func.count()).select_from(Study))
+    response = api.post("/studies", json=_new(**changes))
+    assert field in _problem(response, 422)
+    assert [error["field"] for error in response.json()["errors"]] == [field]
+    assert db.scalar(select(func.count()).select_from(Study)) == before
+
+
+def test_list_latents(api: httpx.Client, study: Study) -> None:
+    def indices(**query: object) -> list[int]:
+        response = api.get(f"/studies/{study.slug}/latents", params=query)
+        assert response.status_code == 200, response.text
+        return [item["index"] for item in response.json()["items"]]
+
+    assert indices() == [0, 1, 2, 3, 4, 5]
+    assert indices(sort="firing_rate", order="desc") == [4, 3, 2, 1, 0, 5]
+    assert indices(sort="max_activation", order="asc")[0] == 5
+    assert indices(sort="correlation", order="desc") == [0, 1, 2, 3, 4, 5]
+    assert indices(sort="correlation", order="asc") == [1, 0, 2, 3, 4, 5], "missing comes last"
+    assert indices(sort="sensitivity", order="desc") == [0, 1, 2, 3, 4, 5]
+    assert indices(simulated=True) == [0, 1]
+    assert indices(q="NUMBER 3") == [3]
+    assert indices(q="100%_sure") == [0, 1, 2, 3, 4]
+    assert indices(q="100_") == [], "wildcards are plain characters"
+    assert indices(limit=2, offset=3) == [3, 4]
+    _problem(api.get(f"/studies/{study.slug}/latents", params={"sort": "nonsense"}), 422)
+
+
+def test_get_a_latent(api: httpx.Client, study: Study) -> None:
+    latent = api.get(f"/studies/{study.slug}/latents/0").json()
+    assert latent["explanation"]["text"] == "fires on word number 0, 100%_sure"
+    assert [score["name"] for score in latent["scores"]] == [
+        "correlation",
+        "sensitivity",
+        "specificity",
+    ]
+    assert latent["scores"][1]["value"] is None
+    assert len(latent["costs"]) == 4
+    identity = latent["explanation"]["id"]
+    assert api.get(f"/explanations/{identity}/scores").json() == latent["scores"]
+    assert api.get(f"/explanations/{identity}/costs").json() == latent["costs"]
+
+
+def test_unknown_things(api: httpx.Client, study: Study) -> None:
+    assert _problem(api.get(f"/studies/{study.slug}/latents/5000"), 404) == (
+        f"There is no latent 5000 in study {study.slug}: it has 6 (0 to 5)."
+    )
+    for path in (
+        "/studies/none",
+        "/studies/NO%00NE",
+        "/jobs/999999999",
+        "/jobs/0",
+        "/explanations/999999999",
+        f"/studies/{study.slug}/rewrites/999999999",
+        f"/studies/{study.slug}/latents/99999999999999999999",
+        "/nothing",
+    ):
+        _problem(api.get(path), 404)
+
+
+def test_a_study_that_is_not_collected(api: httpx.Client, db: Session) -> None:
+    study = little_study(db, latents=0, simulator=False)
+    assert api.get(f"/studies/{study.slug}/latents").json() == {"total": 0, "items": []}
+    assert "still to be collected" in _problem(api.get(f"/studies/{study.slug}/latents/0"), 404)
+    assert "no simulator" in _problem(api.post(f"/studies/{study.slug}/rewrites", json={}), 409)
+
+
+def test_examples_tell_missing_from_zero_and_from_not_simulated(
+    api: httpx.Client, study: Study
+) -> None:
+    top = api.get(f"/studies/{study.slug}/latents/0/examples").json()["items"][0]
+    assert top["kind"] == "top"
+    assert len(top["tokens"]) == LENGTH
+    assert [token["state"] for token in top["tokens"][:6]] == [
+        "bos",
+        "simulated",
+        "simulated",
+        "simulated",
+        "simulated",
+        "missing",
+    ]
+    assert top["tokens"][3]["real"] == 10.0
+    assert top["tokens"][5]["simulated"] is None
+    raw = top["tokens"][1]["simulated"]
+    expected = raw / 9 if raw <= 4.5 else 0.5 + (raw - 4.5)
+    assert top["tokens"][1]["calibrated"] == pytest.approx(expected, abs=1e-5)
+    later = api.get(f"/studies/{study.slug}/latents/3/examples").json()["items"][0]
+    assert {token["state"] for token in later["tokens"]} == {"bos", "none"}
+
+
+def test_save_a_wording(api: httpx.Client, db: Session, study: Study) -> None:
+    path = f"/studies/{study.slug}/latents/3/explanations"
+    before = api.get(path).json()
+    saved = api.post(path, json={"text": "  two\nlines "})
+    assert saved.status_code == 201, saved.text
+    body = saved.json()
+    assert body["explanation"]["text"] == "two lines"
+    assert body["explanation"]["author_kind"] == "person"
+    assert body["explanation"]["parent_id"] == before["current_id"]
+    assert body["conflict"] is False
+    assert api.get(path).json()["current_id"] == body["explanation"]["id"]
+    job = db.get_one(Job, body["job_id"])
+    assert (job.kind, job.status) == ("simulate", "queued")
+    assert job.params == {
+        "explanation_ids": [body["explanation"]["id"]],
+        "simulator_id": study.simulator_id,
+        "then_rewrite": True,
+    }
+    _problem(api.post(path, json={"text": "two lines"}), 409)
+    identity = body["explanation"]["id"]
+    assert "on its way" in _problem(api.post(f"/explanations/{identity}/simulate"), 409)
+
+
+@pytest.mark.parametrize("text", ["", " \n\t ", "x" * 10_000, "a\x00b", "a\x1bb", 7])
+def test_a_wording_that_is_not_valid(
+    api: httpx.Client, db: Session, study: Study, text: object
+) -> None:
+    path = f"/studies/{study.slug}/latents/0/explanations"
+    jobs = select(func.count()).select_from(Job).where(Job.study_id == study.id)
+    before = api.get(path).json(), db.scalar(jobs)
+    assert "text" in _problem(api.post(path, json={"text": text}), 422)
+    assert (api.get(path).json(), db.scalar(jobs)) == before
+
+
+def test_two_people_save_at_once(api: httpx.Client, study: Study) -> None:
+    path = f"/studies/{study.slug}/latents/2/explanations"
+    start = api.get(path).json()["current_id"]
+    first = api.post(path, json={"text": "the first", "parent_id": start}).json()
+    second = api.post(path, json={"text": "the second", "parent_id": start}).json()
+    assert (first["conflict"], second["conflict"]) == (False, True)
+    versions = api.get(path).json()
+    assert versions["current_id"] == second["explanation"]["id"]
+    assert [v["text"] for v in versions["items"][:2]] == ["the second", "the first"]
+    other = api.get(f"/studies/{study.slug}/latents/1/explanations").json()["current_id"]
+    _problem(api.post(path, json={"text": "the third", "parent_id": other}), 404)
+
+
+def test_cancel_and_retry(api: httpx.Client, db: Session, study: Study) -> None:
+    job = Job(study_id=study.id, kind="explain", created_by="test")
+    queue.submit(db, job)
+    assert "only a failed or cancelled" in _problem(api.post(f"/jobs/{job.id}/retry"), 409)
+    assert api.post(f"/jobs/{job.id}/cancel").json()["status"] == "cancelled"
+    assert "cannot be cancelled" in _problem(api.post(f"/jobs/{job.id}/cancel"), 409)
+    again = api.post(f"/jobs/{job.id}/retry").json()
+    assert (again["status"], again["finished_at"]) == ("queued", None)
+    listed = api.get(f"/studies/{study.slug}/jobs").json()
+    assert (listed["total"], listed["items"]) == (1, [api.get(f"/jobs/{job.id}").json()])
+    api.post(f"/jobs/{job.id}/cancel")
+
+
+def test_rewrites(api: httpx.Client, db: Session, study: Study) -> None:
+    (rewrite,) = api.get(f"/studies/{study.slug}/rewrites").json()
+    whole = api.get(f"/studies/{study.slug}/rewrites/{rewrite['id']}").json()
+    assert rewrite["finished"]
+    assert len(whole["points"]) == 5 + 4 * len(rewrite["counts"])
+    job = api.post(f"/studies/{study.slug}/rewrites", json={"positions": "last"})
+    assert job.status_code == 201
+    assert job.json()["params"] == {"simulator_id": study.simulator_id, "positions": "last"}
+    api.post(f"/jobs/{job.json()['id']}/cancel")
+
+
+def test_events(web: str, db: Session, study: Study) -> None:
+    latent = db.scalars(select(Latent).filter_by(study_id=study.id, index=0)).one()
+    received: list[str] = []
+    ready = threading.Event()
+
+    def listen() -> None:
+        with httpx.stream("GET", f"{web}/studies/{study.slug}/events", timeout=20) as response:
+            assert response.headers["content-type"].startswith("text/event-stream")
+            for line in response.iter_lines():
+                if line.startswith("event: "):
+                    received.append(line.removeprefix("event: "))
+                    ready.set()
+                if len(received) == 4:
+                    return
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    assert ready.wait(10)
+    queue.publish(study.id + 1, "chart")
+    queue.publish(study.id, "job", 1)
+    queue.publish(study.id, "latent", latent.id)
+    queue.publish(study.id, "chart")
+    listener.join(10)
+    assert received == ["refresh", "job", f"latent-{latent.id}", "chart"]
+
+
+def test_other_sites_may_not_post(api: httpx.Client, db: Session, study: Study) -> None:
+    path = f"/studies/{study.slug}/latents/1/explanations"
+    for headers in (
+        {"Origin": "https://elsewhere.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ):
+        _problem(api.post(path, json={"text": "from elsewhere"}, headers=headers), 403)
+    assert db.scalar(select(Explanation).filter_by(text="from elsewhere")) is None
+    origin = f"http://{api.base_url.netloc.decode()}"
+    headers = {"Origin": origin, "Sec-Fetch-Site": "same-origin"}
+    assert api.post(path, json={"text": "from here"}, headers=headers).status_code == 201
+
+
+@pytest.fixture
+def web_with_accounts(servers: Servers, data_folder: Path) -> Iterator[str]:
+    """A second web server, which asks for a name and a password."""
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(port)]
+    environment = os.environ | {"PALIMPSEST_ACCOUNTS": "true"}
+    child = start("accounts", command, data_folder, cwd=REPOSITORY, env=environment)
+    wait_for(f"http://127.0.0.1:{port}/healthz", child)
+    yield f"http://127.0.0.1:{port}"
+    stop([child])
+
+
+def test_accounts(web_with_accounts: str, db: Session, study: Study) -> None:
+    db.add(User(name="ana", password_hash=hasher.hash("right horse")))
+    db.commit()
+    url = web_with_accounts
+    path = f"{url}/api/v1/studies/{study.slug}/latents/4/explanations"
+    refused = httpx.post(path, json={"text": "by nobody"})
+    assert "Sign in" in _problem(refused, 401)
+    assert refused.headers["www-authenticate"].startswith("Basic")
+    for login in (("ana", "wrong horse"), ("nobody", "right horse"), ("a\0", "x")):
+        _problem(httpx.get(f"{url}/api/v1/studies", auth=login), 401)
+    assert httpx.get(f"{url}/studies").status_code == 401
+    assert httpx.get(f"{url}/healthz").status_code == 200
+    saved = httpx.post(path, json={"text": "by ana"}, auth=("ana", "right horse"))
+    assert saved.json()["explanation"]["author"] == "ana"
+
+
+MODES = [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=["valid", "invalid"])
+def test_no_request_breaks_the_server(
+    web: str, db: Session, study: Study, mode: schemathesis.GenerationMode
+) -> None:
+    """Requests made from the API description, valid and not: every answer is a described one."""
+    latent = db.scalars(select(Latent).filter_by(study_id=study.id, index=0)).one()
+    known = {"slug": study.slug, "index": 0, "explanation_id": latent.explanation_id}
+    schema = schemathesis.openapi.from_url(f"{web}/api/v1/openapi.json")
+    operations = [operation.ok() for operation in schema.get_all_operations()]
+    assert len(operations) >= 20
+    for operation in operations:
+
+        @settings(
+            max_examples=6,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy(mode))
+        def answers(case: schemathesis.Case) -> None:
+            case.call_and_validate(checks=CHECKS)
+            # Again on rows that exist, so that more than the 404s is reached.
+            case.path_parameters = {
+                name: known.get(name, value) for name, value in case.path_parameters.items()
+            }
+            case.call_and_validate(checks=CHECKS)
+
+        try:
+            answers()
+        except Unsatisfiable:
+            # Nothing of this operation can be made invalid.
+            assert mode is schemathesis.GenerationMode.NEGATIVE

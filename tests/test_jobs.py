@@ -1,0 +1,277 @@
+"""Jobs on a real worker with the real model: the whole chain, and what disturbs it."""
+
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from cli.processes import Child
+from models import (
+    Calibration,
+    Context,
+    Example,
+    Explanation,
+    Job,
+    Latent,
+    LatentCost,
+    Rewrite,
+    RewritePoint,
+    Score,
+    Simulation,
+    Study,
+)
+from tests.studies import make_study, small_study, wait_for_jobs, wait_until
+from workers.queue import submit
+
+RESULTS = (
+    Context,
+    Latent,
+    Example,
+    Explanation,
+    Simulation,
+    Calibration,
+    Score,
+    LatentCost,
+    RewritePoint,
+)
+
+
+def _rewrite(db: Session, study_id: int) -> Rewrite:
+    newest = select(Rewrite).where(Rewrite.study_id == study_id).order_by(Rewrite.id.desc())
+    return db.scalars(newest).first()  # type: ignore[return-value]
+
+
+def _points(db: Session, rewrite: Rewrite) -> dict[tuple[str, str, int], RewritePoint]:
+    rows = db.scalars(select(RewritePoint).where(RewritePoint.rewrite_id == rewrite.id))
+    return {(p.condition, p.calibration, p.count): p for p in rows}
+
+
+def test_every_job_of_the_chain_finishes(db: Session, living_study: Study) -> None:
+    jobs = wait_for_jobs(db, living_study.id)
+    assert [(j.kind, j.status) for j in jobs[:4]] == [
+        ("collect", "finished"),
+        ("explain", "finished"),
+        ("simulate", "finished"),
+        ("rewrite", "finished"),
+    ]
+    assert all(j.done == j.total for j in jobs[:4])
+
+
+def test_no_document_is_in_two_sets(db: Session, living_study: Study) -> None:
+    sets = db.execute(
+        select(Context.document)
+        .where(Context.study_id == living_study.id)
+        .group_by(Context.document)
+        .having(func.count(Context.set.distinct()) > 1)
+    ).all()
+    assert not sets
+
+
+def test_dead_latents_have_no_explanation_and_live_ones_do(
+    db: Session, living_study: Study
+) -> None:
+    latents = list(db.scalars(select(Latent).where(Latent.study_id == living_study.id)))
+    assert len(latents) == 4096
+    for latent in latents:
+        assert (latent.explanation_id is None) == (latent.max_activation == 0), latent.index
+    assert any(latent.max_activation > 0 for latent in latents)
+
+
+def test_examples_hold_the_activations_of_their_context(db: Session, living_study: Study) -> None:
+    latent = db.scalars(
+        select(Latent)
+        .where(Latent.study_id == living_study.id)
+        .order_by(Latent.firing_rate.desc())
+        .offset(100)
+    ).first()
+    assert latent is not None
+    examples = list(
+        db.scalars(
+            select(Example)
+            .where(Example.latent_id == latent.id, Example.kind == "top")
+            .order_by(Example.rank)
+        )
+    )
+    peaks = [max(e.activations) for e in examples]
+    assert peaks == sorted(peaks, reverse=True)
+    assert peaks[0] == pytest.approx(latent.max_activation)
+    assert all(e.activations[0] == 0 for e in examples), "nothing is collected on the first token"
+
+
+def test_simulations_have_no_value_for_the_first_token_and_none_missing_elsewhere(
+    db: Session, living_study: Study
+) -> None:
+    simulations = list(
+        db.scalars(
+            select(Simulation)
+            .join(Explanation, Explanation.id == Simulation.explanation_id)
+            .join(Latent, Latent.id == Explanation.latent_id)
+            .where(Latent.study_id == living_study.id)
+        )
+    )
+    assert {s.set for s in simulations} == {"explain", "calibrate", "evaluate"}
+    for simulation in simulations:
+        values = np.array(simulation.values, dtype=float)
+        assert np.isnan(values[:, 0]).all()
+        assert simulation.missing == np.isnan(values[:, 1:]).sum() == 0
+        assert ((values[:, 1:] >= 0) & (values[:, 1:] <= 9)).all()
+        assert len(values) == len(simulation.context_ids)
+
+
+def test_the_rewrite_has_every_condition_with_paired_differences(
+    db: Session, living_study: Study
+) -> None:
+    rewrite = db.scalars(
+        select(Rewrite).where(Rewrite.study_id == living_study.id).order_by(Rewrite.id)
+    ).first()
+    assert rewrite is not None and rewrite.finished
+    points = _points(db, rewrite)
+    lines = [("rewritten", c) for c in ("linear", "quantile", "isotonic")] + [("set_zeroed", "")]
+    baselines = ["untouched", "real_latents", "zero", "mean", "no_latents"]
+    assert set(points) == {(b, "", 0) for b in baselines} | {
+        (*line, count) for line in lines for count in (1, 2)
+    }
+    untouched = np.array(points["untouched", "", 0].losses)
+    for point in points.values():
+        assert point.increase == pytest.approx((point.losses - untouched).mean(), abs=1e-5)
+        assert point.low <= point.increase <= point.high
+        assert point.fraction == pytest.approx(point.count / 4096)
+    increase = {name: points[name, "", 0].increase for name in baselines}
+    assert increase["untouched"] == 0
+    # Removing the layer costs more than putting the coder in its place.
+    assert increase["real_latents"] < increase["no_latents"] < increase["zero"]
+
+
+def test_doing_a_finished_job_again_changes_nothing(db: Session, living_study: Study) -> None:
+    before = [db.scalar(select(func.count()).select_from(table)) for table in RESULTS]
+    jobs = wait_for_jobs(db, living_study.id)
+    again = next(job for job in jobs if job.kind == "simulate")
+    again.params = {**again.params, "then_rewrite": False}
+    submit(db, again)
+    rewrite = next(job for job in jobs if job.kind == "rewrite")
+    submit(db, rewrite)
+    wait_for_jobs(db, living_study.id)
+    db.refresh(rewrite)
+    assert (rewrite.status, rewrite.attempts) == ("finished", 2)
+    after = [db.scalar(select(func.count()).select_from(table)) for table in RESULTS]
+    assert after == before
+
+
+def test_a_killed_worker_loses_no_work(
+    db: Session, worker: Child, model_cache: Path, data_folder: Path
+) -> None:
+    study = make_study(
+        db, small_study("killed", model_cache / "smollm2-135m-instruct", first_latents=0)
+    )
+    latents = select(func.count()).where(Latent.study_id == study.id)
+    wait_until(db, lambda: db.scalar(latents), what="the first latents")
+    (pool,) = psutil.Process(worker.process.pid).children()
+    pool.send_signal(signal.SIGKILL)
+    jobs = wait_for_jobs(db, study.id)
+    assert [(j.kind, j.status) for j in jobs] == [("collect", "finished"), ("explain", "finished")]
+    assert db.scalar(latents) == 4096
+    shutil.rmtree(data_folder / "studies" / str(study.id))
+
+
+def test_a_cancelled_job_stops_and_goes_on_when_it_is_retried(
+    db: Session, worker: Child, model_cache: Path
+) -> None:
+    study = make_study(
+        db,
+        small_study(
+            "cancelled",
+            model_cache / "smollm2-135m-instruct",
+            first_latents=0,
+            contexts_explain=1500,
+        ),
+    )
+    job = db.scalars(select(Job).where(Job.study_id == study.id)).one()
+    wait_until(db, lambda: job.done > 0, what="the first contexts")
+    job.status = "cancelled"
+    db.commit()
+    # The chunk in hand may still be saved; then nothing more happens until the retry.
+    contexts = job.done
+    wait_until(db, lambda: not _is_running(db, job.id), what="the worker to stop")
+    db.refresh(job)
+    assert job.status == "cancelled" and job.done == contexts
+    assert db.scalar(select(func.count()).where(Latent.study_id == study.id)) == 0
+    submit(db, job)
+    jobs = wait_for_jobs(db, study.id)
+    assert [(j.kind, j.status) for j in jobs] == [("collect", "finished"), ("explain", "finished")]
+    assert jobs[0].attempts == 2
+
+
+def _is_running(db: Session, job_id: int) -> bool:
+    """Whether a worker holds the job's lock."""
+    from workers.jobs import LOCK
+
+    locks = (
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid = %s"
+    )
+    count = db.connection().exec_driver_sql(locks, (LOCK, job_id)).scalar_one()
+    return bool(count)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"hookpoint": "layers.20.mlp"}, "does not fit 'layers.20.mlp'"),
+        ({"hookpoint": "layers.10.nothing"}, "has no module 'layers.10.nothing'"),
+        ({"coder": "/nowhere/at/all"}, "no sparse coder"),
+        ({"contexts_evaluate": 90_000}, "fewer of them"),
+        ({"corpus": "/nowhere/at/all"}, "There is no corpus"),
+        ({"model": "/nowhere/model.gguf"}, "There is no file"),
+    ],
+)
+def test_a_study_that_cannot_work_says_why_and_leaves_nothing_half_written(
+    db: Session,
+    worker: Child,
+    model_cache: Path,
+    changes: dict[str, object],
+    complaint: str,
+) -> None:
+    slug = "bad-" + "-".join(changes).replace("_", "-") + str(abs(hash(str(changes))) % 10_000)
+    study = make_study(db, small_study(slug, model_cache / "smollm2-135m-instruct", **changes))
+    (job,) = wait_for_jobs(db, study.id)
+    assert job.status == "failed"
+    assert complaint in job.message
+    assert "Traceback" not in job.message
+    latents = db.scalar(select(func.count()).where(Latent.study_id == study.id))
+    assert latents == 0
+
+
+def test_an_edit_measures_only_what_it_changes(db: Session, living_study: Study) -> None:
+    wait_for_jobs(db, living_study.id)
+    before = _rewrite(db, living_study.id)
+    last = db.get_one(Explanation, before.explanation_ids[-1])
+    edited = Explanation(
+        latent_id=last.latent_id,
+        text="The word “Congress”.",
+        author_kind="person",
+        author="tests",
+        parent_id=last.id,
+    )
+    db.add(edited)
+    db.flush()
+    db.get_one(Latent, last.latent_id).explanation_id = edited.id
+    submit(
+        db,
+        Job(
+            study_id=living_study.id,
+            kind="simulate",
+            params={"explanation_ids": [edited.id], "then_rewrite": True},
+            created_by="tests",
+        ),
+    )
+    wait_for_jobs(db, living_study.id)
+    after = _rewrite(db, living_study.id)
+    assert after.parent_id == before.id and after.finished
+    assert after.explanation_ids == [*before.explanation_ids[:-1], edited.id]
+    for (condition, calibration, count), point in _points(db, after).items():
+        affected = condition in ("rewritten", "set_zeroed") and count == 2
+        assert (point.copied_from is None) == affected, (condition, calibration, count)

@@ -1,0 +1,323 @@
+"""The pages: as text over HTTP, and as people see them in Chromium."""
+
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from html import unescape
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models import (
+    Context,
+    Explanation,
+    Job,
+    Latent,
+    Rewrite,
+    RewritePoint,
+    Simulation,
+    Study,
+)
+from tests.factories import little_study, simulate
+from workers import queue
+
+EVIL = "<script>window.evil = 1</script><img src=x onerror='window.evil = 1'>"
+
+
+@pytest.fixture
+def pages(web: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=web, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def study(db: Session) -> Study:
+    return little_study(db)
+
+
+def _latent(db: Session, study: Study, index: int) -> Latent:
+    return db.scalars(select(Latent).filter_by(study_id=study.id, index=index)).one()
+
+
+def _current(db: Session, study: Study, index: int) -> Explanation:
+    latent = _latent(db, study, index)
+    db.refresh(latent)
+    return db.get_one(Explanation, latent.explanation_id)
+
+
+def test_the_app_imports_no_torch() -> None:
+    code = "import sys, app.main; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_page_answers(pages: httpx.Client, study: Study) -> None:
+    for path in (
+        "/studies",
+        "/studies/new",
+        "/jobs",
+        f"/studies/{study.slug}",
+        f"/studies/{study.slug}/latents",
+        f"/studies/{study.slug}/latents/0",
+        f"/studies/{study.slug}/latents/3",
+        f"/studies/{study.slug}/latents/5",
+        f"/studies/{study.slug}/jobs",
+    ):
+        response = pages.get(path)
+        assert response.status_code == 200, path
+        assert "script-src" not in response.headers["content-security-policy"]
+        assert "default-src 'self'" in response.headers["content-security-policy"]
+        assert not re.search(r'(?:src|href)="(?:https?:)?//', response.text), (
+            "nothing from elsewhere"
+        )
+
+
+def test_pages_of_a_study_with_nothing_collected(pages: httpx.Client, db: Session) -> None:
+    study = little_study(db, latents=0, simulator=False)
+    assert "Nothing is collected yet" in pages.get(f"/studies/{study.slug}").text
+    assert "when the activations are collected" in pages.get(f"/studies/{study.slug}/latents").text
+    missing = pages.get(f"/studies/{study.slug}/latents/0")
+    assert missing.status_code == 404
+    assert "still to be collected" in missing.text
+
+
+def test_unknown_pages_show_a_way_back(pages: httpx.Client, study: Study) -> None:
+    for path, words in {
+        "/nothing": "There is no page at /nothing",
+        "/studies/none": "There is no study named none",
+        f"/studies/{study.slug}/latents/5000": "it has 6 (0 to 5)",
+        f"/studies/{study.slug}/latents/x": "There is nothing at",
+        f"/studies/{study.slug}/latents/0?version=999999999": "There is no explanation 999999999",
+    }.items():
+        response = pages.get(path)
+        assert response.status_code == 404, path
+        assert words in response.text
+        assert 'href="/studies"' in response.text
+        assert "Traceback" not in response.text
+
+
+def test_the_overview_says_what_the_figures_say(pages: httpx.Client, study: Study) -> None:
+    text = " ".join(
+        unescape(re.sub(r"<[^>]+>", "", pages.get(f"/studies/{study.slug}").text)).split()
+    )
+    assert "2 of 6 latents rewritten (33%)." in text
+    assert "Yes, rewriting beats zeroing the same latents: the paired difference is −0.0" in text
+    assert "1 simulated value is missing in the largest set" in text
+
+
+def test_the_lists_work_without_scripts(pages: httpx.Client, study: Study) -> None:
+    def indices(query: str) -> list[int]:
+        text = pages.get(f"/studies/{study.slug}/latents?{query}").text
+        return [int(i) for i in re.findall(r'<th scope="row"><a href="[^"]+/(\d+)">', text)]
+
+    assert indices("q=NUMBER+3") == [3]
+    assert indices("q=100%25_sure&sort=max_activation&order=asc") == [4, 3, 2, 1, 0]
+    assert indices("simulated=true") == [0, 1]
+    assert indices("page=2") == []
+    jump = pages.get(f"/studies/{study.slug}/latents?go=3")
+    assert jump.headers["location"].endswith("/latents/3")
+    assert "is no index" in pages.get(f"/studies/{study.slug}/latents?go=many").text
+    assert pages.get(f"/studies/{study.slug}/latents?go=77").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "the text is empty"),
+        ("y" * 10_000, "Use at most 2,000 characters; this has 10,000."),
+        ("bell\x07", "Take out the control characters"),
+        ("fires on word number 0, 100%_sure", "This is the current text already"),
+    ],
+)
+def test_a_refused_wording_is_kept_in_the_box(
+    pages: httpx.Client, db: Session, study: Study, text: str, words: str
+) -> None:
+    before = _current(db, study, 0).id
+    response = pages.post(f"/studies/{study.slug}/latents/0/explanations", data={"text": text})
+    assert response.status_code in (409, 422)
+    assert words in response.text
+    box = re.search(r"<textarea[^>]*>\n(.*?)</textarea>", response.text, re.DOTALL)
+    assert box is not None
+    assert unescape(box[1]) == text
+    assert _current(db, study, 0).id == before
+
+
+def test_saving_without_scripts(pages: httpx.Client, db: Session, study: Study) -> None:
+    path = f"/studies/{study.slug}/latents/3"
+    response = pages.post(f"{path}/explanations", data={"text": "tabs\tand\r\nlines"})
+    assert response.status_code == 303
+    saved = _current(db, study, 3)
+    assert saved.text == "tabs and lines"
+    assert "It is now the current explanation" in pages.get(response.headers["location"]).text
+    assert db.scalar(select(Job).filter_by(study_id=study.id, kind="simulate")) is not None
+
+
+def test_a_study_without_a_simulator_says_so(pages: httpx.Client, db: Session) -> None:
+    study = little_study(db, simulator=False)
+    path = f"/studies/{study.slug}/latents/0/explanations"
+    response = pages.post(path, data={"text": "better"})
+    assert response.status_code == 409
+    assert "has no simulator yet" in response.text
+    assert "better</textarea>" in response.text
+
+
+def test_the_form_for_a_new_study(pages: httpx.Client, db: Session) -> None:
+    refused = pages.post("/studies/new", data={"slug": "Not Good", "title": EVIL, "seed": "x"})
+    assert refused.status_code == 422
+    assert "begin with a letter or digit" in refused.text
+    assert "Use a whole number." in refused.text
+    assert refused.text.count("Fill in this field.") == 4
+    assert EVIL not in refused.text
+    slug = f"form-{uuid.uuid4().hex[:8]}"
+    data = {"slug": slug, "title": "By form", "model": "m", "coder": "c", "hookpoint": "h"}
+    data |= {"corpus": "sotu", "seed": "7"}
+    made = pages.post("/studies/new", data=data)
+    assert (made.status_code, made.headers["location"]) == (303, f"/studies/{slug}")
+    study = db.scalars(select(Study).filter_by(slug=slug)).one()
+    assert (study.seed, study.prepend_bos, study.model_revision) == (7, False, None)
+    assert pages.post("/studies/new", data=data).status_code == 409
+
+
+def test_job_buttons(pages: httpx.Client, db: Session, study: Study) -> None:
+    job = queue.submit(db, Job(study_id=study.id, kind="explain", created_by="test"))
+    back = f"/studies/{study.slug}/jobs"
+    cancelled = pages.post(f"/jobs/{job.id}/cancel", data={"next": back})
+    assert (cancelled.status_code, cancelled.headers["location"]) == (303, back)
+    assert "Retry" in pages.get(back).text
+    assert pages.post(f"/jobs/{job.id}/cancel").status_code == 409
+    assert pages.post(f"/jobs/{job.id}/retry", data={"next": "//elsewhere"}).status_code == 422
+    pages.post(f"/jobs/{job.id}/retry", data={"next": back})
+    db.refresh(job)
+    assert job.status == "queued"
+    pages.post(f"/jobs/{job.id}/cancel")
+
+
+def test_many_missing_values_warn(pages: httpx.Client, db: Session, study: Study) -> None:
+    explanation = _current(db, study, 0)
+    job = Job(study_id=study.id, kind="simulate", status="finished", missing=1, created_by="test")
+    job.params = {"explanation_ids": [explanation.id]}
+    db.add(job)
+    db.commit()
+    assert "More than 5%" not in pages.get(f"/studies/{study.slug}/jobs").text
+    for simulation in db.scalars(select(Simulation).filter_by(explanation_id=explanation.id)):
+        simulation.missing = 20
+    db.commit()
+    assert "More than 5%" in pages.get(f"/studies/{study.slug}/jobs").text
+
+
+def test_script_in_data_stays_text(web: str, db: Session, study: Study, browser_page: Page) -> None:
+    latent = _latent(db, study, 0)
+    explanation = Explanation(latent_id=latent.id, text=EVIL, author_kind="person", author=EVIL)
+    db.add(explanation)
+    db.flush()
+    latent.explanation_id = explanation.id
+    latent.promoted = [[EVIL, 1.0]]
+    study.title = EVIL
+    for context in db.scalars(select(Context).filter_by(study_id=study.id)):
+        context.strings = [EVIL, *context.strings[1:4], "</script>", *context.strings[5:]]
+        context.document = EVIL
+    job = Job(study_id=study.id, kind="explain", status="failed", message=EVIL, created_by=EVIL)
+    db.add(job)
+    db.commit()
+    for path in ("", "/latents", "/latents/0", "/jobs"):
+        browser_page.goto(f"{web}/studies/{study.slug}{path}")
+        browser_page.wait_for_load_state("load")
+        expect(browser_page.locator("body")).to_contain_text("window.evil")
+        assert browser_page.evaluate("window.evil") is None, path
+
+
+def test_an_edit_moves_the_page_without_a_reload(
+    web: str, db: Session, study: Study, browser_page: Page
+) -> None:
+    page = browser_page
+    latent = _latent(db, study, 3)
+    page.goto(f"{web}/studies/{study.slug}/latents/3")
+    expect(page.locator("#examples .t.none").first).to_be_visible()
+    page.evaluate("window.loaded = 'once'")
+    page.locator("#text").fill("the word state")
+    expect(page.locator("#count")).to_have_text("14")
+    page.get_by_role("button", name="Save and re-simulate").click()
+    expect(page.locator("#edit-feedback")).to_contain_text("Saved.")
+    expect(page.locator("#explanation blockquote")).to_have_text("the word state")
+    expect(page.locator("#jobs")).to_contain_text("queued")
+    expect(page.locator("#history li")).to_have_count(2)
+
+    page.locator("#text").fill("still being typed")
+    job = db.scalars(select(Job).filter_by(study_id=study.id, kind="simulate")).one()
+    job.status, job.done, job.total, job.unit = "running", 1, 2, "steps"
+    db.commit()
+    queue.publish(study.id, "job", job.id)
+    expect(page.locator("#jobs")).to_contain_text("1 of 2 steps")
+
+    db.refresh(latent)
+    contexts = list(db.scalars(select(Context).filter_by(study_id=study.id)))
+    simulate(db, study, latent, contexts)
+    job.status = "finished"
+    db.commit()
+    queue.publish(study.id, "latent", latent.id)
+    expect(page.locator("#scores .score-value").first).to_have_text("0.20")
+    expect(page.locator("#cost-chart svg.marks")).to_be_visible()
+    expect(page.locator("#examples .t.none")).to_have_count(0)
+    expect(page.locator("#text")).to_have_value("still being typed")
+    assert page.evaluate("window.loaded") == "once"
+
+    page.locator("#examples .t").nth(1).hover()
+    expect(page.locator(".tip")).to_contain_text("of 9")
+    page.reload()
+    expect(page.locator("#scores .score-value").first).to_have_text("0.20")
+    page.get_by_role("link", name="show its simulation").click()
+    expect(page.locator("#explanation")).to_contain_text("An earlier explanation")
+    page.get_by_role("link", name="restore").click()
+    expect(page.locator("#text")).to_have_value("fires on word number 3, 100%_sure")
+
+
+def test_two_editors(web: str, db: Session, study: Study, browser_page: Page) -> None:
+    path = f"{web}/studies/{study.slug}/latents/2"
+    browser_page.goto(path)
+    browser_page.locator("#text").fill("mine")
+    start = _current(db, study, 2).id
+    other = httpx.post(f"{path}/explanations", data={"text": "theirs", "parent_id": str(start)})
+    assert other.status_code == 303
+    expect(browser_page.locator("#history li")).to_have_count(2)
+    expect(browser_page.locator("#text")).to_have_value("mine")
+    browser_page.get_by_role("button", name="Save and re-simulate").click()
+    expect(browser_page.locator("#edit-feedback")).to_contain_text(
+        "saved another version: “theirs”"
+    )
+    assert _current(db, study, 2).text == "mine"
+
+
+def test_the_chart_moves_without_a_reload(
+    web: str, db: Session, study: Study, browser_page: Page
+) -> None:
+    page = browser_page
+    page.goto(f"{web}/studies/{study.slug}")
+    expect(page.locator("#loss-chart svg.marks")).to_be_visible()
+    expect(page.locator("#results")).to_contain_text("2 of 6 latents rewritten")
+    rewrite = db.scalars(select(Rewrite).filter_by(study_id=study.id)).one()
+    top = db.scalars(
+        select(RewritePoint).filter_by(
+            rewrite_id=rewrite.id, condition="rewritten", calibration="isotonic", count=2
+        )
+    ).one()
+    top.increase, top.low, top.high = 0.777, 0.7, 0.8
+    db.commit()
+    queue.publish(study.id, "chart")
+    expect(page.locator("#results .sentence")).to_contain_text("+0.777 [+0.700, +0.800]")
+    assert "0.777" in (page.locator("#loss-chart script").text_content() or "")
+    expect(page.locator("#loss-chart svg.marks")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_is_wider_than_the_screen(
+    web: str, study: Study, browser_page: Page, width: int
+) -> None:
+    browser_page.set_viewport_size({"width": width, "height": 800})
+    for path in ("", "/latents", "/latents/0", "/latents/5", "/jobs"):
+        browser_page.goto(f"{web}/studies/{study.slug}{path}")
+        browser_page.wait_for_load_state("load")
+        assert browser_page.evaluate("document.documentElement.scrollWidth") <= width, path
