@@ -26,7 +26,7 @@ def create(
     prepend_bos: Annotated[bool, typer.Option(help="Begin contexts with the BOS token.")] = True,
     contexts_explain: Annotated[int, typer.Option(help="Contexts to explain from.")] = 4000,
     contexts_calibrate: Annotated[int, typer.Option(help="Contexts to calibrate on.")] = 24,
-    contexts_evaluate: Annotated[int, typer.Option(help="Contexts to measure losses on.")] = 32,
+    contexts_evaluate: Annotated[int, typer.Option(help="Contexts to measure losses on.")] = 24,
     seed: Annotated[int, typer.Option(help="Seed of all that is drawn at random.")] = 0,
     first_latents: Annotated[int, typer.Option(help="Latents to simulate at once.")] = 32,
 ) -> None:

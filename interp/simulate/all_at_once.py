@@ -32,6 +32,7 @@ class Simulated(NamedTuple):
     missing: int
     """Missing values, not counting positions that are not simulated at all."""
     tokens_read: int
+    """Not counting the instructions, which are read once for all simulations."""
     seconds: float
 
 
