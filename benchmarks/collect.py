@@ -34,9 +34,9 @@ from models.settings import get_settings
 MODEL = "smollm2-135m-instruct"
 HOOKPOINT = "layers.10.mlp"
 CODER, LATENTS = Path(__file__).resolve().parents[1] / "demo" / "coder", 4096
-LENGTH, BATCH, SHARD = 128, 16, 128
+LENGTH, BATCH, SHARD = 128, 16, 64
 """Tokens in a context, contexts in a batch, contexts in a shard."""
-CONTEXTS, REPEATS, MORE = 256, 3, 4
+CONTEXTS, REPEATS, MORE = 128, 3, 4
 GOAL, GROWTH = 2.0, 1.10
 TIES, ROUNDING = 1e-3, 1e-3
 """Share of activations that one side may have alone, and how far a value may be off."""

@@ -37,11 +37,11 @@ def _not_reloaded(page: Page) -> bool:
 def test_browse_to_a_latent(web: str, browser_page: Page, simulated: Latent) -> None:
     page = browser_page
     page.goto(f"{web}/studies/living")
-    expect(page.locator("#loss-chart svg, #loss-chart canvas")).to_be_visible()
+    expect(page.locator("#loss-chart svg.marks")).to_be_visible()
     expect(page.locator("#results")).to_contain_text("of 4,096 latents rewritten")
     page.get_by_role("link", name="4,096").click()
     expect(page).to_have_url(re.compile("/studies/living/latents"))
-    page.goto(f"{web}/studies/living/latents?sort=score&order=desc")
+    page.goto(f"{web}/studies/living/latents?sort=correlation&order=desc")
     first = page.locator("tbody tr").first
     expect(first).to_contain_text("Active on")
     first.get_by_role("link").first.click()
@@ -56,7 +56,7 @@ def test_an_edit_moves_lanes_scores_and_chart_without_a_reload(
     latent_page.goto(f"{web}/studies/living/latents/{simulated.index}")
     overview = browser.new_page()
     overview.goto(f"{web}/studies/living")
-    expect(overview.locator("#loss-chart svg, #loss-chart canvas")).to_be_visible()
+    expect(overview.locator("#loss-chart svg.marks")).to_be_visible()
     for page in (latent_page, overview):
         _mark(page)
     before = {
@@ -66,7 +66,7 @@ def test_an_edit_moves_lanes_scores_and_chart_without_a_reload(
         "figures": overview.locator("#figures tbody").inner_text(),
     }
 
-    wording = "Semicolons and colons <b>between</b> clauses <script>alert(1)</script>"
+    wording = "Words that <b>end</b> a sentence <script>alert(1)</script>"
     latent_page.get_by_label("Say it better").fill(wording)
     latent_page.get_by_role("button", name="Save and re-simulate").click()
     expect(latent_page.locator("#explanation")).to_contain_text(wording)

@@ -42,9 +42,9 @@ from workers.tasks.rows import (
 )
 from workers.version import code_version
 
-MIN_RATE = 0.002
+MIN_RATE = 0.01
 """The first latents are chosen among those that fire on at least this share of tokens: a rarer one
-is hardly ever active in the evaluate set, so that nothing could be said about it."""
+is active on so few tokens of the calibrate and evaluate sets that little could be said about it."""
 
 
 def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
