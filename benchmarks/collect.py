@@ -192,7 +192,7 @@ def main() -> None:
     check = parser.parse_args().check
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         sys.exit(
-            f"The benchmark needs {', '.join(missing)}: install them with `make bench`, or with "
+            f"The benchmark needs {', '.join(missing)}. Install with `make bench`, or with "
             "`pip install -e '.[bench]'` and then `pip install --no-deps eai-delphi==0.1.3`."
         )
     os.environ["TQDM_DISABLE"] = "1"

@@ -37,6 +37,11 @@ CHROMIUM_FLAGS = [
 ]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with a worker run last: it takes up whatever job another test leaves on the queue."""
+    items.sort(key=lambda item: "worker" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _environment() -> None:
     """Child processes import this checkout, from whatever folder they run in, and ask no hub.

@@ -135,6 +135,21 @@ def test_contexts_are_reproducible_and_differ_by_seed() -> None:
     assert drawn(3) != drawn(4)
 
 
+def test_windows_come_from_anywhere_in_their_document() -> None:
+    # One window of the twelve in each of thirty documents: were it always the first, 0.
+    documents = [document(f"d{i}", list(range(48))) for i in range(30)]
+    contexts = make_contexts(
+        documents,
+        TOKENIZER,
+        ContextSet.EXPLAIN,
+        length=4,
+        limit=30,
+        prepend_bos=False,
+        seed=0,
+    )
+    assert len({c.start for c in contexts}) >= 6
+
+
 def test_too_few_contexts_are_an_error_that_counts() -> None:
     # 48 words are 6 windows of 8; two documents have 12.
     documents = [document(f"d{i}", list(range(48))) for i in range(2)]
