@@ -11,10 +11,10 @@ from torch import Tensor
 from interp.errors import InputError
 from interp.subject import Hooked, Subject
 
-MAX_FVU = 0.8
+MAX_FVU = 0.5
 """A coder that leaves more of the variance unexplained than this does not fit its hookpoint.
 
-Usable coders are well below 0.5; one at a wrong layer, or a transcoder read as an SAE, is near or
+Usable coders are well below; one at a wrong layer, or a transcoder read as an SAE, is near or
 above 1.
 """
 
