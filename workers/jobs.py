@@ -19,7 +19,7 @@ from interp.errors import InputError
 from models import Job, Study
 from models.database import new_session
 from models.settings import get_settings
-from workers.queue import QUEUES, RUN_JOB, celery, get_redis, publish, send
+from workers.queue import QUEUES, RUN_JOB, celery, publish, send
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def _run(session: Session, job_id: int) -> None:
                 publish(study.id, "job", job.id)
                 return
             publish(study.id, "job", job.id)
-            if time.monotonic() > deadline or get_redis().llen(QUEUES[job.kind]):
+            if time.monotonic() > deadline or _newer_job(session, job):
                 send(job)
                 return
     except InputError as error:
@@ -94,6 +94,15 @@ def _run(session: Session, job_id: int) -> None:
         _end(session, job, "failed", f"{type(error).__name__}: {error}")
     else:
         _end(session, job, "finished", "")
+
+
+def _newer_job(session: Session, job: Job) -> bool:
+    """Whether a newer job of this queue waits. An edit goes before the long job it came after."""
+    kinds = [kind for kind, queue in QUEUES.items() if queue == QUEUES[job.kind]]
+    newer = select(Job.id).where(
+        Job.id > job.id, Job.kind.in_(kinds), Job.status.in_(("queued", "running"))
+    )
+    return session.scalar(newer.limit(1)) is not None
 
 
 def _record(session: Session, job: Job, progress: Progress) -> bool:
