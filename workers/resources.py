@@ -20,6 +20,7 @@ from interp.splice import real_latents
 from interp.subject import Subject, default_device, load_causal_lm
 from models import Simulator, Study
 from models.settings import get_settings
+from workers.tasks.rows import first_position
 
 KEPT_MODELS = 2
 """A subject model and a simulator's; they are one where a study uses the same for both."""
@@ -86,6 +87,6 @@ def real_losses(
             tokens,
             real_latents(coder),
             positions=positions,
-            first_position=1 if study.prepend_bos else 0,
+            first_position=first_position(study),
         )
     return _real_losses[key]

@@ -168,7 +168,7 @@ def _examples_and_scores(
         [*ids, *(e.id for e in examples)],
         [*strings, *(e.strings for e in examples)],
     )
-    calibrating, shown = _split(everything, len(ids))
+    calibrating, shown = _split(everything, len(ids), first_position(study))
     session.add_all([calibrating, *([shown] if examples else [])])
     session.flush()
     real = _real(study, latent, ContextSet.CALIBRATE, len(ids))
@@ -178,7 +178,7 @@ def _examples_and_scores(
     return everything.missing
 
 
-def _split(simulation: Simulation, calibrating: int) -> tuple[Simulation, Simulation]:
+def _split(simulation: Simulation, calibrating: int, first: int) -> tuple[Simulation, Simulation]:
     """One pass of the simulator as two rows: the calibrate set, and the latent's examples.
 
     Time and tokens are shared out by contexts.
@@ -198,7 +198,7 @@ def _split(simulation: Simulation, calibrating: int) -> tuple[Simulation, Simula
                 set=str(context_set),
                 context_ids=ids,
                 values=values,
-                missing=round(simulation.missing * share),
+                missing=sum(value is None for row in values for value in row[first:]),
                 tokens_read=round(simulation.tokens_read * share),
                 seconds=simulation.seconds * share,
                 code_version=simulation.code_version,
