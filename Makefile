@@ -21,6 +21,7 @@ lint: .venv/installed-dev
 
 bench: .venv/installed-bench
 	$(BIN)/python -m benchmarks.collect
+	$(BIN)/python -m benchmarks.rewrite_eval
 
 # make migration message="Latents have names"
 migration: .venv/installed-dev

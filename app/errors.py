@@ -70,11 +70,17 @@ def message(error: ErrorDetails) -> str:
         return f"Use at most {context['max_length']:,} characters."
     if kind in {"int_parsing", "int_type", "int_from_float"}:
         return "Use a whole number."
+    if kind == "float_parsing":
+        return "Use a number."
     if kind == "greater_than_equal":
-        return f"Use {context['ge']:,} or more."
+        return f"Use {_bound(context['ge'])} or more."
     if kind == "less_than_equal":
-        return f"Use {context['le']:,} or less."
+        return f"Use {_bound(context['le'])} or less."
     return error["msg"].removeprefix("Value error, ").rstrip(".") + "."
+
+
+def _bound(number: float) -> str:
+    return f"{number:,}".removesuffix(".0")
 
 
 def respond(

@@ -8,14 +8,19 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import events
+from app.checks import api as checks_api
+from app.checks import pages as checks_pages
 from app.errors import PROBLEMS, add_handlers
 from app.explanations import api as explanations_api
 from app.explanations import pages as explanations_pages
+from app.generations import api as generations_api
+from app.generations import pages as generations_pages
 from app.jobs import api as jobs_api
 from app.jobs import pages as jobs_pages
 from app.latents import api as latents_api
 from app.latents import pages as latents_pages
 from app.rewrites import api as rewrites_api
+from app.rewrites import pages as rewrites_pages
 from app.security import current_user, same_site, security_headers
 from app.studies import api as studies_api
 from app.studies import pages as studies_pages
@@ -42,10 +47,27 @@ def create_app() -> FastAPI:
 
     guards = [Depends(same_site), Depends(current_user)]
     api = APIRouter(prefix=API, dependencies=guards, responses=PROBLEMS)
-    for module in (studies_api, latents_api, explanations_api, rewrites_api, jobs_api):
+    for module in (
+        studies_api,
+        latents_api,
+        explanations_api,
+        rewrites_api,
+        generations_api,
+        checks_api,
+        jobs_api,
+    ):
         api.include_router(module.router)
     pages = APIRouter(dependencies=guards, include_in_schema=False)
-    for module in (events, studies_pages, latents_pages, explanations_pages, jobs_pages):
+    for module in (
+        events,
+        studies_pages,
+        latents_pages,
+        explanations_pages,
+        rewrites_pages,
+        generations_pages,
+        checks_pages,
+        jobs_pages,
+    ):
         pages.include_router(module.router)
 
     app.include_router(api)

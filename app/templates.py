@@ -39,7 +39,28 @@ def percent(share: float | None) -> str:
     if size == 0:
         return "0%"
     digits = 0 if size >= 0.1 else 1 if size >= 0.01 else 2 if size >= 0.001 else 3
-    return f"{share:.{digits}%}"
+    return f"{share:.{digits}%}".replace("-", "−")
+
+
+def percents(low: float | None, high: float | None) -> str:
+    """A 95% interval of a share, or nothing where it is not defined."""
+    if low is None or high is None or not (isfinite(low) and isfinite(high)):
+        return ""
+    return f"[{percent(low)}, {percent(high)}]"
+
+
+def p_value(p: float | None, relation: bool = False) -> str:
+    """The p value of a test, on request with its equals sign."""
+    if p is None or not isfinite(p):
+        return "not known" if relation else "–"
+    return "< 0.001" if p < 0.001 else f"{'= ' if relation else ''}{p:.3f}"
+
+
+def about(count: float | None) -> str:
+    """A rough number: two digits that count."""
+    if count is None or not isfinite(count):
+        return "–"
+    return f"{float(f'{count:.2g}'):,.0f}"
 
 
 def ago(moment: datetime | None) -> str:
@@ -58,7 +79,15 @@ def duration(start: datetime | None, end: datetime | None) -> str:
     """How long something took, or has taken until now."""
     if start is None:
         return ""
-    seconds = ((end or datetime.now(UTC)) - start).total_seconds()
+    return seconds_in_words(((end or datetime.now(UTC)) - start).total_seconds())
+
+
+def seconds_in_words(seconds: float) -> str:
+    """A time, with no more digits than matter."""
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
     if seconds < 60:
         return f"{seconds:.0f} s"
     if seconds < 3600:
@@ -79,6 +108,10 @@ templates.env.filters |= {
     "figure": figure,
     "interval": interval,
     "percent": percent,
+    "percents": percents,
+    "p_value": p_value,
+    "about": about,
+    "seconds": seconds_in_words,
     "ago": ago,
     "visible": visible,
 }

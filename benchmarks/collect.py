@@ -10,21 +10,17 @@ compiler, and the encoder is a small part of the work.
 """
 
 import argparse
-import io
-import multiprocessing
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from benchmarks.measure import alone, peak_memory
 from cli.errors import CommandError
 from cli.fetch import fetch
 from models.settings import get_settings
@@ -117,8 +113,7 @@ def delphi(model: Path, folder: Path, out: Path, contexts: int) -> Run:
 
 def _run(started: float) -> Run:
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return Run(seconds, peak / (1e6 if sys.platform == "darwin" else 1e3))
+    return Run(seconds, peak_memory())
 
 
 class Agreement(NamedTuple):
@@ -155,19 +150,6 @@ def compare(ours: Path, theirs: Path) -> Agreement:
         len(our_keys) + len(their_keys) - 2 * len(both),
         float(np.abs(our_values[ours_at] - their_values[theirs_at]).max()),
     )
-
-
-def alone(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a new process."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(quietly, function, *arguments).result()
-
-
-def quietly(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function without what libraries print while they load."""
-    with redirect_stdout(io.StringIO()):
-        return function(*arguments)
 
 
 def measure(side: Callable[..., Run], model: Path, folder: Path, out: Path, contexts: int) -> Run:

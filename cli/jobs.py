@@ -1,11 +1,15 @@
 """Commands that queue a job of a study, and show how far it is."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
 
 from cli.errors import CommandError
 
@@ -47,9 +51,72 @@ def simulate(
         _run(study, "simulate", {"then_rewrite": True}, _numbers(latents or ""))
 
 
-def rewrite(study: StudyName) -> None:
+class Protocol(StrEnum):
+    """Where contexts are spliced."""
+
+    whole = "whole"
+    paper = "paper"
+
+
+def rewrite(
+    study: StudyName,
+    protocol: Annotated[
+        Protocol, typer.Option(help="Splice every token of a context, or only its last one.")
+    ] = Protocol.whole,
+) -> None:
     """Measure the loss with more and more of the simulated latents rewritten."""
-    _run(study, "rewrite", {})
+    _run(study, "rewrite", {"protocol": str(protocol)}, show=_show_rewrite)
+
+
+def check(study: StudyName) -> None:
+    """Check that the study's measurements are what they should be."""
+    _run(study, "check", {}, show=_show_checks)
+
+
+def _show_rewrite(session: Any, job: Any) -> None:
+    """Print the points of a rewrite."""
+    from sqlalchemy import select
+
+    from models import Rewrite, RewritePoint
+
+    rewrite = session.get_one(Rewrite, job.params["rewrite_id"])
+    console.print(
+        f"Rewrite {rewrite.id}: {rewrite.protocol} protocol, {len(rewrite.context_ids)} contexts. "
+        "Nats over the untouched model, with 95% intervals over documents."
+    )
+    table = Table(
+        "condition", "calibration", "ordering", "latents", "loss increase", "KL", box=None
+    )
+    points = select(RewritePoint).filter_by(rewrite_id=rewrite.id).order_by(RewritePoint.id)
+    for point in session.scalars(points):
+        increase = f"{point.increase:+.4f} [{point.low:+.4f}, {point.high:+.4f}]"
+        table.add_row(
+            point.condition.replace("_", " "),
+            point.calibration,
+            point.ordering,
+            str(point.count or ""),
+            escape(increase),
+            f"{point.kl:.4f}",
+        )
+    console.print(table)
+
+
+def _show_checks(session: Any, job: Any) -> None:
+    """Print what the checks found.
+
+    Raises:
+        CommandError: One failed.
+    """
+    from sqlalchemy import select
+
+    from models import Check
+
+    found = session.scalars(select(Check).where(Check.job_id == job.id).order_by(Check.id)).all()
+    for one in found:
+        console.print(f"{one.outcome:<12}{one.name}", highlight=False)
+        console.print(Padding(escape(one.detail), (0, 0, 0, 12)), style="dim", highlight=False)
+    if failed := [one.name for one in found if one.outcome == "failed"]:
+        raise CommandError(f"{len(failed)} of {len(found)} checks failed: {'; '.join(failed)}.")
 
 
 def _numbers(latents: str) -> list[int]:
@@ -61,8 +128,18 @@ def _numbers(latents: str) -> list[int]:
         ) from None
 
 
-def _run(slug: str, kind: str, params: dict[str, Any], latents: list[int] | None = None) -> None:
-    """Queue a job, and follow it to its end, and those that it queues in turn."""
+def _run(
+    slug: str,
+    kind: str,
+    params: dict[str, Any],
+    latents: list[int] | None = None,
+    show: Callable[[Any, Any], None] | None = None,
+) -> None:
+    """Queue a job, and follow it to its end, and those that it queues in turn.
+
+    Args:
+        show: Prints what the finished job has found.
+    """
     from sqlalchemy import select
 
     from app.studies.queries import get_study
@@ -85,6 +162,9 @@ def _run(slug: str, kind: str, params: dict[str, Any], latents: list[int] | None
         except KeyboardInterrupt:
             console.print(f"Job {job.id} goes on where a worker runs: see its study's jobs page.")
             raise
+        if show is not None:
+            with new_session() as session:
+                show(session, session.get_one(Job, job.id))
 
 
 def _explanations(session: Any, study_id: int, latents: list[int]) -> list[int]:

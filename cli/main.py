@@ -24,6 +24,7 @@ app.command()(jobs.collect)
 app.command("explain")(jobs.explain)
 app.command()(jobs.simulate)
 app.command()(jobs.rewrite)
+app.command()(jobs.check)
 console = Console()
 
 

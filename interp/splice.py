@@ -1,96 +1,185 @@
 """The spliced forward: the coder, with some latents rewritten, in the module's place.
 
-A *splice* is a function from what the module reads and puts out to what the model goes on with.
-Each named condition of an evaluation is one splice.
+A *splice* says what the module's output becomes at the spliced positions of some contexts. Each
+named condition of an evaluation is one splice.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, Self
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.coders.coder import Coder, Latents, coder_input
 from interp.subject import Hidden, Hooked
 
-Splice = Callable[[Hooked, Int[Tensor, "batch"]], Hidden]
-"""Takes what passes the hookpoint, and which rows of the set of contexts it is of."""
+
+@dataclass(frozen=True)
+class Site:
+    """The coder at its hookpoint, on a batch of contexts, at the spliced positions."""
+
+    coder: Coder
+    hooked: Hooked
+
+    @cached_property
+    def x(self) -> Float[Tensor, "token d_model"]:
+        """What the coder reads."""
+        return coder_input(self.coder, self.hooked).float().flatten(0, 1)
+
+    @cached_property
+    def real(self) -> Float[Tensor, "token latent"]:
+        """Activations of all latents: the coder's top k, and zero for the others."""
+        top = self.coder.encode(self.x)
+        dense = torch.zeros(len(self.x), self.coder.num_latents, device=self.x.device)
+        return dense.scatter_(1, top.indices, top.activations)
+
+    def decode(self, activations: Float[Tensor, "token latent"]) -> Hidden:
+        """The coder's output for the k largest activations of each token.
+
+        They are added up by ascending index, so that equal activations have an output equal to the
+        last bit: which contexts a condition changes is told by exact comparison.
+        """
+        top = activations.topk(self.coder.k, dim=-1, sorted=False)
+        order = top.indices.argsort(-1)
+        latents = Latents(top.values.gather(-1, order), top.indices.gather(-1, order))
+        output = self.coder.decode(latents, self.x)
+        return output.view_as(self.hooked.output).to(self.hooked.output)
+
+
+Splice = Callable[[Site, Int[Tensor, "batch"]], Hidden]
+"""Takes the site, and which contexts of the set its batch holds."""
 
 
 class Values(NamedTuple):
     """Activations to put in the place of some latents' own."""
 
     latents: Int[Tensor, "rewritten"]
-    activations: Float[Tensor, "context seq rewritten"]
-    """NaN where a value is missing: there the latent keeps its real activation."""
+    at: Callable[[Int[Tensor, "batch"]], Float[Tensor, "batch position rewritten"]]
+    """The values for some contexts of the set, at the spliced positions, so that no more than a
+    batch need be in memory. NaN where one is missing: there the latent keeps its real activation.
+    """
+
+    @classmethod
+    def of(
+        cls,
+        latents: Int[Tensor, "rewritten"],
+        activations: Float[Tensor, "context position rewritten"],
+    ) -> Self:
+        """Values that are all in memory."""
+        return cls(latents, lambda rows: activations[rows])
 
 
-def zero(hooked: Hooked, _: Tensor) -> Hidden:
-    """The module's output is zero."""
-    return torch.zeros_like(hooked.output)
+def untouched(site: Site, _: Tensor) -> Hidden:
+    """The module's own output."""
+    return site.hooked.output
+
+
+def zero(site: Site, _: Tensor) -> Hidden:
+    """The module's output is zero; for an SAE this zeroes its reconstruction."""
+    return torch.zeros_like(site.hooked.output)
 
 
 def mean(output: Float[Tensor, "d_model"]) -> Splice:
     """The module's output is its mean over the explain set."""
-    return lambda hooked, _: output.to(hooked.output).expand_as(hooked.output)
+    return lambda site, _: output.to(site.hooked.output).expand_as(site.hooked.output)
 
 
-def no_latents(coder: Coder) -> Splice:
+def no_latents(site: Site, _: Tensor) -> Hidden:
     """All latents are zero: the coder's bias and skip connection are left."""
-
-    def splice(hooked: Hooked, _: Tensor) -> Hidden:
-        x = coder_input(coder, hooked).float()
-        flat = x.flatten(0, 1)
-        nothing = Latents(
-            torch.zeros(len(flat), 1, device=x.device),
-            torch.zeros(len(flat), 1, dtype=torch.long, device=x.device),
-        )
-        return coder.decode(nothing, flat).view_as(x).to(hooked.output)
-
-    return splice
+    return site.decode(torch.zeros_like(site.real))
 
 
-def real_latents(coder: Coder) -> Splice:
+def real_latents(site: Site, _: Tensor) -> Hidden:
     """The coder's own forward: its error is the price of the coder, before any rewriting."""
-
-    def splice(hooked: Hooked, _: Tensor) -> Hidden:
-        x = coder_input(coder, hooked).float()
-        flat = x.flatten(0, 1)
-        return coder.decode(_in_order(coder.encode(flat)), flat).view_as(x).to(hooked.output)
-
-    return splice
+    return site.decode(site.real)
 
 
-def rewritten(coder: Coder, values: Values) -> Splice:
+def rewritten(values: Values) -> Splice:
     """Some latents get these values, the others keep their real ones; the top k are kept."""
+    return _changed(values, lambda given, real, rows: given)
 
-    def splice(hooked: Hooked, rows: Tensor) -> Hidden:
-        x = coder_input(coder, hooked).float()
-        flat = x.flatten(0, 1)
-        real = coder.encode(flat)
-        mixture = torch.zeros(len(flat), coder.num_latents, device=x.device)
-        mixture.scatter_(1, real.indices, real.activations)
-        latents = values.latents.to(x.device)
-        given = values.activations[rows].to(x.device).flatten(0, 1)
-        mixture[:, latents] = torch.where(given.isnan(), mixture[:, latents], given)
-        kept = Latents(*mixture.topk(coder.k, dim=-1, sorted=False))
-        return coder.decode(_in_order(kept), flat).view_as(x).to(hooked.output)
+
+def set_zeroed(values: Values) -> Splice:
+    """The latents of a rewriting are zero wherever they would be rewritten."""
+    return _changed(values, lambda given, real, rows: torch.zeros_like(given))
+
+
+def oracle_gating(values: Values) -> Splice:
+    """The given values where a latent is truly active, zero elsewhere.
+
+    What a simulator would reach that always knew *where*: what is left is its error in *how much*.
+    """
+    return _changed(values, lambda given, real, rows: given.where(real > 0, 0.0))
+
+
+def oracle_values(values: Values) -> Splice:
+    """The true activations where the given values say that a latent is active, zero elsewhere.
+
+    What a simulator would reach that always knew *how much*: what is left is its error in *where*.
+    """
+    return _changed(values, lambda given, real, rows: real.where(given > 0, 0.0))
+
+
+def random_latents(
+    values: Values, quantiles: Float[Tensor, "rewritten quantile"], *, seed: int
+) -> Splice:
+    """At each position, as many latents of the set as are truly active, but drawn at random.
+
+    The floor of any rewriting: it knows how many latents are active and how active they get, but
+    not which.
+
+    Args:
+        values: Only which latents they are for, and where they are missing, matters.
+        quantiles: Each latent's activations, where it is active, at evenly spaced ranks from the
+            smallest to the largest. A drawn latent's value is drawn from them by linear
+            interpolation.
+        seed: With it, a context's draws depend on nothing but its row.
+    """
+
+    def choose(given: Tensor, real: Tensor, rows: Tensor) -> Tensor:
+        shape = (len(given) // len(rows), given.shape[1])
+        # In single precision, or a draw just below 1 is rounded to 1, beyond the last quantile.
+        draws = [
+            np.random.default_rng([seed, row]).random((2, *shape), dtype=np.float32)
+            for row in rows.tolist()
+        ]
+        order, rank = torch.from_numpy(np.concatenate(draws, axis=1)).to(real)
+        there = ~given.isnan()
+        active = ((real > 0) & there).sum(1, keepdim=True)
+        chosen = order.where(there, torch.inf).argsort(1).argsort(1) < active
+        return _inverse_cdf(quantiles.to(real), rank).where(chosen, 0.0)
+
+    return _changed(values, choose)
+
+
+def _inverse_cdf(
+    quantiles: Float[Tensor, "latent quantile"], rank: Float[Tensor, "token latent"]
+) -> Float[Tensor, "token latent"]:
+    place = rank * (quantiles.shape[1] - 1)
+    low = place.floor().long()
+    below = quantiles.mT.gather(0, low)
+    return below + (quantiles.mT.gather(0, low + 1) - below) * (place - low)
+
+
+Choose = Callable[
+    [Float[Tensor, "token rewritten"], Float[Tensor, "token rewritten"], Int[Tensor, "batch"]],
+    Float[Tensor, "token rewritten"],
+]
+"""From the given and the real activations of the rewritten latents to those that are used."""
+
+
+def _changed(values: Values, choose: Choose) -> Splice:
+    def splice(site: Site, rows: Tensor) -> Hidden:
+        latents = values.latents.to(site.x.device)
+        given = values.at(rows).to(site.x).flatten(0, 1)
+        real = site.real[:, latents]
+        there: Bool[Tensor, "token rewritten"] = ~given.isnan()
+        mixture = site.real.clone()
+        mixture[:, latents] = choose(given, real, rows).where(there, real)
+        return site.decode(mixture)
 
     return splice
-
-
-def set_zeroed(coder: Coder, values: Values) -> Splice:
-    """The latents of a rewriting are zero wherever they would be rewritten."""
-    return rewritten(
-        coder, Values(values.latents, torch.where(values.activations.isnan(), torch.nan, 0.0))
-    )
-
-
-def _in_order(latents: Latents) -> Latents:
-    """The same latents by ascending index, so that their sum is the same to the last bit.
-
-    A top k comes in any order, and which contexts a rewriting changes is told by exact comparison.
-    """
-    order = latents.indices.argsort(-1)
-    return Latents(latents.activations.gather(-1, order), latents.indices.gather(-1, order))

@@ -1,13 +1,28 @@
-"""Means and scores with bootstrap intervals."""
+"""Means, ratios and comparisons with intervals, where contexts of one document are not independent.
 
-from collections.abc import Callable
-from typing import NamedTuple
+The unit that is resampled is the document: every figure is a function of sums over documents. See
+docs/method.md for the formulas.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from math import ceil, sqrt
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import bootstrap
+from jaxtyping import Int
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import DegenerateDataWarning, bootstrap, norm, permutation_test
 
-RESAMPLES = 1000
+RESAMPLES = 9_999
+BATCH = 1_000
+"""Resamples in memory at once."""
+POWER = 0.8
+"""The chance of telling a difference from none that makes it a detectable one."""
+
+Array = NDArray[np.float64]
+Statistic = Callable[[Int[np.ndarray, "*resample unit"]], NDArray[np.float64]]
+"""Takes the indices of the units in some resamples, which may repeat, along the last axis."""
 
 
 class Estimate(NamedTuple):
@@ -18,47 +33,192 @@ class Estimate(NamedTuple):
     high: float
 
 
-def estimate(statistic: Callable[[NDArray[np.int64]], float], units: int, *, seed: int) -> Estimate:
+UNDEFINED = Estimate(np.nan, np.nan, np.nan)
+
+
+class Comparison(NamedTuple):
+    """Paired differences between two conditions, in nats; NaN where a figure is not defined."""
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    """Two-sided: how often differences of these sizes, but random signs, have a mean as large."""
+    detectable: float
+    """The smallest mean difference that these contexts would tell from none 4 times in 5."""
+    contexts_needed: float
+    """How many contexts it would take to tell the observed mean difference from none so often."""
+
+
+def estimate(statistic: Statistic, units: int, *, seed: int) -> Estimate:
     """A statistic of a sample with its percentile bootstrap 95% interval.
 
+    Resamples on which the statistic is not defined (NaN), such as the correlation where nothing is
+    active, do not count.
+
     Args:
-        statistic: Takes the indices of the units in a resample, which may repeat.
-        units: How many independent units there are. For token-level figures the unit is the
-            context: tokens of one context are not independent.
+        units: How many independent units there are.
     """
-    value = statistic(np.arange(units))
+    value = float(statistic(np.arange(units)))
     if units < 2 or np.isnan(value):
         return Estimate(value, np.nan, np.nan)
-    result = bootstrap(
-        (np.arange(units),),
-        lambda indices: statistic(indices),
-        n_resamples=RESAMPLES,
-        vectorized=False,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    samples = result.bootstrap_distribution
-    # A resample without a single active token has no correlation; the interval is over the rest.
-    low, high = np.nanquantile(samples, [0.025, 0.975])
+    with warnings.catch_warnings():
+        # A statistic that is the same on all resamples has an interval of no width.
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        result = bootstrap(
+            (np.arange(units),),
+            lambda indices, axis: statistic(indices),
+            n_resamples=RESAMPLES,
+            batch=BATCH,
+            vectorized=True,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        )
+    low, high = np.nanquantile(result.bootstrap_distribution, [0.025, 0.975])
     return Estimate(value, float(low), float(high))
 
 
-def mean_difference(
-    losses: NDArray[np.floating], baseline: NDArray[np.floating], *, seed: int
-) -> Estimate:
-    """Mean of the paired differences between two conditions, over contexts.
+def by_document(values: ArrayLike, documents: Sequence[Any]) -> Array:
+    """Sums of each document.
 
     Args:
-        losses, baseline: Loss of each context, shape (context,), in the same order.
+        values: Shape (..., context).
+        documents: The document of each context.
+
+    Returns:
+        Shape (..., document).
     """
-    differences = losses - baseline
-    if len(differences) < 2:
-        return Estimate(float(differences.mean()), np.nan, np.nan)
-    result = bootstrap(
-        (differences,),
+    _, number = np.unique(np.asarray(documents), return_inverse=True)
+    values = np.asarray(values, dtype=np.float64)
+    member = np.eye(number.max(initial=-1) + 1)[number]
+    return np.asarray(values @ member)
+
+
+def mean(values: ArrayLike, documents: Sequence[Any], *, seed: int) -> Estimate:
+    """Mean over contexts: Σ of the documents' sums / Σ of their counts."""
+    return _ratio(values, np.ones(len(documents)), documents, seed=seed)
+
+
+def mean_difference(
+    losses: ArrayLike, baseline: ArrayLike, documents: Sequence[Any], *, seed: int
+) -> Estimate:
+    """Mean of the paired differences between two conditions, over contexts, in nats."""
+    return mean(np.asarray(losses) - np.asarray(baseline), documents, seed=seed)
+
+
+def recovered(
+    losses: ArrayLike, worst: ArrayLike, best: ArrayLike, documents: Sequence[Any], *, seed: int
+) -> Estimate:
+    """Loss recovered: (worst − losses) / (worst − best), of the means over contexts.
+
+    1 is as good as ``best``, such as all latents real; 0 as bad as ``worst``, such as none.
+
+    Returns:
+        NaN where ``worst`` is not clearly worse than ``best``: then there is nothing to recover.
+    """
+    gap = np.asarray(worst) - np.asarray(best)
+    if not mean(gap, documents, seed=seed).low > 0:
+        return UNDEFINED
+    return _ratio(np.asarray(worst) - np.asarray(losses), gap, documents, seed=seed)
+
+
+def _ratio(
+    numerator: ArrayLike, denominator: ArrayLike, documents: Sequence[Any], *, seed: int
+) -> Estimate:
+    sums = by_document([np.asarray(numerator), np.asarray(denominator)], documents)
+
+    def statistic(rows: NDArray[np.int64]) -> Array:
+        above, below = sums[:, rows].sum(-1)
+        return np.asarray(above / below)
+
+    return estimate(statistic, sums.shape[1], seed=seed)
+
+
+def stratified_mean(
+    values: ArrayLike,
+    strata: Sequence[str],
+    weights: Mapping[str, float],
+    documents: Sequence[Any],
+    *,
+    seed: int,
+) -> Estimate:
+    """Mean over a set of contexts of which some strata were sampled more than others.
+
+    Σ over strata of (share of the set's contexts in the stratum) × (mean of those measured in it).
+
+    Args:
+        values, strata, documents: Of each context that was measured.
+        weights: Shares of the strata. They sum to 1.
+
+    Returns:
+        NaN where a stratum that has a share has no context that was measured.
+    """
+    names = [name for name, weight in weights.items() if weight > 0]
+    inside = np.array([[stratum == name for stratum in strata] for name in names], dtype=float)
+    sums = by_document(np.asarray(values) * inside, documents)
+    counts = by_document(inside, documents)
+    share = np.array([weights[name] for name in names])
+
+    def statistic(rows: NDArray[np.int64]) -> Array:
+        with np.errstate(invalid="ignore"):  # a resample without a stratum is undefined
+            means = sums[:, rows].sum(-1) / counts[:, rows].sum(-1)
+        return np.asarray(np.tensordot(share, means, axes=1))
+
+    return estimate(statistic, sums.shape[1], seed=seed)
+
+
+def compare(
+    losses: ArrayLike, baseline: ArrayLike, documents: Sequence[Any], *, seed: int
+) -> Comparison:
+    """Compare two conditions, context by context.
+
+    The test flips the signs of the documents' summed differences at random: if neither condition
+    were better, either sign would be as likely.
+
+    Args:
+        losses, baseline: Loss of each context, in the same order.
+    """
+    differences = np.asarray(losses, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
+    average = mean_difference(losses, baseline, documents, seed=seed)
+    sums = by_document(differences, documents)
+    if len(sums) < 2:
+        return Comparison(*average, np.nan, np.nan, np.nan)
+    flipped = permutation_test(
+        (sums,),
         np.mean,
-        n_resamples=10 * RESAMPLES,
-        method="percentile",
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        batch=BATCH,
         rng=np.random.default_rng(seed),
     )
-    return Estimate(float(differences.mean()), *map(float, result.confidence_interval))
+    detectable = (norm.ppf(0.975) + norm.ppf(POWER)) * standard_error(differences, documents)
+    needed = np.nan
+    if average.value and detectable:
+        needed = ceil(len(differences) * (detectable / average.value) ** 2)
+    return Comparison(*average, float(flipped.pvalue), float(detectable), needed)
+
+
+def standard_error(values: ArrayLike, documents: Sequence[Any]) -> float:
+    """Standard error of the mean over contexts, robust to correlation within documents.
+
+    √(D / (D − 1) · Σ_d (Σ_{c in d} (x_c − x̄))²) / n for n contexts in D documents.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    deviations = by_document(x - x.mean(), documents)
+    count = len(deviations)
+    if count < 2:
+        return np.nan
+    return sqrt(count / (count - 1) * float((deviations**2).sum())) / len(x)
+
+
+def effective_contexts(values: ArrayLike, documents: Sequence[Any]) -> float:
+    """How many independent contexts would tell as much: s² / SE², at most as many as there are.
+
+    NaN where the values do not differ.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    error = standard_error(x, documents)
+    if np.isnan(error) or error == 0:
+        return np.nan
+    return min(float(len(x)), float(x.var(ddof=1)) / error**2)

@@ -3,16 +3,18 @@
 from models.base import Base
 from models.explanation import Calibration, Explanation, Score, Simulation, Simulator
 from models.job import Job
-from models.rewrite import LatentCost, Rewrite, RewritePoint
+from models.rewrite import Check, Generation, LatentCost, Rewrite, RewritePoint
 from models.study import Context, Example, Latent, Study
 from models.user import User
 
 __all__ = [
     "Base",
     "Calibration",
+    "Check",
     "Context",
     "Example",
     "Explanation",
+    "Generation",
     "Job",
     "Latent",
     "LatentCost",

@@ -80,7 +80,7 @@ class Calibration(Base):
     __tablename__ = "calibration"
     __table_args__ = (
         UniqueConstraint("simulation_id", "method"),
-        CheckConstraint("method IN ('linear', 'quantile', 'isotonic')", name="method"),
+        CheckConstraint("method IN ('none', 'linear', 'quantile', 'isotonic')", name="method"),
     )
 
     id: Mapped[Id]

@@ -1,25 +1,29 @@
 """Evaluations of the layer with some of its latents simulated."""
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Text, UniqueConstraint
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Created, Floats, Id, Ids
+from models.base import Base, Created, Floats, Id, Ids, Json
 
 
 class Rewrite(Base):
-    """One evaluation on the evaluate set: which explanations, in which order, where spliced."""
+    """One evaluation on the evaluate set: which explanations, in which orders, where spliced."""
 
     __tablename__ = "rewrite"
-    __table_args__ = (CheckConstraint("positions IN ('all', 'last')", name="positions"),)
+    __table_args__ = (CheckConstraint("protocol IN ('paper', 'whole')", name="protocol"),)
 
     id: Mapped[Id]
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"), index=True)
     simulator_id: Mapped[int] = mapped_column(ForeignKey("simulator.id"))
-    positions: Mapped[str]
-    """``all``: every token of a context is spliced; ``last``: only its last input token."""
+    protocol: Mapped[str]
+    """``whole``: every token of a context is spliced; ``paper``: only its last input token."""
     explanation_ids: Mapped[Ids]
-    """One explanation a latent, in the order in which latents are rewritten."""
+    """One explanation a latent, best score first."""
+    orderings: Mapped[Json]
+    """The same explanations in every order in which latents are rewritten, by its name: ``score``
+    (best correlation first), ``effect`` (the latent whose zeroing costs most first), ``random 1``
+    to ``random 3``."""
     counts: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
     """Numbers of latents rewritten, one for each point of a line."""
     context_ids: Mapped[Ids]
@@ -32,20 +36,25 @@ class Rewrite(Base):
 
 
 class RewritePoint(Base):
-    """The loss of one condition at one number of latents rewritten."""
+    """What one condition does to the model at one number of latents rewritten."""
 
     __tablename__ = "rewrite_point"
-    __table_args__ = (UniqueConstraint("rewrite_id", "condition", "calibration", "count"),)
+    __table_args__ = (
+        UniqueConstraint("rewrite_id", "condition", "calibration", "ordering", "count"),
+    )
 
     id: Mapped[Id]
     rewrite_id: Mapped[int] = mapped_column(ForeignKey("rewrite.id", ondelete="CASCADE"))
     condition: Mapped[str]
-    """``untouched``, ``real_latents``, ``zero``, ``mean``, ``no_latents``, ``set_zeroed`` or
-    ``rewritten``."""
+    """``untouched``, ``real_latents``, ``zero``, ``mean``, ``no_latents``; and of the set:
+    ``set_zeroed``, ``random_latents``, ``rewritten``, ``oracle_gating``, ``oracle_values``."""
     calibration: Mapped[str]
-    """The calibration of ``rewritten``: linear, quantile or isotonic. Empty for the others."""
+    """Of ``rewritten``: none, linear, quantile or isotonic; of ``oracle_gating``: isotonic; of
+    ``oracle_values``: quantile. Empty for the others."""
+    ordering: Mapped[str]
+    """The order that its set is the beginning of. Empty for conditions without a set."""
     count: Mapped[int]
-    """Latents in the set; 0 for conditions that do not depend on it."""
+    """Latents in the set; 0 for conditions without one."""
     fraction: Mapped[float]
     """Share of all the coder's latents that was really rewritten (or zeroed): those of the set for
     which there is any simulated value."""
@@ -57,7 +66,18 @@ class RewritePoint(Base):
     """Mean of the paired differences from ``untouched``, in nats."""
     low: Mapped[float]
     high: Mapped[float]
-    """Bounds of the bootstrap 95% interval of ``increase``."""
+    """Bounds of its bootstrap 95% interval, over documents."""
+    kls: Mapped[Floats | None]
+    """KL(untouched ‖ this) of each context, in nats; None in rewrites older than this column."""
+    kl: Mapped[float | None]
+    kl_low: Mapped[float | None]
+    kl_high: Mapped[float | None]
+    """Mean of ``kls`` with its interval."""
+    statistics: Mapped[Json] = mapped_column(default=dict)
+    """How it compares, see ``PointStatistics`` in the API: ``effective_contexts``; ``against``
+    (``zero``, ``no_latents``, ``set_zeroed``, ``before``: mean, low, high, p, detectable,
+    contexts_needed); ``recovered`` (``no_latents``, ``zero``: value, low, high). What cannot be
+    said is None."""
     copied_from: Mapped[int | None] = mapped_column(ForeignKey("rewrite_point.id"))
     """The point of an earlier rewrite this was taken from, as nothing it depends on changed."""
     created_at: Mapped[Created]
@@ -66,8 +86,8 @@ class RewritePoint(Base):
 class LatentCost(Base):
     """What it costs to rewrite, or to zero, this latent alone while all others stay real.
 
-    Losses are measured on the evaluate-set contexts where the latent fires or is said to fire;
-    on all other contexts the difference is zero by construction.
+    Measured at every position of evaluate-set contexts where the latent fires, where it is only
+    said to fire, and of others drawn at random.
     """
 
     __tablename__ = "latent_cost"
@@ -82,12 +102,67 @@ class LatentCost(Base):
     """``rewritten`` or ``zeroed``."""
     calibration: Mapped[str]
     """The calibration of ``rewritten``; empty for ``zeroed``."""
-    contexts_run: Mapped[int]
-    """Contexts where the latent fires or is said to fire: the ones that were really run."""
+    context_ids: Mapped[Ids]
+    """The contexts that were run."""
+    strata: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    """For each of them ``fires``, ``said`` or ``silent``."""
+    weights: Mapped[Json]
+    """Share of the evaluate set's contexts that each of these strata stands for."""
     differences: Mapped[Floats]
-    """Loss minus the loss with all latents real, for every context of the evaluate set, in nats."""
-    mean: Mapped[float]
-    low: Mapped[float]
-    high: Mapped[float]
-    """Mean of the differences over the evaluate set, with its bootstrap 95% interval."""
+    """Loss minus the loss with all latents real, for each context that was run, in nats."""
+    mean: Mapped[float | None]
+    low: Mapped[float | None]
+    high: Mapped[float | None]
+    """Mean over the whole evaluate set, estimated from the strata, with its bootstrap 95% interval.
+    None if no context of the evaluate set has the latent firing."""
+    fires_mean: Mapped[float | None]
+    fires_low: Mapped[float | None]
+    fires_high: Mapped[float | None]
+    """The same, over the contexts where the latent fires."""
+    created_at: Mapped[Created]
+
+
+class Generation(Base):
+    """What the untouched, the zero-ablated and the rewritten model write after a prompt."""
+
+    __tablename__ = "generation"
+
+    id: Mapped[Id]
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"), index=True)
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("job.id", ondelete="SET NULL"))
+    simulator_id: Mapped[int] = mapped_column(ForeignKey("simulator.id"))
+    prompt: Mapped[str]
+    explanation_ids: Mapped[Ids]
+    """The explanations that stand in for their latents."""
+    calibration: Mapped[str]
+    new_tokens: Mapped[int]
+    """The most tokens to write."""
+    temperature: Mapped[float]
+    """0 takes the likeliest token each time; above 0, tokens are sampled."""
+    seed: Mapped[int]
+    prompt_tokens: Mapped[int | None]
+    """Tokens of the prompt, once they are counted."""
+    continuations: Mapped[Json] = mapped_column(default=dict)
+    """By condition (``untouched``, ``zero``, ``rewritten``), as far as they are written: ``tokens``
+    (their texts), ``simulations`` (how often an explanation was simulated), ``missing`` (values
+    that could not be had, so that the latent stayed real), ``seconds``."""
+    code_version: Mapped[str]
+    created_by: Mapped[str]
+    created_at: Mapped[Created]
+
+
+class Check(Base):
+    """The outcome of one sanity check of a study's measurements."""
+
+    __tablename__ = "check"
+
+    id: Mapped[Id]
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"), index=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"))
+    name: Mapped[str]
+    outcome: Mapped[str]
+    """``passed``, ``failed``, or ``cannot tell`` where the data do not decide."""
+    detail: Mapped[str]
+    """What was compared, with figures, in one sentence."""
+    code_version: Mapped[str]
     created_at: Mapped[Created]

@@ -31,6 +31,9 @@ class Study(Base):
     contexts_explain: Mapped[int]
     contexts_calibrate: Mapped[int]
     contexts_evaluate: Mapped[int]
+    contexts_rewrite: Mapped[int]
+    """The first so many evaluate contexts: those on which the whole layer is rewritten. The others
+    give rare latents contexts on which their own costs are measured."""
     seed: Mapped[int]
     simulator_id: Mapped[int | None] = mapped_column(ForeignKey("simulator.id"))
     """The simulator that edits of this study are measured with."""

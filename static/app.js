@@ -43,9 +43,10 @@ document.addEventListener("htmx:oobBeforeSwap", (event) => {
   const { target, fragment } = event.detail;
   const part = fragment.firstElementChild;
   if (!part) return;
-  const open = target.querySelector("details[open][id]");
   if (remember(target.id, part)) event.detail.shouldSwap = false;
-  else if (open) part.querySelector(`#${open.id}`)?.setAttribute("open", "");
+  for (const open of target.querySelectorAll("details[open][id]")) {
+    part.querySelector(`#${open.id}`)?.setAttribute("open", "");
+  }
 });
 
 // The value of a token: by pointer, by touch, without waiting for the browser's own tooltip.

@@ -142,6 +142,14 @@ def hand_coder(
     return SparsifyCoder(module)
 
 
+CODERS = {
+    "skip transcoder": random_coder(),
+    "transcoder": random_coder(skip=False),
+    "SAE": random_coder(transcode=False, skip=False),
+}
+"""A random coder of every kind."""
+
+
 DEMO_CODER = Path(__file__).resolve().parents[1] / "demo" / "coder"
 
 

@@ -7,18 +7,20 @@ from sqlalchemy.orm import Session
 
 from models import (
     Calibration,
+    Check,
     Context,
     Example,
     Explanation,
+    Generation,
+    Job,
     Latent,
     LatentCost,
-    Rewrite,
-    RewritePoint,
     Score,
     Simulation,
     Simulator,
     Study,
 )
+from tests.rewrites import rewrite
 
 LENGTH = 12
 CONTEXTS = 8
@@ -62,6 +64,7 @@ def little_study(
         contexts_explain=CONTEXTS,
         contexts_calibrate=CONTEXTS,
         contexts_evaluate=CONTEXTS,
+        contexts_rewrite=CONTEXTS,
         seed=0,
     )
     session.add(study)
@@ -79,7 +82,7 @@ def little_study(
             for latent in made[:simulated]:
                 simulate(session, study, latent, contexts)
             if rewritten and simulated:
-                rewrite(session, study, made[:simulated], contexts)
+                rewrite(session, study, made[:simulated])
     session.commit()
     return study
 
@@ -202,64 +205,77 @@ def simulate(session: Session, study: Study, latent: Latent, contexts: list[Cont
     session.add(Score(**of, name="sensitivity", value=None, n=tokens, details={"active": 0}))
     for condition, calibration, mean in (
         ("zeroed", "", 0.002),
+        ("rewritten", "none", 0.004),
         ("rewritten", "linear", 0.003),
         ("rewritten", "quantile", 0.0015),
-        ("rewritten", "isotonic", 0.001),
+        ("rewritten", "isotonic", 0.001 + 0.001 * latent.index),
     ):
+        fires = {"fires_mean": 4 * mean, "fires_low": 2 * mean, "fires_high": 8 * mean}
         session.add(
             LatentCost(
                 **of,
                 condition=condition,
                 calibration=calibration,
-                contexts_run=3,
-                differences=[mean] * CONTEXTS,
+                context_ids=[context.id for context in contexts[:6]],
+                strata=["fires", "fires", "said", "silent", "silent", "silent"],
+                weights={"fires": 0.25, "said": 0.125, "silent": 0.625},
+                differences=[4 * mean, 4 * mean, 0.0, 0.0, 0.0, 0.0],
                 mean=mean,
                 low=mean / 2,
                 high=mean * 2,
+                **fires,
             )
         )
 
 
-def rewrite(
-    session: Session, study: Study, latents: list[Latent], contexts: list[Context]
-) -> Rewrite:
-    """A finished rewrite of some latents."""
-    made = Rewrite(
+def generation(session: Session, study: Study, latents: list[Latent]) -> Generation:
+    """A generation of which the first two continuations are written, and its running job."""
+    job = Job(study_id=study.id, kind="generate", status="running", created_by="test")
+    session.add(job)
+    session.flush()
+    made = Generation(
         study_id=study.id,
+        job_id=job.id,
         simulator_id=study.simulator_id,
-        positions="all",
+        prompt="My fellow\n citizens",
         explanation_ids=[latent.explanation_id for latent in latents],
-        counts=sorted({1, len(latents)}),
-        context_ids=[context.id for context in contexts],
+        calibration="isotonic",
+        new_tokens=4,
+        temperature=0.0,
         seed=0,
-        finished=True,
+        prompt_tokens=4,
+        continuations={
+            name: {"tokens": tokens, "simulations": 0, "missing": 0, "seconds": 0.25}
+            for name, tokens in {
+                "untouched": [",", " the", " state", " of"],
+                "zero": [",", " of", " state"],
+            }.items()
+        },
         code_version="test",
+        created_by="test",
     )
     session.add(made)
     session.flush()
-    rng = np.random.default_rng(0)
-    untouched = rng.uniform(2.5, 3.5, CONTEXTS)
-    lines = [("untouched", "", 0, 0.0), ("real_latents", "", 0, 0.035), ("zero", "", 0, 0.2)]
-    lines += [("mean", "", 0, 0.17), ("no_latents", "", 0, 0.15)]
-    for count in made.counts:
-        lines += [("set_zeroed", "", count, 0.04 + 0.01 * count)]
-        for calibration, extra in (("isotonic", 0.001), ("quantile", 0.002), ("linear", 0.02)):
-            lines.append(("rewritten", calibration, count, 0.035 + extra * count))
-    for condition, calibration, count, increase in lines:
-        differences = increase + (rng.normal(0, 0.002, CONTEXTS) if increase else 0)
-        mean = float(np.mean(differences))
+    job.params = {"generation_id": made.id}
+    session.commit()
+    return made
+
+
+def check(session: Session, study: Study, **outcomes: str) -> Job:
+    """A finished check job with the outcome of each named check."""
+    job = Job(study_id=study.id, kind="check", status="finished", created_by="test")
+    session.add(job)
+    session.flush()
+    for name, outcome in outcomes.items():
         session.add(
-            RewritePoint(
-                rewrite_id=made.id,
-                condition=condition,
-                calibration=calibration,
-                count=count,
-                fraction=count / 6,
-                missing=1 if count else 0,
-                losses=list(untouched + differences),
-                increase=mean,
-                low=mean - 0.002,
-                high=mean + 0.002,
+            Check(
+                study_id=study.id,
+                job_id=job.id,
+                name=name,
+                outcome=outcome,
+                detail=f"what {name} compares",
+                code_version="test",
             )
         )
-    return made
+    session.commit()
+    return job

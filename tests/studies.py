@@ -25,7 +25,8 @@ def small_study(slug: str, folder: Path, /, **changes: object) -> StudyCreate:
         "corpus": "sotu",
         "contexts_explain": 400,
         "contexts_calibrate": 8,
-        "contexts_evaluate": 8,
+        "contexts_evaluate": 24,
+        "contexts_rewrite": 8,
         "first_latents": 2,
     }
     return StudyCreate.model_validate(values | changes)

@@ -24,9 +24,19 @@ from sqlalchemy.orm import Session
 from app.security import hasher
 from cli.processes import start, stop
 from cli.servers import Servers, free_port
-from models import Explanation, Job, Latent, Study, User
+from models import (
+    Explanation,
+    Job,
+    Latent,
+    LatentCost,
+    Rewrite,
+    RewritePoint,
+    Study,
+    User,
+)
 from tests.conftest import REPOSITORY, wait_for
-from tests.factories import LENGTH, little_study
+from tests.factories import LENGTH, check, generation, little_study
+from tests.reading import problem_of
 from workers import queue
 
 CHECKS = [
@@ -46,14 +56,6 @@ def api(web: str) -> Iterator[httpx.Client]:
 @pytest.fixture
 def study(db: Session) -> Study:
     return little_study(db)
-
-
-def _problem(response: httpx.Response, status: int) -> str:
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    problem = response.json()
-    assert problem["status"] == status
-    return problem["detail"]
 
 
 def _new(**changes: object) -> dict[str, object]:
@@ -78,12 +80,16 @@ def test_create_and_get_a_study(api: httpx.Client, db: Session) -> None:
     made = api.post("/studies", json=data)
     assert made.status_code == 201, made.text
     assert made.json()["title"] == "Trimmed"
-    assert made.json()["contexts_explain"] == 4000
+    contexts = {
+        name: made.json()[f"contexts_{name}"] for name in ("explain", "evaluate", "rewrite")
+    }
+    assert contexts == {"explain": 4000, "evaluate": 512, "rewrite": 64}
+    assert made.json()["context_length"] == 34
     assert api.get(f"/studies/{data['slug']}").json() == made.json()
     assert made.json() in api.get("/studies").json()
     job = db.scalars(select(Job).filter_by(study_id=made.json()["id"])).one()
     assert (job.kind, job.status, job.params) == ("collect", "queued", {"first_latents": 5})
-    assert "another name" in _problem(api.post("/studies", json=data), 409)
+    assert "another name" in problem_of(api.post("/studies", json=data), 409)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +101,8 @@ def test_create_and_get_a_study(api: httpx.Client, db: Session) -> None:
         ({"model": "a\x00b"}, "model"),
         ({"context_length": 7}, "context_length"),
         ({"contexts_evaluate": 1}, "contexts_evaluate"),
+        ({"contexts_evaluate": 63}, "contexts_rewrite"),
+        ({"contexts_rewrite": 513}, "contexts_rewrite"),
         ({"seed": "many"}, "seed"),
     ],
 )
@@ -103,7 +111,7 @@ def test_a_study_that_is_not_valid(
 ) -> None:
     before = db.scalar(select(func.count()).select_from(Study))
     response = api.post("/studies", json=_new(**changes))
-    assert field in _problem(response, 422)
+    assert field in problem_of(response, 422)
     assert [error["field"] for error in response.json()["errors"]] == [field]
     assert db.scalar(select(func.count()).select_from(Study)) == before
 
@@ -125,7 +133,7 @@ def test_list_latents(api: httpx.Client, study: Study) -> None:
     assert indices(q="100%_sure") == [0, 1, 2, 3, 4]
     assert indices(q="100_") == [], "wildcards are plain characters"
     assert indices(limit=2, offset=3) == [3, 4]
-    _problem(api.get(f"/studies/{study.slug}/latents", params={"sort": "nonsense"}), 422)
+    problem_of(api.get(f"/studies/{study.slug}/latents", params={"sort": "nonsense"}), 422)
 
 
 def test_get_a_latent(api: httpx.Client, study: Study) -> None:
@@ -137,14 +145,24 @@ def test_get_a_latent(api: httpx.Client, study: Study) -> None:
         "specificity",
     ]
     assert latent["scores"][1]["value"] is None
-    assert len(latent["costs"]) == 4
+    assert [(cost["condition"], cost["calibration"]) for cost in latent["costs"]] == [
+        ("zeroed", ""),
+        ("rewritten", "isotonic"),
+        ("rewritten", "quantile"),
+        ("rewritten", "linear"),
+        ("rewritten", "none"),
+    ]
+    cost = latent["costs"][1]
+    assert (cost["mean"], cost["fires_mean"]) == pytest.approx((0.001, 0.004))
+    assert cost["weights"] == {"fires": 0.25, "said": 0.125, "silent": 0.625}
+    assert len(cost["strata"]) == len(cost["context_ids"]) == len(cost["differences"]) == 6
     identity = latent["explanation"]["id"]
     assert api.get(f"/explanations/{identity}/scores").json() == latent["scores"]
     assert api.get(f"/explanations/{identity}/costs").json() == latent["costs"]
 
 
 def test_unknown_things(api: httpx.Client, study: Study) -> None:
-    assert _problem(api.get(f"/studies/{study.slug}/latents/5000"), 404) == (
+    assert problem_of(api.get(f"/studies/{study.slug}/latents/5000"), 404) == (
         f"There is no latent 5000 in study {study.slug}: it has 6 (0 to 5)."
     )
     for path in (
@@ -157,14 +175,14 @@ def test_unknown_things(api: httpx.Client, study: Study) -> None:
         f"/studies/{study.slug}/latents/99999999999999999999",
         "/nothing",
     ):
-        _problem(api.get(path), 404)
+        problem_of(api.get(path), 404)
 
 
 def test_a_study_that_is_not_collected(api: httpx.Client, db: Session) -> None:
     study = little_study(db, latents=0, simulator=False)
     assert api.get(f"/studies/{study.slug}/latents").json() == {"total": 0, "items": []}
-    assert "still to be collected" in _problem(api.get(f"/studies/{study.slug}/latents/0"), 404)
-    assert "no simulator" in _problem(api.post(f"/studies/{study.slug}/rewrites", json={}), 409)
+    assert "still to be collected" in problem_of(api.get(f"/studies/{study.slug}/latents/0"), 404)
+    assert "no simulator" in problem_of(api.post(f"/studies/{study.slug}/rewrites", json={}), 409)
 
 
 def test_examples_tell_missing_from_zero_and_from_not_simulated(
@@ -208,9 +226,9 @@ def test_save_a_wording(api: httpx.Client, db: Session, study: Study) -> None:
         "simulator_id": study.simulator_id,
         "then_rewrite": True,
     }
-    _problem(api.post(path, json={"text": "two lines"}), 409)
+    problem_of(api.post(path, json={"text": "two lines"}), 409)
     identity = body["explanation"]["id"]
-    assert "on its way" in _problem(api.post(f"/explanations/{identity}/simulate"), 409)
+    assert "on its way" in problem_of(api.post(f"/explanations/{identity}/simulate"), 409)
 
 
 @pytest.mark.parametrize("text", ["", " \n\t ", "x" * 10_000, "a\x00b", "a\x1bb", 7])
@@ -220,7 +238,7 @@ def test_a_wording_that_is_not_valid(
     path = f"/studies/{study.slug}/latents/0/explanations"
     jobs = select(func.count()).select_from(Job).where(Job.study_id == study.id)
     before = api.get(path).json(), db.scalar(jobs)
-    assert "text" in _problem(api.post(path, json={"text": text}), 422)
+    assert "text" in problem_of(api.post(path, json={"text": text}), 422)
     assert (api.get(path).json(), db.scalar(jobs)) == before
 
 
@@ -234,15 +252,15 @@ def test_two_people_save_at_once(api: httpx.Client, study: Study) -> None:
     assert versions["current_id"] == second["explanation"]["id"]
     assert [v["text"] for v in versions["items"][:2]] == ["the second", "the first"]
     other = api.get(f"/studies/{study.slug}/latents/1/explanations").json()["current_id"]
-    _problem(api.post(path, json={"text": "the third", "parent_id": other}), 404)
+    problem_of(api.post(path, json={"text": "the third", "parent_id": other}), 404)
 
 
 def test_cancel_and_retry(api: httpx.Client, db: Session, study: Study) -> None:
     job = Job(study_id=study.id, kind="explain", created_by="test")
     queue.submit(db, job)
-    assert "only a failed or cancelled" in _problem(api.post(f"/jobs/{job.id}/retry"), 409)
+    assert "only a failed or cancelled" in problem_of(api.post(f"/jobs/{job.id}/retry"), 409)
     assert api.post(f"/jobs/{job.id}/cancel").json()["status"] == "cancelled"
-    assert "cannot be cancelled" in _problem(api.post(f"/jobs/{job.id}/cancel"), 409)
+    assert "cannot be cancelled" in problem_of(api.post(f"/jobs/{job.id}/cancel"), 409)
     again = api.post(f"/jobs/{job.id}/retry").json()
     assert (again["status"], again["finished_at"]) == ("queued", None)
     listed = api.get(f"/studies/{study.slug}/jobs").json()
@@ -254,11 +272,73 @@ def test_rewrites(api: httpx.Client, db: Session, study: Study) -> None:
     (rewrite,) = api.get(f"/studies/{study.slug}/rewrites").json()
     whole = api.get(f"/studies/{study.slug}/rewrites/{rewrite['id']}").json()
     assert rewrite["finished"]
-    assert len(whole["points"]) == 5 + 4 * len(rewrite["counts"])
-    job = api.post(f"/studies/{study.slug}/rewrites", json={"positions": "last"})
+    assert rewrite["protocol"] == "whole"
+    assert set(whole["orderings"]) == {"score", "effect", "random 1", "random 2", "random 3"}
+    of_set = 8 * len(rewrite["counts"]) + 4 * 2 * (len(rewrite["counts"]) - 1)
+    assert len(whole["points"]) == 5 + of_set
+    point = next(
+        p
+        for p in whole["points"]
+        if (p["calibration"], p["ordering"], p["count"]) == ("isotonic", "score", 2)
+        and p["condition"] == "rewritten"
+    )
+    assert len(point["kls"]) == len(point["losses"])
+    assert point["kl_low"] < point["kl"] < point["kl_high"]
+    zero = next(p for p in whole["points"] if p["condition"] == "zero")
+    against = point["statistics"]["against"]["zero"]
+    difference = sum(a - b for a, b in zip(point["losses"], zero["losses"], strict=True))
+    assert against["mean"] == pytest.approx(difference / len(zero["losses"]), abs=1e-6)
+    assert against["verdict"] == "lower"
+    assert point["statistics"]["against"]["before"] is None
+    assert 0.5 < point["statistics"]["recovered"]["no_latents"]["value"] < 1
+    untouched = next(p for p in whole["points"] if p["condition"] == "untouched")
+    assert untouched["statistics"]["against"]["set_zeroed"] is None
+
+    job = api.post(f"/studies/{study.slug}/rewrites", json={"protocol": "paper"})
     assert job.status_code == 201
-    assert job.json()["params"] == {"simulator_id": study.simulator_id, "positions": "last"}
+    assert job.json()["params"] == {"simulator_id": study.simulator_id, "protocol": "paper"}
     api.post(f"/jobs/{job.json()['id']}/cancel")
+    problem_of(api.post(f"/studies/{study.slug}/rewrites", json={"protocol": "last"}), 422)
+
+
+def test_an_older_rewrite_without_statistics(api: httpx.Client, db: Session, study: Study) -> None:
+    rewrite = db.scalars(select(Rewrite).filter_by(study_id=study.id)).one()
+    for point in db.scalars(select(RewritePoint).filter_by(rewrite_id=rewrite.id)):
+        point.statistics, point.kls, point.kl, point.kl_low, point.kl_high = {}, *[None] * 4
+    db.commit()
+    points = api.get(f"/studies/{study.slug}/rewrites/{rewrite.id}").json()["points"]
+    assert {point["kl"] for point in points} == {None}
+    assert {point["statistics"]["effective_contexts"] for point in points} == {None}
+    assert {point["statistics"]["against"]["zero"] for point in points} == {None}
+
+
+def test_edit_next(api: httpx.Client, db: Session) -> None:
+    study = little_study(db, latents=6, simulated=4)
+    path = f"/studies/{study.slug}/edit-next"
+    listed = api.get(path).json()
+    assert [item["index"] for item in listed["items"]] == [3, 2, 1, 0], "dearest first"
+    assert (listed["total"], listed["clear"]) == (4, 4)
+    assert listed["items"][0]["cost"] == pytest.approx(0.004)
+    assert listed["items"][0]["cost_low"] == pytest.approx(0.002)
+    assert listed["items"][0]["explanation"] == "fires on word number 3, 100%_sure"
+    assert [
+        i["index"] for i in api.get(path, params={"limit": 1, "offset": 2}).json()["items"]
+    ] == [1]
+    costs = select(LatentCost).filter_by(condition="rewritten", calibration="isotonic")
+    of = {
+        latent.index: db.scalars(costs.filter_by(explanation_id=latent.explanation_id)).one()
+        for latent in db.scalars(select(Latent).where(Latent.study_id == study.id))
+        if latent.index < 4
+    }
+    # One never fires in the evaluate set, one is not clearly above zero, one has a new wording.
+    of[3].mean = of[3].low = of[3].high = None
+    of[2].low = -0.001
+    reworded = api.post(f"/studies/{study.slug}/latents/1/explanations", json={"text": "new"})
+    db.commit()
+    listed = api.get(path).json()
+    assert [item["index"] for item in listed["items"]] == [2, 0]
+    assert (listed["total"], listed["clear"]) == (2, 1)
+    api.post(f"/jobs/{reworded.json()['job_id']}/cancel")
 
 
 def test_events(web: str, db: Session, study: Study) -> None:
@@ -294,7 +374,7 @@ def test_other_sites_may_not_post(api: httpx.Client, db: Session, study: Study) 
         {"Origin": "null"},
         {"Sec-Fetch-Site": "cross-site"},
     ):
-        _problem(api.post(path, json={"text": "from elsewhere"}, headers=headers), 403)
+        problem_of(api.post(path, json={"text": "from elsewhere"}, headers=headers), 403)
     assert db.scalar(select(Explanation).filter_by(text="from elsewhere")) is None
     origin = f"http://{api.base_url.netloc.decode()}"
     headers = {"Origin": origin, "Sec-Fetch-Site": "same-origin"}
@@ -319,10 +399,10 @@ def test_accounts(web_with_accounts: str, db: Session, study: Study) -> None:
     url = web_with_accounts
     path = f"{url}/api/v1/studies/{study.slug}/latents/4/explanations"
     refused = httpx.post(path, json={"text": "by nobody"})
-    assert "Sign in" in _problem(refused, 401)
+    assert "Sign in" in problem_of(refused, 401)
     assert refused.headers["www-authenticate"].startswith("Basic")
     for login in (("ana", "wrong horse"), ("nobody", "right horse"), ("a\0", "x")):
-        _problem(httpx.get(f"{url}/api/v1/studies", auth=login), 401)
+        problem_of(httpx.get(f"{url}/api/v1/studies", auth=login), 401)
     assert httpx.get(f"{url}/studies").status_code == 401
     assert httpx.get(f"{url}/healthz").status_code == 200
     saved = httpx.post(path, json={"text": "by ana"}, auth=("ana", "right horse"))
@@ -338,10 +418,17 @@ def test_no_request_breaks_the_server(
 ) -> None:
     """Requests made from the API description, valid and not: every answer is a described one."""
     latent = db.scalars(select(Latent).filter_by(study_id=study.id, index=0)).one()
-    known = {"slug": study.slug, "index": 0, "explanation_id": latent.explanation_id}
+    check(db, study, one="passed")
+    known = {
+        "slug": study.slug,
+        "index": 0,
+        "explanation_id": latent.explanation_id,
+        "rewrite_id": db.scalars(select(Rewrite).filter_by(study_id=study.id)).one().id,
+        "generation_id": generation(db, study, [latent]).id,
+    }
     schema = schemathesis.openapi.from_url(f"{web}/api/v1/openapi.json")
     operations = [operation.ok() for operation in schema.get_all_operations()]
-    assert len(operations) >= 20
+    assert len(operations) >= 26
     for operation in operations:
 
         @settings(

@@ -1,16 +1,25 @@
 """Charts show the figures of the database, and nothing else."""
 
+from typing import get_args
+
 import altair as alt
 import numpy as np
 import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.charts import cost_chart, loss_chart, quantile_chart
-from app.latents.queries import list_costs
-from app.rewrites.queries import Results, latest_results, list_points, paired_difference
-from models import Explanation, Latent, Rewrite, RewritePoint, Study
-from tests.factories import little_study
+from app.latents.charts import cost_chart, quantile_chart
+from app.latents.queries import ShownCost, shown_costs
+from app.rewrites.charts import loss_chart, missing_latents
+from app.rewrites.queries import Results, latest_results, list_points
+from app.rewrites.schemas import Comparison
+from app.rewrites.views import LINES, View
+from models import Explanation, Latent, LatentCost, Rewrite, Study
+from tests.factories import little_study, simulate
+from tests.rewrites import rewrite
+
+LATENTS = 14
+VIEWS = get_args(View)
 
 
 def _values(spec: dict) -> list[dict]:
@@ -21,52 +30,111 @@ def _values(spec: dict) -> list[dict]:
     return rows
 
 
+def _lines(results: Results, view: View) -> list[dict]:
+    return [row for row in _values(loss_chart(results, view, LATENTS).spec) if "series" in row]
+
+
 @pytest.fixture
 def study(db: Session) -> Study:
-    return little_study(db)
+    """A study of 14 latents, 8 of which are rewritten: 1, 2, 4 and 8 of them."""
+    return little_study(db, latents=LATENTS, simulated=8)
 
 
 @pytest.fixture
 def results(db: Session, study: Study) -> Results:
-    found = latest_results(db, study)
+    found = latest_results(db, study, "whole")
     assert found is not None
     return found
 
 
-def test_the_loss_chart_holds_exactly_the_points(results: Results) -> None:
-    shown = {(r["increase"], r["low"], r["high"]) for r in _values(loss_chart(results, 6))}
+def _latents(db: Session, study: Study) -> list[Latent]:
+    query = select(Latent).filter_by(study_id=study.id).order_by(Latent.index)
+    return list(db.scalars(query))
+
+
+def _costs(db: Session, study: Study, latent: Latent) -> list[ShownCost]:
+    return shown_costs(db, study, db.get_one(Explanation, latent.explanation_id))
+
+
+def test_the_views_together_hold_exactly_the_points(results: Results) -> None:
+    shown = set()
+    for view in VIEWS:
+        for row in _values(loss_chart(results, view, LATENTS).spec):
+            if "increase" in row:
+                shown.add((row["increase"], row["increase_low"], row["increase_high"]))
+                assert row["kl"] is not None
     stored = {(p.increase, p.low, p.high) for p in results.points if p.condition != "untouched"}
+    # Zeroing is drawn by score only, though it is measured in every ordering.
+    stored -= {
+        (p.increase, p.low, p.high)
+        for p in results.points
+        if p.condition == "set_zeroed" and p.ordering != "score"
+    }
     assert shown == stored
 
 
 def test_the_specifications_are_valid(db: Session, study: Study, results: Results) -> None:
-    latent = db.scalars(select(Latent).filter_by(study_id=study.id, index=0)).one()
-    costs = list_costs(db, study, db.get_one(Explanation, latent.explanation_id))
-    for spec in (loss_chart(results, 6), cost_chart(costs), quantile_chart(latent.quantiles)):
+    latent = _latents(db, study)[0]
+    charts = [loss_chart(results, view, LATENTS).spec for view in VIEWS]
+    charts += [cost_chart(_costs(db, study, latent)), quantile_chart(latent.quantiles)]
+    for spec in charts:
         alt.Chart.from_dict(spec, validate=True)
 
 
-def test_lines_and_rules_are_told_apart(results: Results) -> None:
-    rows = _values(loss_chart(results, 6))
+@pytest.mark.parametrize("view", VIEWS)
+def test_lines_and_rules_are_told_apart(results: Results, view: View) -> None:
+    rows = _values(loss_chart(results, view, LATENTS).spec)
     assert {row["condition"] for row in rows if "condition" in row} == {
-        "whole MLP zeroed",
-        "whole MLP at its mean",
+        "zero ablation",
+        "mean ablation",
         "no latents",
         "real latents",
     }
     lines = [row for row in rows if "series" in row]
-    assert {row["series"] for row in lines} == {
-        "rewritten, isotonic",
-        "rewritten, quantile",
-        "rewritten, linear",
-        "same latents zeroed",
-    }
-    assert {row["latents"] for row in lines} == {"1 of 6", "2 of 6"}
+    names = {line.name for line in LINES[view]} - {"before the last edit"}
+    assert {row["series"] for row in lines} == names
+    assert {row["latents"] for row in lines} == {f"{n} of 14" for n in (1, 2, 4, 8)}
     assert all(row["missing"] == 1 for row in lines)
 
 
+def test_every_ordering_ends_at_the_whole_set(results: Results) -> None:
+    lines = _lines(results, "orderings")
+    names = {"by score", "by effect", "random 1", "random 2", "random 3"}
+    assert {row["line"] for row in lines} == names | {"zeroed, by score"}
+    (whole,) = [p for p in results.line(LINES["orderings"][0]) if p.count == 8]
+    for name in names:
+        line = [row for row in lines if row["line"] == name]
+        assert len(line) == 4
+        assert line[-1]["increase"] == whole.increase
+    at_random = {row["line"] for row in lines if row["series"] == "at random"}
+    assert at_random == {"random 1", "random 2", "random 3"}
+
+    results.points = [p for p in results.points if p.ordering != "random 2"]
+    assert "random 2" not in {row["line"] for row in _lines(results, "orderings")}
+    results.points = [p for p in results.points if p.count != 8]
+    assert {row["latents"] for row in _lines(results, "orderings")} == {
+        f"{n} of 14" for n in (1, 2, 4)
+    }, "the whole set is not measured yet"
+
+
+def test_a_line_that_floods_the_layer_does_not_flatten_the_others(results: Results) -> None:
+    chart = loss_chart(results, "calibrations", LATENTS)
+    assert chart.beyond == []
+    (worst,) = [
+        p for p in results.points if (p.calibration, p.count, p.ordering) == ("none", 8, "score")
+    ]
+    worst.increase = 7.5
+    chart = loss_chart(results, "calibrations", LATENTS)
+    assert chart.beyond == [("rewritten, none", 7.5)]
+    _, top = chart.spec["layer"][0]["encoding"]["y"]["scale"]["domain"]
+    zero = results.baseline("zero")
+    assert zero is not None
+    assert zero.high < top < 2.2 * zero.high
+    assert 7.5 in {row["increase"] for row in _lines(results, "calibrations")}
+
+
 def test_labels_of_close_rules_do_not_overlap(results: Results) -> None:
-    spec = loss_chart(results, 6)
+    spec = loss_chart(results, "calibrations", LATENTS).spec
     heights = sorted(row["label_y"] for row in _values(spec) if "label_y" in row)
     low, high = spec["layer"][0]["encoding"]["y"]["scale"]["domain"]
     pixels = np.diff(heights) * spec["height"] / (high - low)
@@ -74,27 +142,48 @@ def test_labels_of_close_rules_do_not_overlap(results: Results) -> None:
 
 
 def test_the_axis_is_logarithmic_only_over_a_wide_range(results: Results) -> None:
-    def axis(spec: dict) -> str:
+    def axis() -> str:
         return next(
             layer["encoding"]["x"]["scale"].get("type", "linear")
-            for layer in spec["layer"]
+            for layer in loss_chart(results, "calibrations", LATENTS).spec["layer"]
             if layer["encoding"].get("x", {}).get("field") == "fraction"
         )
 
-    assert axis(loss_chart(results, 6)) == "linear"
+    assert axis() == "log"
     for point in results.points:
-        if point.count == 1:
-            point.fraction = 0.001
-    assert axis(loss_chart(results, 6)) == "log"
+        if point.count:
+            point.fraction = 0.5 + point.count / 100
+    assert axis() == "linear"
+
+
+def test_what_is_not_defined_is_not_drawn(results: Results) -> None:
+    for point in results.points:
+        point.low = point.high = float("nan")
+        point.kl = point.kl_low = point.kl_high = None
+    for row in _values(loss_chart(results, "calibrations", LATENTS).spec):
+        if "increase" in row:
+            assert row["increase_low"] is row["increase_high"] is row["kl"] is None
+            assert row["kl_words"] == "not defined"
+            assert "[" not in row["increase_words"]
+
+
+def test_latents_without_any_value_are_counted(results: Results) -> None:
+    top = results.top
+    assert top is not None
+    assert missing_latents(top, LATENTS) == 0
+    top.fraction = float(np.float32(6 / LATENTS))
+    assert missing_latents(top, LATENTS) == 2
 
 
 def test_a_repeat_shows_the_line_before(db: Session, study: Study, results: Results) -> None:
+    latents = _latents(db, study)
     first = results.rewrite
     again = Rewrite(
         study_id=study.id,
         simulator_id=first.simulator_id,
-        positions="all",
+        protocol="whole",
         explanation_ids=first.explanation_ids,
+        orderings=first.orderings,
         counts=first.counts,
         context_ids=first.context_ids,
         seed=0,
@@ -103,55 +192,105 @@ def test_a_repeat_shows_the_line_before(db: Session, study: Study, results: Resu
     )
     db.add(again)
     db.commit()
-    found = latest_results(db, study)
+    found = latest_results(db, study, "whole")
     assert found is not None
     assert found.rewrite.id == first.id, "a rewrite without a point of its own is not shown yet"
 
-    point = next(p for p in results.points if p.condition == "rewritten")
-    copied = {c.name: getattr(point, c.name) for c in RewritePoint.__table__.columns}
-    db.add(RewritePoint(**(copied | {"id": None, "rewrite_id": again.id})))
+    reworded = Explanation(
+        latent_id=latents[3].id, text="another", author_kind="person", author="ana"
+    )
+    db.add(reworded)
+    db.flush()
+    latents[3].explanation_id = reworded.id
+    second = rewrite(db, study, latents[:8], parent=first)
     db.commit()
-    found = latest_results(db, study)
+    found = latest_results(db, study, "whole")
     assert found is not None
-    assert found.rewrite.id == again.id
-    before = [r for r in _values(loss_chart(found, 6)) if r.get("series") == "before the last edit"]
-    stored = [p for p in list_points(db, first) if p.calibration == "isotonic"]
+    assert (found.rewrite.id, found.edited) == (second.id, [3])
+    before = [r for r in _lines(found, "calibrations") if r["series"] == "before the last edit"]
+    stored = [
+        p
+        for p in list_points(db, first)
+        if (p.condition, p.calibration, p.ordering) == ("rewritten", "isotonic", "score")
+    ]
     assert sorted(r["increase"] for r in before) == sorted(p.increase for p in stored)
 
 
-def test_the_paired_difference_is_of_contexts_and_not_of_means() -> None:
-    rng = np.random.default_rng(0)
-    base = rng.uniform(1, 9, 40)
-    a = RewritePoint(losses=list(base - 0.01 + rng.normal(0, 0.002, 40)))
-    b = RewritePoint(losses=list(base))
-    better = paired_difference(a, b, seed=0)
-    assert better is not None
-    assert better.mean == pytest.approx(-0.01, abs=0.002)
-    assert better.low < better.mean < better.high < 0
-    assert better.verdict == "yes"
-    worse = paired_difference(b, a, seed=0)
-    assert worse is not None
-    assert worse.verdict == "no"
-    noise = RewritePoint(losses=list(base + rng.normal(0, 0.01, 40)))
-    unclear = paired_difference(noise, b, seed=0)
-    assert unclear is not None
-    assert unclear.verdict == "cannot tell"
-    assert paired_difference(RewritePoint(losses=[1.0]), RewritePoint(losses=[2.0]), 0) is None
+def test_protocols_are_kept_apart(db: Session, study: Study, results: Results) -> None:
+    assert latest_results(db, study, "paper") is None
+    paper = rewrite(db, study, _latents(db, study)[:8], protocol="paper")
+    db.commit()
+    found = latest_results(db, study, "paper")
+    assert found is not None
+    assert found.rewrite.id == paper.id
+    assert {p.rewrite_id for p in found.points} == {paper.id}
+    whole = latest_results(db, study, "whole")
+    assert whole is not None
+    assert whole.rewrite.id == results.rewrite.id
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "verdict"),
+    [
+        (-0.3, -0.1, 0.01, "lower"),
+        (0.1, 0.3, 0.01, "higher"),
+        (-0.1, 0.3, 0.01, "cannot tell"),
+        (-0.3, -0.1, 0.2, "cannot tell"),
+        (-0.3, -0.1, None, "cannot tell"),
+        (None, None, 0.01, "cannot tell"),
+    ],
+)
+def test_a_difference_is_told_only_if_interval_and_test_agree(
+    low: float | None, high: float | None, p: float | None, verdict: str
+) -> None:
+    assert Comparison(mean=0.1, low=low, high=high, p=p).verdict == verdict
+
+
+def test_the_table_holds_the_view(results: Results) -> None:
+    rows = results.table("ceilings")
+    assert [row.name for row in rows[:4]] == [
+        "zero ablation",
+        "mean ablation",
+        "no latents",
+        "real latents",
+    ]
+    assert [row.name for row in rows[4::4]] == [line.name for line in LINES["ceilings"]]
+    assert [row.point.count for row in rows[4:8]] == [8, 4, 2, 1]
+    against = rows[4].statistics.against
+    assert against.zero is not None and against.before is None
+    (zero,) = [p for p in results.points if p.condition == "zero"]
+    difference = np.mean(np.array(rows[4].point.losses) - zero.losses)
+    assert against.zero.mean == pytest.approx(difference, abs=1e-6)
 
 
 def test_the_cost_chart_holds_exactly_the_costs(db: Session, study: Study) -> None:
-    latent = db.scalars(select(Latent).filter_by(study_id=study.id, index=0)).one()
-    costs = list_costs(db, study, db.get_one(Explanation, latent.explanation_id))
-    rows = [row for row in _values(cost_chart(costs)) if "increase" in row]
-    assert [(r["increase"], r["low"], r["high"]) for r in rows] == [
-        (c.mean, c.low, c.high) for c in costs
+    latent = _latents(db, study)[0]
+    costs = _costs(db, study, latent)
+    rows = [row for row in _values(cost_chart(costs) or {}) if "increase" in row]
+    assert [(r["increase"], r["increase_low"], r["increase_high"]) for r in rows] == [
+        (cost.mean, cost.low, cost.high) for _, cost in costs
     ]
-    assert [row["what"] for row in rows] == [
-        "zeroed",
-        "rewritten, isotonic",
-        "rewritten, quantile",
-        "rewritten, linear",
-    ]
+    this = ["this, isotonic", "this, quantile", "this, linear", "this, none"]
+    assert [row["what"] for row in rows] == ["zeroed", *this]
+    assert max(rows, key=lambda row: row["size"])["what"] == "this, isotonic"
+
+    before = latent.explanation_id
+    reworded = Explanation(
+        latent_id=latent.id, text="another", author_kind="person", author="ana", parent_id=before
+    )
+    db.add(reworded)
+    db.flush()
+    latent.explanation_id = reworded.id
+    assert _costs(db, study, latent) == [], "not measured yet"
+    simulate(db, study, latent, [])
+    costs = _costs(db, study, latent)
+    assert [name for name, _ in costs] == ["zeroed", "previous, isotonic", *this]
+    assert [cost.explanation_id for _, cost in costs[:3]] == [reworded.id, before, reworded.id]
+
+
+def test_a_latent_that_never_fires_there_has_no_cost_chart() -> None:
+    unknown = LatentCost(condition="zeroed", calibration="", mean=None, low=None, high=None)
+    assert cost_chart([ShownCost("zeroed", unknown)]) is None
 
 
 def test_the_quantile_chart_holds_exactly_the_quantiles() -> None:

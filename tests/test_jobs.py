@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from cli.processes import Child
 from models import (
     Calibration,
+    Check,
     Context,
     Example,
     Explanation,
@@ -41,25 +42,32 @@ RESULTS = (
 )
 
 
-def _rewrite(db: Session, study_id: int) -> Rewrite:
-    newest = select(Rewrite).where(Rewrite.study_id == study_id).order_by(Rewrite.id.desc())
+def _rewrite(db: Session, study_id: int, protocol: str = "whole") -> Rewrite:
+    newest = (
+        select(Rewrite).filter_by(study_id=study_id, protocol=protocol).order_by(Rewrite.id.desc())
+    )
     return db.scalars(newest).first()  # type: ignore[return-value]
 
 
-def _points(db: Session, rewrite: Rewrite) -> dict[tuple[str, str, int], RewritePoint]:
+Key = tuple[str, str, str, int]
+
+
+def _points(db: Session, rewrite: Rewrite) -> dict[Key, RewritePoint]:
     rows = db.scalars(select(RewritePoint).where(RewritePoint.rewrite_id == rewrite.id))
-    return {(p.condition, p.calibration, p.count): p for p in rows}
+    return {(p.condition, p.calibration, p.ordering, p.count): p for p in rows}
 
 
 def test_every_job_of_the_chain_finishes(db: Session, living_study: Study) -> None:
     jobs = wait_for_jobs(db, living_study.id)
-    assert [(j.kind, j.status) for j in jobs[:4]] == [
+    assert [(j.kind, j.status) for j in jobs[:5]] == [
         ("collect", "finished"),
         ("explain", "finished"),
         ("simulate", "finished"),
         ("rewrite", "finished"),
+        ("rewrite", "finished"),
     ]
-    assert all(j.done == j.total for j in jobs[:4])
+    assert {j.params["protocol"] for j in jobs[3:5]} == {"paper", "whole"}
+    assert all(j.done == j.total for j in jobs[:5])
 
 
 def test_no_document_is_in_two_sets(db: Session, living_study: Study) -> None:
@@ -123,28 +131,104 @@ def test_simulations_have_no_value_for_the_first_token_and_none_missing_elsewher
         assert len(values) == len(simulation.context_ids)
 
 
+BASELINES = ["untouched", "real_latents", "zero", "mean", "no_latents"]
+LINES = [
+    ("set_zeroed", ""),
+    ("random_latents", ""),
+    ("oracle_gating", "isotonic"),
+    ("oracle_values", "quantile"),
+    *(("rewritten", calibration) for calibration in ("none", "linear", "quantile", "isotonic")),
+]
+OTHER_ORDERINGS = ("effect", "random 1", "random 2", "random 3")
+
+
+@pytest.mark.parametrize("protocol", ["whole", "paper"])
 def test_the_rewrite_has_every_condition_with_paired_differences(
-    db: Session, living_study: Study
+    db: Session, living_study: Study, protocol: str
 ) -> None:
     rewrite = db.scalars(
-        select(Rewrite).where(Rewrite.study_id == living_study.id).order_by(Rewrite.id)
+        select(Rewrite).filter_by(study_id=living_study.id, protocol=protocol).order_by(Rewrite.id)
     ).first()
     assert rewrite is not None and rewrite.finished
     points = _points(db, rewrite)
-    lines = [("rewritten", c) for c in ("linear", "quantile", "isotonic")] + [("set_zeroed", "")]
-    baselines = ["untouched", "real_latents", "zero", "mean", "no_latents"]
-    assert set(points) == {(b, "", 0) for b in baselines} | {
-        (*line, count) for line in lines for count in (1, 2)
+    assert set(points) == {
+        *((baseline, "", "", 0) for baseline in BASELINES),
+        *((*line, "score", count) for line in LINES for count in (1, 2)),
+        *(
+            (*line, ordering, 1)
+            for ordering in OTHER_ORDERINGS
+            for line in (("rewritten", "isotonic"), ("set_zeroed", ""))
+        ),
     }
-    untouched = np.array(points["untouched", "", 0].losses)
+    untouched = np.array(points["untouched", "", "", 0].losses)
+    assert len(untouched) == 8
     for point in points.values():
         assert point.increase == pytest.approx((point.losses - untouched).mean(), abs=1e-5)
         assert point.low <= point.increase <= point.high
+        assert point.kl == pytest.approx(np.mean(point.kls), abs=1e-5)
         assert point.fraction == pytest.approx(point.count / 4096)
-    increase = {name: points[name, "", 0].increase for name in baselines}
-    assert increase["untouched"] == 0
+    increase = {name: points[name, "", "", 0].increase for name in BASELINES}
+    assert increase["untouched"] == points["untouched", "", "", 0].kl == 0
     # Removing the layer costs more than putting the coder in its place.
     assert increase["real_latents"] < increase["no_latents"] < increase["zero"]
+
+
+def test_a_point_says_how_it_compares(db: Session, living_study: Study) -> None:
+    points = _points(db, _rewrite(db, living_study.id))
+    point, zero = points["rewritten", "isotonic", "score", 2], points["zero", "", "", 0]
+    against = point.statistics["against"]
+    assert {"zero", "no_latents", "set_zeroed"} <= set(against)
+    difference = (np.array(point.losses) - zero.losses).mean()
+    assert against["zero"]["mean"] == pytest.approx(difference, abs=1e-5)
+    assert against["zero"]["low"] < difference < against["zero"]["high"]
+    none, real = points["no_latents", "", "", 0], points["real_latents", "", "", 0]
+    recovered = point.statistics["recovered"]["no_latents"]["value"]
+    assert recovered is None or recovered == pytest.approx(
+        (none.increase - point.increase) / (none.increase - real.increase), abs=1e-3
+    )
+    assert 1 <= point.statistics["effective_contexts"] <= 8
+
+
+def test_costs_are_scaled_to_the_evaluate_set(db: Session, living_study: Study) -> None:
+    costs = list(
+        db.scalars(
+            select(LatentCost)
+            .join(Explanation, Explanation.id == LatentCost.explanation_id)
+            .join(Latent, Latent.id == Explanation.latent_id)
+            .where(Latent.study_id == living_study.id)
+        )
+    )
+    assert {(c.condition, c.calibration) for c in costs} == {
+        ("zeroed", ""),
+        *(("rewritten", calibration) for calibration in ("none", "linear", "quantile", "isotonic")),
+    }
+    for cost in costs:
+        assert sum(cost.weights.values()) == pytest.approx(1)
+        assert len(cost.context_ids) == len(cost.strata) == len(cost.differences)
+        means = {
+            name: np.mean(
+                [d for d, s in zip(cost.differences, cost.strata, strict=True) if s == name]
+            )
+            for name, weight in cost.weights.items()
+            if weight
+        }
+        expected = sum(cost.weights[name] * value for name, value in means.items())
+        assert cost.mean == pytest.approx(expected, abs=1e-6)
+        assert cost.fires_mean == pytest.approx(means["fires"], abs=1e-6)
+    # Zeroing a latent changes nothing where it does not fire.
+    zeroed = next(cost for cost in costs if cost.condition == "zeroed")
+    for difference, stratum in zip(zeroed.differences, zeroed.strata, strict=True):
+        assert stratum == "fires" or difference == 0
+
+
+def test_the_checks_of_a_study_pass(db: Session, living_study: Study) -> None:
+    job = submit(db, Job(study_id=living_study.id, kind="check", params={}, created_by="tests"))
+    wait_for_jobs(db, living_study.id)
+    found = list(db.scalars(select(Check).where(Check.job_id == job.id).order_by(Check.id)))
+    assert len(found) == 6
+    # What the explanations are worth is for the data to say; all else must hold.
+    assert {check.outcome for check in found[:4]} == {"passed"}, [c.detail for c in found]
+    assert all(check.detail for check in found)
 
 
 def test_doing_a_finished_job_again_changes_nothing(db: Session, living_study: Study) -> None:
@@ -248,6 +332,7 @@ def test_a_study_that_cannot_work_says_why_and_leaves_nothing_half_written(
 def test_an_edit_measures_only_what_it_changes(db: Session, living_study: Study) -> None:
     wait_for_jobs(db, living_study.id)
     before = _rewrite(db, living_study.id)
+    paper = _rewrite(db, living_study.id, "paper")
     last = db.get_one(Explanation, before.explanation_ids[-1])
     edited = Explanation(
         latent_id=last.latent_id,
@@ -269,9 +354,13 @@ def test_an_edit_measures_only_what_it_changes(db: Session, living_study: Study)
         ),
     )
     wait_for_jobs(db, living_study.id)
-    after = _rewrite(db, living_study.id)
-    assert after.parent_id == before.id and after.finished
-    assert after.explanation_ids == [*before.explanation_ids[:-1], edited.id]
-    for (condition, calibration, count), point in _points(db, after).items():
-        affected = condition in ("rewritten", "set_zeroed") and count == 2
-        assert (point.copied_from is None) == affected, (condition, calibration, count)
+    for protocol in ("whole", "paper"):
+        after = _rewrite(db, living_study.id, protocol)
+        assert after.parent_id == (before.id if protocol == "whole" else paper.id)
+        assert after.finished
+        assert after.explanation_ids == [*before.explanation_ids[:-1], edited.id]
+        for (condition, _, ordering, count), point in _points(db, after).items():
+            affected = edited.id in after.orderings.get(ordering, [])[:count]
+            assert (point.copied_from is None) == affected, (condition, ordering, count)
+    points = _points(db, _rewrite(db, living_study.id))
+    assert "before" in points["rewritten", "isotonic", "score", 2].statistics["against"]

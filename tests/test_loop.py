@@ -74,7 +74,7 @@ def test_an_edit_moves_lanes_scores_and_chart_without_a_reload(
 
     # The lanes are empty at once, as the new wording has no simulation, and then filled.
     expect(latent_page.locator("#scores .score-value")).to_have_count(3, timeout=JOB)
-    expect(latent_page.locator("#costs tbody tr")).to_have_count(4, timeout=JOB)
+    expect(latent_page.locator("#costs tbody tr")).to_have_count(6, timeout=JOB)
     after = {
         "scores": latent_page.locator("#scores").inner_html(),
         "costs": latent_page.locator("#costs").inner_html(),
@@ -120,7 +120,11 @@ def test_everything_on_the_pages_is_in_the_api(web: str, simulated: Latent, db: 
     latent = httpx.get(f"{api}/latents/{simulated.index}").raise_for_status().json()
     assert latent["index"] == simulated.index
     rewrites = httpx.get(f"{api}/rewrites").raise_for_status().json()
-    assert rewrites
+    assert {rewrite["protocol"] for rewrite in rewrites} == {"whole", "paper"}
+    next_ones = httpx.get(f"{api}/edit-next").raise_for_status().json()
+    assert {row["index"] for row in next_ones} >= {simulated.index}
+    assert httpx.get(f"{api}/generations").raise_for_status().json() is not None
+    assert httpx.get(f"{api}/checks").raise_for_status().json() is not None
     unknown = httpx.get(f"{api}/latents/5000")
     assert unknown.status_code == 404
     assert unknown.headers["content-type"] == "application/problem+json"

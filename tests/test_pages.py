@@ -13,17 +13,16 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.rewrites.views import VIEWS
 from models import (
     Context,
     Explanation,
     Job,
-    Latent,
-    Rewrite,
-    RewritePoint,
     Simulation,
     Study,
 )
-from tests.factories import little_study, simulate
+from tests.factories import check, generation, little_study, simulate
+from tests.reading import current_of, latent_of
 from workers import queue
 
 EVIL = "<script>window.evil = 1</script><img src=x onerror='window.evil = 1'>"
@@ -38,16 +37,6 @@ def pages(web: str) -> Iterator[httpx.Client]:
 @pytest.fixture
 def study(db: Session) -> Study:
     return little_study(db)
-
-
-def _latent(db: Session, study: Study, index: int) -> Latent:
-    return db.scalars(select(Latent).filter_by(study_id=study.id, index=index)).one()
-
-
-def _current(db: Session, study: Study, index: int) -> Explanation:
-    latent = _latent(db, study, index)
-    db.refresh(latent)
-    return db.get_one(Explanation, latent.explanation_id)
 
 
 def test_the_app_imports_no_torch() -> None:
@@ -66,6 +55,9 @@ def test_every_page_answers(pages: httpx.Client, study: Study) -> None:
         f"/studies/{study.slug}/latents/3",
         f"/studies/{study.slug}/latents/5",
         f"/studies/{study.slug}/jobs",
+        f"/studies/{study.slug}/generate",
+        f"/studies/{study.slug}/checks",
+        *(f"/studies/{study.slug}?protocol=whole&view={view}" for view in VIEWS),
     ):
         response = pages.get(path)
         assert response.status_code == 200, path
@@ -80,6 +72,8 @@ def test_pages_of_a_study_with_nothing_collected(pages: httpx.Client, db: Sessio
     study = little_study(db, latents=0, simulator=False)
     assert "Nothing is collected yet" in pages.get(f"/studies/{study.slug}").text
     assert "when the activations are collected" in pages.get(f"/studies/{study.slug}/latents").text
+    assert "There is nothing to rewrite yet" in pages.get(f"/studies/{study.slug}/generate").text
+    assert "There is nothing to check yet" in pages.get(f"/studies/{study.slug}/checks").text
     missing = pages.get(f"/studies/{study.slug}/latents/0")
     assert missing.status_code == 404
     assert "still to be collected" in missing.text
@@ -92,21 +86,13 @@ def test_unknown_pages_show_a_way_back(pages: httpx.Client, study: Study) -> Non
         f"/studies/{study.slug}/latents/5000": "it has 6 (0 to 5)",
         f"/studies/{study.slug}/latents/x": "There is nothing at",
         f"/studies/{study.slug}/latents/0?version=999999999": "There is no explanation 999999999",
+        f"/studies/{study.slug}/generations/999999999": "There is no generation 999999999",
     }.items():
         response = pages.get(path)
         assert response.status_code == 404, path
         assert words in response.text
         assert 'href="/studies"' in response.text
         assert "Traceback" not in response.text
-
-
-def test_the_overview_says_what_the_figures_say(pages: httpx.Client, study: Study) -> None:
-    text = " ".join(
-        unescape(re.sub(r"<[^>]+>", "", pages.get(f"/studies/{study.slug}").text)).split()
-    )
-    assert "2 of 6 latents rewritten (33%)." in text
-    assert "Yes, rewriting beats zeroing the same latents: the paired difference is −0.0" in text
-    assert "1 simulated value is missing in the largest set" in text
 
 
 def test_the_lists_work_without_scripts(pages: httpx.Client, study: Study) -> None:
@@ -136,21 +122,21 @@ def test_the_lists_work_without_scripts(pages: httpx.Client, study: Study) -> No
 def test_a_refused_wording_is_kept_in_the_box(
     pages: httpx.Client, db: Session, study: Study, text: str, words: str
 ) -> None:
-    before = _current(db, study, 0).id
+    before = current_of(db, study, 0).id
     response = pages.post(f"/studies/{study.slug}/latents/0/explanations", data={"text": text})
     assert response.status_code in (409, 422)
     assert words in response.text
     box = re.search(r"<textarea[^>]*>\n(.*?)</textarea>", response.text, re.DOTALL)
     assert box is not None
     assert unescape(box[1]) == text
-    assert _current(db, study, 0).id == before
+    assert current_of(db, study, 0).id == before
 
 
 def test_saving_without_scripts(pages: httpx.Client, db: Session, study: Study) -> None:
     path = f"/studies/{study.slug}/latents/3"
     response = pages.post(f"{path}/explanations", data={"text": "tabs\tand\r\nlines"})
     assert response.status_code == 303
-    saved = _current(db, study, 3)
+    saved = current_of(db, study, 3)
     assert saved.text == "tabs and lines"
     assert "It is now the current explanation" in pages.get(response.headers["location"]).text
     assert db.scalar(select(Job).filter_by(study_id=study.id, kind="simulate")) is not None
@@ -174,7 +160,11 @@ def test_the_form_for_a_new_study(pages: httpx.Client, db: Session) -> None:
     assert EVIL not in refused.text
     slug = f"form-{uuid.uuid4().hex[:8]}"
     data = {"slug": slug, "title": "By form", "model": "m", "coder": "c", "hookpoint": "h"}
-    data |= {"corpus": "sotu", "seed": "7"}
+    data |= {"corpus": "sotu", "seed": "7", "contexts_evaluate": "40", "contexts_rewrite": "64"}
+    too_many = pages.post("/studies/new", data=data)
+    assert too_many.status_code == 422
+    assert re.search(r'id="contexts_rewrite-error">Use 40 or less', too_many.text)
+    data["contexts_rewrite"] = "40"
     made = pages.post("/studies/new", data=data)
     assert (made.status_code, made.headers["location"]) == (303, f"/studies/{slug}")
     study = db.scalars(select(Study).filter_by(slug=slug)).one()
@@ -197,7 +187,7 @@ def test_job_buttons(pages: httpx.Client, db: Session, study: Study) -> None:
 
 
 def test_many_missing_values_warn(pages: httpx.Client, db: Session, study: Study) -> None:
-    explanation = _current(db, study, 0)
+    explanation = current_of(db, study, 0)
     job = Job(study_id=study.id, kind="simulate", status="finished", missing=1, created_by="test")
     job.params = {"explanation_ids": [explanation.id]}
     db.add(job)
@@ -210,7 +200,7 @@ def test_many_missing_values_warn(pages: httpx.Client, db: Session, study: Study
 
 
 def test_script_in_data_stays_text(web: str, db: Session, study: Study, browser_page: Page) -> None:
-    latent = _latent(db, study, 0)
+    latent = latent_of(db, study, 0)
     explanation = Explanation(latent_id=latent.id, text=EVIL, author_kind="person", author=EVIL)
     db.add(explanation)
     db.flush()
@@ -223,7 +213,12 @@ def test_script_in_data_stays_text(web: str, db: Session, study: Study, browser_
     job = Job(study_id=study.id, kind="explain", status="failed", message=EVIL, created_by=EVIL)
     db.add(job)
     db.commit()
-    for path in ("", "/latents", "/latents/0", "/jobs"):
+    made = generation(db, study, [latent])
+    made.prompt = EVIL
+    made.continuations = {"untouched": made.continuations["untouched"] | {"tokens": [EVIL]}}
+    check(db, study, **{EVIL: "passed"})
+    written = ("/generate", f"/generations/{made.id}", "/checks")
+    for path in ("", "/latents", "/latents/0", "/jobs", *written):
         browser_page.goto(f"{web}/studies/{study.slug}{path}")
         browser_page.wait_for_load_state("load")
         expect(browser_page.locator("body")).to_contain_text("window.evil")
@@ -234,7 +229,7 @@ def test_an_edit_moves_the_page_without_a_reload(
     web: str, db: Session, study: Study, browser_page: Page
 ) -> None:
     page = browser_page
-    latent = _latent(db, study, 3)
+    latent = latent_of(db, study, 3)
     page.goto(f"{web}/studies/{study.slug}/latents/3")
     expect(page.locator("#examples .t.none").first).to_be_visible()
     page.evaluate("window.loaded = 'once'")
@@ -279,7 +274,7 @@ def test_two_editors(web: str, db: Session, study: Study, browser_page: Page) ->
     path = f"{web}/studies/{study.slug}/latents/2"
     browser_page.goto(path)
     browser_page.locator("#text").fill("mine")
-    start = _current(db, study, 2).id
+    start = current_of(db, study, 2).id
     other = httpx.post(f"{path}/explanations", data={"text": "theirs", "parent_id": str(start)})
     assert other.status_code == 303
     expect(browser_page.locator("#history li")).to_have_count(2)
@@ -288,36 +283,18 @@ def test_two_editors(web: str, db: Session, study: Study, browser_page: Page) ->
     expect(browser_page.locator("#edit-feedback")).to_contain_text(
         "saved another version: “theirs”"
     )
-    assert _current(db, study, 2).text == "mine"
-
-
-def test_the_chart_moves_without_a_reload(
-    web: str, db: Session, study: Study, browser_page: Page
-) -> None:
-    page = browser_page
-    page.goto(f"{web}/studies/{study.slug}")
-    expect(page.locator("#loss-chart svg.marks")).to_be_visible()
-    expect(page.locator("#results")).to_contain_text("2 of 6 latents rewritten")
-    rewrite = db.scalars(select(Rewrite).filter_by(study_id=study.id)).one()
-    top = db.scalars(
-        select(RewritePoint).filter_by(
-            rewrite_id=rewrite.id, condition="rewritten", calibration="isotonic", count=2
-        )
-    ).one()
-    top.increase, top.low, top.high = 0.777, 0.7, 0.8
-    db.commit()
-    queue.publish(study.id, "chart")
-    expect(page.locator("#results .sentence")).to_contain_text("+0.777 [+0.700, +0.800]")
-    assert "0.777" in (page.locator("#loss-chart script").text_content() or "")
-    expect(page.locator("#loss-chart svg.marks")).to_be_visible()
+    assert current_of(db, study, 2).text == "mine"
 
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_nothing_is_wider_than_the_screen(
-    web: str, study: Study, browser_page: Page, width: int
+    web: str, db: Session, study: Study, browser_page: Page, width: int
 ) -> None:
     browser_page.set_viewport_size({"width": width, "height": 800})
-    for path in ("", "/latents", "/latents/0", "/latents/5", "/jobs"):
+    made = generation(db, study, [latent_of(db, study, 0)])
+    check(db, study, **{"a check with a long name": "cannot tell"})
+    written = ("/generate", f"/generations/{made.id}", "/checks")
+    for path in ("", "?view=orderings", "/latents", "/latents/0", "/latents/5", "/jobs", *written):
         browser_page.goto(f"{web}/studies/{study.slug}{path}")
         browser_page.wait_for_load_state("load")
         assert browser_page.evaluate("document.documentElement.scrollWidth") <= width, path

@@ -7,10 +7,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from interp.scores import score
-from interp.statistics import Estimate, estimate, mean_difference
+from interp.scores import Scores, score
+from interp.statistics import Estimate, estimate
 
 NAN = np.nan
+
+
+def score_of(raw: np.ndarray, real: np.ndarray, seed: int = 0) -> Scores:
+    """Scores where every context is a document of its own."""
+    return score(raw, real, range(len(raw)), seed=seed)
 
 
 def test_scores_worked_by_hand() -> None:
@@ -18,7 +23,7 @@ def test_scores_worked_by_hand() -> None:
     # three largest raw values (5, 8, 9) are said to be active.
     raw = np.array([[0.0, 9.0, 1.0, 2.0], [5.0, 8.0, 0.0, 4.0]])
     real = np.array([[0.0, 6.0, 0.0, 0.0], [0.0, 2.0, 0.0, 4.0]])
-    scores = score(raw, real, seed=0)
+    scores = score_of(raw, real)
     # Really active: 6, 2 and 4, at raw 9, 8 and 4. Said: two of the three.
     assert scores.sensitivity.value == pytest.approx(2 / 3)
     # Silent: five tokens; one of them (raw 5) is said to be active.
@@ -36,25 +41,25 @@ def test_missing_values_are_left_out_and_not_counted() -> None:
     # latent is really active.
     wider = np.hstack([np.full((2, 1), NAN), raw, np.full((2, 1), NAN)])
     padded = np.hstack([np.full((2, 1), 100.0), real, np.full((2, 1), 7.0)])
-    assert score(wider, padded, seed=0) == score(raw, real, seed=0)
+    assert score_of(wider, padded) == score_of(raw, real)
 
 
 def test_a_perfect_simulator_is_perfect() -> None:
     rng = np.random.default_rng(0)
     real = np.maximum(rng.normal(size=(12, 30)) - 1, 0)
-    scores = score(real.copy(), real, seed=0)
+    scores = score_of(real.copy(), real)
     for estimated in (scores.correlation, scores.sensitivity, scores.specificity):
         assert estimated == pytest.approx(Estimate(1, 1, 1))
     assert scores.active == (real > 0).sum()
     # Any increasing scale says the same tokens.
-    scaled = score(np.sqrt(real) + 3, real, seed=0)
+    scaled = score_of(np.sqrt(real) + 3, real)
     assert scaled.sensitivity.value == scaled.specificity.value == 1
     assert scaled.correlation.value < 1
 
 
 def test_an_inverted_simulator_is_as_wrong_as_can_be() -> None:
     real = np.array([[0.0, 0.0, 1.0], [0.0, 2.0, 0.0]])
-    scores = score(2 - real, real, seed=0)
+    scores = score_of(2 - real, real)
     assert scores.correlation.value == pytest.approx(-1)
     assert scores.sensitivity.value == 0
 
@@ -63,13 +68,13 @@ def test_an_inverted_simulator_is_as_wrong_as_can_be() -> None:
 def test_a_constant_simulator_has_no_correlation(constant: float) -> None:
     rng = np.random.default_rng(0)
     real = np.maximum(rng.normal(size=(10, 100)), 0)
-    scores = score(np.full((10, 100), constant), real, seed=0)
+    scores = score_of(np.full((10, 100), constant), real)
     assert scores.correlation == pytest.approx(Estimate(NAN, NAN, NAN), nan_ok=True)
 
 
 def test_a_silent_latent_has_neither_sensitivity_nor_correlation() -> None:
     raw = np.random.default_rng(0).random((6, 20))
-    scores = score(raw, np.zeros((6, 20)), seed=0)
+    scores = score_of(raw, np.zeros((6, 20)))
     nothing = pytest.approx(Estimate(NAN, NAN, NAN), nan_ok=True)
     assert scores.correlation == nothing
     assert scores.sensitivity == nothing
@@ -80,17 +85,17 @@ def test_a_silent_latent_has_neither_sensitivity_nor_correlation() -> None:
 
 def test_an_ever_active_latent_has_no_specificity() -> None:
     raw = np.random.default_rng(0).random((6, 20))
-    assert np.isnan(score(raw, raw + 1, seed=0).specificity.value)
+    assert np.isnan(score_of(raw, raw + 1).specificity.value)
 
 
 def test_nothing_simulated_is_nothing_scored() -> None:
-    scores = score(np.full((4, 5), NAN), np.ones((4, 5)), seed=0)
+    scores = score_of(np.full((4, 5), NAN), np.ones((4, 5)))
     assert np.isnan([*scores.correlation, *scores.sensitivity, *scores.specificity]).all()
     assert (scores.tokens, scores.active) == (0, 0)
 
 
 def test_one_context_has_a_score_but_no_interval() -> None:
-    correlation = score(np.array([[0.0, 2, 4]]), np.array([[0.0, 1, 2]]), seed=0).correlation
+    correlation = score_of(np.array([[0.0, 2, 4]]), np.array([[0.0, 1, 2]])).correlation
     assert correlation.value == pytest.approx(1)
     assert np.isnan([correlation.low, correlation.high]).all()
 
@@ -104,7 +109,7 @@ def test_the_correlation_is_scipys(
     raw: np.ndarray[tuple[int, int], np.dtype[np.float64]],
     real: np.ndarray[tuple[int, int], np.dtype[np.float64]],
 ) -> None:
-    value = score(raw, real, seed=0).correlation.value
+    value = score_of(raw, real).correlation.value
     if np.ptp(raw) == 0 or np.ptp(real) == 0:
         assert np.isnan(value)
     else:
@@ -120,7 +125,7 @@ def noisy(contexts: int) -> tuple[np.ndarray, np.ndarray]:
 def test_intervals_hold_their_value_and_shrink_with_more_contexts() -> None:
     widths = []
     for contexts in (10, 160):
-        scores = score(*noisy(contexts), seed=0)
+        scores = score_of(*noisy(contexts))
         estimates = [scores.correlation, scores.sensitivity, scores.specificity]
         assert all(e.low < e.value < e.high for e in estimates)
         widths.append([e.high - e.low for e in estimates])
@@ -130,15 +135,15 @@ def test_intervals_hold_their_value_and_shrink_with_more_contexts() -> None:
 
 def test_intervals_are_reproducible_by_seed() -> None:
     raw, real = noisy(10)
-    assert score(raw, real, seed=1) == score(raw, real, seed=1)
-    assert score(raw, real, seed=1) != score(raw, real, seed=2)
+    assert score_of(raw, real, seed=1) == score_of(raw, real, seed=1)
+    assert score_of(raw, real, seed=1) != score_of(raw, real, seed=2)
 
 
 def test_contexts_are_resampled_whole() -> None:
     # Ten contexts, each of one value 20 times over: the tokens of a context are one observation.
     # Resampled token by token, the interval of the mean would be √20 times narrower.
     values = np.repeat(np.arange(10.0)[:, None], 20, axis=1)
-    found = estimate(lambda rows: float(values[rows].mean()), 10, seed=0)
+    found = estimate(lambda rows: values[rows].mean((-1, -2)), 10, seed=0)
     assert found.value == 4.5
     standard_error = np.arange(10).std() / np.sqrt(10)  # 2.87 / 3.16 = 0.91
     assert (found.high - found.low) / 2 == pytest.approx(1.96 * standard_error, rel=0.1)
@@ -148,52 +153,4 @@ def test_resamples_where_a_score_is_undefined_are_left_out() -> None:
     # One of two contexts has the active token: a quarter of the resamples have none, and all the
     # others have a sensitivity of one.
     raw = np.array([[0.0, 9.0, 0.0], [0.0, 0.0, 0.0]])
-    assert score(raw, raw, seed=0).sensitivity == Estimate(1, 1, 1)
-
-
-def test_mean_difference_is_paired() -> None:
-    # The losses of the contexts differ a lot, the condition adds little: only the paired
-    # differences 0.1, 0.2, 0.3, 0.4 (mean 0.25) count.
-    baseline = np.array([1.0, 9.0, 4.0, 6.0])
-    found = mean_difference(baseline + np.array([0.1, 0.2, 0.3, 0.4]), baseline, seed=0)
-    assert found.value == pytest.approx(0.25)
-    assert 0.1 <= found.low < 0.25 < found.high <= 0.4
-    # Standard deviation √0.0125 = 0.112, over √4 contexts: 0.056, times 1.96 is 0.11.
-    assert (found.high - found.low) / 2 == pytest.approx(0.11, abs=0.02)
-
-
-def test_mean_difference_is_scipys_bootstrap() -> None:
-    rng = np.random.default_rng(5)
-    losses, baseline = rng.random(30), rng.random(30)
-    expected = stats.bootstrap(
-        (losses - baseline,),
-        np.mean,
-        n_resamples=10_000,
-        method="percentile",
-        rng=np.random.default_rng(3),
-    ).confidence_interval
-    found = mean_difference(losses, baseline, seed=3)
-    assert found == pytest.approx(
-        Estimate((losses - baseline).mean(), expected.low, expected.high), abs=1e-9
-    )
-
-
-def test_mean_difference_shrinks_with_more_contexts() -> None:
-    rng = np.random.default_rng(0)
-
-    def width(contexts: int) -> float:
-        found = mean_difference(rng.normal(size=contexts), np.zeros(contexts), seed=0)
-        return found.high - found.low
-
-    assert width(400) < 0.5 * width(25)
-
-
-def test_the_difference_of_one_context_has_no_interval() -> None:
-    found = mean_difference(np.array([2.0]), np.array([1.5]), seed=0)
-    assert found.value == 0.5
-    assert np.isnan([found.low, found.high]).all()
-
-
-def test_equal_losses_differ_by_zero_for_sure() -> None:
-    losses = np.array([1.0, 2.0, 3.0])
-    assert mean_difference(losses, losses, seed=0) == Estimate(0, 0, 0)
+    assert score_of(raw, raw).sensitivity == Estimate(1, 1, 1)

@@ -1,39 +1,33 @@
-"""What each condition puts in the module's place, and what that costs."""
+"""What each condition puts in the module's place."""
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from interp import evaluate
-from interp.coders import Coder
-from interp.coders.coder import coder_input
-from interp.evaluate import (
-    Condition,
-    Positions,
-    changed_contexts,
-    context_losses,
-    losses_against,
-)
+from interp.coders.sparsify import SparsifyCoder
 from interp.splice import (
+    Site,
     Splice,
     Values,
     mean,
     no_latents,
+    oracle_gating,
+    oracle_values,
+    random_latents,
     real_latents,
     rewritten,
     set_zeroed,
+    untouched,
     zero,
 )
 from interp.subject import Hooked
-from tests.engine import D_MODEL, MLP, hand_coder, random_coder, random_tokens, tiny_subject
+from tests.engine import CODERS, D_MODEL, hand_coder
 
 NAN = torch.nan
-ROWS = torch.tensor([0])
-CONTEXTS, SEQ, LATENTS = 9, 7, 12
+FIRST = torch.tensor([0])
 
 # --- Worked by hand -----------------------------------------------------------------------------
 #
@@ -48,15 +42,26 @@ CODER = hand_coder(
     [[1, 0], [0, 1]], [[1, 0], [0, 2]], k=1, bias=[10, 20], skip=[[0.1, 0], [0, 0.1]]
 )
 HOOKED = Hooked(torch.tensor([[[3.0, 1.0], [2.0, 5.0]]]), torch.tensor([[[7.0, 7.0], [8.0, 8.0]]]))
+REAL = [[13.3, 20.1], [10.2, 30.5]]
+NOTHING = [[10.3, 20.1], [10.2, 20.5]]
 
 
-def output(splice: Splice) -> list[list[float]]:
-    return [[round(x, 4) for x in token] for token in splice(HOOKED, ROWS)[0].tolist()]
+def output(splice: Splice, coder: SparsifyCoder = CODER) -> list[list[float]]:
+    found = splice(Site(coder, HOOKED), FIRST)
+    return [[round(x, 4) for x in token] for token in found[0].tolist()]
 
 
 def values(latents: list[int], activations: list[list[float]]) -> Values:
     """One context: a row of activations a token."""
-    return Values(torch.tensor(latents), torch.tensor([activations]))
+    return Values.of(torch.tensor(latents), torch.tensor([activations]))
+
+
+def at_random(given: Values, quantiles: list[list[float]], seed: int = 0) -> Splice:
+    return random_latents(given, torch.tensor(quantiles), seed=seed)
+
+
+def test_untouched_is_the_modules_own_output() -> None:
+    assert output(untouched) == [[7, 7], [8, 8]]
 
 
 def test_zero_puts_out_nothing() -> None:
@@ -68,326 +73,295 @@ def test_mean_puts_out_the_mean_everywhere() -> None:
 
 
 def test_no_latents_puts_out_bias_and_skip() -> None:
-    assert output(no_latents(CODER)) == [[10.3, 20.1], [10.2, 20.5]]
+    assert output(no_latents) == NOTHING
     without_skip = hand_coder([[1, 0], [0, 1]], [[1, 0], [0, 2]], k=1, bias=[10, 20], skip=None)
-    assert output(no_latents(without_skip)) == [[10, 20], [10, 20]]
+    assert output(no_latents, without_skip) == [[10, 20], [10, 20]]
 
 
 def test_real_latents_put_out_the_coders_own_output() -> None:
-    assert output(real_latents(CODER)) == [[13.3, 20.1], [10.2, 30.5]]
+    assert output(real_latents) == REAL
+
+
+def test_a_latent_below_the_top_k_is_not_active() -> None:
+    assert Site(CODER, HOOKED).real.tolist() == [[3, 0], [0, 5]]
 
 
 def test_a_rewritten_latent_takes_the_given_value() -> None:
     # Latent 0 simulated as 4 and 0. Token 0: 4·(1, 0) instead of 3. Token 1: latent 1 stays.
-    assert output(rewritten(CODER, values([0], [[4], [0]]))) == [[14.3, 20.1], [10.2, 30.5]]
+    assert output(rewritten(values([0], [[4], [0]]))) == [[14.3, 20.1], [10.2, 30.5]]
 
 
 def test_only_the_top_k_of_the_mixture_are_kept() -> None:
     # Latent 0 simulated as 0 and 6. Token 0: nothing is left; the coder's k = 1 had kept only
     # latent 0, and latent 1 does not come back. Token 1: 6 > 5, so latent 0 drives latent 1 out:
     # 6·(1, 0) + (10.2, 20.5).
-    assert output(rewritten(CODER, values([0], [[0], [6]]))) == [[10.3, 20.1], [16.2, 20.5]]
+    assert output(rewritten(values([0], [[0], [6]]))) == [[10.3, 20.1], [16.2, 20.5]]
     # At 4 it does not: 5 stays on top.
-    assert output(rewritten(CODER, values([0], [[3], [4]]))) == [[13.3, 20.1], [10.2, 30.5]]
+    assert output(rewritten(values([0], [[3], [4]]))) == REAL
 
 
 def test_values_go_to_their_own_latents() -> None:
     # Latents given in the order 1, 0. Token 0: latent 1 at 9: 9·(0, 2) + (10.3, 20.1). Token 1:
     # latent 0 at 8.
-    splice = rewritten(CODER, values([1, 0], [[9, 1], [0, 8]]))
-    assert output(splice) == [[10.3, 38.1], [18.2, 20.5]]
-
-
-def test_a_missing_value_leaves_the_latent_real() -> None:
-    assert output(rewritten(CODER, values([0, 1], [[NAN, NAN], [NAN, NAN]]))) == output(
-        real_latents(CODER)
-    )
-    # Latent 1 missing on token 1 stays at 5; it has been given 9 on token 0.
-    splice = rewritten(CODER, values([1], [[9], [NAN]]))
-    assert output(splice) == [[10.3, 38.1], [10.2, 30.5]]
+    assert output(rewritten(values([1, 0], [[9, 1], [0, 8]]))) == [[10.3, 38.1], [18.2, 20.5]]
 
 
 def test_the_set_zeroed_is_zero_where_it_would_be_rewritten() -> None:
     # Latent 1 on both tokens: token 0 keeps latent 0; token 1 is left with nothing.
-    assert output(set_zeroed(CODER, values([1], [[9], [4]]))) == [[13.3, 20.1], [10.2, 20.5]]
-    # Where its value is missing it stays real.
-    assert output(set_zeroed(CODER, values([1], [[9], [NAN]]))) == [[13.3, 20.1], [10.2, 30.5]]
+    assert output(set_zeroed(values([1], [[9], [4]]))) == [[13.3, 20.1], [10.2, 20.5]]
     # And that is what rewriting it with zeros is.
-    assert output(rewritten(CODER, values([1], [[0], [0]]))) == [[13.3, 20.1], [10.2, 20.5]]
+    assert output(rewritten(values([1], [[0], [0]]))) == [[13.3, 20.1], [10.2, 20.5]]
+
+
+def test_oracle_gating_keeps_the_values_of_active_latents() -> None:
+    # Simulated (4, 9) and (6, 2). Token 0: latent 0 is active, at 4; the 9 of latent 1, which is
+    # not, is dropped. Token 1: latent 1 is active, at 2: 2·(0, 2) + (10.2, 20.5).
+    given = values([0, 1], [[4, 9], [6, 2]])
+    assert output(oracle_gating(given)) == [[14.3, 20.1], [10.2, 24.5]]
+    assert output(rewritten(given)) == [[10.3, 38.1], [16.2, 20.5]]
+    # Simulated as 0 where it is active: nothing is left. What is not in the set stays real.
+    assert output(oracle_gating(values([0], [[0], [7]]))) == [[10.3, 20.1], [10.2, 30.5]]
+
+
+def test_oracle_values_are_true_where_the_simulation_says_active() -> None:
+    # Simulated (0.5, 0) and (6, 2): the active latents are said to be, at any value above zero.
+    # They are at their true 3 and 5, and the false alarm on token 1 is at its true zero.
+    assert output(oracle_values(values([0, 1], [[0.5, 0], [6, 2]]))) == REAL
+    # Simulated (0, 9) and (6, 0): both active latents are missed, and the others are truly zero.
+    # (Latent 1 would be at 1 on token 0, but is not among the top k.)
+    assert output(oracle_values(values([0, 1], [[0, 9], [6, 0]]))) == NOTHING
+    # What is not in the set stays real.
+    assert output(oracle_values(values([0], [[0], [7]]))) == [[10.3, 20.1], [10.2, 30.5]]
+
+
+def test_random_latents_of_one_latent_fire_where_it_does() -> None:
+    # Latent 0 is active on token 0: it gets 9, the only value that it ever has. On token 1 it is
+    # not, whatever is said.
+    splice = at_random(values([0], [[0], [6]]), [[9, 9]])
+    assert output(splice) == [[19.3, 20.1], [10.2, 30.5]]
+
+
+def test_random_latents_are_any_of_the_set() -> None:
+    # One latent is active on each token: either latent 0, which is always at 9, or latent 1, which
+    # is always at 4. Token 0: 9·(1, 0) or 4·(0, 2) + (10.3, 20.1). Token 1: the same + (10.2, 20.5)
+    given = values([0, 1], [[1, 1], [1, 1]])
+    found = [output(at_random(given, [[9, 9], [4, 4]], seed)) for seed in range(40)]
+    first, second = zip(*[map(tuple, tokens) for tokens in found], strict=True)
+    assert set(first) == {(19.3, 20.1), (10.3, 28.1)}
+    assert set(second) == {(19.2, 20.5), (10.2, 28.5)}
+    # Which one is by even chance (20 ± 3.2 of 40), and on each token anew.
+    for tokens in (first, second):
+        assert 8 <= tokens.count(tokens[0]) <= 32
+    assert len(set(zip(first, second, strict=True))) == 4
+
+
+SET_CONDITIONS = {
+    "rewritten": rewritten,
+    "set_zeroed": set_zeroed,
+    "oracle_gating": oracle_gating,
+    "oracle_values": oracle_values,
+    "random_latents": lambda given: random_latents(
+        given, torch.tensor([[9.0, 9.0]]).expand(len(given.latents), -1), seed=0
+    ),
+}
+
+
+@pytest.mark.parametrize("condition", SET_CONDITIONS)
+def test_a_missing_value_leaves_the_latent_real(condition: str) -> None:
+    splice = SET_CONDITIONS[condition]
+    assert output(splice(values([0, 1], [[NAN, NAN], [NAN, NAN]]))) == REAL
+    # Latent 1 is missing on token 1, where it is active, and is given a 9 on token 0. That leaves
+    # latent 0 at 3 there, or drives it out: 9·(0, 2) + (10.3, 20.1).
+    token = [10.3, 38.1] if condition == "rewritten" else [13.3, 20.1]
+    assert output(splice(values([1], [[9], [NAN]]))) == [token, [10.2, 30.5]]
+    # Latent 0 is missing on token 0, where it is active. The 0 of latent 1 there is its true one.
+    assert output(splice(values([0, 1], [[NAN, 0], [0, 8]])))[0] == [13.3, 20.1]
 
 
 def test_values_belong_to_the_rows_of_their_set() -> None:
     # Three contexts with values 1, 2, 9 for latent 0 on the first token; the batch holds the same
     # context as rows 2 and 0.
-    given = Values(torch.tensor([0]), torch.tensor([[[1.0], [0]], [[2], [0]], [[9], [0]]]))
+    given = Values.of(torch.tensor([0]), torch.tensor([[[1.0], [0]], [[2], [0]], [[9], [0]]]))
     batch = Hooked(HOOKED.input.repeat(2, 1, 1), HOOKED.output.repeat(2, 1, 1))
-    found = rewritten(CODER, given)(batch, torch.tensor([2, 0]))
+    found = rewritten(given)(Site(CODER, batch), torch.tensor([2, 0]))
     assert found[:, 0, 0].tolist() == pytest.approx([19.3, 11.3])
 
 
-def test_an_sae_reads_what_it_replaces() -> None:
-    coder = random_coder(transcode=False, skip=False)
-    hooked = Hooked(torch.zeros(1, 3, D_MODEL), torch.randn(1, 3, D_MODEL))
-    expected = coder.module(hooked.output[0]).sae_out
-    torch.testing.assert_close(real_latents(coder)(hooked, ROWS)[0], expected)
+def test_values_are_asked_for_a_batch_at_a_time() -> None:
+    asked: list[list[int]] = []
+
+    def at(rows: Tensor) -> Tensor:
+        asked.append(rows.tolist())
+        return torch.zeros(len(rows), 2, 1)
+
+    rewritten(Values(torch.tensor([0]), at))(Site(CODER, HOOKED), torch.tensor([7]))
+    assert asked == [[7]]
 
 
-# --- On whole models ----------------------------------------------------------------------------
+# --- Coders of every kind -----------------------------------------------------------------------
 
-TOKENS = random_tokens(CONTEXTS, SEQ)
-
-
-def losses(
-    architecture: str,
-    splice: Splice | None,
-    positions: Positions = Positions.ALL,
-    tokens: Tensor = TOKENS,
-    rows: list[int] | None = None,
-) -> NDArray[np.float64]:
-    return context_losses(
-        tiny_subject(architecture),
-        tokens,
-        splice,
-        positions=positions,
-        first_position=1,
-        rows=rows,
-    )
+RANDOM_HOOKED = Hooked(*torch.randn(2, 2, 5, D_MODEL, generator=torch.Generator().manual_seed(1)))
+BOTH = torch.tensor([0, 1])
 
 
-def real_values(architecture: str, coder: Coder, latents: list[int]) -> Values:
-    """The latents' own activations."""
-    x = coder_input(coder, tiny_subject(architecture).capture(TOKENS))
-    top = coder.encode(x.flatten(0, 1))
-    dense = torch.zeros(len(top.indices), coder.num_latents)
-    dense.scatter_(1, top.indices, top.activations)
-    return Values(torch.tensor(latents), dense[:, latents].view(CONTEXTS, SEQ, -1))
-
-
-def random_values(latents: list[int], seed: int = 0) -> Values:
-    generator = torch.Generator().manual_seed(seed)
-    return Values(torch.tensor(latents), 3 * torch.rand(CONTEXTS, SEQ, 2, generator=generator))
-
-
-def splices(coder: Coder) -> dict[Condition, Splice | None]:
-    """One splice of each condition."""
-    return {
-        Condition.UNTOUCHED: None,
-        Condition.REAL_LATENTS: real_latents(coder),
-        Condition.ZERO: zero,
-        Condition.MEAN: mean(torch.linspace(-1, 1, D_MODEL)),
-        Condition.NO_LATENTS: no_latents(coder),
-        Condition.SET_ZEROED: set_zeroed(coder, random_values([2, 5])),
-        Condition.REWRITTEN: rewritten(coder, random_values([2, 5])),
-    }
-
-
-CODERS = {
-    "skip transcoder": random_coder(),
-    "transcoder": random_coder(skip=False),
-    "sae": random_coder(transcode=False, skip=False),
-}
-
-
-@pytest.mark.parametrize("architecture", MLP)
-def test_untouched_is_the_models_own_loss(architecture: str) -> None:
-    # Position 0 is the beginning-of-sequence token: the prediction made from it does not count.
-    own = tiny_subject(architecture).losses(TOKENS).double().numpy()
-    np.testing.assert_allclose(losses(architecture, None), own[:, 1:].mean(1), rtol=1e-5)
-    np.testing.assert_allclose(losses(architecture, None, Positions.LAST), own[:, -1], rtol=1e-5)
-
-
-@pytest.mark.parametrize("architecture", MLP)
-def test_every_condition_differs_from_every_other(architecture: str) -> None:
-    found = [losses(architecture, splice) for splice in splices(CODERS["skip transcoder"]).values()]
-    assert len(found) == len(Condition)
-    for i, one in enumerate(found):
-        for other in found[:i]:
-            assert np.abs(one - other).max() > 1e-3
-
-
-@pytest.mark.parametrize("positions", Positions)
-@pytest.mark.parametrize("architecture", MLP)
 @pytest.mark.parametrize("kind", CODERS)
-def test_the_real_values_rewrite_nothing(
-    kind: str, architecture: str, positions: Positions
-) -> None:
+def test_real_latents_are_the_coders_forward(kind: str) -> None:
     coder = CODERS[kind]
-    every = real_values(architecture, coder, list(range(LATENTS)))
-    np.testing.assert_allclose(
-        losses(architecture, rewritten(coder, every), positions),
-        losses(architecture, real_latents(coder), positions),
-        rtol=1e-5,
+    # A transcoder reads what goes into the module, an SAE what comes out.
+    x = RANDOM_HOOKED.input if "transcoder" in kind else RANDOM_HOOKED.output
+    expected = coder.module(x.flatten(0, 1)).sae_out.view_as(x)
+    torch.testing.assert_close(real_latents(Site(coder, RANDOM_HOOKED), BOTH), expected)
+
+
+@pytest.mark.parametrize("kind", CODERS)
+def test_no_latents_leave_bias_and_skip_of_every_kind(kind: str) -> None:
+    coder = CODERS[kind]
+    expected = coder.module.b_dec.expand_as(RANDOM_HOOKED.input)
+    if coder.skip:
+        expected = expected + RANDOM_HOOKED.input @ coder.module.W_skip.mT
+    torch.testing.assert_close(no_latents(Site(coder, RANDOM_HOOKED), BOTH), expected)
+
+
+@pytest.mark.parametrize("kind", CODERS)
+def test_equal_activations_have_an_output_equal_to_the_last_bit(kind: str) -> None:
+    # Which contexts a condition changes is told by exact comparison.
+    coder = CODERS[kind]
+    site = Site(coder, RANDOM_HOOKED)
+    real = site.real.view(2, 5, -1)
+    # In any order of the latents.
+    latents = torch.randperm(coder.num_latents, generator=torch.Generator().manual_seed(2))
+    own = Values.of(latents, real[..., latents])
+    nothing = Values.of(latents, torch.zeros_like(real))
+    missing = Values.of(latents, torch.full_like(real, NAN))
+    expected = real_latents(site, BOTH)
+    for splice in (rewritten(own), oracle_gating(own), oracle_values(own)):
+        assert torch.equal(splice(site, BOTH), expected)
+    for splice in SET_CONDITIONS.values():
+        assert torch.equal(splice(missing)(site, BOTH), expected)
+    for splice in (rewritten(nothing), set_zeroed(own), oracle_values(nothing)):
+        assert torch.equal(splice(site, BOTH), no_latents(site, BOTH))
+
+
+# --- Whatever is simulated ----------------------------------------------------------------------
+
+
+def reading_coder(num_latents: int, k: int) -> SparsifyCoder:
+    """One latent a dimension, which it reads and writes: the output *is* the kept activations."""
+    eye = torch.eye(num_latents).tolist()
+    return hand_coder(eye, eye, k=k, bias=[0.0] * num_latents, skip=None)
+
+
+def kept(splice: Splice, x: Tensor, k: int, rows: Tensor | None = None) -> Tensor:
+    """The activations that reach the decoder, from what the latents read."""
+    site = Site(reading_coder(x.shape[-1], k), Hooked(x, torch.zeros_like(x)))
+    return splice(site, torch.arange(len(x)) if rows is None else rows)
+
+
+@st.composite
+def simulated(draw: st.DrawFn) -> tuple[Tensor, Values, Tensor, int]:
+    """What the latents read, the values of some of them (NaN among them), those again, and k."""
+    latents, contexts, seq = (
+        draw(st.integers(1, 6)),
+        draw(st.integers(1, 3)),
+        draw(st.integers(1, 4)),
     )
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    x = torch.randn(contexts, seq, latents, generator=generator)
+    chosen = draw(st.lists(st.integers(0, latents - 1), min_size=1, unique=True))
+    given = torch.randn(contexts, seq, len(chosen), generator=generator).clamp_min(0)
+    given[torch.rand(given.shape, generator=generator) < 0.3] = NAN
+    return x, Values.of(torch.tensor(chosen), given), given, draw(st.integers(1, latents))
 
 
-@pytest.mark.parametrize("architecture", MLP)
-def test_zeros_everywhere_leave_no_latents(architecture: str) -> None:
-    coder = CODERS["skip transcoder"]
-    zeros = Values(torch.arange(LATENTS), torch.zeros(CONTEXTS, SEQ, LATENTS))
-    np.testing.assert_allclose(
-        losses(architecture, rewritten(coder, zeros)),
-        losses(architecture, no_latents(coder)),
-        rtol=1e-5,
-    )
+@given(simulated())
+def test_each_condition_says_what_a_latent_gets(case: tuple[Tensor, Values, Tensor, int]) -> None:
+    x, some, given, _ = case
+    # With k = all, every active latent is kept.
+    every = x.shape[-1]
+    real = x.clamp_min(0)
+    own = real[..., some.latents]
+    missing = given.isnan()
+    others = [i for i in range(every) if i not in some.latents]
+    for splice, expected in [
+        (rewritten(some), given),
+        (set_zeroed(some), torch.zeros_like(given)),
+        (oracle_gating(some), given * (own > 0)),
+        (oracle_values(some), own * (given > 0)),
+    ]:
+        found = kept(splice, x, every)
+        assert torch.equal(found[..., others], real[..., others])
+        assert torch.equal(found[..., some.latents], torch.where(missing, own, expected))
 
 
-@pytest.mark.parametrize("architecture", MLP)
-def test_the_set_zeroed_is_the_set_rewritten_with_zeros(architecture: str) -> None:
-    coder = CODERS["skip transcoder"]
-    given = random_values([2, 5])
-    given.activations[3, 2, 0] = NAN
-    zeros = Values(given.latents, torch.where(given.activations.isnan(), NAN, 0.0))
-    expected = losses(architecture, rewritten(coder, zeros))
-    assert np.array_equal(losses(architecture, set_zeroed(coder, given)), expected)
-    assert np.abs(expected - losses(architecture, rewritten(coder, given))).max() > 1e-4
-
-
-@pytest.mark.parametrize("architecture", MLP)
-def test_missing_values_stay_real(architecture: str) -> None:
-    coder = CODERS["skip transcoder"]
-    given = random_values([2, 5])
-    given.activations[4] = NAN
-    changed = losses(architecture, rewritten(coder, given))
-    real = losses(architecture, real_latents(coder))
-    assert changed[4] == pytest.approx(real[4], rel=1e-5)
-    assert np.abs(changed - real)[[0, 1, 2, 3, 5, 6, 7, 8]].min() > 1e-6
-
-
-@pytest.mark.parametrize("condition", [c for c in Condition if c is not Condition.UNTOUCHED])
-@pytest.mark.parametrize("positions", Positions)
-@pytest.mark.parametrize("architecture", MLP)
-def test_only_the_positions_meant_are_spliced(
-    architecture: str, positions: Positions, condition: Condition
+@given(simulated(), st.integers(0, 1000))
+def test_as_many_random_latents_as_are_truly_active(
+    case: tuple[Tensor, Values, Tensor, int], seed: int
 ) -> None:
-    subject = tiny_subject(architecture)
-    layer = subject.model.base_model.get_submodule(subject.hookpoint.rpartition(".")[0])
-    seen: list[Tensor] = []
-    # The layer that the module is in puts out what the model goes on with.
-    handle = layer.register_forward_hook(
-        lambda _, args, output: seen.append(output[0] if isinstance(output, tuple) else output)
-    )
-    try:
-        splice = splices(CODERS["skip transcoder"])[condition]
-        losses(architecture, None, positions, tokens=TOKENS[:2])
-        losses(architecture, splice, positions, tokens=TOKENS[:2])
-    finally:
-        handle.remove()
-    untouched, spliced = seen
-    changed = (untouched != spliced).any(-1).any(0).tolist()
-    # Seven tokens. Never the first (beginning of sequence), never the last (it predicts nothing).
-    # "All" is 1 to 5, "last" the last of these.
-    expected = range(1, 6) if positions is Positions.ALL else range(5, 6)
-    assert [i for i, differs in enumerate(changed) if differs] == list(expected)
+    x, some, given, k = case
+    # Latent i is between 10 i + 1 and 10 i + 4 where it is active.
+    low = 10 * some.latents[:, None] + 1.0
+    quantiles = low + torch.tensor([0, 0.5, 3])
+    real = kept(real_latents, x, k)
+    found = kept(random_latents(some, quantiles, seed=seed), x, k)
+    own, drawn, there = real[..., some.latents], found[..., some.latents], ~given.isnan()
+    assert torch.equal(((drawn > 0) & there).sum(-1), ((own > 0) & there).sum(-1))
+    low = low[:, 0].expand_as(drawn)
+    assert ((drawn >= low) & (drawn <= low + 3))[(drawn > 0) & there].all()
+    # Missing ones, and those of no concern, are real.
+    assert torch.equal(drawn[~there], own[~there])
+    others = [i for i in range(x.shape[-1]) if i not in some.latents]
+    assert torch.equal(found[..., others], real[..., others])
 
 
-@pytest.mark.parametrize("architecture", MLP)
-def test_last_changes_one_loss_only(architecture: str) -> None:
-    subject = tiny_subject(architecture)
-    heads: list[Tensor] = []
-    head = subject.model.get_output_embeddings()
-    assert isinstance(head, nn.Module)
-    handle = head.register_forward_hook(lambda _, args, logits: heads.append(logits))
-    try:
-        before = losses(architecture, None, Positions.LAST, tokens=TOKENS[:4])
-        after = losses(architecture, zero, Positions.LAST, tokens=TOKENS[:4])
-    finally:
-        handle.remove()
-    assert np.abs(after - before).min() > 1e-6
-    # Predictions from tokens 0 to 4 are as they were; the one from token 5 is not.
-    assert torch.equal(heads[0][:, :5], heads[1][:, :5])
-    assert not torch.equal(heads[0][:, 5], heads[1][:, 5])
-
-
-def test_without_a_bos_token_the_first_position_is_spliced_too() -> None:
-    everywhere = context_losses(
-        tiny_subject(), TOKENS, zero, positions=Positions.ALL, first_position=0
-    )
-    with tiny_subject().replacing(lambda hooked: torch.zeros_like(hooked.output)):
-        own = tiny_subject().losses(TOKENS).double().numpy()
-    np.testing.assert_allclose(everywhere, own.mean(1), rtol=1e-5)
-
-
-@settings(max_examples=15, deadline=None)
-@given(
-    st.sampled_from(sorted(MLP)),
-    st.sampled_from(Condition),
-    st.sampled_from(Positions),
-    st.lists(st.integers(0, CONTEXTS - 1), min_size=1, max_size=CONTEXTS, unique=True),
-    st.integers(1, 10),
-)
-def test_batches_and_order_change_nothing(
-    architecture: str, condition: Condition, positions: Positions, rows: list[int], batch_size: int
+@given(simulated(), st.data())
+def test_a_context_is_spliced_alike_in_every_batch(
+    case: tuple[Tensor, Values, Tensor, int], data: st.DataObject
 ) -> None:
-    splice = splices(CODERS["skip transcoder"])[condition]
-    expected = losses(architecture, splice, positions)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "BATCH_SIZE", batch_size)
-        found = losses(architecture, splice, positions, rows=rows)
-    np.testing.assert_allclose(found, expected[rows], rtol=1e-4, atol=1e-5)
+    x, some, _, k = case
+    rows = data.draw(st.lists(st.integers(0, len(x) - 1), min_size=1, max_size=5))
+    quantiles = torch.tensor([[1.0, 2.0, 5.0]]).expand(len(some.latents), -1)
+    for splice in (rewritten(some), random_latents(some, quantiles, seed=3)):
+        expected = kept(splice, x, k)[rows]
+        assert torch.equal(kept(splice, x[rows], k, torch.tensor(rows)), expected)
 
 
-def test_no_rows_have_no_losses() -> None:
-    assert losses("llama", zero, rows=[]).shape == (0,)
+# --- What is drawn ------------------------------------------------------------------------------
+
+ALWAYS = torch.ones(8, 250, 1)
+"""A latent that is always active, on eight contexts of 250 tokens."""
 
 
-@pytest.mark.parametrize("positions", Positions)
-@pytest.mark.parametrize("architecture", MLP)
-def test_changed_contexts_are_those_whose_loss_differs(
-    architecture: str, positions: Positions
-) -> None:
-    coder = CODERS["skip transcoder"]
-    real = real_values(architecture, coder, [2, 5])
-    everywhere = Values(real.latents, real.activations + 4)
-    one_token = Values(real.latents, real.activations.clone())
-    one_token.activations[6, 5] += 4  # the last token that a prediction is made from
-    one_token.activations[2, 3, 0] += 4  # seen only if all positions are spliced
-    unseen = Values(real.latents, real.activations.clone())
-    unseen.activations[:, 0] += 4  # the beginning of the sequence
-    unseen.activations[:, -1] += 4  # the last token
-    reference = real_latents(coder)
-    candidates = [rewritten(coder, v) for v in (everywhere, one_token, unseen)]
-    changed = changed_contexts(
-        tiny_subject(architecture),
-        TOKENS,
-        candidates,
-        reference,
-        positions=positions,
-        first_position=1,
+def test_draws_follow_the_latents_distribution() -> None:
+    # Ranks 0, ⅓, ⅔, 1: a third of the draws is below 1, a third between 1 and 2, and a third
+    # between 2 and 8, spread evenly. 2,000 draws: a third is 667 ± 21, and the mean of the last
+    # third is 5 ± 0.07.
+    quantiles = torch.tensor([[0.0, 1.0, 2.0, 8.0]])
+    splice = random_latents(Values.of(torch.tensor([0]), ALWAYS), quantiles, seed=0)
+    drawn = kept(splice, ALWAYS, 1).flatten()
+    counts = [
+        int(((drawn >= low) & (drawn < high)).sum()) for low, high in [(0, 1), (1, 2), (2, 8)]
+    ]
+    assert counts == pytest.approx([667, 667, 667], abs=85)
+    assert float(drawn[drawn >= 2].mean()) == pytest.approx(5, abs=0.28)
+
+
+def test_seeds_and_rows_draw_differently() -> None:
+    given = Values.of(torch.tensor([0]), ALWAYS)
+    quantiles = torch.tensor([[1.0, 2.0]])
+    one, same, other = (
+        kept(random_latents(given, quantiles, seed=seed), ALWAYS, 1) for seed in (1, 1, 2)
     )
-    assert changed[0] == list(range(CONTEXTS))
-    assert changed[1] == ([2, 6] if positions is Positions.ALL else [6])
-    assert changed[2] == []
-    before = losses(architecture, reference, positions)
-    for found, splice in zip(changed, candidates, strict=True):
-        differs = np.abs(losses(architecture, splice, positions) - before) > 1e-6
-        assert differs.nonzero()[0].tolist() == found
+    assert torch.equal(one, same)
+    assert not torch.isclose(one, other).all(1).any()
+    assert len({tuple(context) for context in one.flatten(1).tolist()}) == len(ALWAYS)
 
 
-@pytest.mark.parametrize("positions", Positions)
-@pytest.mark.parametrize("architecture", MLP)
-def test_losses_against_a_reference_are_those_of_a_whole_run(
-    architecture: str, positions: Positions
-) -> None:
-    coder = CODERS["skip transcoder"]
-    real = real_values(architecture, coder, [2, 5])
-    real.activations[[1, 7], 5] = 4.0
-    candidates = [rewritten(coder, real), set_zeroed(coder, real), zero]
-    reference = real_latents(coder)
-    before = losses(architecture, reference, positions)
-    kept = before.copy()
-    costs = losses_against(
-        reference,
-        before,
-        tiny_subject(architecture),
-        TOKENS,
-        candidates,
-        positions=positions,
-        first_position=1,
-    )
-    assert costs[0].rows == [1, 7]
-    assert costs[2].rows == list(range(CONTEXTS))
-    for cost, splice in zip(costs, candidates, strict=True):
-        np.testing.assert_allclose(
-            cost.losses, losses(architecture, splice, positions), rtol=1e-4, atol=1e-5
-        )
-    assert np.array_equal(before, kept)
+def test_no_draw_falls_off_the_end_of_the_distribution() -> None:
+    # Among the draws of seed 0 for row 71 is 0.99999997, which is 1 in single precision.
+    draws = np.random.default_rng([0, 71]).random((2, 250, 40))[1]
+    assert np.float32(draws.max()) == 1
+    given = Values(torch.arange(40), lambda rows: torch.zeros(len(rows), 250, 40))
+    splice = random_latents(given, torch.tensor([[1.0, 2.0]]).expand(40, -1), seed=0)
+    drawn = kept(splice, torch.ones(1, 250, 40), 40, torch.tensor([71]))
+    assert drawn.min() >= 1
+    assert drawn.max() <= 2

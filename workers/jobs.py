@@ -42,13 +42,15 @@ Work = Callable[[Session, Job, Study], Iterator[Progress]]
 
 
 def _work(kind: str) -> Work:
-    from workers.tasks import collect, explain, rewrite, simulate
+    from workers.tasks import check, collect, explain, generate, rewrite, simulate
 
     return {
         "collect": collect.run,
         "explain": explain.run,
         "simulate": simulate.run,
         "rewrite": rewrite.run,
+        "generate": generate.run,
+        "check": check.run,
     }[kind]
 
 

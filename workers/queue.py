@@ -17,7 +17,14 @@ from models.settings import get_settings
 RUN_JOB = "palimpsest.run_job"
 """The one task: go on with a job for one chunk of time."""
 
-QUEUES = {"collect": "gpu", "explain": "cpu", "simulate": "gpu", "rewrite": "gpu"}
+QUEUES = {
+    "collect": "gpu",
+    "explain": "cpu",
+    "simulate": "gpu",
+    "rewrite": "gpu",
+    "generate": "gpu",
+    "check": "gpu",
+}
 """Queue of each kind of job. A process that serves ``gpu`` takes one task at a time."""
 
 celery = Celery("palimpsest", broker=get_settings().redis_url, include=["workers.jobs"])
@@ -75,6 +82,7 @@ def publish(study_id: int, event: str, data: int = 0) -> None:
 
     Events: ``job`` (data: job id) when a job's state or progress changed; ``latent`` (data: latent
     id) when a latent's explanation, simulations, scores or cost changed; ``latents`` when many
-    did; ``chart`` when a rewrite has new points.
+    did; ``chart`` when a rewrite has new points; ``generation`` (data: generation id) when a
+    generation has another continuation; ``checks`` when a sanity check has an outcome.
     """
     get_redis().publish(channel(study_id), json.dumps({"event": event, "data": data}))

@@ -3,24 +3,17 @@
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
-from jaxtyping import Int
-from numpy.typing import NDArray
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from interp.activations import ActivationStore
 from interp.coders import Coder, load_coder
 from interp.contexts import ContextSet
-from interp.evaluate import Positions, context_losses
 from interp.llm.transformers import TransformersLLM
 from interp.simulate.all_at_once import AllAtOnce
-from interp.splice import real_latents
 from interp.subject import Subject, default_device, load_causal_lm
 from models import Simulator, Study
 from models.settings import get_settings
-from workers.tasks.rows import first_position
 
 KEPT_MODELS = 2
 """A subject model and a simulator's; they are one where a study uses the same for both."""
@@ -64,29 +57,3 @@ def store_of(study: Study, context_set: ContextSet) -> ActivationStore:
     """Where the study's activations on one set of contexts are kept."""
     folder = get_settings().data / "studies" / str(study.id) / str(context_set)
     return ActivationStore(Path(folder), study.context_length)
-
-
-_real_losses: dict[tuple[int, Positions], NDArray[np.float64]] = {}
-
-
-def real_losses(
-    study: Study,
-    subject: Subject,
-    coder: Coder,
-    tokens: Int[Tensor, "context seq"],
-    positions: Positions,
-) -> NDArray[np.float64]:
-    """Loss of each evaluate-set context with all latents real: what every edit is compared with.
-
-    It depends on nothing that an edit changes, so it is computed once a process.
-    """
-    key = (study.id, positions)
-    if key not in _real_losses:
-        _real_losses[key] = context_losses(
-            subject,
-            tokens,
-            real_latents(coder),
-            positions=positions,
-            first_position=first_position(study),
-        )
-    return _real_losses[key]

@@ -34,6 +34,13 @@ class JobRow(NamedTuple):
     """Missing values as a share of all; None where that is not known."""
 
     @property
+    def link(self) -> str | None:
+        """The page that shows what the job makes, if there is one of its own."""
+        if self.job.kind == "generate":
+            return f"/studies/{self.study.slug}/generations/{self.job.params['generation_id']}"
+        return f"/studies/{self.study.slug}/checks" if self.job.kind == "check" else None
+
+    @property
     def warns(self) -> bool:
         return self.missing_share is not None and self.missing_share > MISSING_WARNING
 

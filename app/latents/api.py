@@ -12,6 +12,8 @@ from app.latents import queries
 from app.latents.queries import Index
 from app.latents.schemas import (
     CostOut,
+    EditNextList,
+    EditNextOut,
     ExampleList,
     ExampleOut,
     LatentList,
@@ -34,6 +36,22 @@ def list_latents(
         session, get_study(session, slug), wanted, limit=wanted.limit, offset=wanted.offset
     )
     return LatentList(total=total, items=[LatentSummary.model_validate(dict(row)) for row in rows])
+
+
+@router.get("/studies/{slug}/edit-next", summary="List latents to edit next")
+def edit_next(
+    slug: Slug,
+    session: Database,
+    limit: Annotated[int, Query(ge=1, le=500, description="How many to return.")] = 50,
+    offset: Annotated[int, Query(ge=0, lt=2**31, description="How many to leave out first.")] = 0,
+) -> EditNextList:
+    """Latents by how much loss a better explanation could still win back, dearest first.
+
+    Latents that fire in no context of the evaluate set are not in it: their cost is not known.
+    """
+    found = queries.edit_next(session, get_study(session, slug), limit=limit, offset=offset)
+    items = [EditNextOut.model_validate(dict(row)) for row in found.rows]
+    return EditNextList(total=found.total, clear=found.clear, items=items)
 
 
 @router.get("/studies/{slug}/latents/{index}", summary="Get a latent")

@@ -1,5 +1,6 @@
 """The list of latents, and the page of one."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -9,13 +10,13 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from app.charts import cost_chart, quantile_chart
 from app.database import Database
 from app.errors import NotFound
 from app.explanations.queries import get_explanation, list_scores, list_versions, simulate_jobs
 from app.explanations.schemas import MAX_LENGTH
 from app.jobs.queries import ACTIVE, STOPPED, active_jobs
 from app.latents import queries
+from app.latents.charts import EMPHASIS, cost_chart, quantile_chart
 from app.latents.queries import Index
 from app.latents.schemas import LatentFilter, NoNul
 from app.studies.queries import Slug, count_latents, get_study
@@ -124,7 +125,7 @@ def show_latent(
     )
     shown = _version(session, latent, version) if version is not None else current
     scores = list_scores(session, study, shown) if shown else []
-    costs = queries.list_costs(session, study, shown) if shown else []
+    costs = queries.shown_costs(session, study, shown) if shown else []
     about = simulate_jobs(session, study, [v.explanation.id for v in versions])
     before, after = queries.neighbours(session, latent)
     saved = edit.get("saved")
@@ -138,6 +139,8 @@ def show_latent(
         "shown": shown,
         "scores": scores,
         "costs": costs,
+        "emphasis": EMPHASIS,
+        "strata": Counter(costs[-1].cost.strata) if costs else None,
         "missing": queries.missing_values(session, study, shown) if shown else None,
         "cost_chart": cost_chart(costs) if costs else None,
         "quantile_chart": quantile_chart(latent.quantiles) if latent.quantiles else None,

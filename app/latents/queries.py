@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from fastapi import Path
-from sqlalchemy import REAL, RowMapping, cast, func, select
+from sqlalchemy import REAL, RowMapping, cast, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.errors import NotFound
@@ -250,6 +250,23 @@ def _tokens(
     return tokens
 
 
+class ShownCost(NamedTuple):
+    """A cost as the page of its latent names it."""
+
+    name: str
+    cost: LatentCost
+
+
+class EditNext(NamedTuple):
+    """Latents whose explanations cost most, dearest first."""
+
+    rows: list[RowMapping]
+    total: int
+    """Latents of which the cost is known."""
+    clear: int
+    """How many of these costs are clearly above zero: their intervals leave it out."""
+
+
 def list_costs(session: Session, study: Study, explanation: Explanation) -> list[LatentCost]:
     """What an explanation costs under the study's simulator: zeroed first, then rewritten."""
     found = session.scalars(
@@ -258,5 +275,92 @@ def list_costs(session: Session, study: Study, explanation: Explanation) -> list
             LatentCost.simulator_id == study.simulator_id,
         )
     )
-    order = {"": 0, "isotonic": 1, "quantile": 2, "linear": 3}
-    return sorted(found, key=lambda cost: order[cost.calibration])
+    order = ["", "isotonic", "quantile", "linear", "none"]
+    return sorted(found, key=lambda cost: order.index(cost.calibration))
+
+
+def shown_costs(session: Session, study: Study, explanation: Explanation) -> list[ShownCost]:
+    """Costs of one wording, and of the one it was written from: zeroed, previous, this."""
+    costs = list_costs(session, study, explanation)
+    parent = session.get(Explanation, explanation.parent_id) if explanation.parent_id else None
+    previous = list_costs(session, study, parent) if parent and costs else []
+    zeroed = [ShownCost("zeroed", cost) for cost in costs if cost.condition == "zeroed"]
+    before = [ShownCost("previous, isotonic", c) for c in previous if c.calibration == "isotonic"]
+    this = [
+        ShownCost(f"this, {cost.calibration}", cost)
+        for cost in costs
+        if cost.condition == "rewritten"
+    ]
+    return [*zeroed, *before, *this]
+
+
+def simulated_explanations(session: Session, study: Study) -> list[int]:
+    """Current explanations that can stand in for their latents, best correlation first.
+
+    They have been simulated by the study's simulator, and calibrated on that.
+    """
+    calibrated = exists().where(
+        Simulation.explanation_id == Explanation.id,
+        Simulation.simulator_id == study.simulator_id,
+        Simulation.set == "calibrate",
+        Calibration.simulation_id == Simulation.id,
+    )
+    query = (
+        select(Explanation.id)
+        .join(Latent, Latent.explanation_id == Explanation.id)
+        .outerjoin(
+            Score,
+            (Score.explanation_id == Explanation.id)
+            & (Score.simulator_id == study.simulator_id)
+            & (Score.name == "correlation"),
+        )
+        .where(Latent.study_id == study.id, calibrated)
+        .order_by(Score.value.desc().nulls_last(), Latent.index)
+    )
+    return list(session.scalars(query))
+
+
+def edit_next(session: Session, study: Study, *, limit: int, offset: int = 0) -> EditNext:
+    """Latents by how much loss a better explanation could still win back.
+
+    That is the cost of rewriting with the current explanation (isotonic) minus the cost of the real
+    latent, which is 0: all costs are differences from all latents real.
+    """
+    correlation = aliased(Score)
+    # NaN sorts, and compares, above all numbers in PostgreSQL; what is not defined is missing.
+    mean = func.nullif(LatentCost.mean, cast("NaN", REAL))
+    low = func.nullif(LatentCost.low, cast("NaN", REAL))
+    query = (
+        select(
+            Latent.index,
+            Explanation.id.label("explanation_id"),
+            Explanation.text.label("explanation"),
+            mean.label("cost"),
+            low.label("cost_low"),
+            LatentCost.high.label("cost_high"),
+            correlation.value.label("correlation"),
+            correlation.low.label("correlation_low"),
+            correlation.high.label("correlation_high"),
+        )
+        .join(Explanation, Explanation.id == Latent.explanation_id)
+        .join(LatentCost, LatentCost.explanation_id == Explanation.id)
+        .outerjoin(
+            correlation,
+            (correlation.explanation_id == Explanation.id)
+            & (correlation.simulator_id == study.simulator_id)
+            & (correlation.name == "correlation"),
+        )
+        .where(
+            Latent.study_id == study.id,
+            LatentCost.simulator_id == study.simulator_id,
+            LatentCost.condition == "rewritten",
+            LatentCost.calibration == "isotonic",
+            mean.is_not(None),
+        )
+    )
+    all_known = query.subquery()
+    total, clear = session.execute(
+        select(func.count(), func.count().filter(all_known.c.cost_low > 0))
+    ).one()
+    query = query.order_by(mean.desc(), Latent.index).limit(limit).offset(offset)
+    return EditNext(list(session.execute(query).mappings()), total, clear)

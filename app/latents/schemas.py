@@ -16,6 +16,7 @@ Sort = Literal[
     "cost",
 ]
 Order = Literal["asc", "desc"]
+Stratum = Literal["fires", "said", "silent"]
 NoNul = Annotated[str, BeforeValidator(lambda text: text.replace("\0", ""))]
 """PostgreSQL's text holds every character but this one."""
 
@@ -70,10 +71,52 @@ class CostOut(BaseModel):
     simulator_id: int
     condition: Literal["rewritten", "zeroed"]
     calibration: str = Field(description="Calibration of rewritten; empty for zeroed.")
-    contexts_run: int
-    mean: Number
+    mean: Number = Field(
+        description="Mean over the whole evaluate set, estimated from the strata; null if the "
+        "latent fires in none of its contexts."
+    )
     low: Number
     high: Number
+    fires_mean: Number = Field(description="Mean over the contexts in which the latent fires.")
+    fires_low: Number
+    fires_high: Number
+    context_ids: list[int] = Field(description="The contexts that were run.")
+    strata: list[Stratum] = Field(
+        description="Of each: the latent fires in it, is only said to fire, or is silent."
+    )
+    weights: dict[Stratum, Number] = Field(
+        description="Share of the evaluate set's contexts that each stratum stands for."
+    )
+    differences: list[Number] = Field(
+        description="Loss minus the loss with all latents real, for each context, in nats."
+    )
+
+
+class EditNextOut(BaseModel):
+    """A latent, and what a better explanation of it could still win back."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    index: int
+    explanation_id: int
+    explanation: str
+    cost: float = Field(
+        description="Loss increase when only this latent is rewritten (isotonic), in nats. The "
+        "real latent's own is 0, so this is what can be won."
+    )
+    cost_low: Number
+    cost_high: Number
+    correlation: Number
+    correlation_low: Number
+    correlation_high: Number
+
+
+class EditNextList(BaseModel):
+    """Latents whose explanations cost most, dearest first."""
+
+    total: int = Field(description="Latents of which the cost is known.")
+    clear: int = Field(description="Of these, how many are clearly above zero.")
+    items: list[EditNextOut]
 
 
 class LatentOut(BaseModel):

@@ -5,8 +5,6 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from app.database import Database
-from app.errors import Conflict
-from app.jobs.queries import submit
 from app.jobs.schemas import JobOut
 from app.rewrites import queries
 from app.rewrites.schemas import PointOut, RewriteCreate, RewriteOut, RewriteSummary
@@ -38,6 +36,7 @@ def get_rewrite(
     return RewriteOut(
         **summary.model_dump(),
         explanation_ids=rewrite.explanation_ids,
+        orderings=rewrite.orderings,
         context_ids=rewrite.context_ids,
         points=points,
     )
@@ -51,10 +50,4 @@ def get_rewrite(
 )
 def create_rewrite(slug: Slug, data: RewriteCreate, session: Database, user: CurrentUser) -> Job:
     """Queue a rewrite of all latents that are simulated, best correlation first."""
-    study = get_study(session, slug)
-    if study.simulator_id is None:
-        raise Conflict(
-            f"Study {slug} has no simulator yet: its activations are still being collected."
-        )
-    params = {"simulator_id": study.simulator_id, "positions": data.positions}
-    return submit(session, Job(study_id=study.id, kind="rewrite", params=params, created_by=user))
+    return queries.measure(session, get_study(session, slug), data.protocol, user)

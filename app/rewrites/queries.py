@@ -1,31 +1,24 @@
-"""Rewrites in the database, and what their points say in words."""
+"""Rewrites in the database, and what a page shows of them."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-from scipy.stats import bootstrap
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from app.errors import NotFound
-from models import Rewrite, RewritePoint, Study
+from app.errors import Conflict, NotFound
+from app.jobs.queries import submit
+from app.rewrites.schemas import PointStatistics, Protocol
+from app.rewrites.views import BASELINES, BEFORE, ISOTONIC, LINES, Line, View
+from models import Explanation, Job, Latent, Rewrite, RewritePoint, Study
 
-CALIBRATIONS = ("isotonic", "quantile", "linear")
-"""Best guess under squared error first."""
 
+class Row(NamedTuple):
+    """A row of the table of figures."""
 
-class Difference(NamedTuple):
-    """Mean of paired differences over contexts with its 95% interval, in nats."""
-
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def verdict(self) -> str:
-        """Whether the first condition costs less: ``yes``, ``no`` or ``cannot tell``."""
-        return "yes" if self.high < 0 else "no" if self.low > 0 else "cannot tell"
+    name: str
+    point: RewritePoint
+    statistics: PointStatistics
 
 
 @dataclass
@@ -36,72 +29,65 @@ class Results:
     points: list[RewritePoint]
     before: list[RewritePoint] = field(default_factory=list)
     """The isotonic line of the parent."""
+    edited: list[int] = field(default_factory=list)
+    """Indices of the latents whose explanations are not the parent's."""
 
-    def point(self, condition: str, calibration: str = "", count: int = 0) -> RewritePoint | None:
-        key = condition, calibration, count
-        return next((p for p in self.points if (p.condition, p.calibration, p.count) == key), None)
+    def baseline(self, condition: str) -> RewritePoint | None:
+        """The point of a condition without a set, if it is measured yet."""
+        return next((p for p in self.points if p.condition == condition and not p.count), None)
+
+    def line(self, line: Line, ordering: str = "score") -> list[RewritePoint]:
+        """Points of a line in one ordering, smallest set first.
+
+        The whole set is the same in every ordering and measured once: there all orderings end.
+        """
+        if line is BEFORE:
+            return self.before
+        whole = self.rewrite.counts[-1]
+        found = [
+            point
+            for point in self.points
+            if (point.condition, point.calibration) == (line.condition, line.calibration)
+            and point.count
+            and (point.ordering == ordering or (point.ordering == "score" and point.count == whole))
+        ]
+        only_the_end = all(point.ordering != ordering for point in found)
+        return [] if only_the_end else sorted(found, key=lambda point: point.count)
 
     @property
-    def missing(self) -> int:
-        """Missing values in the largest set."""
-        return max((point.missing for point in self.points), default=0)
-
-    @property
-    def headline(self) -> RewritePoint | None:
-        """The largest set rewritten, under the best calibration that is measured."""
-        for calibration in CALIBRATIONS:
-            line = [
-                p
-                for p in self.points
-                if p.condition == "rewritten" and p.calibration == calibration
-            ]
-            if line:
-                return max(line, key=lambda point: point.count)
-        return None
+    def top(self) -> RewritePoint | None:
+        """The largest set rewritten with isotonic calibration, as far as it is measured."""
+        return next(reversed(self.line(ISOTONIC)), None)
 
     @property
     def zeroed(self) -> RewritePoint | None:
-        """The same latents as in the headline, zeroed."""
-        top = self.headline
-        return self.point("set_zeroed", count=top.count) if top else None
-
-    @property
-    def against_zeroed(self) -> Difference | None:
-        """Rewriting minus zeroing the same latents."""
-        top, zeroed = self.headline, self.zeroed
-        return paired_difference(top, zeroed, self.rewrite.seed) if top and zeroed else None
-
-    @property
-    def table(self) -> list[RewritePoint]:
-        """All points but the untouched model's, in the order of the table."""
-        order = ["zero", "mean", "no_latents", "real_latents", "set_zeroed", "rewritten"]
-        return sorted(
-            (point for point in self.points if point.condition != "untouched"),
-            key=lambda p: (order.index(p.condition), *_rank(p), -p.count),
+        """The same latents as in the largest set, zeroed."""
+        top = self.top
+        if top is None:
+            return None
+        return next(
+            (
+                p
+                for p in self.points
+                if (p.condition, p.ordering, p.count) == ("set_zeroed", top.ordering, top.count)
+            ),
+            None,
         )
 
+    def table(self, view: View) -> list[Row]:
+        """All points of a view: the baselines, then its lines from the largest set down."""
+        baselines = [(name, self.baseline(key)) for key, (name, _, _) in BASELINES.items()]
+        rows = [(name, point) for name, point in baselines if point is not None]
+        for line in LINES[view]:
+            for ordering in line.orderings:
+                points = reversed(self.line(line, ordering))
+                rows += [(line.called(ordering), point) for point in points]
+        return [Row(name, point, statistics_of(point)) for name, point in rows]
 
-def _rank(point: RewritePoint) -> tuple[int]:
-    return (CALIBRATIONS.index(point.calibration) if point.calibration in CALIBRATIONS else -1,)
 
-
-def paired_difference(a: RewritePoint, b: RewritePoint, seed: int) -> Difference | None:
-    """Loss of one point minus another's, context by context, with a bootstrap 95% interval.
-
-    Returns:
-        None where there are too few contexts for an interval.
-    """
-    differences = np.array(a.losses) - np.array(b.losses)
-    if len(differences) < 2:
-        return None
-    interval = bootstrap(
-        (differences,),
-        np.mean,
-        n_resamples=10_000,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Difference(float(differences.mean()), float(interval.low), float(interval.high))
+def statistics_of(point: RewritePoint) -> PointStatistics:
+    """How a point compares with others, as it was stored with it."""
+    return PointStatistics.model_validate(point.statistics)
 
 
 def list_rewrites(session: Session, study: Study) -> list[Rewrite]:
@@ -128,12 +114,13 @@ def list_points(session: Session, rewrite: Rewrite) -> list[RewritePoint]:
     return list(session.scalars(query.order_by(RewritePoint.id)))
 
 
-def latest_results(session: Session, study: Study) -> Results | None:
+def latest_results(session: Session, study: Study, protocol: Protocol) -> Results | None:
     """The newest rewrite that has a point of a rewritten layer, with its parent's line."""
     rewrite = session.scalar(
         select(Rewrite)
         .where(
             Rewrite.study_id == study.id,
+            Rewrite.protocol == protocol,
             Rewrite.finished
             | exists().where(
                 RewritePoint.rewrite_id == Rewrite.id, RewritePoint.condition == "rewritten"
@@ -144,12 +131,27 @@ def latest_results(session: Session, study: Study) -> Results | None:
     )
     if rewrite is None:
         return None
-    before = []
-    if rewrite.parent_id is not None:
-        query = select(RewritePoint).where(
-            RewritePoint.rewrite_id == rewrite.parent_id,
-            RewritePoint.condition == "rewritten",
-            RewritePoint.calibration == "isotonic",
+    results = Results(rewrite, list_points(session, rewrite))
+    parent = session.get(Rewrite, rewrite.parent_id) if rewrite.parent_id else None
+    if parent is not None:
+        results.before = Results(parent, list_points(session, parent)).line(ISOTONIC)
+        changed = set(rewrite.explanation_ids) - set(parent.explanation_ids)
+        edited = select(Latent.index).join(Explanation, Explanation.latent_id == Latent.id)
+        results.edited = list(
+            session.scalars(edited.where(Explanation.id.in_(changed)).order_by(Latent.index))
         )
-        before = list(session.scalars(query.order_by(RewritePoint.count)))
-    return Results(rewrite, list_points(session, rewrite), before)
+    return results
+
+
+def measure(session: Session, study: Study, protocol: Protocol, user: str) -> Job:
+    """Queue a rewrite of all latents that are simulated. Commits the session.
+
+    Raises:
+        Conflict: The study has no simulator yet.
+    """
+    if study.simulator_id is None:
+        raise Conflict(
+            f"Study {study.slug} has no simulator yet: its activations are still being collected."
+        )
+    params = {"simulator_id": study.simulator_id, "protocol": protocol}
+    return submit(session, Job(study_id=study.id, kind="rewrite", params=params, created_by=user))

@@ -3,17 +3,85 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from app.explanations.schemas import Number
+
+Protocol = Literal["whole", "paper"]
+Verdict = Literal["lower", "higher", "cannot tell"]
+
+SIGNIFICANCE = 0.05
 
 
 class RewriteCreate(BaseModel):
     """A new evaluation of the layer, with all latents simulated so far."""
 
-    positions: Literal["all", "last"] = Field(
-        default="all", description="Splice every token of a context, or only its last one."
+    protocol: Protocol = Field(
+        default="whole",
+        description="Splice every token of a context, or, as published, only its last input token.",
     )
+
+
+class Comparison(BaseModel):
+    """This point's loss minus another condition's, paired context by context, in nats."""
+
+    mean: Number = None
+    low: Number = None
+    high: Number = Field(default=None, description="Bounds of the 95% interval over documents.")
+    p: Number = Field(default=None, description="Two-sided sign-flip test over documents.")
+    detectable: Number = Field(
+        default=None, description="Smallest difference found with 80% power at the 5% level."
+    )
+    contexts_needed: Number = Field(
+        default=None, description="Contexts it takes to tell the observed difference so."
+    )
+
+    @computed_field(  # type: ignore[prop-decorator]
+        description="Whether this point costs less: told only if the interval leaves out zero and "
+        "p is below 0.05."
+    )
+    @property
+    def verdict(self) -> Verdict:
+        """Whether this point costs less than the other condition."""
+        if self.low is None or self.high is None or self.p is None or self.p >= SIGNIFICANCE:
+            return "cannot tell"
+        return "lower" if self.high < 0 else "higher" if self.low > 0 else "cannot tell"
+
+
+class Comparisons(BaseModel):
+    """Comparisons with other conditions; null where there is none."""
+
+    zero: Comparison | None = Field(default=None, description="With zero ablation.")
+    no_latents: Comparison | None = Field(default=None, description="With no latents.")
+    set_zeroed: Comparison | None = Field(default=None, description="The same latents zeroed.")
+    before: Comparison | None = Field(
+        default=None, description="The same point before the last edit."
+    )
+
+
+class Share(BaseModel):
+    """A share with its 95% interval."""
+
+    value: Number = None
+    low: Number = None
+    high: Number = None
+
+
+class Recovered(BaseModel):
+    """Loss recovered: 1 is as good as all latents real, 0 no better than the named condition."""
+
+    no_latents: Share | None = None
+    zero: Share | None = None
+
+
+class PointStatistics(BaseModel):
+    """How a point compares. Nothing is known of points older than these statistics."""
+
+    effective_contexts: Number = Field(
+        default=None, description="Contexts, discounted for those of one document being alike."
+    )
+    against: Comparisons = Comparisons()
+    recovered: Recovered = Recovered()
 
 
 class PointOut(BaseModel):
@@ -23,13 +91,19 @@ class PointOut(BaseModel):
 
     condition: str
     calibration: str
+    ordering: str = Field(description="The order whose beginning is the set; empty without a set.")
     count: int
-    fraction: float
-    missing: int
+    fraction: float = Field(description="Share of all latents that was really rewritten.")
+    missing: int = Field(description="Values of the set that were missing, and so stayed real.")
     increase: Number = Field(description="Loss increase over the untouched model, in nats.")
     low: Number
     high: Number
     losses: list[Number] = Field(description="Mean cross-entropy of each context, in nats.")
+    kl: Number = Field(description="Mean KL divergence from the untouched model, in nats.")
+    kl_low: Number
+    kl_high: Number
+    kls: list[Number] | None = Field(description="KL divergence of each context, in nats.")
+    statistics: PointStatistics
     copied_from: int | None
 
 
@@ -40,7 +114,7 @@ class RewriteSummary(BaseModel):
 
     id: int
     simulator_id: int
-    positions: Literal["all", "last"]
+    protocol: Protocol
     counts: list[int]
     seed: int
     parent_id: int | None
@@ -53,5 +127,8 @@ class RewriteOut(RewriteSummary):
     """One evaluation of the layer with its points."""
 
     explanation_ids: list[int]
+    orderings: dict[str, list[int]] = Field(
+        description="The explanations in every order in which latents are rewritten, by its name."
+    )
     context_ids: list[int]
     points: list[PointOut]

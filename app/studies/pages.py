@@ -6,11 +6,15 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import ValidationError
 
-from app.charts import loss_chart
 from app.database import Database
 from app.errors import message
+from app.forms import form_fields
 from app.jobs.queries import active_jobs, latest_job
-from app.rewrites.queries import latest_results
+from app.latents.queries import edit_next, simulated_explanations
+from app.rewrites.charts import loss_chart, missing_latents
+from app.rewrites.queries import latest_results, statistics_of
+from app.rewrites.schemas import Protocol
+from app.rewrites.views import BASELINES, LINES, PROTOCOLS, VIEWS, View
 from app.security import CurrentUser
 from app.studies import queries
 from app.studies.queries import Slug
@@ -18,6 +22,9 @@ from app.studies.schemas import StudyCreate
 from app.templates import render
 
 router = APIRouter()
+
+EDIT_NEXT = 8
+"""Latents to edit next that the overview shows."""
 
 
 @router.get("/")
@@ -39,12 +46,6 @@ def list_studies(request: Request, session: Database) -> HTMLResponse:
 def new_study(request: Request) -> HTMLResponse:
     """The form for a new study."""
     return _form(request, {}, {})
-
-
-async def form_fields(request: Request) -> dict[str, str]:
-    """The fields of a form as they were sent, so that a page can show them again."""
-    form = await request.form(max_files=0, max_fields=100)
-    return {name: str(value) for name, value in form.items()}
 
 
 @router.post("/studies/new")
@@ -69,19 +70,37 @@ def create_study(
 
 
 @router.get("/studies/{slug}")
-def study_overview(request: Request, slug: Slug, session: Database) -> HTMLResponse:
-    """What is studied, what runs, and the loss chart."""
+def study_overview(
+    request: Request,
+    slug: Slug,
+    session: Database,
+    protocol: Protocol = "whole",
+    view: View = "calibrations",
+) -> HTMLResponse:
+    """What is studied, what runs, the loss chart in one of its views, and what to edit next."""
     study = queries.get_study(session, slug)
     latents = queries.count_latents(session, study)
-    results = latest_results(session, study)
+    results = latest_results(session, study, protocol)
+    top = results.top if results else None
     return render(
         request,
         "study.html",
         {
             "study": study,
             "latents": latents,
+            "protocol": protocol,
+            "protocols": PROTOCOLS,
+            "view": view,
+            "views": VIEWS,
+            "lines": LINES[view],
+            "baselines": BASELINES,
             "results": results,
-            "chart": loss_chart(results, latents) if results else None,
+            "top": top,
+            "statistics": statistics_of(top) if top else None,
+            "latents_missing": missing_latents(top, latents) if top else 0,
+            "chart": loss_chart(results, view, latents) if results else None,
+            "simulated": bool(simulated_explanations(session, study)),
+            "edit_next": edit_next(session, study, limit=EDIT_NEXT),
             "jobs": active_jobs(session, study),
             "last_job": latest_job(session, study),
         },

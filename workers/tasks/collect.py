@@ -1,8 +1,7 @@
 """Collect the activations of a study's coder, and put its latents and their examples in tables."""
 
 import hashlib
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,14 @@ from interp.coders import Coder
 from interp.coders.coder import check_coder
 from interp.contexts import ContextSet, load_documents, make_contexts, split_documents
 from interp.examples import sample_examples
+from interp.resume import check_resuming
 from interp.simulate import all_at_once
 from interp.subject import Subject, output_head
 from models import Context, Example, Job, Latent, Simulator, Study
 from workers.jobs import Progress
 from workers.queue import publish, submit
 from workers.resources import coder_of, store_of, subject_of
-from workers.tasks.rows import context_tokens, first_position
+from workers.tasks.rows import context_tokens, first_position, token_texts
 from workers.version import code_version
 
 SHARD = 512
@@ -64,7 +64,7 @@ def _make_contexts(session: Session, study: Study, tokenizer: PreTrainedTokenize
         ContextSet.EVALUATE: study.contexts_evaluate,
     }
 
-    string = _decoder(tokenizer)
+    string = token_texts(tokenizer)
     rows: list[dict[str, Any]] = []
     for context_set, documents in split_documents(load_documents(study.corpus), study.seed).items():
         contexts = make_contexts(
@@ -92,14 +92,10 @@ def _make_contexts(session: Session, study: Study, tokenizer: PreTrainedTokenize
     session.commit()
 
 
-def _decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[int], str]:
-    """The text of a token, as PostgreSQL can store it: it takes no zero characters."""
-    return cache(lambda token: str(tokenizer.decode([token])).replace("\0", "\ufffd"))
-
-
 def _check_coder(session: Session, study: Study, subject: Subject, coder: Coder) -> None:
     _, tokens = context_tokens(session, study, ContextSet.CALIBRATE)
     unexplained = check_coder(coder, subject, tokens, first_position=first_position(study))
+    check_resuming(subject, tokens[:1], first_position=first_position(study))
     study.coder_info = {
         "kind": coder.kind,
         "k": coder.k,
@@ -196,7 +192,7 @@ def _statistics(latent: LatentActivations, tokens: int) -> dict[str, Any]:
 def _output_tokens(subject: Subject, coder: Coder, block: range) -> list[dict[str, Any]]:
     """The output tokens that each latent's decoder direction raises and lowers most."""
     logits = coder.decoder[block.start : block.stop] @ output_head(subject.model).float().mT
-    decode = _decoder(subject.tokenizer)
+    decode = token_texts(subject.tokenizer)
     found: dict[str, list[list[list[Any]]]] = {}
     for name, largest in (("promoted", True), ("suppressed", False)):
         top = logits.topk(PROMOTED, largest=largest)

@@ -1,6 +1,6 @@
 """Measure the loss of the layer with more and more of its latents rewritten."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -9,22 +9,39 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from interp import calibrate, splice
+from interp import splice, statistics
+from interp.calibrate import Method
 from interp.contexts import ContextSet
-from interp.errors import InputError
-from interp.evaluate import Condition, Positions, context_losses, losses_against
-from interp.splice import Splice, Values
-from interp.statistics import mean_difference
-from models import Explanation, Job, Latent, Rewrite, RewritePoint, Score, Simulation, Study
+from interp.evaluate import Condition, Known, Protocol, evaluate
+from interp.splice import Splice
+from models import Job, Rewrite, RewritePoint, Study
 from workers.jobs import Progress
 from workers.queue import publish
-from workers.resources import coder_of, real_losses, store_of, subject_of
-from workers.tasks.rows import context_tokens, first_position, from_nullable
-from workers.tasks.simulate import calibrations_of
-from workers.version import code_version
+from workers.resources import coder_of, store_of, subject_of
+from workers.tasks.orderings import make_rewrite
+from workers.tasks.rows import context_tokens, documents_of, first_position
+from workers.tasks.values import SimulatedValues
 
-POINTS = 4
-"""Points on a line: the whole set, half of it, a quarter, and so on."""
+BASELINES = [
+    Condition.UNTOUCHED,
+    Condition.REAL_LATENTS,
+    Condition.ZERO,
+    Condition.NO_LATENTS,
+    Condition.MEAN,
+]
+SET_CONDITIONS = [
+    (Condition.SET_ZEROED, ""),
+    (Condition.REWRITTEN, Method.ISOTONIC),
+    (Condition.REWRITTEN, Method.QUANTILE),
+    (Condition.ORACLE_VALUES, Method.QUANTILE),
+    (Condition.ORACLE_GATING, Method.ISOTONIC),
+    (Condition.RANDOM_LATENTS, ""),
+    (Condition.REWRITTEN, Method.LINEAR),
+    (Condition.REWRITTEN, Method.NONE),
+]
+AT_ONCE = {Protocol.WHOLE: 4, Protocol.PAPER: 64}
+"""Points measured in one unit of work, some seconds long. More share more of the model below the
+hookpoint; under ``paper`` that is nearly all of the work."""
 
 
 class Planned(NamedTuple):
@@ -32,280 +49,266 @@ class Planned(NamedTuple):
 
     condition: Condition
     calibration: str
-    number: int
-    """How many explanations, in the rewrite's order; 0 where it makes no difference."""
+    ordering: str
+    explanation_ids: tuple[int, ...]
+    """The set, in the ordering's order; empty for conditions without one."""
 
 
 def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
     """Measure every point of a rewrite that is not there yet."""
-    rewrite = _rewrite(session, job, study)
+    rewrite = make_rewrite(session, job, study)
+    parent = _comparable_parent(session, rewrite)
     planned = _plan(rewrite)
-    values = _Values(session, rewrite)
-    measure = _measure(session, study, rewrite, values)
-    reusable = _reusable(session, rewrite)
-    for number, point in enumerate(planned, start=1):
-        if _find(session, rewrite.id, point) is not None:
+    measurement = _Measurement(session, study, rewrite, parent)
+    done = 0
+    for units in _units(planned, AT_ONCE[Protocol(rewrite.protocol)]):
+        done += len(units)
+        new = [point for point in units if _find(session, rewrite, point) is None]
+        if not new:
             continue
-        earlier = _find(session, rewrite.parent_id, point) if reusable(point) else None
-        losses = np.array(earlier.losses) if earlier else measure(point)
-        _save(session, study, rewrite, point, losses, values, earlier)
+        copied = [(point, found) for point in new if (found := _unchanged(session, parent, point))]
+        for point, found in copied:
+            losses, kls = np.array(found.losses), np.array(found.kls, dtype=float)
+            measurement.save(point, losses, kls, copied_from=found)
+        measurement.measure([point for point in new if point not in dict(copied)])
+        session.commit()
         publish(study.id, "chart")
-        yield Progress(number, len(planned), "points", str(point.condition).replace("_", " "))
+        yield Progress(done, len(planned), "points", f"{rewrite.protocol} protocol")
     rewrite.finished = True
     session.commit()
     publish(study.id, "chart")
 
 
-def _measure(
-    session: Session, study: Study, rewrite: Rewrite, values: "_Values"
-) -> Callable[[Planned], NDArray[np.float64]]:
-    """A function that runs the model under a point's condition."""
-    subject, coder = subject_of(study), coder_of(study)
-    _, tokens = context_tokens(session, study, ContextSet.EVALUATE)
-    positions, first = Positions(rewrite.positions), first_position(study)
-
-    def run_all(spliced: Splice | None) -> NDArray[np.float64]:
-        return context_losses(subject, tokens, spliced, positions=positions, first_position=first)
-
-    def run_changed(spliced: Splice) -> NDArray[np.float64]:
-        reference = splice.real_latents(coder)
-        real = real_losses(study, subject, coder, tokens, positions)
-        (cost,) = losses_against(
-            reference,
-            real,
-            subject,
-            tokens,
-            [spliced],
-            positions=positions,
-            first_position=first,
-        )
-        return cost.losses
-
-    def measure(point: Planned) -> NDArray[np.float64]:
-        match point.condition:
-            case Condition.UNTOUCHED:
-                return run_all(None)
-            case Condition.REAL_LATENTS:
-                return real_losses(study, subject, coder, tokens, positions)
-            case Condition.ZERO:
-                return run_all(splice.zero)
-            case Condition.MEAN:
-                _, output = store_of(study, ContextSet.EXPLAIN).summary()
-                return run_all(splice.mean(output))
-            case Condition.NO_LATENTS:
-                return run_all(splice.no_latents(coder))
-            case Condition.SET_ZEROED:
-                return run_changed(splice.set_zeroed(coder, values.raw(point.number)))
-            case Condition.REWRITTEN:
-                calibrated = values.calibrated(point.calibration, point.number)
-                return run_changed(splice.rewritten(coder, calibrated))
-
-    return measure
-
-
-def _rewrite(session: Session, job: Job, study: Study) -> Rewrite:
-    """The job's rewrite, made on its first start."""
-    if rewrite_id := job.params.get("rewrite_id"):
-        return session.get_one(Rewrite, rewrite_id)
-    simulator_id = job.params.get("simulator_id") or study.simulator_id
-    parent = session.get(Rewrite, job.params.get("parent_id") or 0)
-    explanation_ids = _ordered(
-        session, study, simulator_id, job.params.get("explanation_ids"), parent
-    )
-    if not explanation_ids:
-        raise InputError(
-            "No explanation of this study has been simulated yet. Simulate some first."
-        )
-    size = len(explanation_ids)
-    rewrite = Rewrite(
-        study_id=study.id,
-        simulator_id=simulator_id,
-        positions=str(Positions(job.params.get("positions", Positions.ALL))),
-        explanation_ids=explanation_ids,
-        counts=sorted({max(1, round(size / 2**i)) for i in range(POINTS)}),
-        context_ids=context_tokens(session, study, ContextSet.EVALUATE)[0],
-        seed=study.seed,
-        parent_id=parent.id if parent else None,
-        code_version=code_version(),
-    )
-    session.add(rewrite)
-    session.flush()
-    job.params = {**job.params, "rewrite_id": rewrite.id}
-    session.commit()
-    return rewrite
-
-
-def _ordered(
-    session: Session,
-    study: Study,
-    simulator_id: int | None,
-    changed: list[int] | None,
-    parent: Rewrite | None,
-) -> list[int]:
-    """Which explanations are rewritten, and in which order.
-
-    A repeat keeps the order of its parent, so that the two can be compared point by point: the
-    changed explanations take the places of their latents, and new latents come last. Otherwise the
-    current explanations that have been simulated are taken, best correlation first.
-    """
-    simulated = (
-        select(Explanation.id, Explanation.latent_id)
-        .join(Latent, Latent.id == Explanation.latent_id)
-        .join(Simulation, Simulation.explanation_id == Explanation.id)
-        .outerjoin(
-            Score,
-            (Score.explanation_id == Explanation.id)
-            & (Score.simulator_id == simulator_id)
-            & (Score.name == "correlation"),
-        )
-        .where(
-            Latent.study_id == study.id,
-            Simulation.simulator_id == simulator_id,
-            Simulation.set == str(ContextSet.EVALUATE),
-        )
-        .order_by(Score.value.desc().nulls_last(), Latent.index)
-    )
-    if parent is None or changed is None:
-        current = simulated.where(Latent.explanation_id == Explanation.id)
-        return [row.id for row in session.execute(current)]
-    new = {
-        row.latent_id: row.id
-        for row in session.execute(simulated.where(Explanation.id.in_(changed)))
-    }
-    parents = select(Explanation).where(Explanation.id.in_(parent.explanation_ids))
-    latent_of = {e.id: e.latent_id for e in session.scalars(parents)}
-    kept = [new.pop(latent_of[old], old) for old in parent.explanation_ids]
-    return [*kept, *new.values()]
-
-
 def _plan(rewrite: Rewrite) -> list[Planned]:
-    """Baselines first, then the lines, each from the largest set down: what moves most is first."""
-    baselines = [
-        Planned(condition, "", 0)
-        for condition in (
-            Condition.UNTOUCHED,
-            Condition.REAL_LATENTS,
-            Condition.ZERO,
-            Condition.NO_LATENTS,
-            Condition.MEAN,
-        )
-    ]
+    """Baselines first, then from the largest set down: what moves most is first.
+
+    The other orderings have the same whole set, so they are measured below it only, and only under
+    the calibration that is the best guess.
+    """
+    orderings: dict[str, list[int]] = rewrite.orderings
     counts = rewrite.counts[::-1]
-    lines = [
-        (Condition.REWRITTEN, str(calibrate.Method.ISOTONIC)),
-        (Condition.SET_ZEROED, ""),
-        (Condition.REWRITTEN, str(calibrate.Method.QUANTILE)),
-        (Condition.REWRITTEN, str(calibrate.Method.LINEAR)),
+    return [
+        *(Planned(condition, "", "", ()) for condition in BASELINES),
+        *(
+            Planned(condition, str(calibration), "score", tuple(orderings["score"][:count]))
+            for count in counts
+            for condition, calibration in SET_CONDITIONS
+        ),
+        *(
+            Planned(condition, str(calibration), ordering, tuple(order[:count]))
+            for ordering, order in orderings.items()
+            if ordering != "score"
+            for count in counts[1:]
+            for condition, calibration in SET_CONDITIONS[:2]
+        ),
     ]
-    return [*baselines, *(Planned(*line, count) for line in lines for count in counts)]
 
 
-def _find(session: Session, rewrite_id: int | None, point: Planned) -> RewritePoint | None:
+def _units(planned: list[Planned], size: int) -> Iterator[list[Planned]]:
+    """Baselines alone, since all others are compared with them; then so many points at once."""
+    yield planned[: len(BASELINES)]
+    for start in range(len(BASELINES), len(planned), size):
+        yield planned[start : start + size]
+
+
+def _find(session: Session, rewrite: Rewrite | None, point: Planned) -> RewritePoint | None:
+    if rewrite is None:
+        return None
     return session.scalar(
         select(RewritePoint).filter_by(
-            rewrite_id=rewrite_id,
-            condition=str(point.condition),
-            calibration=point.calibration,
-            count=point.number,
-        )
-    )
-
-
-def _save(
-    session: Session,
-    study: Study,
-    rewrite: Rewrite,
-    point: Planned,
-    losses: NDArray[np.float64],
-    values: "_Values",
-    earlier: RewritePoint | None,
-) -> None:
-    untouched = _find(session, rewrite.id, Planned(Condition.UNTOUCHED, "", 0))
-    baseline = np.array(untouched.losses) if untouched else losses
-    increase = mean_difference(losses, baseline, seed=study.seed)
-    session.add(
-        RewritePoint(
             rewrite_id=rewrite.id,
             condition=str(point.condition),
             calibration=point.calibration,
-            count=point.number,
-            fraction=values.rewritten(point.number) / coder_of(study).num_latents,
-            missing=values.missing(point.number, first_position(study)),
-            losses=losses.tolist(),
-            increase=increase.value,
-            low=increase.low,
-            high=increase.high,
-            copied_from=earlier.id if earlier else None,
+            ordering=point.ordering,
+            count=len(point.explanation_ids),
         )
     )
-    session.commit()
 
 
-def _reusable(session: Session, rewrite: Rewrite) -> Callable[[Planned], bool]:
-    """Which points are the parent's, because nothing they depend on has changed."""
+def _comparable_parent(session: Session, rewrite: Rewrite) -> Rewrite | None:
+    """The rewrite that this one repeats, if its figures can be taken over."""
     parent = session.get(Rewrite, rewrite.parent_id) if rewrite.parent_id else None
     if (
         parent is None
         or parent.context_ids != rewrite.context_ids
-        or parent.positions != rewrite.positions
         or parent.code_version != rewrite.code_version
     ):
-        return lambda point: False
-    same = 0
-    for old, new in zip(parent.explanation_ids, rewrite.explanation_ids, strict=False):
-        if old != new:
-            break
-        same += 1
-    return lambda point: point.number <= same
+        return None
+    return parent
 
 
-class _Values:
-    """Simulated values of a rewrite's explanations on the evaluate set."""
+def _set_of(rewrite: Rewrite, point: Planned) -> tuple[int, ...]:
+    """The explanations that another rewrite has in the place of this point's set."""
+    order = rewrite.orderings.get(point.ordering, [])
+    return tuple(order[: len(point.explanation_ids)])
 
-    def __init__(self, session: Session, rewrite: Rewrite) -> None:
-        rows = session.execute(
-            select(Simulation.explanation_id, Simulation.values, Latent.index.label("latent"))
-            .join(Explanation, Explanation.id == Simulation.explanation_id)
-            .join(Latent, Latent.id == Explanation.latent_id)
-            .where(
-                Simulation.explanation_id.in_(rewrite.explanation_ids),
-                Simulation.simulator_id == rewrite.simulator_id,
-                Simulation.set == str(ContextSet.EVALUATE),
+
+def _unchanged(session: Session, parent: Rewrite | None, point: Planned) -> RewritePoint | None:
+    """The parent's point, if this one has the same set of explanations."""
+    if parent is None or set(_set_of(parent, point)) != set(point.explanation_ids):
+        return None
+    found = _find(session, parent, point)
+    return found if found is not None and found.kls is not None else None
+
+
+class _Measurement:
+    """What measuring the points of one rewrite needs."""
+
+    def __init__(
+        self, session: Session, study: Study, rewrite: Rewrite, parent: Rewrite | None
+    ) -> None:
+        self.session, self.study, self.rewrite, self.parent = session, study, rewrite, parent
+        self.subject, self.coder = subject_of(study), coder_of(study)
+        self.protocol = Protocol(rewrite.protocol)
+        ids, tokens = context_tokens(session, study, ContextSet.EVALUATE)
+        place = {context_id: row for row, context_id in enumerate(ids)}
+        self.tokens = tokens[[place[i] for i in rewrite.context_ids]]
+        self.documents = documents_of(session, rewrite.context_ids)
+        explanations = {*rewrite.explanation_ids, *(parent.explanation_ids if parent else ())}
+        self.values = SimulatedValues(
+            session,
+            list(explanations),
+            rewrite.simulator_id,
+            rewrite.context_ids,
+            self.protocol.spliced(study.context_length, first_position(study)),
+        )
+
+    def measure(self, points: list[Planned]) -> None:
+        """Run the model under the conditions of some points, and save them."""
+        if not points:
+            return
+        evaluated = evaluate(
+            self.subject,
+            self.coder,
+            self.tokens,
+            [self._splice(point) for point in points],
+            protocol=self.protocol,
+            first_position=first_position(self.study),
+            known=list(self._known(points)),
+        )
+        for point, losses, kls in zip(points, evaluated.loss, evaluated.kl, strict=True):
+            self.save(point, losses, kls)
+
+    def _splice(self, point: Planned) -> Splice:
+        match point.condition:
+            case Condition.UNTOUCHED:
+                return splice.untouched
+            case Condition.REAL_LATENTS:
+                return splice.real_latents
+            case Condition.ZERO:
+                return splice.zero
+            case Condition.NO_LATENTS:
+                return splice.no_latents
+            case Condition.MEAN:
+                _, output = store_of(self.study, ContextSet.EXPLAIN).summary()
+                return splice.mean(torch.as_tensor(output))
+        return self.values.splice(
+            point.condition,
+            point.calibration,
+            list(point.explanation_ids),
+            seed=self.rewrite.seed,
+        )
+
+    def _known(self, points: list[Planned]) -> Iterator[Known]:
+        """What is measured already and may be the same on many contexts: the real latents, and
+        the same points before the last edit."""
+        real = _find(self.session, self.rewrite, Planned(Condition.REAL_LATENTS, "", "", ()))
+        if real is not None:
+            yield _as_known(splice.real_latents, real)
+        for point in points:
+            earlier = _find(self.session, self.parent, point)
+            if self.parent is not None and earlier is not None and earlier.kls is not None:
+                before = point._replace(explanation_ids=_set_of(self.parent, point))
+                yield _as_known(self._splice(before), earlier)
+
+    def save(
+        self,
+        point: Planned,
+        losses: NDArray[np.float64],
+        kls: NDArray[np.float64],
+        copied_from: RewritePoint | None = None,
+    ) -> None:
+        """Add a point with its statistics to the session."""
+        seed = self.study.seed
+        explanations = list(point.explanation_ids)
+        untouched = self._losses(Planned(Condition.UNTOUCHED, "", "", ()))
+        baseline = losses if untouched is None else untouched
+        increase = statistics.mean_difference(losses, baseline, self.documents, seed=seed)
+        kl = statistics.mean(kls, self.documents, seed=seed)
+        self.session.add(
+            RewritePoint(
+                rewrite_id=self.rewrite.id,
+                condition=str(point.condition),
+                calibration=point.calibration,
+                ordering=point.ordering,
+                count=len(explanations),
+                fraction=self.values.rewritten(explanations) / self.coder.num_latents,
+                missing=self.values.missing(explanations),
+                losses=losses.tolist(),
+                increase=increase.value,
+                low=increase.low,
+                high=increase.high,
+                kls=kls.tolist(),
+                kl=kl.value,
+                kl_low=kl.low,
+                kl_high=kl.high,
+                statistics=self._statistics(point, losses, baseline, copied=bool(copied_from)),
+                copied_from=copied_from.id if copied_from else None,
             )
         )
-        found = {row.explanation_id: row for row in rows}
-        ordered = [found[i] for i in rewrite.explanation_ids]
-        self._latents = torch.tensor([row.latent for row in ordered])
-        self._maps = [
-            calibrations_of(session, i, rewrite.simulator_id) for i in rewrite.explanation_ids
-        ]
-        # Without a calibration every value of an explanation is missing: its latent stays real.
-        self._raw = [
-            from_nullable(row.values) if maps else np.full_like(from_nullable(row.values), np.nan)
-            for row, maps in zip(ordered, self._maps, strict=True)
-        ]
+        self.session.flush()
 
-    def raw(self, number: int) -> Values:
-        """Uncalibrated values of the first so many explanations."""
-        return self._stack(self._raw[:number])
+    def _losses(self, point: Planned) -> NDArray[np.float64] | None:
+        found = _find(self.session, self.rewrite, point)
+        return None if found is None else np.array(found.losses)
 
-    def calibrated(self, method: str, number: int) -> Values:
-        """Calibrated values of the first so many explanations."""
-        return self._stack(
-            [
-                maps[method](raw) if maps else raw
-                for maps, raw in zip(self._maps[:number], self._raw[:number], strict=True)
-            ]
-        )
+    def _statistics(
+        self,
+        point: Planned,
+        losses: NDArray[np.float64],
+        untouched: NDArray[np.float64],
+        *,
+        copied: bool,
+    ) -> dict[str, object]:
+        """How a point compares with the others, see ``RewritePoint.statistics``."""
+        zero = self._losses(Planned(Condition.ZERO, "", "", ()))
+        none = self._losses(Planned(Condition.NO_LATENTS, "", "", ()))
+        real = self._losses(Planned(Condition.REAL_LATENTS, "", "", ()))
+        before = None if copied else _find(self.session, self.parent, point)
+        others = {
+            "zero": zero,
+            "no_latents": none,
+            "set_zeroed": self._losses(
+                point._replace(condition=Condition.SET_ZEROED, calibration="")
+            ),
+            "before": None if before is None else np.array(before.losses),
+        }
+        seed, documents = self.study.seed, self.documents
+        return {
+            "effective_contexts": _nullable(
+                statistics.effective_contexts(losses - untouched, documents)
+            ),
+            "against": {
+                name: _fields(statistics.compare(losses, other, documents, seed=seed))
+                for name, other in others.items()
+                if other is not None and name != str(point.condition)
+            },
+            "recovered": {
+                name: _fields(statistics.recovered(losses, worst, real, documents, seed=seed))
+                for name, worst in (("no_latents", none), ("zero", zero))
+                if worst is not None and real is not None
+            },
+        }
 
-    def missing(self, number: int, first: int) -> int:
-        """How many values the first so many explanations lack, from position ``first`` on."""
-        return sum(int(np.isnan(raw[:, first:]).sum()) for raw in self._raw[:number])
 
-    def rewritten(self, number: int) -> int:
-        """How many of the first so many latents have any value."""
-        return sum(bool(maps) for maps in self._maps[:number])
+def _as_known(spliced: Splice, point: RewritePoint) -> Known:
+    return Known(spliced, np.array(point.losses), np.array(point.kls, dtype=float))
 
-    def _stack(self, values: list[NDArray[np.float64]]) -> Values:
-        stacked = torch.from_numpy(np.stack(values, axis=-1)).float()
-        return Values(self._latents[: len(values)], stacked)
+
+def _fields(figures: statistics.Comparison | statistics.Estimate) -> dict[str, float | None]:
+    return {name: _nullable(value) for name, value in figures._asdict().items()}
+
+
+def _nullable(value: float) -> float | None:
+    """NaN, which is no JSON, becomes null."""
+    return None if np.isnan(value) else value

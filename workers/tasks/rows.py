@@ -1,11 +1,15 @@
 """Rows of the tables as the engine wants them, and back."""
 
+from collections.abc import Callable
+from functools import cache
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from interp.contexts import ContextSet
 from models import Context, Study
@@ -28,6 +32,13 @@ def context_tokens(
     return [row.id for row in rows], torch.tensor([row.tokens for row in rows])
 
 
+def documents_of(session: Session, context_ids: list[int]) -> list[str]:
+    """The document of each context: contexts of one are not independent."""
+    rows = session.execute(select(Context.id, Context.document).where(Context.id.in_(context_ids)))
+    documents = {row.id: row.document for row in rows}
+    return [documents[i] for i in context_ids]
+
+
 def context_strings(
     session: Session, study: Study, context_set: ContextSet
 ) -> tuple[list[int], list[list[str]]]:
@@ -38,6 +49,11 @@ def context_strings(
         .order_by(Context.index)
     ).all()
     return [row.id for row in rows], [row.strings for row in rows]
+
+
+def token_texts(tokenizer: PreTrainedTokenizerBase) -> Callable[[int], str]:
+    """The text of a token, as PostgreSQL can store it: it takes no zero characters."""
+    return cache(lambda token: str(tokenizer.decode([token])).replace("\0", "\ufffd"))
 
 
 def to_nullable(values: NDArray[np.floating]) -> list[list[float | None]]:

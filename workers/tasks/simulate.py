@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from math import isnan
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -12,10 +11,8 @@ from sqlalchemy.orm import Session
 from interp import calibrate
 from interp.contexts import ContextSet
 from interp.errors import InputError
-from interp.evaluate import Condition, Positions, losses_against
+from interp.evaluate import Protocol
 from interp.scores import score
-from interp.splice import Splice, Values, real_latents, rewritten, set_zeroed
-from interp.statistics import mean_difference
 from models import (
     Calibration,
     Context,
@@ -32,10 +29,11 @@ from models import (
 )
 from workers.jobs import Progress
 from workers.queue import publish, submit
-from workers.resources import coder_of, real_losses, simulator_of, store_of, subject_of
+from workers.resources import simulator_of, store_of
+from workers.tasks import costs
 from workers.tasks.rows import (
     context_strings,
-    context_tokens,
+    documents_of,
     first_position,
     from_nullable,
     to_nullable,
@@ -64,7 +62,7 @@ def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
             yield Progress(done, total, "steps", f"simulating latent {latent.index}", missing)
     publish(study.id, "latents")
     if job.params.get("then_rewrite"):
-        _queue_rewrite(session, job, study, simulator, explanations)
+        _queue_rewrites(session, job, study, simulator, explanations)
 
 
 def _simulator(session: Session, job: Job, study: Study) -> Simulator:
@@ -243,7 +241,12 @@ def _score(
     session: Session, study: Study, simulation: Simulation, real: NDArray[np.float32]
 ) -> None:
     start = first_position(study)
-    scores = score(from_nullable(simulation.values)[:, start:], real[:, start:], seed=study.seed)
+    scores = score(
+        from_nullable(simulation.values)[:, start:],
+        real[:, start:],
+        documents_of(session, simulation.context_ids),
+        seed=study.seed,
+    )
     for name in ("correlation", "sensitivity", "specificity"):
         value, low, high = (None if isnan(v) else v for v in getattr(scores, name))
         session.add(
@@ -268,106 +271,60 @@ def _evaluate_and_cost(
     Returns:
         How many values are missing; None if all of this was there already.
     """
-    if _simulation(session, explanation, simulator, ContextSet.EVALUATE) is not None:
+    simulation = _simulation(session, explanation, simulator, ContextSet.EVALUATE)
+    measured = select(LatentCost.id).filter_by(
+        explanation_id=explanation.id, simulator_id=simulator.id
+    )
+    if simulation is not None and session.scalar(measured.limit(1)) is not None:
         return None
-    ids, strings = context_strings(session, study, ContextSet.EVALUATE)
-    simulation = _simulate(study, simulator, explanation, ContextSet.EVALUATE, ids, strings)
-    session.add(simulation)
-    _cost(session, study, latent, simulation)
+    if simulation is None:
+        ids, strings = context_strings(session, study, ContextSet.EVALUATE)
+        rows = costs.contexts_to_simulate(study, latent)
+        simulation = _simulate(
+            study,
+            simulator,
+            explanation,
+            ContextSet.EVALUATE,
+            [ids[row] for row in rows],
+            [strings[row] for row in rows],
+        )
+        session.add(simulation)
+    costs.measure(session, study, latent, simulation)
     session.commit()
     return simulation.missing
 
 
-def calibrations_of(
-    session: Session, explanation_id: int, simulator_id: int
-) -> dict[str, calibrate.CalibrationMap]:
-    """The maps fitted for one explanation, by method."""
-    rows = session.scalars(
-        select(Calibration)
-        .join(Simulation, Simulation.id == Calibration.simulation_id)
-        .where(
-            Simulation.explanation_id == explanation_id,
-            Simulation.simulator_id == simulator_id,
-            Simulation.set == str(ContextSet.CALIBRATE),
-        )
-    )
-    return {row.method: calibrate.CalibrationMap(np.array(row.x), np.array(row.y)) for row in rows}
-
-
-def _cost(session: Session, study: Study, latent: Latent, simulation: Simulation) -> None:
-    maps = calibrations_of(session, simulation.explanation_id, simulation.simulator_id)
-    if not maps:
-        return
-    subject, coder = subject_of(study), coder_of(study)
-    _, tokens = context_tokens(session, study, ContextSet.EVALUATE)
-    raw = from_nullable(simulation.values)
-    column = torch.tensor([latent.index])
-
-    def values(activations: NDArray[np.float64]) -> Values:
-        return Values(column, torch.from_numpy(activations).float()[:, :, None])
-
-    splices: dict[tuple[str, str], Splice] = {
-        ("zeroed", ""): set_zeroed(coder, values(raw)),
-        **{
-            (str(Condition.REWRITTEN), method): rewritten(coder, values(fitted(raw)))
-            for method, fitted in maps.items()
-        },
-    }
-    real = real_losses(study, subject, coder, tokens, Positions.ALL)
-    costs = losses_against(
-        real_latents(coder),
-        real,
-        subject,
-        tokens,
-        list(splices.values()),
-        positions=Positions.ALL,
-        first_position=first_position(study),
-    )
-    for (condition, calibration), (losses, rows) in zip(splices, costs, strict=True):
-        cost = mean_difference(losses, real, seed=study.seed)
-        session.add(
-            LatentCost(
-                explanation_id=simulation.explanation_id,
-                simulator_id=simulation.simulator_id,
-                condition=condition,
-                calibration=calibration,
-                contexts_run=len(rows),
-                differences=(losses - real).tolist(),
-                mean=cost.value,
-                low=cost.low,
-                high=cost.high,
-            )
-        )
-
-
-def _queue_rewrite(
+def _queue_rewrites(
     session: Session,
     job: Job,
     study: Study,
     simulator: Simulator,
     explanations: list[Explanation],
 ) -> None:
-    """Measure the layer again, from the newest rewrite if there is one."""
-    parent_id = session.scalar(
-        select(Rewrite.id)
-        .where(
-            Rewrite.study_id == study.id,
-            Rewrite.simulator_id == simulator.id,
-            Rewrite.finished,
+    """Measure the layer again under both protocols, from the newest rewrites if there are any."""
+    for protocol in Protocol:
+        parent_id = session.scalar(
+            select(Rewrite.id)
+            .where(
+                Rewrite.study_id == study.id,
+                Rewrite.simulator_id == simulator.id,
+                Rewrite.protocol == str(protocol),
+                Rewrite.finished,
+            )
+            .order_by(Rewrite.id.desc())
+            .limit(1)
         )
-        .order_by(Rewrite.id.desc())
-        .limit(1)
-    )
-    submit(
-        session,
-        Job(
-            study_id=study.id,
-            kind="rewrite",
-            params={
-                "simulator_id": simulator.id,
-                "parent_id": parent_id,
-                "explanation_ids": [e.id for e in explanations],
-            },
-            created_by=job.created_by,
-        ),
-    )
+        submit(
+            session,
+            Job(
+                study_id=study.id,
+                kind="rewrite",
+                params={
+                    "protocol": str(protocol),
+                    "simulator_id": simulator.id,
+                    "parent_id": parent_id,
+                    "explanation_ids": [e.id for e in explanations],
+                },
+                created_by=job.created_by,
+            ),
+        )

@@ -1,0 +1,23 @@
+"""What the buttons under the loss chart do."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form
+from fastapi.responses import RedirectResponse
+
+from app.database import Database
+from app.rewrites import queries
+from app.rewrites.schemas import Protocol
+from app.security import CurrentUser
+from app.studies.queries import Slug, get_study
+
+router = APIRouter()
+
+
+@router.post("/studies/{slug}/rewrites")
+def measure(
+    slug: Slug, session: Database, user: CurrentUser, protocol: Annotated[Protocol, Form()]
+) -> RedirectResponse:
+    """The button “Measure again”."""
+    queries.measure(session, get_study(session, slug), protocol, user)
+    return RedirectResponse(f"/studies/{slug}?protocol={protocol}", 303)

@@ -1,0 +1,172 @@
+"""What can be seen of a rewrite: two protocols, and three views of the chart with their lines."""
+
+from typing import Literal, NamedTuple
+
+from app.rewrites.schemas import Protocol
+
+View = Literal["calibrations", "ceilings", "orderings"]
+
+PROTOCOLS: dict[Protocol, tuple[str, str]] = {
+    "whole": ("Whole contexts", "Every token of a context is spliced at once."),
+    "paper": (
+        "As published",
+        "Only the last input token of a context is spliced, and the one prediction made from it "
+        "counts.",
+    ),
+}
+"""Label of each protocol, and what it means."""
+
+VIEWS: dict[View, tuple[str, str]] = {
+    "calibrations": (
+        "Calibrations",
+        "The same simulated values under each calibration, best score first.",
+    ),
+    "ceilings": (
+        "Where and how much",
+        "Two ceilings split the error. Oracle gating knows where a latent is active, and what it "
+        "still costs is error in how much; oracle values know how much, and what they still cost "
+        "is error in where.",
+    ),
+    "orderings": (
+        "Orderings",
+        "Which latents are rewritten first: those explained best, those whose zeroing costs most, "
+        "or any. With the whole set rewritten, all meet.",
+    ),
+}
+"""Label of each view, and what it shows."""
+
+
+class Line(NamedTuple):
+    """One line of the chart: a condition at several numbers of latents."""
+
+    name: str
+    color: str
+    meaning: str
+    condition: str
+    calibration: str = ""
+    orderings: tuple[str, ...] = ("score",)
+    dash: tuple[int, int] = (1, 0)
+    width: float = 2.0
+
+    def called(self, ordering: str) -> str:
+        """The line's name in one of its orderings."""
+        return self.name if len(self.orderings) == 1 else ordering
+
+
+SIMULATED, REAL = "#3d7fc4", "#d9822b"
+TEAL, PINK, BROWN, GREY = "#2a9d8f", "#c264a5", "#a8714a", "#8a94a3"
+LIGHT_BLUE, LIGHT_TEAL = "#79aee6", "#74c7b8"
+"""Okabe and Ito's palette for colour-blind readers, in tones that hold on light and dark pages."""
+
+ISOTONIC = Line(
+    "rewritten, isotonic",
+    SIMULATED,
+    "Simulated values as the activation to expect, given the value.",
+    "rewritten",
+    "isotonic",
+)
+QUANTILE = Line(
+    "rewritten, quantile",
+    TEAL,
+    "Simulated values sent to the real activation of the same rank, zeros included.",
+    "rewritten",
+    "quantile",
+)
+ZEROED = Line(
+    "same latents zeroed",
+    REAL,
+    "The latents of the set are zero: what having no words for them costs.",
+    "set_zeroed",
+)
+BEFORE = Line(
+    "before the last edit",
+    GREY,
+    "Rewritten, isotonic, with the explanations as they were before the last edit.",
+    "before",
+    dash=(2, 3),
+)
+LINES: dict[View, tuple[Line, ...]] = {
+    "calibrations": (
+        ISOTONIC,
+        QUANTILE,
+        Line(
+            "rewritten, linear",
+            PINK,
+            "Simulated values scaled to the latent's maximum.",
+            "rewritten",
+            "linear",
+        ),
+        Line(
+            "rewritten, none",
+            BROWN,
+            "Simulated values as they are, expected digits from 0 to 9.",
+            "rewritten",
+            "none",
+        ),
+        ZEROED,
+        BEFORE,
+    ),
+    "ceilings": (
+        ISOTONIC,
+        Line(
+            "oracle gating",
+            LIGHT_BLUE,
+            "Isotonic values where the latent is truly active, zero elsewhere.",
+            "oracle_gating",
+            "isotonic",
+            dash=(6, 4),
+        ),
+        QUANTILE,
+        Line(
+            "oracle values",
+            LIGHT_TEAL,
+            "True activations where the quantile values say that it is active, zero elsewhere.",
+            "oracle_values",
+            "quantile",
+            dash=(6, 4),
+        ),
+        Line(
+            "random latents",
+            PINK,
+            "As many latents, drawn at random, active with values from their real distributions.",
+            "random_latents",
+        ),
+        ZEROED,
+    ),
+    "orderings": (
+        ISOTONIC._replace(
+            name="by score",
+            meaning="Rewritten, isotonic; the latent with the best correlation comes first.",
+        ),
+        ISOTONIC._replace(
+            name="by effect",
+            color=TEAL,
+            meaning="Rewritten, isotonic; the latent whose zeroing costs most comes first.",
+            orderings=("effect",),
+        ),
+        ISOTONIC._replace(
+            name="at random",
+            color=GREY,
+            meaning="Rewritten, isotonic; one line for each of three seeds.",
+            orderings=("random 1", "random 2", "random 3"),
+            width=1.0,
+        ),
+        ZEROED._replace(name="zeroed, by score"),
+    ),
+}
+
+BASELINES = {
+    "zero": ("zero ablation", "#b5483c", "The module puts out zero."),
+    "mean": ("mean ablation", "#8a6fc0", "The module puts out its mean over the explain set."),
+    "no_latents": (
+        "no latents",
+        "#a68a1c",
+        "All latents are zero: the coder's bias, and its skip connection if it has one, are left.",
+    ),
+    "real_latents": (
+        "real latents",
+        "#2f9e63",
+        "The coder with the real activations: its own error, before any rewriting.",
+    ),
+}
+"""Name, colour and meaning of the conditions that do not depend on the set."""

@@ -1,0 +1,197 @@
+"""The overview of a study: what rewriting costs, in both protocols and all views."""
+
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.rewrites.views import VIEWS
+from models import Explanation, Job, Latent, LatentCost, Rewrite, RewritePoint, Study
+from tests.factories import little_study
+from tests.reading import current_of, latent_of, text_of
+from tests.rewrites import rewrite
+from workers import queue
+
+
+@pytest.fixture
+def pages(web: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=web, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def study(db: Session) -> Study:
+    return little_study(db)
+
+
+def _top(db: Session, study: Study) -> RewritePoint:
+    """The point of the headline: both simulated latents rewritten, isotonic."""
+    return db.scalars(
+        select(RewritePoint)
+        .join(Rewrite, Rewrite.id == RewritePoint.rewrite_id)
+        .where(
+            Rewrite.study_id == study.id,
+            RewritePoint.condition == "rewritten",
+            RewritePoint.calibration == "isotonic",
+            RewritePoint.ordering == "score",
+            RewritePoint.count == 2,
+        )
+    ).one()
+
+
+def test_the_overview_says_what_the_figures_say(
+    pages: httpx.Client, db: Session, study: Study
+) -> None:
+    path = f"/studies/{study.slug}"
+    text = text_of(pages.get(path))
+    assert "2 of 6 latents rewritten (33%)." in text
+    assert "Lower than zeroing the same latents (+0.1" in text
+    assert "Lower than zero ablation (+0." in text
+    assert "Lower than no latents (+0." in text
+    assert "nats, p < 0.001." in text
+    assert re.search(r"Loss recovered: \d+% \[\d+%, \d+%\] of what is lost with no latents", text)
+    assert "1 simulated value is missing in the largest set; there the latents stayed real" in text
+    assert "8 contexts of the evaluate set (6 effective" in text
+    assert "before the last edit" not in text
+
+    top = _top(db, study)
+    top.statistics = {
+        "effective_contexts": 5.6,
+        "against": {
+            "zero": {"mean": 0.02, "low": 0.01, "high": 0.03, "p": 0.013},
+            "no_latents": {
+                "mean": -0.001,
+                "low": -0.01,
+                "high": 0.008,
+                "p": 0.71,
+                "detectable": 0.012,
+                "contexts_needed": 934,
+            },
+        },
+    }
+    top.fraction = 1 / 6
+    db.commit()
+    text = text_of(pages.get(path))
+    assert "Higher than zero ablation" in text and "p = 0.013." in text
+    assert (
+        "With these 8 contexts (6 effective) a difference below 0.0120 nats cannot be told from "
+        "none; the observed one would take about 930 contexts."
+    ) in text
+    assert "zeroing the same latents (" not in text, "it is not stored, so it is not said"
+    assert "1 of 6 latents rewritten (17%)." in text
+    assert "and 1 of its 2 latents has no value at all" in text
+
+    top.statistics = {}
+    db.commit()
+    assert "measured by an older version" in text_of(pages.get(path))
+
+
+def test_the_overview_says_what_the_last_edit_did(
+    pages: httpx.Client, db: Session, study: Study
+) -> None:
+    latents = [latent_of(db, study, 0), latent_of(db, study, 1)]
+    reworded = Explanation(latent_id=latents[1].id, text="new", author_kind="person", author="ana")
+    db.add(reworded)
+    db.flush()
+    latents[1].explanation_id = reworded.id
+    rewrite(
+        db, study, latents, parent=db.scalars(select(Rewrite).filter_by(study_id=study.id)).one()
+    )
+    db.commit()
+    text = text_of(pages.get(f"/studies/{study.slug}"))
+    assert "Lower than before the last edit (latent 1): −0.0" in text
+
+
+def test_protocols_and_views_are_plain_links(
+    pages: httpx.Client, db: Session, study: Study
+) -> None:
+    path = f"/studies/{study.slug}"
+    page = pages.get(path).text
+    for protocol in ("whole", "paper"):
+        assert f'href="{path}?protocol={protocol}&amp;view=calibrations"' in page
+    for view in VIEWS:
+        assert f'href="{path}?protocol=whole&amp;view={view}"' in page
+    assert page.count('aria-current="page"') == 3
+    ceilings = text_of(pages.get(path, params={"view": "ceilings"}))
+    assert "oracle gating" in ceilings and "rewritten, linear" not in ceilings
+    orderings = text_of(pages.get(path, params={"view": "orderings"}))
+    assert "random 3" in orderings and "oracle gating" not in orderings
+
+    paper = pages.get(path, params={"protocol": "paper"})
+    assert "The layer is not measured under this protocol yet." in text_of(paper)
+    measured = pages.post(f"{path}/rewrites", data={"protocol": "paper"})
+    assert (measured.status_code, measured.headers["location"]) == (303, f"{path}?protocol=paper")
+    job = db.scalars(select(Job).filter_by(study_id=study.id, kind="rewrite")).one()
+    assert job.params == {"simulator_id": study.simulator_id, "protocol": "paper"}
+    pages.post(f"/jobs/{job.id}/cancel")
+    rewrite(db, study, [latent_of(db, study, 0)], protocol="paper")
+    db.commit()
+    assert "1 of 6 latents rewritten" in text_of(pages.get(path, params={"protocol": "paper"}))
+    assert "2 of 6 latents rewritten" in text_of(pages.get(path))
+    for wrong in ({"protocol": "last"}, {"view": "all"}):
+        assert pages.get(path, params=wrong).status_code == 422
+
+
+def test_what_to_edit_next(pages: httpx.Client, db: Session, study: Study) -> None:
+    text = text_of(pages.get(f"/studies/{study.slug}"))
+    assert "Edit these next" in text and "2 of 2 are clearly above zero." in text
+    assert text.index("fires on word number 1") < text.index("fires on word number 0")
+    for cost in db.scalars(
+        select(LatentCost)
+        .join(Latent, Latent.explanation_id == LatentCost.explanation_id)
+        .where(Latent.study_id == study.id)
+    ):
+        cost.low = -0.001
+    db.commit()
+    assert "No cost is clearly above zero" in text_of(pages.get(f"/studies/{study.slug}"))
+    bare = little_study(db, simulated=0)
+    assert "Edit these next" not in text_of(pages.get(f"/studies/{bare.slug}"))
+
+
+def test_what_a_latent_costs(pages: httpx.Client, db: Session, study: Study) -> None:
+    path = f"/studies/{study.slug}/latents/0"
+    text = text_of(pages.get(path))
+    assert "this, isotonic +0.00100 [0.00050, 0.00200] +0.0040 [0.0020, 0.0080]" in text
+    assert (
+        "6 contexts of the evaluate set were run: it fires in 2, is only said to fire in 1, and is "
+        "silent in 3. The mean over the corpus counts them by the share of contexts in which it "
+        "fires, 25%."
+    ) in text
+    explanation = current_of(db, study, 0)
+    for cost in db.scalars(select(LatentCost).filter_by(explanation_id=explanation.id)):
+        cost.mean = cost.low = cost.high = None
+        cost.fires_mean = cost.fires_low = cost.fires_high = None
+    db.commit()
+    page = pages.get(path)
+    assert "It fires in no context of the evaluate set" in text_of(page)
+    assert 'id="cost-chart"' not in page.text
+    assert "this, isotonic – –" in text_of(page)
+
+
+def test_the_chart_moves_without_a_reload(
+    web: str, db: Session, study: Study, browser_page: Page
+) -> None:
+    page = browser_page
+    page.goto(f"{web}/studies/{study.slug}")
+    expect(page.locator("#loss-chart svg.marks")).to_be_visible()
+    expect(page.locator("#results")).to_contain_text("2 of 6 latents rewritten")
+    page.evaluate("window.loaded = 'once'")
+    page.get_by_role("link", name="Where and how much").click()
+    expect(page.locator(".view-note")).to_contain_text("Two ceilings")
+    expect(page).to_have_url(re.compile("view=ceilings"))
+    page.get_by_text("The figures as a table").click()
+    expect(page.locator("#figures table")).to_be_visible()
+    top = _top(db, study)
+    top.increase, top.low, top.high = 0.377, 0.3, 0.4
+    db.commit()
+    queue.publish(study.id, "chart")
+    expect(page.locator("#results .sentence")).to_contain_text("+0.377 [+0.300, +0.400]")
+    script = page.locator("#loss-chart script").text_content() or ""
+    assert "0.377" in script and "oracle gating" in script, "the view stays"
+    expect(page.locator("#loss-chart svg.marks")).to_be_visible()
+    expect(page.locator("#figures table")).to_be_visible()
+    assert page.evaluate("window.loaded") == "once"

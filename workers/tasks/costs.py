@@ -1,0 +1,194 @@
+"""What each explanation costs alone: only its latent rewritten, all others real."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from interp import calibrate
+from interp.contexts import ContextSet
+from interp.evaluate import Condition, Known, Protocol, evaluate
+from interp.splice import Splice, Values, real_latents, rewritten, set_zeroed
+from interp.statistics import UNDEFINED, Estimate, mean, stratified_mean
+from models import Calibration, Latent, LatentCost, Simulation, Study
+from workers.resources import coder_of, store_of, subject_of
+from workers.tasks.rows import context_tokens, documents_of, first_position, from_nullable
+
+MOST = {"fires": 12, "said": 6, "silent": 6}
+"""The most contexts that are run of each stratum: where the latent fires, where it is only said to
+fire, and where it is neither."""
+
+
+def contexts_to_simulate(study: Study, latent: Latent) -> list[int]:
+    """Which contexts of the evaluate set an explanation is simulated on.
+
+    Those on which the whole layer is rewritten; and if the latent fires, or is silent, on few of
+    them, more of those on which it does or is.
+    """
+    firing = set(_firing(study, latent))
+    panel = list(range(study.contexts_rewrite))
+    beyond = range(study.contexts_rewrite, study.contexts_evaluate)
+    more = []
+    for stratum, inside in (("fires", True), ("silent", False)):
+        lacking = MOST[stratum] - sum((row in firing) == inside for row in panel)
+        candidates = [row for row in beyond if (row in firing) == inside]
+        more += _draw(study, latent, candidates, max(0, lacking))
+    return panel + sorted(more)
+
+
+def measure(session: Session, study: Study, latent: Latent, simulation: Simulation) -> None:
+    """Measure what the explanation of an evaluate-set simulation costs, under each calibration.
+
+    Nothing is measured without calibrations: then every calibrate-set value is missing.
+    """
+    maps = calibrations_of(session, simulation.explanation_id, simulation.simulator_id)
+    if not maps:
+        return
+    ids, tokens = context_tokens(session, study, ContextSet.EVALUATE)
+    where = Protocol.WHOLE.spliced(study.context_length, first_position(study))
+    place = {context_id: row for row, context_id in enumerate(ids)}
+    rows = [place[i] for i in simulation.context_ids]
+    raw = from_nullable(simulation.values)[:, where]
+    sample = _sample(study, latent, rows, maps[str(calibrate.Method.QUANTILE)](raw))
+
+    def values(activations: NDArray[np.float64]) -> Values:
+        everywhere = torch.full((len(ids), *activations.shape[1:], 1), torch.nan)
+        everywhere[rows, :, 0] = torch.from_numpy(activations).float()
+        return Values.of(torch.tensor([latent.index]), everywhere)
+
+    splices: dict[tuple[str, str], Splice] = {
+        ("zeroed", ""): set_zeroed(values(raw)),
+        **{
+            (str(Condition.REWRITTEN), method): rewritten(values(fitted(raw)))
+            for method, fitted in maps.items()
+        },
+    }
+    known = _real.setdefault(study.id, np.full(len(ids), np.nan))
+    evaluated = evaluate(
+        subject_of(study),
+        coder_of(study),
+        tokens,
+        [real_latents, *splices.values()],
+        protocol=Protocol.WHOLE,
+        first_position=first_position(study),
+        rows=sample.rows,
+        known=[Known(real_latents, known[sample.rows], np.full(len(sample.rows), np.nan))],
+        divergence=False,
+    )
+    real, *losses = evaluated.loss
+    known[sample.rows] = real
+    context_ids = [ids[row] for row in sample.rows]
+    documents = documents_of(session, context_ids)
+    for (condition, calibration), loss in zip(splices, losses, strict=True):
+        cost, where_fires = _estimates(condition, loss - real, sample, documents, study.seed)
+        session.add(
+            LatentCost(
+                explanation_id=simulation.explanation_id,
+                simulator_id=simulation.simulator_id,
+                condition=condition,
+                calibration=calibration,
+                context_ids=context_ids,
+                strata=sample.strata,
+                weights=sample.weights,
+                differences=(loss - real).tolist(),
+                **_columns("", cost),
+                **_columns("fires_", where_fires),
+            )
+        )
+
+
+_real: dict[int, NDArray[np.float64]] = {}
+"""By study, the loss of each evaluate-set context with all latents real, as far as this process
+has measured it: what every edit is compared with, and what no edit changes."""
+
+
+class _Sample(NamedTuple):
+    rows: list[int]
+    strata: list[str]
+    weights: dict[str, float]
+    """Share of the evaluate set in each stratum. They sum to 1."""
+
+
+def _sample(study: Study, latent: Latent, rows: list[int], said: NDArray[np.float64]) -> _Sample:
+    """Contexts that are run, drawn from each stratum of those that were simulated.
+
+    Args:
+        said: Quantile-normalised values, shape (simulated context, position).
+    """
+    firing = set(_firing(study, latent))
+    strata: dict[str, list[int]] = {"fires": [], "said": [], "silent": []}
+    for row, positive in zip(rows, np.any(said > 0, axis=1), strict=True):
+        strata["fires" if row in firing else "said" if positive else "silent"].append(row)
+    share = len(firing) / study.contexts_evaluate
+    silent = len(strata["said"]) + len(strata["silent"])
+    weights = {"fires": share} | {
+        name: (1 - share) * len(strata[name]) / silent if silent else 0.0
+        for name in ("said", "silent")
+    }
+    drawn = [
+        (row, name)
+        for name, some in strata.items()
+        for row in _draw(study, latent, some, MOST[name])
+    ]
+    return _Sample([row for row, _ in drawn], [name for _, name in drawn], weights)
+
+
+def _estimates(
+    condition: str,
+    differences: NDArray[np.float64],
+    sample: _Sample,
+    documents: list[str],
+    seed: int,
+) -> tuple[Estimate, Estimate]:
+    """The cost over the evaluate set, and over the contexts where the latent fires."""
+    fires = [i for i, stratum in enumerate(sample.strata) if stratum == "fires"]
+    if not fires:
+        where_fires = UNDEFINED
+    else:
+        where_fires = mean(differences[fires], [documents[i] for i in fires], seed=seed)
+    if condition == "zeroed" and not fires:
+        return UNDEFINED, where_fires
+    cost = stratified_mean(differences, sample.strata, sample.weights, documents, seed=seed)
+    return cost, where_fires
+
+
+def _firing(study: Study, latent: Latent) -> list[int]:
+    """The contexts of the evaluate set in which the latent fires where it could be spliced."""
+    (active,) = store_of(study, ContextSet.EVALUATE).read(range(latent.index, latent.index + 1))
+    spliced = active.positions < study.context_length - 1
+    return sorted({int(row) for row in active.contexts[spliced]})
+
+
+def _draw(study: Study, latent: Latent, rows: Sequence[int], most: int) -> list[int]:
+    """At most so many of the rows, drawn at random but always the same ones."""
+    rng = np.random.default_rng([study.seed, latent.index])
+    return sorted(rng.permutation(np.array(rows, dtype=int))[:most].tolist())
+
+
+def _columns(prefix: str, estimate: Estimate) -> dict[str, float | None]:
+    """An estimate as columns; what is not defined is NULL."""
+    names = ("mean", "low", "high")
+    return {
+        prefix + name: None if np.isnan(value) else value
+        for name, value in zip(names, estimate, strict=True)
+    }
+
+
+def calibrations_of(
+    session: Session, explanation_id: int, simulator_id: int
+) -> dict[str, calibrate.CalibrationMap]:
+    """The maps fitted for one explanation, by method."""
+    rows = session.scalars(
+        select(Calibration)
+        .join(Simulation, Simulation.id == Calibration.simulation_id)
+        .where(
+            Simulation.explanation_id == explanation_id,
+            Simulation.simulator_id == simulator_id,
+            Simulation.set == str(ContextSet.CALIBRATE),
+        )
+    )
+    return {row.method: calibrate.CalibrationMap(np.array(row.x), np.array(row.y)) for row in rows}

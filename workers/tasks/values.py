@@ -1,0 +1,106 @@
+"""The simulated values of a rewrite's explanations, as splices want them."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from torch import Tensor
+
+from interp import splice
+from interp.calibrate import CalibrationMap, Method
+from interp.contexts import ContextSet
+from interp.evaluate import Condition
+from interp.splice import Splice, Values
+from models import Explanation, Latent, Simulation
+from workers.tasks.costs import calibrations_of
+from workers.tasks.rows import from_nullable
+
+QUANTILES = 11
+"""A latent's activations are stored at eleven ranks, from the smallest to the largest."""
+
+
+class SimulatedValues:
+    """Raw values of explanations on some contexts of the evaluate set, at the spliced positions."""
+
+    def __init__(
+        self,
+        session: Session,
+        explanation_ids: list[int],
+        simulator_id: int,
+        context_ids: list[int],
+        where: slice,
+    ) -> None:
+        rows = session.execute(
+            select(
+                Simulation.explanation_id,
+                Simulation.context_ids,
+                Simulation.values,
+                Latent.index.label("latent"),
+                Latent.quantiles,
+            )
+            .join(Explanation, Explanation.id == Simulation.explanation_id)
+            .join(Latent, Latent.id == Explanation.latent_id)
+            .where(
+                Simulation.explanation_id.in_(explanation_ids),
+                Simulation.simulator_id == simulator_id,
+                Simulation.set == str(ContextSet.EVALUATE),
+            )
+        )
+        self._raw: dict[int, NDArray[np.float32]] = {}
+        self._maps: dict[int, dict[str, CalibrationMap]] = {}
+        self._latents: dict[int, int] = {}
+        self._quantiles: dict[int, list[float]] = {}
+        for row in rows:
+            explanation = row.explanation_id
+            place = {context: i for i, context in enumerate(row.context_ids)}
+            raw = from_nullable(row.values)[[place[i] for i in context_ids], where]
+            self._maps[explanation] = calibrations_of(session, explanation, simulator_id)
+            if not self._maps[explanation]:
+                # Without a calibration every value is missing: its latent stays real.
+                raw = np.full_like(raw, np.nan)
+            self._raw[explanation] = raw.astype(np.float32)
+            self._latents[explanation] = row.latent
+            # A latent that never fired has no activations to draw from but zero.
+            self._quantiles[explanation] = row.quantiles or [0.0] * QUANTILES
+
+    def splice(
+        self, condition: Condition, calibration: str, explanation_ids: list[int], *, seed: int
+    ) -> Splice:
+        """The splice of a condition that has a set of latents."""
+        values = self.values(calibration, explanation_ids)
+        match condition:
+            case Condition.REWRITTEN:
+                return splice.rewritten(values)
+            case Condition.SET_ZEROED:
+                return splice.set_zeroed(values)
+            case Condition.ORACLE_GATING:
+                return splice.oracle_gating(values)
+            case Condition.ORACLE_VALUES:
+                return splice.oracle_values(values)
+            case Condition.RANDOM_LATENTS:
+                quantiles = torch.tensor([self._quantiles[i] for i in explanation_ids])
+                return splice.random_latents(values, quantiles, seed=seed)
+        raise ValueError(f"{condition} has no set of latents")
+
+    def values(self, calibration: str, explanation_ids: list[int]) -> Values:
+        """Calibrated values of some explanations; raw ones if ``calibration`` is empty."""
+        method = calibration or str(Method.NONE)
+
+        def at(rows: Tensor) -> Float[Tensor, "batch position rewritten"]:
+            columns = [
+                self._maps[i][method](self._raw[i][rows]) if self._maps[i] else self._raw[i][rows]
+                for i in explanation_ids
+            ]
+            return torch.from_numpy(np.stack(columns, axis=-1)).float()
+
+        return Values(torch.tensor([self._latents[i] for i in explanation_ids]), at)
+
+    def missing(self, explanation_ids: list[int]) -> int:
+        """How many values these explanations lack."""
+        return sum(int(np.isnan(self._raw[i]).sum()) for i in explanation_ids)
+
+    def rewritten(self, explanation_ids: list[int]) -> int:
+        """How many of these explanations have any value."""
+        return sum(bool(self._maps[i]) for i in explanation_ids)
