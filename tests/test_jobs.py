@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from cli.processes import Child
+from cli.servers import Servers
 from models import (
     Calibration,
     Check,
@@ -26,6 +27,7 @@ from models import (
     Simulation,
     Study,
 )
+from tests.conftest import palimpsest
 from tests.studies import make_study, small_study, wait_for_jobs, wait_until
 from workers.queue import submit
 
@@ -221,14 +223,18 @@ def test_costs_are_scaled_to_the_evaluate_set(db: Session, living_study: Study) 
         assert stratum == "fires" or difference == 0
 
 
-def test_the_checks_of_a_study_pass(db: Session, living_study: Study) -> None:
-    job = submit(db, Job(study_id=living_study.id, kind="check", params={}, created_by="tests"))
+def test_the_command_checks_a_study(db: Session, servers: Servers, living_study: Study) -> None:
     wait_for_jobs(db, living_study.id)
+    environment = {"DATABASE_URL": servers.database_url, "REDIS_URL": servers.redis_url}
+    result = palimpsest("check", "living", **environment)
+    assert result.returncode == 0, result.stderr
+    job = db.scalars(select(Job).filter_by(study_id=living_study.id, kind="check")).one()
     found = list(db.scalars(select(Check).where(Check.job_id == job.id).order_by(Check.id)))
     assert len(found) == 6
     # What the explanations are worth is for the data to say; all else must hold.
     assert {check.outcome for check in found[:4]} == {"passed"}, [c.detail for c in found]
-    assert all(check.detail for check in found)
+    for check in found:
+        assert check.name in result.stdout and check.detail
 
 
 def test_doing_a_finished_job_again_changes_nothing(db: Session, living_study: Study) -> None:
