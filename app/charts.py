@@ -64,6 +64,8 @@ def with_interval(
         words = signed(known[0], digits)
         if known[1] is not None and known[2] is not None:
             words += f" [{signed(known[1], digits)}, {signed(known[2], digits)}]"
+        else:
+            words += ", no interval"
     return {
         name: known[0],
         f"{name}_low": known[1],

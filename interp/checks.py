@@ -114,14 +114,14 @@ def an_oracle_recovers_everything(setting: Setting) -> Result:
         ]
         return torch.from_numpy(np.stack(columns, axis=-1)).float()
 
-    oracle, untouched = setting.losses(
+    oracle, reference = setting.losses(
         [splice.rewritten(Values(real.latents, at)), splice.real_latents], Protocol.WHOLE
     )
     return _equal(
         "an oracle simulator recovers the real latents' loss",
         f"{len(setting.latents)} latents simulated by their true activations, against real latents",
         oracle,
-        untouched,
+        reference,
     )
 
 

@@ -18,7 +18,7 @@ from interp.subject import Subject
 from interp.tree import Ids, Tree, grow, numbered
 
 BATCH_SIZE = 8
-"""Contexts prepared at once."""
+"""The most contexts prepared at once."""
 TOKENS_AT_ONCE = {"cpu": 256, "cuda": 4096}
 """Spliced positions run at once, whose logits are in memory together."""
 TREE_NODES = 256
@@ -118,8 +118,10 @@ def evaluate(
     loss = np.full((len(splices), len(wanted)), np.nan)
     kl = loss.copy()
     nodes = 0
-    for start in range(0, len(wanted), BATCH_SIZE):
-        batch = torch.tensor(wanted[start : start + BATCH_SIZE])
+    at_once = TOKENS_AT_ONCE[subject.device.type] // (where.stop - where.start)
+    size = max(1, min(BATCH_SIZE, at_once))
+    for start in range(0, len(wanted), size):
+        batch = torch.tensor(wanted[start : start + size])
         suspended = suspend(subject, tokens[batch], where)
         site = Site(coder, suspended.hooked)
         every = [*splices, *(one.splice for one in known), untouched]
@@ -160,7 +162,6 @@ class _Reference(NamedTuple):
 
     logits: Float[Tensor, "position vocab"]
     normaliser: Float[Tensor, "position"]
-    probabilities: Float[Tensor, "position vocab"]
 
 
 def _needed(ids: Sequence[Ids], found: dict[Ids, _Outcome]) -> dict[Ids, int]:
@@ -181,8 +182,7 @@ def _run_untouched(
         targets = _targets(suspended)[some]
         losses = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
         for b, row, loss in zip(some.tolist(), logits, losses.view(targets.shape), strict=True):
-            reference = _Reference(row, row.logsumexp(-1), row.softmax(-1))
-            yield b, reference, _Outcome(float(loss.double().mean()), 0.0)
+            yield b, _Reference(row, row.logsumexp(-1)), _Outcome(float(loss.double().mean()), 0.0)
 
 
 def _run_trees(
@@ -248,8 +248,8 @@ def _divergence(
     divergence, which would be lost in their rounding. What rounding still takes below zero is zero.
     """
     further = torch.zeros_like(normaliser)
-    for place, p in enumerate(reference.probabilities):
+    for place, expected in enumerate(reference.logits):
         here = places == place
-        further[here] = (reference.logits[place] - logits[here]) @ p
+        further[here] = (expected - logits[here]) @ expected.softmax(-1)
     kl = further - (reference.normaliser[places] - normaliser)
     return kl.double().clamp_min(0)

@@ -136,7 +136,7 @@ def random_latents(
         values: Only which latents they are for, and where they are missing, matters.
         quantiles: Each latent's activations, where it is active, at evenly spaced ranks from the
             smallest to the largest. A drawn latent's value is drawn from them by linear
-            interpolation.
+            interpolation. A latent whose largest is zero is not drawn.
         seed: With it, a context's draws depend on nothing but its row.
     """
 
@@ -150,19 +150,25 @@ def random_latents(
         order, rank = torch.from_numpy(np.concatenate(draws, axis=1)).to(real)
         there = ~given.isnan()
         active = ((real > 0) & there).sum(1, keepdim=True)
-        chosen = order.where(there, torch.inf).argsort(1).argsort(1) < active
-        return _inverse_cdf(quantiles.to(real), rank).where(chosen, 0.0)
+        drawable = there & (quantiles.to(real).amax(1) > 0)
+        # The latents that come first in a random order: no later than the last one chosen.
+        first = order.where(drawable, torch.inf).topk(max(1, int(active.max())), largest=False)
+        last = first.values.gather(1, (active - 1).clamp_min(0))
+        chosen = drawable & (order <= last) & (active > 0)
+        drawn = torch.zeros_like(given)
+        drawn[chosen] = _inverse_cdf(quantiles.to(real)[chosen.nonzero()[:, 1]], rank[chosen])
+        return drawn
 
     return _changed(values, choose)
 
 
 def _inverse_cdf(
-    quantiles: Float[Tensor, "latent quantile"], rank: Float[Tensor, "token latent"]
-) -> Float[Tensor, "token latent"]:
-    place = rank * (quantiles.shape[1] - 1)
+    quantiles: Float[Tensor, "draw quantile"], rank: Float[Tensor, "draw"]
+) -> Float[Tensor, "draw"]:
+    place = rank[:, None] * (quantiles.shape[1] - 1)
     low = place.floor().long()
-    below = quantiles.mT.gather(0, low)
-    return below + (quantiles.mT.gather(0, low + 1) - below) * (place - low)
+    below = quantiles.gather(1, low)
+    return (below + (quantiles.gather(1, low + 1) - below) * (place - low))[:, 0]
 
 
 Choose = Callable[

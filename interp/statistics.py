@@ -6,7 +6,7 @@ docs/method.md for the formulas.
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from math import ceil, sqrt
+from math import sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from jaxtyping import Int
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import DegenerateDataWarning, bootstrap, norm, permutation_test
 
-RESAMPLES = 9_999
+RESAMPLES = 4_999
 BATCH = 1_000
 """Resamples in memory at once."""
 POWER = 0.8
@@ -151,7 +151,8 @@ def stratified_mean(
         weights: Shares of the strata. They sum to 1.
 
     Returns:
-        NaN where a stratum that has a share has no context that was measured.
+        NaN where a stratum that has a share has no context that was measured; no interval where it
+        has contexts of one document only.
     """
     names = [name for name, weight in weights.items() if weight > 0]
     inside = np.array([[stratum == name for stratum in strata] for name in names], dtype=float)
@@ -164,6 +165,9 @@ def stratified_mean(
             means = sums[:, rows].sum(-1) / counts[:, rows].sum(-1)
         return np.asarray(np.tensordot(share, means, axes=1))
 
+    value = float(statistic(np.arange(sums.shape[1])))
+    if ((counts > 0).sum(1) < 2).any():
+        return Estimate(value, np.nan, np.nan)
     return estimate(statistic, sums.shape[1], seed=seed)
 
 
@@ -195,7 +199,7 @@ def compare(
     detectable = (norm.ppf(0.975) + norm.ppf(POWER)) * standard_error(differences, documents)
     needed = np.nan
     if average.value and detectable:
-        needed = ceil(len(differences) * (detectable / average.value) ** 2)
+        needed = float(np.ceil(len(differences) * (detectable / average.value) ** 2))
     return Comparison(*average, float(flipped.pvalue), float(detectable), needed)
 
 

@@ -19,7 +19,8 @@ class Rewrite(Base):
     protocol: Mapped[str]
     """``whole``: every token of a context is spliced; ``paper``: only its last input token."""
     explanation_ids: Mapped[Ids]
-    """One explanation a latent, best score first."""
+    """One explanation a latent, best score first; after an edit in the order of the rewrite before
+    it."""
     orderings: Mapped[Json]
     """The same explanations in every order in which latents are rewritten, by its name: ``score``
     (best correlation first), ``effect`` (the latent whose zeroing costs most first), ``random 1``
@@ -114,11 +115,15 @@ class LatentCost(Base):
     low: Mapped[float | None]
     high: Mapped[float | None]
     """Mean over the whole evaluate set, estimated from the strata, with its bootstrap 95% interval.
-    None if no context of the evaluate set has the latent firing."""
+    None where it cannot be estimated, as for zeroing a latent that fires in none of its contexts.
+    """
     fires_mean: Mapped[float | None]
     fires_low: Mapped[float | None]
     fires_high: Mapped[float | None]
     """The same, over the contexts where the latent fires."""
+    before: Mapped[Json | None]
+    """Paired difference from the parent explanation's cost where the latent fires, which both were
+    measured on: mean, low, high, p, detectable, contexts_needed. None without such a parent."""
     created_at: Mapped[Created]
 
 

@@ -3,6 +3,7 @@
 import uuid
 
 import numpy as np
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import (
@@ -226,6 +227,26 @@ def simulate(session: Session, study: Study, latent: Latent, contexts: list[Cont
                 **fires,
             )
         )
+
+
+def reword(session: Session, study: Study, index: int) -> LatentCost:
+    """Give a latent a new wording that is simulated: its isotonic cost, not compared yet."""
+    latent = session.scalars(select(Latent).filter_by(study_id=study.id, index=index)).one()
+    contexts = session.scalars(select(Context).filter_by(study_id=study.id).order_by(Context.id))
+    reworded = Explanation(
+        latent_id=latent.id,
+        text="another",
+        author_kind="person",
+        author="ana",
+        parent_id=latent.explanation_id,
+    )
+    session.add(reworded)
+    session.flush()
+    latent.explanation_id = reworded.id
+    simulate(session, study, latent, list(contexts))
+    session.commit()
+    costs = select(LatentCost).filter_by(explanation_id=reworded.id, calibration="isotonic")
+    return session.scalars(costs).one()
 
 
 def generation(session: Session, study: Study, latents: list[Latent]) -> Generation:

@@ -35,7 +35,7 @@ from models import (
     User,
 )
 from tests.conftest import REPOSITORY, wait_for
-from tests.factories import LENGTH, check, generation, little_study
+from tests.factories import LENGTH, check, generation, little_study, reword
 from tests.reading import problem_of
 from workers import queue
 
@@ -156,9 +156,23 @@ def test_get_a_latent(api: httpx.Client, study: Study) -> None:
     assert (cost["mean"], cost["fires_mean"]) == pytest.approx((0.001, 0.004))
     assert cost["weights"] == {"fires": 0.25, "said": 0.125, "silent": 0.625}
     assert len(cost["strata"]) == len(cost["context_ids"]) == len(cost["differences"]) == 6
+    assert cost["before"] is None
     identity = latent["explanation"]["id"]
     assert api.get(f"/explanations/{identity}/scores").json() == latent["scores"]
     assert api.get(f"/explanations/{identity}/costs").json() == latent["costs"]
+
+
+def test_a_cost_is_compared_with_that_of_the_parent(
+    api: httpx.Client, db: Session, study: Study
+) -> None:
+    cost = reword(db, study, 0)
+    cost.before = {"mean": -0.0012, "low": -0.002, "high": -0.0004, "p": 0.03}
+    cost.before |= {"detectable": 0.001, "contexts_needed": 2.0}
+    db.commit()
+    costs = api.get(f"/studies/{study.slug}/latents/0").json()["costs"]
+    compared = {c["calibration"]: c["before"] for c in costs}
+    assert compared.pop("isotonic") == cost.before | {"verdict": "lower"}
+    assert set(compared.values()) == {None}
 
 
 def test_unknown_things(api: httpx.Client, study: Study) -> None:
@@ -296,7 +310,11 @@ def test_rewrites(api: httpx.Client, db: Session, study: Study) -> None:
 
     job = api.post(f"/studies/{study.slug}/rewrites", json={"protocol": "paper"})
     assert job.status_code == 201
-    assert job.json()["params"] == {"simulator_id": study.simulator_id, "protocol": "paper"}
+    assert job.json()["params"] == {
+        "protocol": "paper",
+        "simulator_id": study.simulator_id,
+        "repeat": False,
+    }
     api.post(f"/jobs/{job.json()['id']}/cancel")
     problem_of(api.post(f"/studies/{study.slug}/rewrites", json={"protocol": "last"}), 422)
 
@@ -330,14 +348,16 @@ def test_edit_next(api: httpx.Client, db: Session) -> None:
         for latent in db.scalars(select(Latent).where(Latent.study_id == study.id))
         if latent.index < 4
     }
-    # One never fires in the evaluate set, one is not clearly above zero, one has a new wording.
+    # One has no estimate, one has no interval, one has a new wording.
     of[3].mean = of[3].low = of[3].high = None
-    of[2].low = -0.001
+    of[2].low = of[2].high = None
     reworded = api.post(f"/studies/{study.slug}/latents/1/explanations", json={"text": "new"})
     db.commit()
     listed = api.get(path).json()
     assert [item["index"] for item in listed["items"]] == [2, 0]
     assert (listed["total"], listed["clear"]) == (2, 1)
+    assert listed["items"][0]["cost"] == pytest.approx(0.003)
+    assert listed["items"][0]["cost_low"] is listed["items"][0]["cost_high"] is None
     api.post(f"/jobs/{reworded.json()['job_id']}/cancel")
 
 

@@ -9,13 +9,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.latents.charts import cost_chart, quantile_chart
-from app.latents.queries import ShownCost, shown_costs
+from app.latents.queries import ShownCost, reworded, shown_costs
 from app.rewrites.charts import loss_chart, missing_latents
 from app.rewrites.queries import Results, latest_results, list_points
 from app.rewrites.schemas import Comparison
 from app.rewrites.views import LINES, View
-from models import Explanation, Latent, LatentCost, Rewrite, Study
-from tests.factories import little_study, simulate
+from models import Explanation, Job, Latent, LatentCost, Rewrite, RewritePoint, Study
+from tests.factories import little_study, reword
 from tests.rewrites import rewrite
 
 LATENTS = 14
@@ -196,12 +196,12 @@ def test_a_repeat_shows_the_line_before(db: Session, study: Study, results: Resu
     assert found is not None
     assert found.rewrite.id == first.id, "a rewrite without a point of its own is not shown yet"
 
-    reworded = Explanation(
+    another = Explanation(
         latent_id=latents[3].id, text="another", author_kind="person", author="ana"
     )
-    db.add(reworded)
+    db.add(another)
     db.flush()
-    latents[3].explanation_id = reworded.id
+    latents[3].explanation_id = another.id
     second = rewrite(db, study, latents[:8], parent=first)
     db.commit()
     found = latest_results(db, study, "whole")
@@ -214,6 +214,56 @@ def test_a_repeat_shows_the_line_before(db: Session, study: Study, results: Resu
         if (p.condition, p.calibration, p.ordering) == ("rewritten", "isotonic", "score")
     ]
     assert sorted(r["increase"] for r in before) == sorted(p.increase for p in stored)
+
+
+def test_only_a_comparable_parent_is_shown(db: Session, study: Study, results: Results) -> None:
+    first = results.rewrite
+    second = rewrite(db, study, _latents(db, study)[:8], parent=first)
+    for changed in (
+        {"code_version": "another"},
+        {"context_ids": first.context_ids[:-1]},
+        {},
+    ):
+        same = {"code_version": first.code_version, "context_ids": first.context_ids}
+        for name, value in (same | changed).items():
+            setattr(second, name, value)
+        db.commit()
+        found = latest_results(db, study, "whole")
+        assert found is not None and found.rewrite.id == second.id
+        assert bool(found.before) == (not changed)
+
+
+@pytest.mark.parametrize(
+    ("status", "shown"),
+    [
+        ("queued", True),
+        ("running", True),
+        ("cancelled", False),
+        ("failed", False),
+        ("finished", False),
+    ],
+)
+def test_a_rewrite_that_stopped_does_not_hide_the_finished_one(
+    db: Session, study: Study, results: Results, status: str, shown: bool
+) -> None:
+    unfinished = rewrite(db, study, _latents(db, study)[:4])
+    unfinished.finished = False
+    job = Job(study_id=study.id, kind="rewrite", status=status, created_by="test")
+    job.params = {"protocol": "whole", "repeat": False, "rewrite_id": unfinished.id}
+    others = Job(study_id=study.id, kind="rewrite", status="running", created_by="test")
+    others.params = {"protocol": "paper", "repeat": False}
+    db.add_all([job, others])
+    db.commit()
+    found = latest_results(db, study, "whole")
+    assert found is not None
+    assert found.rewrite.id == (unfinished.id if shown else results.rewrite.id)
+    # Its first points are of no rewritten layer.
+    for point in db.scalars(select(RewritePoint).filter_by(rewrite_id=unfinished.id)):
+        if point.condition == "rewritten":
+            db.delete(point)
+    db.commit()
+    found = latest_results(db, study, "whole")
+    assert found is not None and found.rewrite.id == results.rewrite.id
 
 
 def test_protocols_are_kept_apart(db: Session, study: Study, results: Results) -> None:
@@ -266,6 +316,7 @@ def test_the_table_holds_the_view(results: Results) -> None:
 def test_the_cost_chart_holds_exactly_the_costs(db: Session, study: Study) -> None:
     latent = _latents(db, study)[0]
     costs = _costs(db, study, latent)
+    assert reworded(costs) is None
     rows = [row for row in _values(cost_chart(costs) or {}) if "increase" in row]
     assert [(r["increase"], r["increase_low"], r["increase_high"]) for r in rows] == [
         (cost.mean, cost.low, cost.high) for _, cost in costs
@@ -275,17 +326,30 @@ def test_the_cost_chart_holds_exactly_the_costs(db: Session, study: Study) -> No
     assert max(rows, key=lambda row: row["size"])["what"] == "this, isotonic"
 
     before = latent.explanation_id
-    reworded = Explanation(
-        latent_id=latent.id, text="another", author_kind="person", author="ana", parent_id=before
-    )
-    db.add(reworded)
-    db.flush()
-    latent.explanation_id = reworded.id
-    assert _costs(db, study, latent) == [], "not measured yet"
-    simulate(db, study, latent, [])
+    isotonic = reword(db, study, 0)
+    after = isotonic.explanation_id
     costs = _costs(db, study, latent)
     assert [name for name, _ in costs] == ["zeroed", "previous, isotonic", *this]
-    assert [cost.explanation_id for _, cost in costs[:3]] == [reworded.id, before, reworded.id]
+    assert [cost.explanation_id for _, cost in costs[:3]] == [after, before, after]
+    assert reworded(costs) is None, "not compared"
+    isotonic.before = {"mean": -0.1, "low": -0.2, "high": -0.05, "p": 0.01}
+    isotonic.context_ids = [*isotonic.context_ids[:1], 0, *isotonic.context_ids[2:]]
+    compared = reworded(costs)
+    assert compared is not None
+    assert compared.comparison.verdict == "lower"
+    assert compared.contexts == 1, "of the two in which it fires, one was run before"
+
+
+def test_a_cost_without_an_interval_is_a_point_without_a_rule() -> None:
+    cost = LatentCost(condition="rewritten", calibration="isotonic", mean=0.001)
+    (row,) = [
+        row
+        for row in _values(cost_chart([ShownCost("this, isotonic", cost)]) or {})
+        if "increase" in row
+    ]
+    assert row["increase"] == 0.001
+    assert row["increase_low"] is row["increase_high"] is None
+    assert row["increase_words"] == "+0.00100, no interval"
 
 
 def test_a_latent_that_never_fires_there_has_no_cost_chart() -> None:

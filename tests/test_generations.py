@@ -176,6 +176,28 @@ def test_the_form_to_generate(pages: httpx.Client, db: Session) -> None:
     pages.post(f"/jobs/{generation.job_id}/cancel")
 
 
+def test_the_estimate_rests_on_past_generations(
+    pages: httpx.Client, db: Session, study: Study
+) -> None:
+    def said() -> str:
+        return text_of(pages.get(f"/studies/{study.slug}/generate"))
+
+    past = generation(db, study, [latent_of(db, study, i) for i in range(2)])
+    # 2 latents × 3 sets × 8 contexts in 2 × 3 × 0.5 s.
+    at_once = "About 2.0 s for 32 simulations: about 62 ms each, as measured so far."
+    assert at_once in said(), "the rewritten continuation is not written yet"
+    nothing = {"tokens": ["a"], "simulations": 0, "missing": 4, "seconds": 9.0}
+    past.continuations = past.continuations | {"rewritten": nothing}
+    db.commit()
+    assert at_once in said(), "nothing was simulated in it"
+    for simulations, seconds in ((8, 3.0), (2, 1.0)):
+        made = generation(db, study, [latent_of(db, study, 0)])
+        done = nothing | {"simulations": simulations, "seconds": seconds}
+        made.continuations = made.continuations | {"rewritten": done}
+    db.commit()
+    assert "About 13 s for 32 simulations: about 400 ms each" in said()
+
+
 def test_a_generation_that_failed_says_why(pages: httpx.Client, db: Session, study: Study) -> None:
     made = generation(db, study, [latent_of(db, study, 0)])
     path = f"/studies/{study.slug}/generations/{made.id}"

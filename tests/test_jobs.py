@@ -241,7 +241,6 @@ def test_doing_a_finished_job_again_changes_nothing(db: Session, living_study: S
     before = [db.scalar(select(func.count()).select_from(table)) for table in RESULTS]
     jobs = wait_for_jobs(db, living_study.id)
     again = next(job for job in jobs if job.kind == "simulate")
-    again.params = {**again.params, "then_rewrite": False}
     submit(db, again)
     rewrite = next(job for job in jobs if job.kind == "rewrite")
     submit(db, rewrite)
@@ -335,14 +334,12 @@ def test_a_study_that_cannot_work_says_why_and_leaves_nothing_half_written(
     assert latents == 0
 
 
-def test_an_edit_measures_only_what_it_changes(db: Session, living_study: Study) -> None:
-    wait_for_jobs(db, living_study.id)
-    before = _rewrite(db, living_study.id)
-    paper = _rewrite(db, living_study.id, "paper")
-    last = db.get_one(Explanation, before.explanation_ids[-1])
+def _edit(db: Session, explanation_id: int, text: str) -> Explanation:
+    """Save a new wording of an explanation's latent."""
+    last = db.get_one(Explanation, explanation_id)
     edited = Explanation(
         latent_id=last.latent_id,
-        text="The word “Congress”.",
+        text=text,
         author_kind="person",
         author="tests",
         parent_id=last.id,
@@ -350,15 +347,22 @@ def test_an_edit_measures_only_what_it_changes(db: Session, living_study: Study)
     db.add(edited)
     db.flush()
     db.get_one(Latent, last.latent_id).explanation_id = edited.id
-    submit(
-        db,
-        Job(
-            study_id=living_study.id,
-            kind="simulate",
-            params={"explanation_ids": [edited.id], "then_rewrite": True},
-            created_by="tests",
-        ),
-    )
+    db.commit()
+    return edited
+
+
+def _simulate(db: Session, study: Study, explanation: Explanation) -> Job:
+    params = {"explanation_ids": [explanation.id], "then_rewrite": True}
+    job = Job(study_id=study.id, kind="simulate", params=params, created_by="tests")
+    return submit(db, job)
+
+
+def test_an_edit_measures_only_what_it_changes(db: Session, living_study: Study) -> None:
+    wait_for_jobs(db, living_study.id)
+    before = _rewrite(db, living_study.id)
+    paper = _rewrite(db, living_study.id, "paper")
+    edited = _edit(db, before.explanation_ids[-1], "The word “Congress”.")
+    _simulate(db, living_study, edited)
     wait_for_jobs(db, living_study.id)
     for protocol in ("whole", "paper"):
         after = _rewrite(db, living_study.id, protocol)
@@ -368,5 +372,50 @@ def test_an_edit_measures_only_what_it_changes(db: Session, living_study: Study)
         for (condition, _, ordering, count), point in _points(db, after).items():
             affected = edited.id in after.orderings.get(ordering, [])[:count]
             assert (point.copied_from is None) == affected, (condition, ordering, count)
-    points = _points(db, _rewrite(db, living_study.id))
-    assert "before" in points["rewritten", "isotonic", "score", 2].statistics["against"]
+            assert ("before" in point.statistics["against"]) == affected
+    cost = db.scalars(
+        select(LatentCost).filter_by(explanation_id=edited.id, calibration="isotonic")
+    ).one()
+    assert cost.before is not None and cost.before["p"] is not None
+
+
+def test_two_quick_edits_are_both_in_the_layer(db: Session, living_study: Study) -> None:
+    wait_for_jobs(db, living_study.id)
+    one, other = _rewrite(db, living_study.id).explanation_ids[:2]
+    edits = [_edit(db, one, "Numbers."), _edit(db, other, "The end of a sentence.")]
+    for edited in edits:
+        _simulate(db, living_study, edited)
+    # A wording that is no longer current does not come back, though it is simulated again.
+    _simulate(db, living_study, db.get_one(Explanation, one))
+    jobs = wait_for_jobs(db, living_study.id)
+    assert all(job.status == "finished" for job in jobs), [job.message for job in jobs]
+    for protocol in ("whole", "paper"):
+        newest = _rewrite(db, living_study.id, protocol)
+        assert newest.finished
+        assert set(newest.explanation_ids) == {edited.id for edited in edits}
+
+
+def test_an_edit_of_another_latent_is_compared_with_the_set_before(
+    db: Session, living_study: Study
+) -> None:
+    wait_for_jobs(db, living_study.id)
+    before = _rewrite(db, living_study.id)
+    fresh = db.scalars(
+        select(Latent.explanation_id)
+        .where(
+            Latent.study_id == living_study.id,
+            Latent.firing_rate > 0.01,
+            Latent.explanation_id.not_in(before.explanation_ids),
+        )
+        .limit(1)
+    ).one()
+    assert fresh is not None
+    edited = _edit(db, fresh, "Names of countries.")
+    _simulate(db, living_study, edited)
+    wait_for_jobs(db, living_study.id)
+    after = _rewrite(db, living_study.id)
+    assert after.parent_id == before.id
+    assert after.explanation_ids == [*before.explanation_ids, edited.id]
+    assert after.counts == [*before.counts[:-1], before.counts[-1] + 1]
+    top = _points(db, after)["rewritten", "isotonic", "score", after.counts[-1]]
+    assert "before" in top.statistics["against"]

@@ -64,3 +64,57 @@ def test_downgrade_leaves_nothing(empty: str) -> None:
     engine = engine_of(empty)
     assert inspect(engine).get_table_names() == ["alembic_version"]
     engine.dispose()
+
+
+ROWS_OF_0001 = """
+INSERT INTO simulator (method, model, prompt_version, options) VALUES ('m', 'm', 'p', '{}');
+INSERT INTO study (slug, title, model, coder, hookpoint, corpus, context_length, prepend_bos,
+    contexts_explain, contexts_calibrate, contexts_evaluate, seed, coder_info)
+    VALUES ('s', 's', 'm', 'c', 'h', 'sotu', 32, true, 9, 8, 24, 0, '{}');
+INSERT INTO latent (study_id, index, firing_rate, max_activation, mean_activation, quantiles,
+    promoted, suppressed) VALUES (1, 0, 0.1, 2, 1, '{0,2}', '[]', '[]');
+INSERT INTO explanation (latent_id, text, author_kind, author, details)
+    VALUES (1, 'text', 'person', 'tests', '{}');
+INSERT INTO simulation (explanation_id, simulator_id, set, context_ids, values, missing,
+    tokens_read, seconds, code_version) VALUES (1, 1, 'calibrate', '{1}', '{{1,2}}', 0, 1, 1, 'v');
+INSERT INTO calibration (simulation_id, method, x, y, tokens)
+    VALUES (1, 'linear', '{0,9}', '{0,2}', 31);
+INSERT INTO rewrite (study_id, simulator_id, positions, explanation_ids, counts, context_ids, seed,
+    finished, code_version) VALUES (1, 1, 'last', '{1}', '{1}', '{1}', 0, true, 'v'),
+    (1, 1, 'all', '{1}', '{1}', '{1}', 0, true, 'v');
+INSERT INTO rewrite_point (rewrite_id, condition, calibration, count, fraction, missing, losses,
+    increase, low, high) VALUES (1, 'zero', '', 0, 0, 0, '{1}', 1, 1, 1),
+    (1, 'rewritten', 'linear', 1, 0.1, 0, '{1}', 1, 1, 1);
+"""
+
+
+def test_rows_keep_their_meaning(empty: str) -> None:
+    command.upgrade(alembic_config(empty), "0001")
+    engine = engine_of(empty)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(ROWS_OF_0001)
+    migrate(empty)
+    with engine.begin() as connection:
+
+        def rows(query: str) -> list[tuple[object, ...]]:
+            return [tuple(row) for row in connection.execute(text(query))]
+
+        assert rows("SELECT protocol, orderings FROM rewrite ORDER BY id") == [
+            ("paper", {"score": [1]}),
+            ("whole", {"score": [1]}),
+        ]
+        assert rows("SELECT condition, ordering, kls, statistics FROM rewrite_point") == [
+            ("zero", "", None, {}),
+            ("rewritten", "score", None, {}),
+        ]
+        assert rows("SELECT method, x, y, tokens FROM calibration ORDER BY id") == [
+            ("linear", [0, 9], [0, 2], 31),
+            ("none", [0, 9], [0, 9], 31),
+        ]
+        # All evaluate contexts were those on which the layer was rewritten.
+        assert rows("SELECT contexts_evaluate, contexts_rewrite FROM study") == [(24, 24)]
+    command.downgrade(alembic_config(empty), "0001")
+    with engine.connect() as connection:
+        query = text("SELECT positions FROM rewrite ORDER BY id")
+        assert list(connection.scalars(query)) == ["last", "all"]
+    engine.dispose()

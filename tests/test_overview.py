@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.rewrites.views import VIEWS
 from models import Explanation, Job, Latent, LatentCost, Rewrite, RewritePoint, Study
-from tests.factories import little_study
+from tests.factories import little_study, reword
 from tests.reading import current_of, latent_of, text_of
 from tests.rewrites import rewrite
 from workers import queue
@@ -118,15 +118,21 @@ def test_protocols_and_views_are_plain_links(
     assert page.count('aria-current="page"') == 3
     ceilings = text_of(pages.get(path, params={"view": "ceilings"}))
     assert "oracle gating" in ceilings and "rewritten, linear" not in ceilings
+    assert "rewritten minus gating is what false alarms cost" in ceilings
     orderings = text_of(pages.get(path, params={"view": "orderings"}))
     assert "random 3" in orderings and "oracle gating" not in orderings
 
     paper = pages.get(path, params={"protocol": "paper"})
+    assert "Last token Only the last input token" in text_of(paper), "not: as published"
     assert "The layer is not measured under this protocol yet." in text_of(paper)
     measured = pages.post(f"{path}/rewrites", data={"protocol": "paper"})
     assert (measured.status_code, measured.headers["location"]) == (303, f"{path}?protocol=paper")
     job = db.scalars(select(Job).filter_by(study_id=study.id, kind="rewrite")).one()
-    assert job.params == {"simulator_id": study.simulator_id, "protocol": "paper"}
+    assert job.params == {
+        "protocol": "paper",
+        "simulator_id": study.simulator_id,
+        "repeat": False,
+    }
     pages.post(f"/jobs/{job.id}/cancel")
     rewrite(db, study, [latent_of(db, study, 0)], protocol="paper")
     db.commit()
@@ -161,15 +167,71 @@ def test_what_a_latent_costs(pages: httpx.Client, db: Session, study: Study) -> 
         "silent in 3. The mean over the corpus counts them by the share of contexts in which it "
         "fires, 25%."
     ) in text
+    assert "the previous one" not in text and "different samples" not in text
     explanation = current_of(db, study, 0)
     for cost in db.scalars(select(LatentCost).filter_by(explanation_id=explanation.id)):
-        cost.mean = cost.low = cost.high = None
+        cost.low = cost.high = None
+        cost.strata = ["said"] * 3 + ["silent"] * 3
         cost.fires_mean = cost.fires_low = cost.fires_high = None
+        if cost.condition == "zeroed":
+            cost.mean = None
     db.commit()
     page = pages.get(path)
-    assert "It fires in no context of the evaluate set" in text_of(page)
-    assert 'id="cost-chart"' not in page.text
-    assert "this, isotonic – –" in text_of(page)
+    assert "fires in no context of the evaluate set, so what zeroing it costs" in text_of(page)
+    assert 'id="cost-chart"' in page.text
+    assert "zeroed – – " in text_of(page)
+    assert "this, isotonic +0.00100 no interval –" in text_of(page)
+    assert "+0.00100 no interval" in text_of(pages.get(f"/studies/{study.slug}")), "edit next"
+
+
+def test_whether_the_new_wording_costs_less(pages: httpx.Client, db: Session, study: Study) -> None:
+    path = f"/studies/{study.slug}/latents/0"
+    cost = reword(db, study, 0)
+    text = text_of(pages.get(path))
+    assert "previous, isotonic" in text
+    assert "25%. The contexts in which it does not fire are drawn for each wording" in text
+    assert "Where it fires, this wording" not in text, "it is not compared"
+    cost.before = {"mean": -0.0012, "low": -0.002, "high": -0.0004, "p": 0.03}
+    cost.before |= {"detectable": 0.001, "contexts_needed": 2.0}
+    db.commit()
+    text = text_of(pages.get(path))
+    assert (
+        "Where it fires, this wording costs less than the previous one: "
+        "−0.00120 [−0.00200, −0.00040] nats, p = 0.030."
+    ) in text
+    assert "cannot be told" not in text
+    cost.before = cost.before | {"mean": 0.0012, "low": 0.0004, "high": 0.002}
+    db.commit()
+    assert "this wording costs more than the previous one: +0.00120" in text_of(pages.get(path))
+    cost.before = cost.before | {"p": 0.2}
+    db.commit()
+    assert (
+        "this wording cannot be told from the previous one: +0.00120 [+0.00040, +0.00200] nats, "
+        "p = 0.200. With 2 shared contexts a difference below 0.00100 nats cannot be told from "
+        "none; the observed one would take about 2 contexts."
+    ) in text_of(pages.get(path))
+    cost.before = {"mean": 0.0012} | dict.fromkeys(("low", "high", "p", "detectable"))
+    db.commit()
+    text = text_of(pages.get(path))
+    assert "cannot be told from the previous one: +0.00120 nats, no interval, p not known." in text
+    assert "cannot be told from none" not in text
+
+
+def test_a_rewrite_job_that_made_no_rewrite(pages: httpx.Client, db: Session, study: Study) -> None:
+    params = {"protocol": "whole", "simulator_id": study.simulator_id, "repeat": True}
+    job = Job(study_id=study.id, kind="rewrite", status="running", params=params, created_by="test")
+    db.add(job)
+    db.commit()
+    for status in ("running", "finished"):
+        job.status = status
+        db.commit()
+        assert "2 of 6 latents rewritten" in text_of(pages.get(f"/studies/{study.slug}"))
+        for path in ("/jobs", f"/studies/{study.slug}/jobs", f"/studies/{study.slug}/latents/0"):
+            assert pages.get(path).status_code == 200
+        (listed,) = pages.get(f"/api/v1/studies/{study.slug}/jobs").json()["items"]
+        assert listed == pages.get(f"/api/v1/jobs/{job.id}").json()
+        assert (listed["status"], listed["params"]) == (status, params)
+        assert len(pages.get(f"/api/v1/studies/{study.slug}/rewrites").json()) == 1
 
 
 def test_the_chart_moves_without_a_reload(
@@ -180,8 +242,8 @@ def test_the_chart_moves_without_a_reload(
     expect(page.locator("#loss-chart svg.marks")).to_be_visible()
     expect(page.locator("#results")).to_contain_text("2 of 6 latents rewritten")
     page.evaluate("window.loaded = 'once'")
-    page.get_by_role("link", name="Where and how much").click()
-    expect(page.locator(".view-note")).to_contain_text("Two ceilings")
+    page.get_by_role("link", name="Ceilings").click()
+    expect(page.locator(".view-note")).to_contain_text("Oracle gating")
     expect(page).to_have_url(re.compile("view=ceilings"))
     page.get_by_text("The figures as a table").click()
     expect(page.locator("#figures table")).to_be_visible()

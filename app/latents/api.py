@@ -47,7 +47,7 @@ def edit_next(
 ) -> EditNextList:
     """Latents by how much loss a better explanation could still win back, dearest first.
 
-    Latents that fire in no context of the evaluate set are not in it: their cost is not known.
+    Latents whose cost is not known are not in it.
     """
     found = queries.edit_next(session, get_study(session, slug), limit=limit, offset=offset)
     items = [EditNextOut.model_validate(dict(row)) for row in found.rows]

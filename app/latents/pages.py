@@ -140,6 +140,7 @@ def show_latent(
         "scores": scores,
         "costs": costs,
         "emphasis": EMPHASIS,
+        "reworded": queries.reworded(costs),
         "strata": Counter(costs[-1].cost.strata) if costs else None,
         "missing": queries.missing_values(session, study, shown) if shown else None,
         "cost_chart": cost_chart(costs) if costs else None,

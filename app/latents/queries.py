@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app.errors import NotFound
 from app.latents.schemas import LatentFilter
+from app.rewrites.schemas import Comparison
 from models import (
     Calibration,
     Context,
@@ -257,6 +258,14 @@ class ShownCost(NamedTuple):
     cost: LatentCost
 
 
+class Reworded(NamedTuple):
+    """How the cost of a wording compares with that of the one it was written from."""
+
+    comparison: Comparison
+    contexts: int
+    """Contexts in which the latent fires, and on which both were measured."""
+
+
 class EditNext(NamedTuple):
     """Latents whose explanations cost most, dearest first."""
 
@@ -292,6 +301,19 @@ def shown_costs(session: Session, study: Study, explanation: Explanation) -> lis
         if cost.condition == "rewritten"
     ]
     return [*zeroed, *before, *this]
+
+
+def reworded(costs: list[ShownCost]) -> Reworded | None:
+    """Whether the new wording helped where the latent fires, under isotonic calibration."""
+    named = dict(costs)
+    this, previous = named.get("this, isotonic"), named.get("previous, isotonic")
+    if this is None or previous is None or this.before is None:
+        return None
+    firing = {
+        i for i, stratum in zip(this.context_ids, this.strata, strict=True) if stratum == "fires"
+    }
+    shared = firing.intersection(previous.context_ids)
+    return Reworded(Comparison.model_validate(this.before), len(shared))
 
 
 def simulated_explanations(session: Session, study: Study) -> list[int]:

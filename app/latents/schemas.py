@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.explanations.schemas import ExplanationOut, Number, ScoreOut
+from app.rewrites.schemas import Comparison
 
 Sort = Literal[
     "index",
@@ -72,10 +73,10 @@ class CostOut(BaseModel):
     condition: Literal["rewritten", "zeroed"]
     calibration: str = Field(description="Calibration of rewritten; empty for zeroed.")
     mean: Number = Field(
-        description="Mean over the whole evaluate set, estimated from the strata; null if the "
-        "latent fires in none of its contexts."
+        description="Mean over the whole evaluate set, estimated from the strata; null where it "
+        "cannot be estimated, as for zeroing a latent that fires in none of its contexts."
     )
-    low: Number
+    low: Number = Field(description="Null where there are too few documents for an interval.")
     high: Number
     fires_mean: Number = Field(description="Mean over the contexts in which the latent fires.")
     fires_low: Number
@@ -89,6 +90,10 @@ class CostOut(BaseModel):
     )
     differences: list[Number] = Field(
         description="Loss minus the loss with all latents real, for each context, in nats."
+    )
+    before: Comparison | None = Field(
+        description="With the explanation this one was written from, on the contexts in which the "
+        "latent fires and which both were measured on; null without such a one."
     )
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
-from app.jobs.queries import submit
+from app.jobs.queries import ACTIVE, submit
 from app.rewrites.schemas import PointStatistics, Protocol
 from app.rewrites.views import BASELINES, BEFORE, ISOTONIC, LINES, Line, View
 from models import Explanation, Job, Latent, Rewrite, RewritePoint, Study
@@ -28,7 +28,7 @@ class Results:
     rewrite: Rewrite
     points: list[RewritePoint]
     before: list[RewritePoint] = field(default_factory=list)
-    """The isotonic line of the parent."""
+    """The isotonic line of the parent, if it was measured in the same way."""
     edited: list[int] = field(default_factory=list)
     """Indices of the latents whose explanations are not the parent's."""
 
@@ -115,16 +115,25 @@ def list_points(session: Session, rewrite: Rewrite) -> list[RewritePoint]:
 
 
 def latest_results(session: Session, study: Study, protocol: Protocol) -> Results | None:
-    """The newest rewrite that has a point of a rewritten layer, with its parent's line."""
+    """The newest rewrite that is finished, or is being measured and has a point of a rewritten
+    layer; with the line of its parent.
+
+    One whose job was cancelled or failed does not hide the last finished one.
+    """
+    being_measured = exists().where(
+        Job.study_id == study.id,
+        Job.status.in_(ACTIVE),
+        Job.params["rewrite_id"].as_integer() == Rewrite.id,
+    )
+    has_a_point = exists().where(
+        RewritePoint.rewrite_id == Rewrite.id, RewritePoint.condition == "rewritten"
+    )
     rewrite = session.scalar(
         select(Rewrite)
         .where(
             Rewrite.study_id == study.id,
             Rewrite.protocol == protocol,
-            Rewrite.finished
-            | exists().where(
-                RewritePoint.rewrite_id == Rewrite.id, RewritePoint.condition == "rewritten"
-            ),
+            Rewrite.finished | (being_measured & has_a_point),
         )
         .order_by(Rewrite.id.desc())
         .limit(1)
@@ -133,7 +142,7 @@ def latest_results(session: Session, study: Study, protocol: Protocol) -> Result
         return None
     results = Results(rewrite, list_points(session, rewrite))
     parent = session.get(Rewrite, rewrite.parent_id) if rewrite.parent_id else None
-    if parent is not None:
+    if parent is not None and _comparable(rewrite, parent):
         results.before = Results(parent, list_points(session, parent)).line(ISOTONIC)
         changed = set(rewrite.explanation_ids) - set(parent.explanation_ids)
         edited = select(Latent.index).join(Explanation, Explanation.latent_id == Latent.id)
@@ -141,6 +150,11 @@ def latest_results(session: Session, study: Study, protocol: Protocol) -> Result
             session.scalars(edited.where(Explanation.id.in_(changed)).order_by(Latent.index))
         )
     return results
+
+
+def _comparable(rewrite: Rewrite, parent: Rewrite) -> bool:
+    """Whether a difference between the two comes from the edit, and nothing else."""
+    return (rewrite.context_ids, rewrite.code_version) == (parent.context_ids, parent.code_version)
 
 
 def measure(session: Session, study: Study, protocol: Protocol, user: str) -> Job:
@@ -153,5 +167,5 @@ def measure(session: Session, study: Study, protocol: Protocol, user: str) -> Jo
         raise Conflict(
             f"Study {study.slug} has no simulator yet: its activations are still being collected."
         )
-    params = {"simulator_id": study.simulator_id, "protocol": protocol}
+    params = {"protocol": protocol, "simulator_id": study.simulator_id, "repeat": False}
     return submit(session, Job(study_id=study.id, kind="rewrite", params=params, created_by=user))

@@ -23,7 +23,7 @@ class RewriteCreate(BaseModel):
 
 
 class Comparison(BaseModel):
-    """This point's loss minus another condition's, paired context by context, in nats."""
+    """A loss minus the one that it is compared with, paired context by context, in nats."""
 
     mean: Number = None
     low: Number = None
@@ -37,12 +37,12 @@ class Comparison(BaseModel):
     )
 
     @computed_field(  # type: ignore[prop-decorator]
-        description="Whether this point costs less: told only if the interval leaves out zero and "
-        "p is below 0.05."
+        description="Whether it is lower than the one that it is compared with: told only if the "
+        "interval leaves out zero and p is below 0.05."
     )
     @property
     def verdict(self) -> Verdict:
-        """Whether this point costs less than the other condition."""
+        """Whether this loss is lower than the other."""
         if self.low is None or self.high is None or self.p is None or self.p >= SIGNIFICANCE:
             return "cannot tell"
         return "lower" if self.high < 0 else "higher" if self.low > 0 else "cannot tell"

@@ -9,9 +9,9 @@ View = Literal["calibrations", "ceilings", "orderings"]
 PROTOCOLS: dict[Protocol, tuple[str, str]] = {
     "whole": ("Whole contexts", "Every token of a context is spliced at once."),
     "paper": (
-        "As published",
+        "Last token",
         "Only the last input token of a context is spliced, and the one prediction made from it "
-        "counts.",
+        "counts, as published.",
     ),
 }
 """Label of each protocol, and what it means."""
@@ -22,10 +22,11 @@ VIEWS: dict[View, tuple[str, str]] = {
         "The same simulated values under each calibration, best score first.",
     ),
     "ceilings": (
-        "Where and how much",
-        "Two ceilings split the error. Oracle gating knows where a latent is active, and what it "
-        "still costs is error in how much; oracle values know how much, and what they still cost "
-        "is error in where.",
+        "Ceilings",
+        "Oracle gating has the simulator's values without its false alarms, zero wherever the "
+        "latent is silent: what it still costs are misses and wrong sizes, and rewritten minus "
+        "gating is what false alarms cost. Oracle values have the true size wherever the quantile "
+        "values say that the latent is active: what they still cost is what the simulator misses.",
     ),
     "orderings": (
         "Orderings",
@@ -111,7 +112,7 @@ LINES: dict[View, tuple[Line, ...]] = {
         Line(
             "oracle gating",
             LIGHT_BLUE,
-            "Isotonic values where the latent is truly active, zero elsewhere.",
+            "Isotonic values without the false alarms: zero wherever the latent is silent.",
             "oracle_gating",
             "isotonic",
             dash=(6, 4),
@@ -120,7 +121,8 @@ LINES: dict[View, tuple[Line, ...]] = {
         Line(
             "oracle values",
             LIGHT_TEAL,
-            "True activations where the quantile values say that it is active, zero elsewhere.",
+            "True activations where the quantile values say that the latent is active, zero "
+            "elsewhere.",
             "oracle_values",
             "quantile",
             dash=(6, 4),

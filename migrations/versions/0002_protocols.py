@@ -80,6 +80,9 @@ def upgrade() -> None:
     op.add_column(
         "latent_cost", sa.Column("weights", postgresql.JSONB(astext_type=sa.Text()), nullable=False)
     )
+    op.add_column(
+        "latent_cost", sa.Column("before", postgresql.JSONB(astext_type=sa.Text()), nullable=True)
+    )
     op.add_column("latent_cost", sa.Column("fires_mean", sa.REAL(), nullable=True))
     op.add_column("latent_cost", sa.Column("fires_low", sa.REAL(), nullable=True))
     op.add_column("latent_cost", sa.Column("fires_high", sa.REAL(), nullable=True))
@@ -134,6 +137,12 @@ def upgrade() -> None:
         "calibration",
         "method IN ('none', 'linear', 'quantile', 'isotonic')",
     )
+    # The new calibration fits nothing: the raw value, 0 to 9, is the activation.
+    op.execute(
+        "INSERT INTO calibration (simulation_id, method, x, y, tokens) "
+        "SELECT simulation_id, 'none', '{0,9}', '{0,9}', tokens FROM calibration "
+        "WHERE method = 'linear'"
+    )
 
 
 def downgrade() -> None:
@@ -184,6 +193,7 @@ def downgrade() -> None:
     op.drop_column("latent_cost", "fires_high")
     op.drop_column("latent_cost", "fires_low")
     op.drop_column("latent_cost", "fires_mean")
+    op.drop_column("latent_cost", "before")
     op.drop_column("latent_cost", "weights")
     op.drop_column("latent_cost", "strata")
     op.drop_column("latent_cost", "context_ids")

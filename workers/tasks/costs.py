@@ -13,10 +13,16 @@ from interp import calibrate
 from interp.contexts import ContextSet
 from interp.evaluate import Condition, Known, Protocol, evaluate
 from interp.splice import Splice, Values, real_latents, rewritten, set_zeroed
-from interp.statistics import UNDEFINED, Estimate, mean, stratified_mean
-from models import Calibration, Latent, LatentCost, Simulation, Study
+from interp.statistics import UNDEFINED, Estimate, compare, mean, stratified_mean
+from models import Calibration, Explanation, Latent, LatentCost, Simulation, Study
 from workers.resources import coder_of, store_of, subject_of
-from workers.tasks.rows import context_tokens, documents_of, first_position, from_nullable
+from workers.tasks.rows import (
+    context_tokens,
+    documents_of,
+    fields,
+    first_position,
+    from_nullable,
+)
 
 MOST = {"fires": 12, "said": 6, "silent": 6}
 """The most contexts that are run of each stratum: where the latent fires, where it is only said to
@@ -45,7 +51,8 @@ def measure(session: Session, study: Study, latent: Latent, simulation: Simulati
 
     Nothing is measured without calibrations: then every calibrate-set value is missing.
     """
-    maps = calibrations_of(session, simulation.explanation_id, simulation.simulator_id)
+    explanation_id = simulation.explanation_id
+    maps = calibrations_of(session, [explanation_id], simulation.simulator_id)[explanation_id]
     if not maps:
         return
     ids, tokens = context_tokens(session, study, ContextSet.EVALUATE)
@@ -84,19 +91,31 @@ def measure(session: Session, study: Study, latent: Latent, simulation: Simulati
     context_ids = [ids[row] for row in sample.rows]
     documents = documents_of(session, context_ids)
     for (condition, calibration), loss in zip(splices, losses, strict=True):
-        cost, where_fires = _estimates(condition, loss - real, sample, documents, study.seed)
+        differences = (loss - real).astype(np.float32)
+        cost, where_fires = _estimates(condition, differences, sample, documents, study.seed)
         session.add(
             LatentCost(
-                explanation_id=simulation.explanation_id,
+                explanation_id=explanation_id,
                 simulator_id=simulation.simulator_id,
                 condition=condition,
                 calibration=calibration,
                 context_ids=context_ids,
                 strata=sample.strata,
                 weights=sample.weights,
-                differences=(loss - real).tolist(),
+                differences=differences.tolist(),
                 **_columns("", cost),
                 **_columns("fires_", where_fires),
+                before=_against_parent(
+                    session,
+                    simulation,
+                    (condition, calibration),
+                    {
+                        c: d
+                        for c, d, s in zip(context_ids, differences, sample.strata, strict=True)
+                        if s == "fires"
+                    },
+                    study.seed,
+                ),
             )
         )
 
@@ -123,6 +142,10 @@ def _sample(study: Study, latent: Latent, rows: list[int], said: NDArray[np.floa
     strata: dict[str, list[int]] = {"fires": [], "said": [], "silent": []}
     for row, positive in zip(rows, np.any(said > 0, axis=1), strict=True):
         strata["fires" if row in firing else "said" if positive else "silent"].append(row)
+    if min(len(strata["said"]), len(strata["silent"])) < 2:
+        # Too few for a mean with an interval of their own.
+        strata["silent"] = sorted(strata["said"] + strata["silent"])
+        strata["said"] = []
     share = len(firing) / study.contexts_evaluate
     silent = len(strata["said"]) + len(strata["silent"])
     weights = {"fires": share} | {
@@ -156,6 +179,43 @@ def _estimates(
     return cost, where_fires
 
 
+def _against_parent(
+    session: Session,
+    simulation: Simulation,
+    line: tuple[str, str],
+    costs: dict[int, float],
+    seed: int,
+) -> dict[str, float | None] | None:
+    """Whether this wording costs less than the one it was written from, where the latent fires.
+
+    Args:
+        line: Condition and calibration.
+        costs: By context, for those where the latent fires.
+    """
+    parent_id = session.get_one(Explanation, simulation.explanation_id).parent_id
+    parent = session.scalar(
+        select(LatentCost).filter_by(
+            explanation_id=parent_id,
+            simulator_id=simulation.simulator_id,
+            condition=line[0],
+            calibration=line[1],
+        )
+    )
+    if parent is None:
+        return None
+    earlier = dict(zip(parent.context_ids, parent.differences, strict=True))
+    shared = [context_id for context_id in costs if context_id in earlier]
+    if not shared:
+        return None
+    comparison = compare(
+        np.array([costs[i] for i in shared], dtype=np.float32),
+        np.array([earlier[i] for i in shared], dtype=np.float32),
+        documents_of(session, shared),
+        seed=seed,
+    )
+    return fields(comparison)
+
+
 def _firing(study: Study, latent: Latent) -> list[int]:
     """The contexts of the evaluate set in which the latent fires where it could be spliced."""
     (active,) = store_of(study, ContextSet.EVALUATE).read(range(latent.index, latent.index + 1))
@@ -173,22 +233,26 @@ def _columns(prefix: str, estimate: Estimate) -> dict[str, float | None]:
     """An estimate as columns; what is not defined is NULL."""
     names = ("mean", "low", "high")
     return {
-        prefix + name: None if np.isnan(value) else value
-        for name, value in zip(names, estimate, strict=True)
+        prefix + name: value for name, value in zip(names, fields(estimate).values(), strict=True)
     }
 
 
 def calibrations_of(
-    session: Session, explanation_id: int, simulator_id: int
-) -> dict[str, calibrate.CalibrationMap]:
-    """The maps fitted for one explanation, by method."""
-    rows = session.scalars(
-        select(Calibration)
-        .join(Simulation, Simulation.id == Calibration.simulation_id)
+    session: Session, explanation_ids: Sequence[int], simulator_id: int
+) -> dict[int, dict[str, calibrate.CalibrationMap]]:
+    """The maps fitted for each explanation, by method; none where every value was missing."""
+    rows = session.execute(
+        select(Simulation.explanation_id, Calibration.method, Calibration.x, Calibration.y)
+        .join(Calibration, Calibration.simulation_id == Simulation.id)
         .where(
-            Simulation.explanation_id == explanation_id,
+            Simulation.explanation_id.in_(explanation_ids),
             Simulation.simulator_id == simulator_id,
             Simulation.set == str(ContextSet.CALIBRATE),
         )
     )
-    return {row.method: calibrate.CalibrationMap(np.array(row.x), np.array(row.y)) for row in rows}
+    found: dict[int, dict[str, calibrate.CalibrationMap]] = {i: {} for i in explanation_ids}
+    for row in rows:
+        found[row.explanation_id][row.method] = calibrate.CalibrationMap(
+            np.array(row.x), np.array(row.y)
+        )
+    return found

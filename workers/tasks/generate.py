@@ -130,10 +130,8 @@ def _rewriting(session: Session, study: Study, generation: Generation) -> tuple[
     latent stays real, and all its values are missing.
     """
     explained = _explained(session, study, generation.explanation_ids)
-    maps = [
-        calibrations_of(session, i, generation.simulator_id).get(generation.calibration)
-        for i in generation.explanation_ids
-    ]
+    fitted_maps = calibrations_of(session, generation.explanation_ids, generation.simulator_id)
+    maps = [fitted_maps[i].get(generation.calibration) for i in generation.explanation_ids]
     simulator = simulator_of(session.get_one(Simulator, generation.simulator_id))
     string = token_texts(subject_of(study).tokenizer)
 

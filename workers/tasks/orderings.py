@@ -21,8 +21,12 @@ POINTS = 4
 RANDOM_ORDERS = 3
 
 
-def make_rewrite(session: Session, job: Job, study: Study) -> Rewrite:
+def make_rewrite(session: Session, job: Job, study: Study) -> Rewrite | None:
     """The job's rewrite, made on its first start.
+
+    Returns:
+        None if it would repeat the newest rewrite with nothing changed: an edit made meanwhile had
+        it measured already.
 
     Raises:
         InputError: Nothing has been simulated yet, or there is no simulator.
@@ -32,23 +36,28 @@ def make_rewrite(session: Session, job: Job, study: Study) -> Rewrite:
     simulator_id = job.params.get("simulator_id") or study.simulator_id
     if simulator_id is None:
         raise InputError("This study has no simulator yet. Run its collect job first.")
-    parent = session.get(Rewrite, job.params.get("parent_id") or 0)
-    changed = job.params.get("explanation_ids")
-    if parent is not None and changed is not None:
-        orderings = _repeated(session, simulator_id, parent, changed)
-    else:
-        orderings = _ordered(session, study, simulator_id)
+    protocol = str(Protocol(job.params.get("protocol", Protocol.WHOLE)))
+    orderings = _ordered(session, study, simulator_id)
     if not orderings["score"]:
         raise InputError(
             "No explanation of this study has been simulated yet. Simulate some first."
         )
+    numbers = counts(len(orderings["score"]), coder_of(study).num_latents)
+    parent = None
+    if job.params.get("repeat"):
+        parent = _newest(session, study, simulator_id, protocol)
+    if parent is not None and parent.orderings.keys() == orderings.keys():
+        orderings = _repeated(session, parent, orderings["score"])
+        if orderings == parent.orderings:
+            return None
+        numbers = [*parent.counts[:-1], len(orderings["score"])]
     rewrite = Rewrite(
         study_id=study.id,
         simulator_id=simulator_id,
-        protocol=str(Protocol(job.params.get("protocol", Protocol.WHOLE))),
+        protocol=protocol,
         explanation_ids=orderings["score"],
         orderings=orderings,
-        counts=counts(len(orderings["score"]), coder_of(study).num_latents),
+        counts=numbers,
         context_ids=context_tokens(session, study, ContextSet.EVALUATE)[0][
             : study.contexts_rewrite
         ],
@@ -61,6 +70,20 @@ def make_rewrite(session: Session, job: Job, study: Study) -> Rewrite:
     job.params = {**job.params, "rewrite_id": rewrite.id}
     session.commit()
     return rewrite
+
+
+def _newest(session: Session, study: Study, simulator_id: int, protocol: str) -> Rewrite | None:
+    return session.scalar(
+        select(Rewrite)
+        .where(
+            Rewrite.study_id == study.id,
+            Rewrite.simulator_id == simulator_id,
+            Rewrite.protocol == protocol,
+            Rewrite.finished,
+        )
+        .order_by(Rewrite.id.desc())
+        .limit(1)
+    )
 
 
 def counts(size: int, num_latents: int) -> list[int]:
@@ -126,20 +149,24 @@ def _ordered(session: Session, study: Study, simulator_id: int) -> dict[str, lis
     return orderings
 
 
-def _repeated(
-    session: Session, simulator_id: int, parent: Rewrite, changed: list[int]
-) -> dict[str, list[int]]:
+def _repeated(session: Session, parent: Rewrite, current: list[int]) -> dict[str, list[int]]:
     """The orders of an earlier rewrite, so that the two can be compared point by point.
 
-    The changed explanations take the places of their latents, and new latents come last.
+    Each latent has its current explanation, if that is simulated, in its place; latents that the
+    earlier rewrite lacks come last.
+
+    Args:
+        current: The current explanations that are simulated, best score first.
     """
-    new = {
-        row.latent_id: row.id
-        for row in session.execute(_simulated(simulator_id).where(Explanation.id.in_(changed)))
-    }
-    parents = select(Explanation).where(Explanation.id.in_(parent.explanation_ids))
-    latent_of = {e.id: e.latent_id for e in session.scalars(parents)}
-    added = [e for latent, e in new.items() if latent not in latent_of.values()]
+    rows = session.execute(
+        select(Explanation.id, Explanation.latent_id).where(
+            Explanation.id.in_([*parent.explanation_ids, *current])
+        )
+    )
+    latent_of = {row.id: row.latent_id for row in rows}
+    new = {latent_of[i]: i for i in current}
+    there = {latent_of[i] for i in parent.explanation_ids}
+    added = [i for i in current if latent_of[i] not in there]
     return {
         name: [*(new.get(latent_of[old], old) for old in order), *added]
         for name, order in parent.orderings.items()

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -19,7 +19,7 @@ from workers.jobs import Progress
 from workers.queue import publish
 from workers.resources import coder_of, store_of, subject_of
 from workers.tasks.orderings import make_rewrite
-from workers.tasks.rows import context_tokens, documents_of, first_position
+from workers.tasks.rows import context_tokens, documents_of, fields, first_position
 from workers.tasks.values import SimulatedValues
 
 BASELINES = [
@@ -39,7 +39,7 @@ SET_CONDITIONS = [
     (Condition.REWRITTEN, Method.LINEAR),
     (Condition.REWRITTEN, Method.NONE),
 ]
-AT_ONCE = {Protocol.WHOLE: 4, Protocol.PAPER: 64}
+AT_ONCE = {Protocol.WHOLE: 8, Protocol.PAPER: 64}
 """Points measured in one unit of work, some seconds long. More share more of the model below the
 hookpoint; under ``paper`` that is nearly all of the work."""
 
@@ -57,6 +57,8 @@ class Planned(NamedTuple):
 def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
     """Measure every point of a rewrite that is not there yet."""
     rewrite = make_rewrite(session, job, study)
+    if rewrite is None:
+        return
     parent = _comparable_parent(session, rewrite)
     planned = _plan(rewrite)
     measurement = _Measurement(session, study, rewrite, parent)
@@ -66,11 +68,7 @@ def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
         new = [point for point in units if _find(session, rewrite, point) is None]
         if not new:
             continue
-        copied = [(point, found) for point in new if (found := _unchanged(session, parent, point))]
-        for point, found in copied:
-            losses, kls = np.array(found.losses), np.array(found.kls, dtype=float)
-            measurement.save(point, losses, kls, copied_from=found)
-        measurement.measure([point for point in new if point not in dict(copied)])
+        measurement.measure([point for point in new if not measurement.copy(point)])
         session.commit()
         publish(study.id, "chart")
         yield Progress(done, len(planned), "points", f"{rewrite.protocol} protocol")
@@ -131,24 +129,12 @@ def _comparable_parent(session: Session, rewrite: Rewrite) -> Rewrite | None:
     if (
         parent is None
         or parent.context_ids != rewrite.context_ids
+        or parent.seed != rewrite.seed
+        or parent.simulator_id != rewrite.simulator_id
         or parent.code_version != rewrite.code_version
     ):
         return None
     return parent
-
-
-def _set_of(rewrite: Rewrite, point: Planned) -> tuple[int, ...]:
-    """The explanations that another rewrite has in the place of this point's set."""
-    order = rewrite.orderings.get(point.ordering, [])
-    return tuple(order[: len(point.explanation_ids)])
-
-
-def _unchanged(session: Session, parent: Rewrite | None, point: Planned) -> RewritePoint | None:
-    """The parent's point, if this one has the same set of explanations."""
-    if parent is None or set(_set_of(parent, point)) != set(point.explanation_ids):
-        return None
-    found = _find(session, parent, point)
-    return found if found is not None and found.kls is not None else None
 
 
 class _Measurement:
@@ -173,6 +159,44 @@ class _Measurement:
             self.protocol.spliced(study.context_length, first_position(study)),
         )
 
+    def _before(self, point: Planned) -> tuple[Planned, RewritePoint] | None:
+        """The point of the parent that stands where this one does, if it was measured.
+
+        The whole set stands where the whole set did, though an edit may have added a latent to it.
+        """
+        if self.parent is None:
+            return None
+        count = len(point.explanation_ids)
+        if count == self.rewrite.counts[-1]:
+            count = self.parent.counts[-1]
+        order = self.parent.orderings.get(point.ordering, [])
+        before = point._replace(explanation_ids=tuple(order[:count]))
+        found = _find(self.session, self.parent, before)
+        return (before, found) if found is not None and found.kls is not None else None
+
+    def copy(self, point: Planned) -> bool:
+        """Take over the parent's point if it has the same set of explanations."""
+        earlier = self._before(point)
+        if earlier is None or set(earlier[0].explanation_ids) != set(point.explanation_ids):
+            return False
+        found = earlier[1]
+        against = {k: v for k, v in found.statistics["against"].items() if k != "before"}
+        same = ("fraction", "missing", "losses", "increase", "low", "high", "kls", "kl")
+        self.session.add(
+            RewritePoint(
+                rewrite_id=self.rewrite.id,
+                condition=str(point.condition),
+                calibration=point.calibration,
+                ordering=point.ordering,
+                count=len(point.explanation_ids),
+                **{name: getattr(found, name) for name in (*same, "kl_low", "kl_high")},
+                statistics={**found.statistics, "against": against},
+                copied_from=found.id,
+            )
+        )
+        self.session.flush()
+        return True
+
     def measure(self, points: list[Planned]) -> None:
         """Run the model under the conditions of some points, and save them."""
         if not points:
@@ -187,7 +211,7 @@ class _Measurement:
             known=list(self._known(points)),
         )
         for point, losses, kls in zip(points, evaluated.loss, evaluated.kl, strict=True):
-            self.save(point, losses, kls)
+            self._save(point, losses, kls)
 
     def _splice(self, point: Planned) -> Splice:
         match point.condition:
@@ -216,19 +240,13 @@ class _Measurement:
         if real is not None:
             yield _as_known(splice.real_latents, real)
         for point in points:
-            earlier = _find(self.session, self.parent, point)
-            if self.parent is not None and earlier is not None and earlier.kls is not None:
-                before = point._replace(explanation_ids=_set_of(self.parent, point))
-                yield _as_known(self._splice(before), earlier)
+            if earlier := self._before(point):
+                before, found = earlier
+                yield _as_known(self._splice(before), found)
 
-    def save(
-        self,
-        point: Planned,
-        losses: NDArray[np.float64],
-        kls: NDArray[np.float64],
-        copied_from: RewritePoint | None = None,
-    ) -> None:
+    def _save(self, point: Planned, losses: NDArray[np.float64], kls: NDArray[np.float64]) -> None:
         """Add a point with its statistics to the session."""
+        losses = _as_stored(losses)
         seed = self.study.seed
         explanations = list(point.explanation_ids)
         untouched = self._losses(Planned(Condition.UNTOUCHED, "", "", ()))
@@ -252,36 +270,30 @@ class _Measurement:
                 kl=kl.value,
                 kl_low=kl.low,
                 kl_high=kl.high,
-                statistics=self._statistics(point, losses, baseline, copied=bool(copied_from)),
-                copied_from=copied_from.id if copied_from else None,
+                statistics=self._statistics(point, losses, baseline),
             )
         )
         self.session.flush()
 
     def _losses(self, point: Planned) -> NDArray[np.float64] | None:
         found = _find(self.session, self.rewrite, point)
-        return None if found is None else np.array(found.losses)
+        return None if found is None else _as_stored(found.losses)
 
     def _statistics(
-        self,
-        point: Planned,
-        losses: NDArray[np.float64],
-        untouched: NDArray[np.float64],
-        *,
-        copied: bool,
+        self, point: Planned, losses: NDArray[np.float64], untouched: NDArray[np.float64]
     ) -> dict[str, object]:
         """How a point compares with the others, see ``RewritePoint.statistics``."""
         zero = self._losses(Planned(Condition.ZERO, "", "", ()))
         none = self._losses(Planned(Condition.NO_LATENTS, "", "", ()))
         real = self._losses(Planned(Condition.REAL_LATENTS, "", "", ()))
-        before = None if copied else _find(self.session, self.parent, point)
+        before = self._before(point)
         others = {
             "zero": zero,
             "no_latents": none,
             "set_zeroed": self._losses(
                 point._replace(condition=Condition.SET_ZEROED, calibration="")
             ),
-            "before": None if before is None else np.array(before.losses),
+            "before": None if before is None else _as_stored(before[1].losses),
         }
         seed, documents = self.study.seed, self.documents
         return {
@@ -289,12 +301,12 @@ class _Measurement:
                 statistics.effective_contexts(losses - untouched, documents)
             ),
             "against": {
-                name: _fields(statistics.compare(losses, other, documents, seed=seed))
+                name: fields(statistics.compare(losses, other, documents, seed=seed))
                 for name, other in others.items()
                 if other is not None and name != str(point.condition)
             },
             "recovered": {
-                name: _fields(statistics.recovered(losses, worst, real, documents, seed=seed))
+                name: fields(statistics.recovered(losses, worst, real, documents, seed=seed))
                 for name, worst in (("no_latents", none), ("zero", zero))
                 if worst is not None and real is not None
             },
@@ -302,13 +314,14 @@ class _Measurement:
 
 
 def _as_known(spliced: Splice, point: RewritePoint) -> Known:
-    return Known(spliced, np.array(point.losses), np.array(point.kls, dtype=float))
+    return Known(spliced, _as_stored(point.losses), np.array(point.kls, dtype=float))
 
 
-def _fields(figures: statistics.Comparison | statistics.Estimate) -> dict[str, float | None]:
-    return {name: _nullable(value) for name, value in figures._asdict().items()}
+def _as_stored(losses: ArrayLike) -> NDArray[np.float64]:
+    """Losses rounded as the table rounds them, so that equal ones differ by nothing."""
+    return np.asarray(losses, dtype=np.float32).astype(np.float64)
 
 
 def _nullable(value: float) -> float | None:
-    """NaN, which is no JSON, becomes null."""
-    return None if np.isnan(value) else value
+    """What is no JSON number (NaN, infinity) becomes null."""
+    return value if np.isfinite(value) else None

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from interp.contexts import ContextSet
+from interp.statistics import Comparison, Estimate
 from models import Context, Study
 
 
@@ -64,3 +65,8 @@ def to_nullable(values: NDArray[np.floating]) -> list[list[float | None]]:
 def from_nullable(values: list[list[float | None]]) -> NDArray[np.float64]:
     """NULL becomes NaN."""
     return np.array(values, dtype=np.float64)
+
+
+def fields(figures: Comparison | Estimate) -> dict[str, float | None]:
+    """Figures as JSON: what is not defined (NaN) or not finite becomes null."""
+    return {k: v if np.isfinite(v) else None for k, v in figures._asdict().items()}

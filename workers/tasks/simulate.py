@@ -21,7 +21,6 @@ from models import (
     Job,
     Latent,
     LatentCost,
-    Rewrite,
     Score,
     Simulation,
     Simulator,
@@ -43,6 +42,8 @@ from workers.version import code_version
 MIN_RATE = 0.01
 """The first latents are chosen among those that fire on at least this share of tokens: a rarer one
 is active on so few tokens of the calibrate and evaluate sets that little could be said about it."""
+EARLY = 8
+"""A longer job has the layer measured after so many latents too: something to see meanwhile."""
 
 
 def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
@@ -52,6 +53,8 @@ def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
     steps = (_examples_and_scores, _evaluate_and_cost)
     total = len(explanations) * len(steps)
     for number, explanation in enumerate(explanations):
+        if number == EARLY:
+            _queue_rewrites(session, job, study, simulator, len(explanations), "early")
         latent = session.get_one(Latent, explanation.latent_id)
         for step, work in enumerate(steps):
             missing = work(session, study, simulator, latent, explanation)
@@ -61,8 +64,7 @@ def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
             done = number * len(steps) + step + 1
             yield Progress(done, total, "steps", f"simulating latent {latent.index}", missing)
     publish(study.id, "latents")
-    if job.params.get("then_rewrite"):
-        _queue_rewrites(session, job, study, simulator, explanations)
+    _queue_rewrites(session, job, study, simulator, len(explanations), "last")
 
 
 def _simulator(session: Session, job: Job, study: Study) -> Simulator:
@@ -275,7 +277,10 @@ def _evaluate_and_cost(
     measured = select(LatentCost.id).filter_by(
         explanation_id=explanation.id, simulator_id=simulator.id
     )
-    if simulation is not None and session.scalar(measured.limit(1)) is not None:
+    if simulation is not None and (
+        session.scalar(measured.limit(1)) is not None
+        or not costs.calibrations_of(session, [explanation.id], simulator.id)[explanation.id]
+    ):
         return None
     if simulation is None:
         ids, strings = context_strings(session, study, ContextSet.EVALUATE)
@@ -295,36 +300,23 @@ def _evaluate_and_cost(
 
 
 def _queue_rewrites(
-    session: Session,
-    job: Job,
-    study: Study,
-    simulator: Simulator,
-    explanations: list[Explanation],
+    session: Session, job: Job, study: Study, simulator: Simulator, explanations: int, when: str
 ) -> None:
-    """Measure the layer again under both protocols, from the newest rewrites if there are any."""
+    """Measure the layer again under both protocols, if the job asks for it, once each time.
+
+    After an edit the newest rewrites are repeated; after many latents all are ordered anew.
+    """
+    queued = job.params.get("queued", [])
+    if not job.params.get("then_rewrite") or when in queued:
+        return
+    job.params = {**job.params, "queued": [*queued, when]}
     for protocol in Protocol:
-        parent_id = session.scalar(
-            select(Rewrite.id)
-            .where(
-                Rewrite.study_id == study.id,
-                Rewrite.simulator_id == simulator.id,
-                Rewrite.protocol == str(protocol),
-                Rewrite.finished,
-            )
-            .order_by(Rewrite.id.desc())
-            .limit(1)
-        )
+        params = {
+            "protocol": str(protocol),
+            "simulator_id": simulator.id,
+            "repeat": explanations < EARLY,
+        }
         submit(
             session,
-            Job(
-                study_id=study.id,
-                kind="rewrite",
-                params={
-                    "protocol": str(protocol),
-                    "simulator_id": simulator.id,
-                    "parent_id": parent_id,
-                    "explanation_ids": [e.id for e in explanations],
-                },
-                created_by=job.created_by,
-            ),
+            Job(study_id=study.id, kind="rewrite", params=params, created_by=job.created_by),
         )

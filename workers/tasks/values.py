@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from torch import Tensor
 
 from interp import splice
-from interp.calibrate import CalibrationMap, Method
+from interp.calibrate import Method
 from interp.contexts import ContextSet
 from interp.evaluate import Condition
 from interp.splice import Splice, Values
@@ -47,16 +47,16 @@ class SimulatedValues:
                 Simulation.simulator_id == simulator_id,
                 Simulation.set == str(ContextSet.EVALUATE),
             )
+            .execution_options(yield_per=256)
         )
         self._raw: dict[int, NDArray[np.float32]] = {}
-        self._maps: dict[int, dict[str, CalibrationMap]] = {}
+        self._maps = calibrations_of(session, explanation_ids, simulator_id)
         self._latents: dict[int, int] = {}
         self._quantiles: dict[int, list[float]] = {}
         for row in rows:
             explanation = row.explanation_id
             place = {context: i for i, context in enumerate(row.context_ids)}
             raw = from_nullable(row.values)[[place[i] for i in context_ids], where]
-            self._maps[explanation] = calibrations_of(session, explanation, simulator_id)
             if not self._maps[explanation]:
                 # Without a calibration every value is missing: its latent stays real.
                 raw = np.full_like(raw, np.nan)
@@ -103,4 +103,4 @@ class SimulatedValues:
 
     def rewritten(self, explanation_ids: list[int]) -> int:
         """How many of these explanations have any value."""
-        return sum(bool(self._maps[i]) for i in explanation_ids)
+        return sum(not np.isnan(self._raw[i]).all() for i in explanation_ids)
