@@ -76,9 +76,9 @@ class RewritePoint(Base):
     """Mean of ``kls`` with its interval."""
     statistics: Mapped[Json] = mapped_column(default=dict)
     """How it compares, see ``PointStatistics`` in the API: ``effective_contexts``; ``against``
-    (``zero``, ``no_latents``, ``set_zeroed``, ``before``: mean, low, high, p, detectable,
-    contexts_needed); ``recovered`` (``no_latents``, ``zero``: value, low, high). What cannot be
-    said is None."""
+    (``real_latents``, ``zero``, ``no_latents``, ``set_zeroed``, ``before``: mean, low, high, p,
+    detectable, contexts_needed); ``recovered`` (``no_latents``, ``zero``: value, low, high). What
+    cannot be said is None."""
     copied_from: Mapped[int | None] = mapped_column(ForeignKey("rewrite_point.id"))
     """The point of an earlier rewrite this was taken from, as nothing it depends on changed."""
     created_at: Mapped[Created]

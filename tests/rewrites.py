@@ -96,7 +96,7 @@ def rewrite(
             kl_high=1.2 * (mean + bound),
         )
     for key, point in points.items():
-        against = {name: losses[f"{name}   0"] for name in ("zero", "no_latents")}
+        against = {name: losses[f"{name}   0"] for name in ("zero", "no_latents", "real_latents")}
         if point.count:
             against["set_zeroed"] = losses[f"set_zeroed  {point.ordering} {point.count}"]
         if parent is not None and point.calibration == "isotonic":

@@ -133,6 +133,35 @@ def test_a_line_that_floods_the_layer_does_not_flatten_the_others(results: Resul
     assert 7.5 in {row["increase"] for row in _lines(results, "calibrations")}
 
 
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_close_up_shows_what_is_added_to_real_latents(results: Results, view: View) -> None:
+    chart = loss_chart(results, view, LATENTS, "real_latents")
+    rows = _values(chart.spec)
+    assert [row["increase"] for row in rows if row.get("condition") == "real latents"] == [0]
+    assert not {"zero ablation", "no latents"} & {row.get("condition") for row in rows}
+    real = results.baseline("real_latents")
+    assert real is not None
+    lines = [row for row in rows if "series" in row]
+    whole = {row["line"]: row for row in _lines(results, view)}
+    assert {row["line"] for row in lines} == set(whole)
+    last = {row["line"]: row for row in lines}
+    for line, row in whole.items():
+        assert last[line]["increase"] == pytest.approx(row["increase"] - real.increase, abs=1e-6)
+        assert last[line]["increase_low"] < last[line]["increase"] < last[line]["increase_high"]
+    _, top = chart.spec["layer"][0]["encoding"]["y"]["scale"]["domain"]
+    assert (
+        top
+        < loss_chart(results, view, LATENTS).spec["layer"][0]["encoding"]["y"]["scale"]["domain"][1]
+    )
+
+
+def test_points_older_than_the_comparison_have_no_close_up(results: Results) -> None:
+    for point in results.points:
+        point.statistics = {}
+    chart = loss_chart(results, "calibrations", LATENTS, "real_latents")
+    assert not [row for row in _values(chart.spec) if "series" in row]
+
+
 def test_labels_of_close_rules_do_not_overlap(results: Results) -> None:
     spec = loss_chart(results, "calibrations", LATENTS).spec
     heights = sorted(row["label_y"] for row in _values(spec) if "label_y" in row)

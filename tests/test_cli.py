@@ -53,6 +53,7 @@ def assert_fails(run: subprocess.CompletedProcess[str], *words: str) -> None:
 def test_commands() -> None:
     group: Any = typer.main.get_command(app)
     assert set(group.commands) == {
+        "check",
         "collect",
         "doctor",
         "explain",

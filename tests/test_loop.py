@@ -43,7 +43,7 @@ def test_browse_to_a_latent(web: str, browser_page: Page, simulated: Latent) -> 
     expect(page).to_have_url(re.compile("/studies/living/latents"))
     page.goto(f"{web}/studies/living/latents?sort=correlation&order=desc")
     first = page.locator("tbody tr").first
-    expect(first).to_contain_text("Active on")
+    expect(first).to_contain_text(re.compile(r"[−\d]\.\d\d \["))  # its correlation and interval
     first.get_by_role("link").first.click()
     expect(page.locator("#scores")).to_contain_text("correlation")
     expect(page.locator("#examples .tokens").first).to_be_visible()

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import altair as alt
 
 from app.charts import Spec, finished, signed, with_interval
-from app.rewrites.queries import Results
-from app.rewrites.views import BASELINES, LINES, Line, View
+from app.rewrites.queries import Results, statistics_of
+from app.rewrites.views import BASELINES, LINES, OVERS, Line, Over, View
 from models import RewritePoint
 
 HEIGHT = 360
@@ -15,7 +15,8 @@ LOG_FROM = 4
 LABEL_GAP = 15
 """Pixels between two labels of rules, so that close rules can both be read."""
 ROOM = 2.0
-"""Points dearer than this many times the dearest baseline are beyond the chart: one calibration
+"""Points dearer than this many times the dearest baseline (over real latents, than the same latents
+zeroed) are beyond the chart: one calibration
 that floods the layer would otherwise press all other lines flat."""
 
 
@@ -27,11 +28,13 @@ class LossChart(NamedTuple):
     """Lines that go beyond the top of the chart, each with its largest loss increase, in nats."""
 
 
-def loss_chart(results: Results, view: View, latents: int) -> LossChart:
+def loss_chart(results: Results, view: View, latents: int, over: Over = "untouched") -> LossChart:
     """One view of a rewrite: its lines, and the baselines as rules, all with 95% intervals.
 
     Args:
         latents: How many latents the coder has.
+        over: What losses are compared with. Over real latents there are no other baselines: they
+            are far above what a small set costs.
     """
     measured = [(key, results.baseline(key)) for key in BASELINES]
     rules = [_rule(key, point) for key, point in measured if point is not None]
@@ -41,23 +44,35 @@ def loss_chart(results: Results, view: View, latents: int) -> LossChart:
         for ordering in line.orderings
         for point in results.line(line, ordering)
     ]
-    domain, beyond = _domain(rules, lines)
+    if over == "real_latents":
+        zero = {**_over_real(0, 0, 0), "label": "real latents"}
+        rules = [row | zero for row in rules if row["condition"] == "real latents"]
+        lines = [row | row["over_real"] for row in lines if row["over_real"] is not None]
+    measure = rules if over == "untouched" else [row for row in lines if row["zeroed"]]
+    domain, beyond = _domain(rules, lines, measure)
     _place_labels(rules, domain)
     scale = alt.Scale(domain=domain, nice=False)
-    layers = [*_rule_layers(rules, scale), *(_line_layers(lines, view, scale) if lines else [])]
+    y = alt.Y(title=f"loss increase {OVERS[over][0]}, nats", scale=scale)
+    layers = [*_rule_layers(rules, y), *(_line_layers(lines, view, y) if lines else [])]
     return LossChart(
         finished(alt.layer(*layers).properties(width="container", height=HEIGHT)), beyond
     )
 
 
-def _domain(rules: list[Spec], lines: list[Spec]) -> tuple[list[float], list[tuple[str, float]]]:
-    """The y axis, and the lines that it is too short for."""
+def _domain(
+    rules: list[Spec], lines: list[Spec], measure: list[Spec]
+) -> tuple[list[float], list[tuple[str, float]]]:
+    """The y axis, and the lines that it is too short for.
+
+    Args:
+        measure: The dearest of these sets how far up the axis goes.
+    """
     columns = ("increase", "increase_low", "increase_high")
 
     def bounds(rows: list[Spec]) -> list[float]:
         return [0.0, *(row[c] for row in rows for c in columns if row[c] is not None)]
 
-    limit = ROOM * max(bounds(rules))
+    limit = ROOM * max(bounds(measure))
     above = [r for r in lines if r["increase"] is not None and r["increase"] > limit > 0]
     peaks: dict[str, float] = {}
     for row in above:
@@ -68,11 +83,14 @@ def _domain(rules: list[Spec], lines: list[Spec]) -> tuple[list[float], list[tup
     return [low - (margin if low < 0 else 0), high + margin], list(peaks.items())
 
 
-def _y(field: str, scale: alt.Scale) -> alt.Y:
-    return alt.Y(field, title="loss increase over the untouched model, nats", scale=scale)
+def _y(field: str, axis: alt.Y) -> alt.Y:
+    """The shared axis, for one field of the data."""
+    y = axis.copy()
+    y.shorthand = field
+    return y
 
 
-def _rule_layers(rules: list[Spec], scale: alt.Scale) -> list[alt.Chart]:
+def _rule_layers(rules: list[Spec], axis: alt.Y) -> list[alt.Chart]:
     base = alt.Chart(alt.Data(values=rules))
     color = alt.Color("color:N", scale=None)
     tooltip = [
@@ -82,18 +100,18 @@ def _rule_layers(rules: list[Spec], scale: alt.Scale) -> list[alt.Chart]:
     ]
     return [
         base.mark_rect(fillOpacity=0.1).encode(
-            y=_y("increase_low:Q", scale), y2="increase_high:Q", color=color
+            y=_y("increase_low:Q", axis), y2="increase_high:Q", color=color
         ),
         base.mark_rule(strokeDash=[6, 4], strokeWidth=1.5).encode(
-            y=_y("increase:Q", scale), color=color, tooltip=tooltip
+            y=_y("increase:Q", axis), color=color, tooltip=tooltip
         ),
         base.mark_text(align="left", baseline="bottom", fontSize=12, dx=4).encode(
-            x=alt.value(0), y=_y("label_y:Q", scale), text="label:N", color=color, tooltip=tooltip
+            x=alt.value(0), y=_y("label_y:Q", axis), text="label:N", color=color, tooltip=tooltip
         ),
     ]
 
 
-def _line_layers(lines: list[Spec], view: View, scale: alt.Scale) -> list[alt.Chart]:
+def _line_layers(lines: list[Spec], view: View, axis: alt.Y) -> list[alt.Chart]:
     fractions = [row["fraction"] for row in lines]
     log = max(fractions) >= LOG_FROM * min(fractions) > 0
     x = alt.X(
@@ -124,18 +142,18 @@ def _line_layers(lines: list[Spec], view: View, scale: alt.Scale) -> list[alt.Ch
     ]
     return [
         base.mark_area(fillOpacity=0.1, clip=True).encode(
-            y=_y("increase_low:Q", scale), y2="increase_high:Q"
+            y=_y("increase_low:Q", axis), y2="increase_high:Q"
         ),
         base.mark_rule(strokeWidth=1.5, strokeOpacity=0.5, clip=True).encode(
-            y=_y("increase_low:Q", scale), y2="increase_high:Q"
+            y=_y("increase_low:Q", axis), y2="increase_high:Q"
         ),
         base.mark_line(clip=True).encode(
-            y=_y("increase:Q", scale),
+            y=_y("increase:Q", axis),
             strokeDash=alt.StrokeDash("dash:N", scale=None, legend=None),
             strokeWidth=alt.StrokeWidth("width:Q", scale=None, legend=None),
         ),
         base.mark_point(filled=True, opacity=1, clip=True).encode(
-            y=_y("increase:Q", scale),
+            y=_y("increase:Q", axis),
             size=alt.Size("size:Q", scale=None, legend=None),
             tooltip=tooltip,
         ),
@@ -173,6 +191,7 @@ def _rule(key: str, point: RewritePoint) -> Spec:
 
 
 def _mark(point: RewritePoint, line: Line, ordering: str, latents: int) -> Spec:
+    real = statistics_of(point).against.real_latents
     return {
         "series": line.name,
         "line": line.called(ordering),
@@ -184,8 +203,15 @@ def _mark(point: RewritePoint, line: Line, ordering: str, latents: int) -> Spec:
         "tick": point.count / latents,
         "missing": point.missing,
         "latents_missing": missing_latents(point, latents),
+        "zeroed": line.condition == "set_zeroed",
+        "over_real": _over_real(real.mean, real.low, real.high) if real is not None else None,
         **_figures(point),
     }
+
+
+def _over_real(mean: float | None, low: float | None, high: float | None) -> Spec:
+    """The columns of a loss that is compared with real latents."""
+    return with_interval("increase", mean, low, high)
 
 
 def _figures(point: RewritePoint) -> Spec:

@@ -51,6 +51,7 @@ class Comparison(BaseModel):
 class Comparisons(BaseModel):
     """Comparisons with other conditions; null where there is none."""
 
+    real_latents: Comparison | None = Field(default=None, description="With all latents real.")
     zero: Comparison | None = Field(default=None, description="With zero ablation.")
     no_latents: Comparison | None = Field(default=None, description="With no latents.")
     set_zeroed: Comparison | None = Field(default=None, description="The same latents zeroed.")

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 from app.rewrites.schemas import Protocol
 
 View = Literal["calibrations", "ceilings", "orderings"]
+Over = Literal["untouched", "real_latents"]
 
 PROTOCOLS: dict[Protocol, tuple[str, str]] = {
     "whole": ("Whole contexts", "Every token of a context is spliced at once."),
@@ -35,6 +36,16 @@ VIEWS: dict[View, tuple[str, str]] = {
     ),
 }
 """Label of each view, and what it shows."""
+
+
+OVERS: dict[Over, tuple[str, str]] = {
+    "untouched": ("over the untouched model", ""),
+    "real_latents": (
+        "over real latents",
+        "A close-up: what the set adds to the coder's own error. Zero is all latents real.",
+    ),
+}
+"""What losses are shown over, and what that means."""
 
 
 class Line(NamedTuple):

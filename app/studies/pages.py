@@ -14,7 +14,7 @@ from app.latents.queries import edit_next, simulated_explanations
 from app.rewrites.charts import loss_chart, missing_latents
 from app.rewrites.queries import latest_results, statistics_of
 from app.rewrites.schemas import Protocol
-from app.rewrites.views import BASELINES, LINES, PROTOCOLS, VIEWS, View
+from app.rewrites.views import BASELINES, LINES, OVERS, PROTOCOLS, VIEWS, Over, View
 from app.security import CurrentUser
 from app.studies import queries
 from app.studies.queries import Slug
@@ -76,6 +76,7 @@ def study_overview(
     session: Database,
     protocol: Protocol = "whole",
     view: View = "calibrations",
+    over: Over = "untouched",
 ) -> HTMLResponse:
     """What is studied, what runs, the loss chart in one of its views, and what to edit next."""
     study = queries.get_study(session, slug)
@@ -92,13 +93,15 @@ def study_overview(
             "protocols": PROTOCOLS,
             "view": view,
             "views": VIEWS,
+            "over": over,
+            "overs": OVERS,
             "lines": LINES[view],
             "baselines": BASELINES,
             "results": results,
             "top": top,
             "statistics": statistics_of(top) if top else None,
             "latents_missing": missing_latents(top, latents) if top else 0,
-            "chart": loss_chart(results, view, latents) if results else None,
+            "chart": loss_chart(results, view, latents, over) if results else None,
             "simulated": bool(simulated_explanations(session, study)),
             "edit_next": edit_next(session, study, limit=EDIT_NEXT),
             "jobs": active_jobs(session, study),

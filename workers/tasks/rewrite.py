@@ -39,7 +39,7 @@ SET_CONDITIONS = [
     (Condition.REWRITTEN, Method.LINEAR),
     (Condition.REWRITTEN, Method.NONE),
 ]
-AT_ONCE = {Protocol.WHOLE: 8, Protocol.PAPER: 64}
+AT_ONCE = {Protocol.WHOLE: 4, Protocol.PAPER: 64}
 """Points measured in one unit of work, some seconds long. More share more of the model below the
 hookpoint; under ``paper`` that is nearly all of the work."""
 
@@ -288,6 +288,7 @@ class _Measurement:
         real = self._losses(Planned(Condition.REAL_LATENTS, "", "", ()))
         before = self._before(point)
         others = {
+            "real_latents": real,
             "zero": zero,
             "no_latents": none,
             "set_zeroed": self._losses(
