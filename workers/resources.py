@@ -3,7 +3,9 @@
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from interp.activations import ActivationStore
@@ -51,6 +53,14 @@ def _all_at_once(model: str) -> AllAtOnce:
 def simulator_of(simulator: Simulator) -> AllAtOnce:
     """The simulator that a row of the table stands for."""
     return _all_at_once(simulator.model)
+
+
+def real_activations(
+    study: Study, latent: int, context_set: ContextSet, contexts: int
+) -> Float[np.ndarray, "context seq"]:
+    """A latent's real activations on the first contexts of a set."""
+    (active,) = store_of(study, context_set).read(range(latent, latent + 1))
+    return active.dense(list(range(contexts)), study.context_length)
 
 
 def store_of(study: Study, context_set: ContextSet) -> ActivationStore:

@@ -15,16 +15,20 @@ from interp.evaluate import Protocol
 from models import Check, Explanation, Job, Latent, Simulation, Study
 from workers.jobs import Progress
 from workers.queue import publish
-from workers.resources import coder_of, store_of, subject_of
-from workers.tasks.rows import context_tokens, documents_of, first_position, from_nullable
+from workers.resources import coder_of, real_activations, subject_of
+from workers.tasks.rows import (
+    context_tokens,
+    documents_of,
+    first_position,
+    from_nullable,
+    values_on,
+)
 from workers.version import code_version
 
 EXACT = 8
 """Contexts on which two losses must be equal."""
 DRAWN = 32
 """Contexts in each of two draws."""
-
-
 SUBSTITUTES = 32
 """Latents that are rewritten where none is simulated yet: those that fire most."""
 
@@ -113,7 +117,6 @@ def _simulations(
     start = first_position(study)
     where = Protocol.WHOLE.spliced(study.context_length, start)
     calibrate_raw, calibrate_real, evaluate_raw = [], [], []
-    store = store_of(study, ContextSet.CALIBRATE)
     for index, explanation_id in explanations:
         rows = session.scalars(
             select(Simulation).filter_by(
@@ -123,11 +126,8 @@ def _simulations(
         by_set = {row.set: row for row in rows}
         calibrate = by_set[str(ContextSet.CALIBRATE)]
         calibrate_raw.append(from_nullable(calibrate.values)[:, start:].ravel())
-        (active,) = store.read(range(index, index + 1))
-        contexts = list(range(len(calibrate.context_ids)))
-        calibrate_real.append(active.dense(contexts, study.context_length)[:, start:].ravel())
-        evaluated = by_set[str(ContextSet.EVALUATE)]
-        place = {context: row for row, context in enumerate(evaluated.context_ids)}
-        rows_of_panel = [place[i] for i in panel]
-        evaluate_raw.append(from_nullable(evaluated.values)[rows_of_panel, where])
+        contexts = len(calibrate.context_ids)
+        real = real_activations(study, index, ContextSet.CALIBRATE, contexts)
+        calibrate_real.append(real[:, start:].ravel())
+        evaluate_raw.append(values_on(by_set[str(ContextSet.EVALUATE)], panel)[:, where])
     return Simulations(np.array(calibrate_raw), np.array(calibrate_real), np.array(evaluate_raw))

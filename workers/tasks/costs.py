@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from interp import calibrate
+from interp.calibrate import Method
 from interp.contexts import ContextSet
 from interp.evaluate import Condition, Known, Protocol, evaluate
 from interp.splice import Splice, Values, real_latents, rewritten, set_zeroed
 from interp.statistics import UNDEFINED, Estimate, compare, mean, stratified_mean
-from models import Calibration, Explanation, Latent, LatentCost, Simulation, Study
+from models import Explanation, Latent, LatentCost, Simulation, Study
 from workers.resources import coder_of, store_of, subject_of
 from workers.tasks.rows import (
+    calibrations_of,
     context_tokens,
     documents_of,
     fields,
@@ -60,7 +61,7 @@ def measure(session: Session, study: Study, latent: Latent, simulation: Simulati
     place = {context_id: row for row, context_id in enumerate(ids)}
     rows = [place[i] for i in simulation.context_ids]
     raw = from_nullable(simulation.values)[:, where]
-    sample = _sample(study, latent, rows, maps[str(calibrate.Method.QUANTILE)](raw))
+    sample = _sample(study, latent, rows, maps[str(Method.QUANTILE)](raw))
 
     def values(activations: NDArray[np.float64]) -> Values:
         everywhere = torch.full((len(ids), *activations.shape[1:], 1), torch.nan)
@@ -235,24 +236,3 @@ def _columns(prefix: str, estimate: Estimate) -> dict[str, float | None]:
     return {
         prefix + name: value for name, value in zip(names, fields(estimate).values(), strict=True)
     }
-
-
-def calibrations_of(
-    session: Session, explanation_ids: Sequence[int], simulator_id: int
-) -> dict[int, dict[str, calibrate.CalibrationMap]]:
-    """The maps fitted for each explanation, by method; none where every value was missing."""
-    rows = session.execute(
-        select(Simulation.explanation_id, Calibration.method, Calibration.x, Calibration.y)
-        .join(Calibration, Calibration.simulation_id == Simulation.id)
-        .where(
-            Simulation.explanation_id.in_(explanation_ids),
-            Simulation.simulator_id == simulator_id,
-            Simulation.set == str(ContextSet.CALIBRATE),
-        )
-    )
-    found: dict[int, dict[str, calibrate.CalibrationMap]] = {i: {} for i in explanation_ids}
-    for row in rows:
-        found[row.explanation_id][row.method] = calibrate.CalibrationMap(
-            np.array(row.x), np.array(row.y)
-        )
-    return found

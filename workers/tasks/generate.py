@@ -18,8 +18,7 @@ from models import Explanation, Generation, Job, Latent, Simulator, Study
 from workers.jobs import Progress
 from workers.queue import publish
 from workers.resources import coder_of, simulator_of, subject_of
-from workers.tasks.costs import calibrations_of
-from workers.tasks.rows import first_position, token_texts
+from workers.tasks.rows import calibrations_of, first_position, token_texts
 from workers.version import code_version
 
 CONDITIONS = (Condition.UNTOUCHED, Condition.ZERO, Condition.REWRITTEN)

@@ -19,7 +19,7 @@ from workers.jobs import Progress
 from workers.queue import publish
 from workers.resources import coder_of, store_of, subject_of
 from workers.tasks.orderings import make_rewrite
-from workers.tasks.rows import context_tokens, documents_of, fields, first_position
+from workers.tasks.rows import context_tokens, documents_of, fields, finite, first_position
 from workers.tasks.values import SimulatedValues
 
 BASELINES = [
@@ -298,7 +298,7 @@ class _Measurement:
         }
         seed, documents = self.study.seed, self.documents
         return {
-            "effective_contexts": _nullable(
+            "effective_contexts": finite(
                 statistics.effective_contexts(losses - untouched, documents)
             ),
             "against": {
@@ -321,8 +321,3 @@ def _as_known(spliced: Splice, point: RewritePoint) -> Known:
 def _as_stored(losses: ArrayLike) -> NDArray[np.float64]:
     """Losses rounded as the table rounds them, so that equal ones differ by nothing."""
     return np.asarray(losses, dtype=np.float32).astype(np.float64)
-
-
-def _nullable(value: float) -> float | None:
-    """What is no JSON number (NaN, infinity) becomes null."""
-    return value if np.isfinite(value) else None

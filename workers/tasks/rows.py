@@ -1,19 +1,22 @@
 """Rows of the tables as the engine wants them, and back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from interp.calibrate import CalibrationMap
 from interp.contexts import ContextSet
 from interp.statistics import Comparison, Estimate
-from models import Context, Study
+from models import Calibration, Context, Simulation, Study
 
 
 def first_position(study: Study) -> int:
@@ -67,6 +70,38 @@ def from_nullable(values: list[list[float | None]]) -> NDArray[np.float64]:
     return np.array(values, dtype=np.float64)
 
 
+def values_on(
+    simulation: Simulation | Row[*tuple[Any, ...]], context_ids: list[int]
+) -> Float[np.ndarray, "context seq"]:
+    """A simulation's raw values on some of its contexts, in their order; NaN where missing."""
+    place = {context_id: row for row, context_id in enumerate(simulation.context_ids)}
+    return from_nullable(simulation.values)[[place[i] for i in context_ids]]
+
+
+def calibrations_of(
+    session: Session, explanation_ids: Sequence[int], simulator_id: int
+) -> dict[int, dict[str, CalibrationMap]]:
+    """The maps fitted for each explanation, by method; none where every value was missing."""
+    rows = session.execute(
+        select(Simulation.explanation_id, Calibration.method, Calibration.x, Calibration.y)
+        .join(Calibration, Calibration.simulation_id == Simulation.id)
+        .where(
+            Simulation.explanation_id.in_(explanation_ids),
+            Simulation.simulator_id == simulator_id,
+            Simulation.set == str(ContextSet.CALIBRATE),
+        )
+    )
+    found: dict[int, dict[str, CalibrationMap]] = {i: {} for i in explanation_ids}
+    for row in rows:
+        found[row.explanation_id][row.method] = CalibrationMap(np.array(row.x), np.array(row.y))
+    return found
+
+
+def finite(value: float) -> float | None:
+    """What is not defined (NaN) or not finite is no JSON number: it becomes null."""
+    return value if np.isfinite(value) else None
+
+
 def fields(figures: Comparison | Estimate) -> dict[str, float | None]:
-    """Figures as JSON: what is not defined (NaN) or not finite becomes null."""
-    return {k: v if np.isfinite(v) else None for k, v in figures._asdict().items()}
+    """Figures as JSON, see :func:`finite`."""
+    return {name: finite(value) for name, value in figures._asdict().items()}

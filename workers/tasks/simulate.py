@@ -1,7 +1,6 @@
 """Simulate explanations, calibrate and score them, and measure what each costs alone."""
 
 from collections.abc import Iterator
-from math import isnan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +27,13 @@ from models import (
 )
 from workers.jobs import Progress
 from workers.queue import publish, submit
-from workers.resources import simulator_of, store_of
+from workers.resources import real_activations, simulator_of
 from workers.tasks import costs
 from workers.tasks.rows import (
+    calibrations_of,
     context_strings,
     documents_of,
+    fields,
     first_position,
     from_nullable,
     to_nullable,
@@ -171,7 +172,7 @@ def _examples_and_scores(
     calibrating, shown = _split(everything, len(ids), first_position(study))
     session.add_all([calibrating, *([shown] if examples else [])])
     session.flush()
-    real = _real(study, latent, ContextSet.CALIBRATE, len(ids))
+    real = real_activations(study, latent.index, ContextSet.CALIBRATE, len(ids))
     _calibrate(session, study, calibrating, real, latent.max_activation)
     _score(session, study, calibrating, real)
     session.commit()
@@ -205,14 +206,6 @@ def _split(simulation: Simulation, calibrating: int, first: int) -> tuple[Simula
             )
         )
     return parts[0], parts[1]
-
-
-def _real(
-    study: Study, latent: Latent, context_set: ContextSet, contexts: int
-) -> NDArray[np.float32]:
-    store = store_of(study, context_set)
-    (active,) = store.read(range(latent.index, latent.index + 1))
-    return active.dense(list(range(contexts)), study.context_length)
 
 
 def _calibrate(
@@ -250,7 +243,7 @@ def _score(
         seed=study.seed,
     )
     for name in ("correlation", "sensitivity", "specificity"):
-        value, low, high = (None if isnan(v) else v for v in getattr(scores, name))
+        value, low, high = fields(getattr(scores, name)).values()
         session.add(
             Score(
                 explanation_id=simulation.explanation_id,
@@ -279,7 +272,7 @@ def _evaluate_and_cost(
     )
     if simulation is not None and (
         session.scalar(measured.limit(1)) is not None
-        or not costs.calibrations_of(session, [explanation.id], simulator.id)[explanation.id]
+        or not calibrations_of(session, [explanation.id], simulator.id)[explanation.id]
     ):
         return None
     if simulation is None:

@@ -14,8 +14,7 @@ from interp.contexts import ContextSet
 from interp.evaluate import Condition
 from interp.splice import Splice, Values
 from models import Explanation, Latent, Simulation
-from workers.tasks.costs import calibrations_of
-from workers.tasks.rows import from_nullable
+from workers.tasks.rows import calibrations_of, values_on
 
 QUANTILES = 11
 """A latent's activations are stored at eleven ranks, from the smallest to the largest."""
@@ -55,8 +54,7 @@ class SimulatedValues:
         self._quantiles: dict[int, list[float]] = {}
         for row in rows:
             explanation = row.explanation_id
-            place = {context: i for i, context in enumerate(row.context_ids)}
-            raw = from_nullable(row.values)[[place[i] for i in context_ids], where]
+            raw = values_on(row, context_ids)[:, where]
             if not self._maps[explanation]:
                 # Without a calibration every value is missing: its latent stays real.
                 raw = np.full_like(raw, np.nan)
