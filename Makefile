@@ -5,7 +5,7 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.14 python3.13 python3.12 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test lint bench migration clean chromium
+.PHONY: run test lint bench migration clean chromium vllm
 
 run: .venv/installed
 	$(BIN)/palimpsest up
@@ -58,3 +58,7 @@ chromium:
 		echo "palimpsest: the tests need Chromium: install it (apt-get install chromium), or set CHROMIUM to it" >&2; \
 		exit 1; \
 	fi
+
+# The tests run against a real vLLM, which they install themselves if this has not.
+vllm: .venv/installed-dev
+	$(BIN)/python -m tests.vllm_environment

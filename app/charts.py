@@ -8,6 +8,9 @@ from typing import Any
 
 import altair as alt
 
+from app.simulators.queries import Cleanliness
+from app.simulators.schemas import Verdict
+
 Spec = dict[str, Any]
 
 CONFIG: Spec = {
@@ -35,14 +38,28 @@ CONFIG: Spec = {
         "title": None,
     },
     "text": {"color": "currentColor"},
+    "title": {"color": "currentColor", "fontSize": 12, "anchor": "start", "offset": 12},
 }
 
 
-def finished(chart: alt.TopLevelMixin) -> Spec:
-    """The specification of a chart, with the look that all charts have."""
+WARNINGS: dict[Verdict, str] = {
+    "contaminated": "Contaminated: the simulator was trained on text that it is measured on",
+    "same model": "The simulator runs on the subject model itself",
+}
+"""What stands above a chart, and so in every picture that is saved of it."""
+
+
+def finished(chart: alt.TopLevelMixin, worth: Cleanliness | None = None) -> Spec:
+    """The specification of a chart, with the look that all charts have.
+
+    Args:
+        worth: Of the simulator whose figures it shows, if it shows any.
+    """
     # Checked by a test; checking it at every request would take most of the page's time.
     spec: Spec = chart.to_dict(validate=False)
     spec["config"] = CONFIG
+    if worth is not None and worth.verdict in WARNINGS:
+        spec["title"] = WARNINGS[worth.verdict]
     return spec
 
 

@@ -10,12 +10,13 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from app.templates import render
+from interp.errors import InputError
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,15 @@ def message(error: ErrorDetails) -> str:
     return error["msg"].removeprefix("Value error, ").rstrip(".") + "."
 
 
+def messages(error: ValidationError) -> dict[str, str]:
+    """What is wrong with each field of a form; with the form as a whole, under ``form``."""
+    return {_field(item): message(item) for item in error.errors()}
+
+
+def _field(error: ErrorDetails) -> str:
+    return next((part for part in reversed(error["loc"]) if isinstance(part, str)), "form")
+
+
 def _bound(number: float) -> str:
     return f"{number:,}".removesuffix(".0")
 
@@ -122,6 +132,10 @@ def add_handlers(app: FastAPI) -> None:
         ]
         detail = " ".join(f"{field['field']}: {field['message']}" for field in fields)
         return respond(request, 422, detail, fields)
+
+    @app.exception_handler(InputError)
+    def bad_input(request: Request, error: InputError) -> Response:
+        return respond(request, 422, str(error))
 
     @app.exception_handler(OperationalError)
     def database_error(request: Request, error: OperationalError) -> Response:

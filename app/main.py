@@ -22,9 +22,13 @@ from app.latents import pages as latents_pages
 from app.rewrites import api as rewrites_api
 from app.rewrites import pages as rewrites_pages
 from app.security import current_user, same_site, security_headers
+from app.simulators import api as simulators_api
+from app.simulators import pages as simulators_pages
 from app.studies import api as studies_api
 from app.studies import pages as studies_pages
 from app.templates import STATIC
+from app.work import api as work_api
+from app.work import pages as work_pages
 from models.database import new_session
 from workers.queue import get_redis
 
@@ -54,6 +58,8 @@ def create_app() -> FastAPI:
         rewrites_api,
         generations_api,
         checks_api,
+        simulators_api,
+        work_api,
         jobs_api,
     ):
         api.include_router(module.router)
@@ -66,6 +72,8 @@ def create_app() -> FastAPI:
         rewrites_pages,
         generations_pages,
         checks_pages,
+        simulators_pages,
+        work_pages,
         jobs_pages,
     ):
         pages.include_router(module.router)

@@ -9,6 +9,8 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 
+from models import Simulator
+
 ROOT = Path(__file__).parent.parent
 STATIC = ROOT / "static"
 
@@ -95,6 +97,23 @@ def seconds_in_words(seconds: float) -> str:
     return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:02.0f} min"
 
 
+def simulator_name(simulator: Simulator) -> str:
+    """A simulator in a few words: method, model, and what is not the default."""
+    options = simulator.options
+    parts = [f"{simulator.method} on {Path(simulator.model).name}"]
+    if "folder" in options:
+        parts.append(Path(options["folder"]).name)
+    if backend := options.get("backend"):
+        parts.append(
+            f"by {backend}" + (f" at {options['base_url']}" if "base_url" in options else "")
+        )
+    if options.get("show_score"):
+        parts.append("shown the score")
+    if contexts := options.get("calibrate_contexts"):
+        parts.append(f"{contexts} calibrate contexts")
+    return ", ".join(parts)
+
+
 def visible(token: str) -> str:
     """A token with its white space made visible."""
     shown = token.replace("\r", "").replace("\n", "↵").replace("\t", "⇥")
@@ -114,6 +133,7 @@ templates.env.filters |= {
     "seconds": seconds_in_words,
     "ago": ago,
     "visible": visible,
+    "simulator_name": simulator_name,
 }
 templates.env.globals |= {"duration": duration}
 

@@ -1,10 +1,12 @@
 """``palimpsest doctor``: what Palimpsest needs, whether it is there, and what to do if not."""
 
+import os
 import shutil
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +17,9 @@ from cli.fetch import model_folder
 from cli.servers import Servers, alembic_config, from_settings, running, use
 from cli.up import LITTLE_DISK
 from models.settings import Settings
+
+if TYPE_CHECKING:
+    from interp.llm.load import BackEnd
 
 START = "Start with `palimpsest up`, or set DATABASE_URL and REDIS_URL."
 
@@ -144,6 +149,44 @@ def _models(settings: Settings, servers: Servers | None) -> Finding:
     return Finding(True, str(folder))
 
 
+def _transformers(settings: Settings, servers: Servers | None) -> Finding:
+    return _demo_model("transformers", settings)
+
+
+def _vllm(settings: Settings, servers: Servers | None) -> Finding:
+    if find_spec("vllm") is None:
+        return Finding(True, "not installed, which is fine; a GPU makes good use of it")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    return _demo_model("vllm", settings)
+
+
+def _openai(settings: Settings, servers: Servers | None) -> Finding:
+    if not (address := os.environ.get("OPENAI_BASE_URL")):
+        return Finding(True, "no server: OPENAI_BASE_URL is not set, which is fine")
+    from interp.llm.openai import OpenAILLM
+
+    models = OpenAILLM("").served()
+    if not models:
+        return Finding(False, f"{address} lists no models. Check the address.")
+    return _self_test("openai", models[0])
+
+
+def _demo_model(back_end: "BackEnd", settings: Settings) -> Finding:
+    folder = model_folder(demo.MODEL, settings.data)
+    if not folder.exists():
+        return Finding(True, f"not tried: {demo.MODEL} is not fetched")
+    return _self_test(back_end, str(folder))
+
+
+def _self_test(back_end: "BackEnd", model: str) -> Finding:
+    from transformers.utils import logging
+
+    from interp.llm.load import load_llm, self_test
+
+    logging.disable_progress_bar()  # the table has a status line of its own
+    return Finding(True, self_test(load_llm(back_end, model)))
+
+
 def _disk(settings: Settings, servers: Servers | None) -> Finding:
     data = settings.data
     folder = next(path for path in [data, *data.parents] if path.exists())
@@ -161,5 +204,8 @@ CHECKS: dict[str, Check] = {
     "Redis": _redis,
     "worker": _worker,
     "model files": _models,
+    "LLM: Transformers": _transformers,
+    "LLM: vLLM": _vllm,
+    "LLM: server": _openai,
     "disk": _disk,
 }

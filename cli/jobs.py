@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,10 +12,36 @@ from rich.padding import Padding
 from rich.table import Table
 
 from cli.errors import CommandError
+from cli.simulators import BackEnd, located
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from models import Job, Study
 
 console = Console()
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")]
+
+
+class Explainer(StrEnum):
+    """Who explains."""
+
+    lexical = "lexical"
+    prompted = "prompted"
+    contrastive = "contrastive"
+    refine = "refine"
+
+
+Latents = Annotated[str | None, typer.Option(help="Latents by number, such as 12,40,7.")]
+MODEL = typer.Option(help="Language model: a folder, a hub name, or a server's name for it.")
+Backend = Annotated[BackEnd, typer.Option(help="What runs the language model.")]
+BaseUrl = Annotated[str | None, typer.Option(help="Address of the server, for openai.")]
+Author = Annotated[str, typer.Option(help="Whose explanations; the current ones if left out.")]
+Costs = Annotated[
+    int | None,
+    typer.Option(min=0, help="Of how many to measure what each costs alone; of up to 32 if left."),
+]
 
 
 def collect(
@@ -25,30 +51,103 @@ def collect(
     ] = 32,
 ) -> None:
     """Collect activations, and go on to explain, simulate and rewrite."""
-    _run(study, "collect", {"first_latents": first_latents})
+    from app.jobs.queries import submit
+    from models import Job
+
+    def queue(session: "Session", study: "Study", user: str) -> "Job":
+        params = {"first_latents": first_latents}
+        return submit(
+            session, Job(study_id=study.id, kind="collect", params=params, created_by=user)
+        )
+
+    _run(study, queue)
 
 
-def explain(study: StudyName) -> None:
-    """Write an explanation of every latent that has none yet."""
-    _run(study, "explain", {"method": "lexical"})
+def explain(
+    study: StudyName,
+    method: Annotated[
+        Explainer, typer.Option(help="lexical counts words; the others ask a language model.")
+    ] = Explainer.lexical,
+    model: Annotated[str | None, MODEL] = None,
+    backend: Backend = BackEnd.transformers,
+    base_url: BaseUrl = None,
+    latents: Latents = None,
+    simulator: Annotated[
+        int | None, typer.Option(min=1, help="Then simulate with it; see `simulator list`.")
+    ] = None,
+    costs: Costs = None,
+) -> None:
+    """Write explanations: of all latents that fire, or of some."""
+    from app.work.queries import explain
+    from app.work.schemas import ExplainCreate
+
+    if method != Explainer.lexical and model is None:
+        raise CommandError(f"{method} needs a language model: name it with --model.")
+    llm = {"backend": backend, "model": located(model), "base_url": base_url} if model else None
+    data = ExplainCreate.model_validate(
+        {
+            "method": method,
+            "llm": llm,
+            "latents": _numbers(latents),
+            "then_simulate": {"simulator_id": simulator, "costs": costs} if simulator else None,
+        }
+    )
+    _run(study, lambda session, study, user: explain(session, study, data, user))
 
 
 def simulate(
     study: StudyName,
-    latents: Annotated[
-        str | None, typer.Option(help="Latents by number, such as 12,40,7: their explanations.")
-    ] = None,
+    latents: Latents = None,
     first: Annotated[
         int | None, typer.Option(min=1, help="The first so many, those that words predict best.")
     ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All latents that are explained.")] = False,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Again those of which values are missing.")
+    ] = False,
+    simulator: Annotated[
+        int | None, typer.Option(min=1, help="Its number; the study's if left out.")
+    ] = None,
+    author: Author = "",
+    costs: Costs = None,
 ) -> None:
     """Simulate explanations, score them, and measure what each costs."""
-    if (latents is None) == (first is None):
-        raise CommandError("Say which latents: either --latents 12,40,7 or --first 32.")
-    if first is not None:
-        _run(study, "simulate", {"first_latents": first, "then_rewrite": True})
-    else:
-        _run(study, "simulate", {"then_rewrite": True}, _numbers(latents or ""))
+    from app.work.queries import simulate, simulate_first, simulate_missing
+    from app.work.schemas import SimulateCreate
+
+    if [latents is not None, first is not None, every, missing].count(True) != 1:
+        raise CommandError(
+            "Say which latents, in one way: --latents 12,40,7, --first 32, --all, or --missing."
+        )
+    if first is not None and author:
+        raise CommandError("--first takes current explanations; leave --author out, or use --all.")
+    data = SimulateCreate(
+        latents=_numbers(latents), simulator_id=simulator, author=author, costs=costs
+    )
+
+    def queue(session: "Session", study: "Study", user: str) -> "Job":
+        if first is not None:
+            return simulate_first(session, study, first, data, user)
+        return (simulate_missing if missing else simulate)(session, study, data, user)
+
+    _run(study, queue)
+
+
+def judge(
+    study: StudyName,
+    model: Annotated[str, MODEL],
+    backend: Backend = BackEnd.transformers,
+    base_url: BaseUrl = None,
+    latents: Latents = None,
+    author: Author = "",
+) -> None:
+    """Have a language model judge explanations: detection and fuzzing."""
+    from app.work.queries import judge
+    from app.work.schemas import JudgeCreate
+
+    llm = {"backend": backend, "model": located(model), "base_url": base_url}
+    data = JudgeCreate.model_validate({"llm": llm, "latents": _numbers(latents), "author": author})
+    _run(study, lambda session, study, user: judge(session, study, data, user))
 
 
 class Protocol(StrEnum):
@@ -63,23 +162,40 @@ def rewrite(
     protocol: Annotated[
         Protocol, typer.Option(help="Splice every token of a context, or only its last one.")
     ] = Protocol.whole,
+    author: Author = "",
 ) -> None:
     """Measure the loss with more and more of the simulated latents rewritten."""
-    _run(study, "rewrite", {"protocol": str(protocol)}, show=_show_rewrite)
+    from app.rewrites.queries import measure
+
+    _run(
+        study,
+        lambda session, study, user: measure(session, study, protocol.value, author, user),
+        show=_show_rewrite,
+    )
 
 
 def check(study: StudyName) -> None:
     """Check that the study's measurements are what they should be."""
-    _run(study, "check", {}, show=_show_checks)
+    from app.checks.queries import check
+
+    _run(study, check, show=_show_checks)
 
 
-def _show_rewrite(session: Any, job: Any) -> None:
+def _show_rewrite(session: "Session", job: "Job") -> None:
     """Print the points of a rewrite."""
     from sqlalchemy import select
 
-    from models import Rewrite, RewritePoint
+    from app.simulators.queries import cleanliness
+    from app.templates import simulator_name
+    from models import Rewrite, RewritePoint, Simulator, Study
 
     rewrite = session.get_one(Rewrite, job.params["rewrite_id"])
+    simulator = session.get_one(Simulator, rewrite.simulator_id)
+    worth = cleanliness(session, session.get_one(Study, rewrite.study_id), simulator)
+    console.print(
+        escape(f"Simulator: {simulator_name(simulator)}, {worth.verdict}. {worth.reason}"),
+        highlight=False,
+    )
     console.print(
         f"Rewrite {rewrite.id}: {rewrite.protocol} protocol, {len(rewrite.context_ids)} contexts. "
         "Nats over the untouched model, with 95% intervals over documents."
@@ -101,7 +217,7 @@ def _show_rewrite(session: Any, job: Any) -> None:
     console.print(table)
 
 
-def _show_checks(session: Any, job: Any) -> None:
+def _show_checks(session: "Session", job: "Job") -> None:
     """Print what the checks found.
 
     Raises:
@@ -119,9 +235,9 @@ def _show_checks(session: Any, job: Any) -> None:
         raise CommandError(f"{len(failed)} of {len(found)} checks failed: {'; '.join(failed)}.")
 
 
-def _numbers(latents: str) -> list[int]:
+def _numbers(latents: str | None) -> list[int] | None:
     try:
-        return [int(number) for number in latents.split(",")]
+        return None if latents is None else [int(number) for number in latents.split(",")]
     except ValueError:
         raise CommandError(
             f"--latents takes numbers with commas between them, such as 12,40,7; not {latents!r}."
@@ -130,14 +246,13 @@ def _numbers(latents: str) -> list[int]:
 
 def _run(
     slug: str,
-    kind: str,
-    params: dict[str, Any],
-    latents: list[int] | None = None,
-    show: Callable[[Any, Any], None] | None = None,
+    queue: Callable[["Session", "Study", str], "Job"],
+    show: Callable[["Session", "Job"], None] | None = None,
 ) -> None:
     """Queue a job, and follow it to its end, and those that it queues in turn.
 
     Args:
+        queue: Queues the job of a study, in somebody's name.
         show: Prints what the finished job has found.
     """
     from sqlalchemy import select
@@ -147,41 +262,53 @@ def _run(
     from models import Job
     from models.database import new_session
     from models.settings import get_settings
-    from workers.queue import submit
 
     with at_work():
         with new_session() as session:
-            study = get_study(session, slug)
-            if latents is not None:
-                params["explanation_ids"] = _explanations(session, study.id, latents)
-            user = get_settings().user
-            job = submit(session, Job(study_id=study.id, kind=kind, params=params, created_by=user))
+            job = queue(session, get_study(session, slug), get_settings().user)
+        _say_estimate(job.params)
         jobs = select(Job).where(Job.study_id == job.study_id, Job.id >= job.id).order_by(Job.id)
         try:
             require_finished(follow(console, jobs))
         except KeyboardInterrupt:
             console.print(f"Job {job.id} goes on where a worker runs: see its study's jobs page.")
             raise
-        if show is not None:
-            with new_session() as session:
-                show(session, session.get_one(Job, job.id))
+        with new_session() as session:
+            job = session.get_one(Job, job.id)
+            _say_usage(session, job)
+            if show is not None:
+                show(session, job)
 
 
-def _explanations(session: Any, study_id: int, latents: list[int]) -> list[int]:
-    """The current explanation of each latent."""
-    from sqlalchemy import select
+def _say_estimate(params: dict[str, Any]) -> None:
+    """Print what a job will cost, where that was estimated."""
+    if estimate := params.get("estimate"):
+        basis = "as earlier ones took" if estimate["measured"] else "by the method's formula"
+        console.print(f"It will take about {_spent(estimate)}, {basis}.", highlight=False)
 
-    from models import Latent
 
-    query = select(Latent.index, Latent.explanation_id).where(
-        Latent.study_id == study_id, Latent.index.in_(latents)
-    )
-    found = dict(session.execute(query).tuples().all())
-    if missing := [index for index in latents if found.get(index) is None]:
-        raise CommandError(
-            f"There is no explanation of latent {', '.join(map(str, missing))} in this study."
+def _say_usage(session: "Session", job: "Job") -> None:
+    """Print what a job has cost, and what is missing."""
+    from app.jobs.queries import job_row
+
+    if job.params.get("estimate") and job.usage:
+        console.print(f"It took {_spent(job.usage)}.", highlight=False)
+    missing = job_row(session, job).missing
+    if missing and missing.missing:
+        reasons = "; ".join(f"{count:,}: {reason}" for reason, count in missing.reasons.items())
+        console.print(
+            f"{missing.missing:,} of {missing.values:,} values are missing. {escape(reasons)} "
+            "Simulate these again with --missing.",
+            highlight=False,
         )
-    return [found[index] for index in latents]
+
+
+def _spent(cost: dict[str, Any]) -> str:
+    from app.templates import seconds_in_words
+
+    known = cost["seconds"] is not None
+    time = seconds_in_words(cost["seconds"]) if known else "a time that is not known yet"
+    return f"{cost['tokens_read']:,} tokens read, {cost['tokens_written']:,} written, {time}"
 
 
 @contextmanager

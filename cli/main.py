@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from cli import jobs, studies, users
+from cli import jobs, simulators, studies, train, users
 from cli.errors import CommandError
 from cli.failures import explain
 from models.settings import get_settings
@@ -19,12 +19,15 @@ app = typer.Typer(
     help="Rewrite a layer of a language model in plain English, and see what it costs.",
 )
 app.add_typer(studies.app, name="study")
+app.add_typer(simulators.app, name="simulator")
 app.add_typer(users.app, name="user")
 app.command()(jobs.collect)
 app.command("explain")(jobs.explain)
+app.command("judge")(jobs.judge)
 app.command()(jobs.simulate)
 app.command()(jobs.rewrite)
 app.command()(jobs.check)
+app.command("train-simulator")(train.train_simulator)
 console = Console()
 
 

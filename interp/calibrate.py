@@ -69,7 +69,11 @@ def fit(
         case Method.QUANTILE:
             x, first, counts = np.unique(np.sort(raw), return_index=True, return_counts=True)
             ranks = first + (counts - 1) / 2
-            return CalibrationMap(x, np.interp(ranks, np.arange(len(real)), np.sort(real)))
+            y = np.interp(ranks, np.arange(len(real)), np.sort(real))
+            # Most real values are zero: within a run of equal ones the ends say all.
+            inside = np.zeros(len(y), bool)
+            inside[1:-1] = (y[1:-1] == y[:-2]) & (y[1:-1] == y[2:])
+            return CalibrationMap(x[~inside], y[~inside])
         case Method.ISOTONIC:
             model = IsotonicRegression(y_min=0.0, out_of_bounds="clip").fit(raw, real)
             return CalibrationMap(

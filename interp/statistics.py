@@ -59,23 +59,38 @@ def estimate(statistic: Statistic, units: int, *, seed: int) -> Estimate:
     Args:
         units: How many independent units there are.
     """
-    value = float(statistic(np.arange(units)))
-    if units < 2 or np.isnan(value):
-        return Estimate(value, np.nan, np.nan)
+    return estimates(lambda rows: statistic(rows)[None], units, seed=seed)[0]
+
+
+def estimates(statistics: Statistic, units: int, *, seed: int) -> list[Estimate]:
+    """Several statistics of a sample, on the same resamples; see :func:`estimate`.
+
+    Args:
+        statistics: Gives shape (statistic, *resample).
+    """
+    values = statistics(np.arange(units))
+    if units < 2 or np.isnan(values).all():
+        return [Estimate(float(value), np.nan, np.nan) for value in values]
     with warnings.catch_warnings():
         # A statistic that is the same on all resamples has an interval of no width.
         warnings.simplefilter("ignore", DegenerateDataWarning)
         result = bootstrap(
             (np.arange(units),),
-            lambda indices, axis: statistic(indices),
+            lambda indices, axis: statistics(indices),
             n_resamples=RESAMPLES,
             batch=BATCH,
             vectorized=True,
             method="percentile",
             rng=np.random.default_rng(seed),
         )
-    low, high = np.nanquantile(result.bootstrap_distribution, [0.025, 0.975])
-    return Estimate(value, float(low), float(high))
+    found = []
+    for value, resampled in zip(values, result.bootstrap_distribution, strict=True):
+        if np.isnan(value):
+            found.append(UNDEFINED)
+            continue
+        low, high = np.nanquantile(resampled, [0.025, 0.975])
+        found.append(Estimate(float(value), float(low), float(high)))
+    return found
 
 
 def by_document(values: ArrayLike, documents: Sequence[Any]) -> Array:

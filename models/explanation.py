@@ -1,10 +1,11 @@
 """Explanations, and what simulators make of them."""
 
-from sqlalchemy import REAL, CheckConstraint, ForeignKey, Index, UniqueConstraint
-from sqlalchemy.dialects.postgresql import ARRAY
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Created, Floats, Id, Ids, Json
+from models.base import Base, Created, Floats, Id, Ids, Json, Matrix
 
 
 class Explanation(Base):
@@ -26,7 +27,8 @@ class Explanation(Base):
     details: Mapped[Json] = mapped_column(default=dict)
     """What its author says of it. A lexical one gives ``coverage``, the share of the latent's
     activation that falls on the words it names, and ``precision``, the share of these words'
-    tokens on which the latent is active."""
+    tokens on which the latent is active. A language model's gives ``model``, ``tokens_read``,
+    ``tokens_written`` and ``seconds``."""
     created_at: Mapped[Created]
 
 
@@ -39,9 +41,15 @@ class Simulator(Base):
     id: Mapped[Id]
     method: Mapped[str]
     model: Mapped[str]
-    """The language model it runs on: a folder, a .gguf file, or a hub name."""
+    """The language model it runs on: a folder, a .gguf file, a hub name, or a server's name for
+    it."""
     prompt_version: Mapped[str]
     options: Mapped[Json] = mapped_column(default=dict)
+    """``backend`` (transformers, vllm, openai) and ``base_url`` of a prompted one; ``folder`` of a
+    trained one; ``show_score``; ``calibrate_contexts``, if it is calibrated on fewer than all."""
+    training: Mapped[Json] = mapped_column(default=dict)
+    """What a trained one was trained on, as its ``simulator.json`` says; empty for a prompted one.
+    """
     created_at: Mapped[Created]
 
 
@@ -63,12 +71,15 @@ class Simulation(Base):
     set: Mapped[str]
     """``explain`` holds the contexts of the latent's examples; the others hold the whole set."""
     context_ids: Mapped[Ids]
-    values: Mapped[list[list[float | None]]] = mapped_column(ARRAY(REAL, dimensions=2))
-    """One row a context, one value a token; NULL where the simulation is missing."""
+    values: Mapped[NDArray[np.float32]] = mapped_column(Matrix)
+    """One row a context, one value a token; NaN where the simulation is missing."""
     missing: Mapped[int]
     """How many values are missing, not counting the beginning-of-sequence tokens."""
+    failures: Mapped[Json] = mapped_column(default=dict)
+    """Why they are missing, with how many for each reason."""
     tokens_read: Mapped[int]
     """Tokens the simulator's language model read for this."""
+    tokens_written: Mapped[int] = mapped_column(default=0)
     seconds: Mapped[float]
     code_version: Mapped[str]
     created_at: Mapped[Created]
@@ -106,9 +117,11 @@ class Score(Base):
 
     id: Mapped[Id]
     explanation_id: Mapped[int] = mapped_column(ForeignKey("explanation.id", ondelete="CASCADE"))
-    simulator_id: Mapped[int] = mapped_column(ForeignKey("simulator.id"))
+    simulator_id: Mapped[int | None] = mapped_column(ForeignKey("simulator.id"))
+    """None for a language model's judgements, whose details say which model; the newest counts."""
     name: Mapped[str]
-    """``correlation``, ``sensitivity`` or ``specificity``."""
+    """``correlation``, ``explained_variance``, ``sensitivity``, ``specificity``, ``f1``, ``auroc``;
+    ``detection`` or ``fuzzing`` (balanced accuracy of a language model's judgements)."""
     value: Mapped[float | None]
     """None where it is not defined, as for a latent that never fires in the calibrate set."""
     low: Mapped[float | None]
@@ -117,5 +130,6 @@ class Score(Base):
     n: Mapped[int]
     """Tokens it was computed on."""
     details: Mapped[Json] = mapped_column(default=dict)
-    """What the value rests on, such as how many tokens the latent is active on."""
+    """What the value rests on: ``active``, tokens that the latent is active on; ``floor``, the same
+    figure for explanations of other latents, with ``floor_of``, how many."""
     created_at: Mapped[Created]

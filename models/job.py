@@ -22,7 +22,7 @@ class Job(Base):
     id: Mapped[Id]
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"))
     kind: Mapped[str]
-    """``collect``, ``explain``, ``simulate``, ``rewrite``, ``generate`` or ``check``."""
+    """``collect``, ``explain``, ``judge``, ``simulate``, ``rewrite``, ``generate`` or ``check``."""
     params: Mapped[Json] = mapped_column(default=dict)
     status: Mapped[str] = mapped_column(default="queued")
     done: Mapped[int] = mapped_column(default=0)
@@ -34,6 +34,8 @@ class Job(Base):
     """What it is doing now, or why it failed: one sentence for the user."""
     missing: Mapped[int] = mapped_column(default=0)
     """Simulated values that came out missing."""
+    usage: Mapped[Json] = mapped_column(default=dict)
+    """What it has cost so far: ``tokens_read``, ``tokens_written``, and ``seconds`` at work."""
     attempts: Mapped[int] = mapped_column(default=0)
     """How many times a worker took it up: more than one after a retry or a killed worker."""
     created_by: Mapped[str]

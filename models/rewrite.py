@@ -18,6 +18,8 @@ class Rewrite(Base):
     simulator_id: Mapped[int] = mapped_column(ForeignKey("simulator.id"))
     protocol: Mapped[str]
     """``whole``: every token of a context is spliced; ``paper``: only its last input token."""
+    author: Mapped[str] = mapped_column(default="")
+    """Whose explanations were taken, the newest of each latent; empty for the current ones."""
     explanation_ids: Mapped[Ids]
     """One explanation a latent, best score first; after an edit in the order of the rewrite before
     it."""

@@ -100,7 +100,7 @@ class Example(Base):
     __tablename__ = "example"
     __table_args__ = (
         UniqueConstraint("latent_id", "kind", "rank"),
-        CheckConstraint("kind IN ('top', 'quantile', 'random')", name="kind"),
+        CheckConstraint("kind IN ('top', 'quantile', 'random', 'near_miss')", name="kind"),
     )
 
     id: Mapped[Id]
@@ -110,7 +110,8 @@ class Example(Base):
     )
     kind: Mapped[str]
     """``top``: largest activations; ``quantile``: spread over the activation distribution;
-    ``random``: contexts drawn without regard to the latent."""
+    ``random``: contexts drawn without regard to the latent; ``near_miss``: contexts on which it is
+    silent, with tokens that it is active on elsewhere."""
     rank: Mapped[int]
     activations: Mapped[Floats]
     """Real activation on each token of the context; 0 where the latent is not active."""

@@ -162,18 +162,18 @@ def simulate(session: Session, study: Study, latent: Latent, contexts: list[Cont
     assert study.simulator_id is not None
     of = {"explanation_id": latent.explanation_id, "simulator_id": study.simulator_id}
     for name in ("explain", "calibrate", "evaluate"):
-        values = [
-            [None, *map(float, rng.uniform(0, 9, LENGTH - 1).round(2))] for _ in range(CONTEXTS)
-        ]
+        values = rng.uniform(0, 9, (CONTEXTS, LENGTH)).round(2).astype(np.float32)
+        values[:, 0] = np.nan
         missing = int(name == "explain" and latent.index == 0)
         if missing:
-            values[0][5] = None
+            values[0, 5] = np.nan
         simulation = Simulation(
             **of,
             set=name,
             context_ids=[context.id for context in contexts],
             values=values,
             missing=missing,
+            failures={"The reply is no JSON list.": missing} if missing else {},
             tokens_read=1000,
             seconds=0.5,
             code_version="test",

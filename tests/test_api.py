@@ -194,7 +194,11 @@ def test_unknown_things(api: httpx.Client, study: Study) -> None:
 
 def test_a_study_that_is_not_collected(api: httpx.Client, db: Session) -> None:
     study = little_study(db, latents=0, simulator=False)
-    assert api.get(f"/studies/{study.slug}/latents").json() == {"total": 0, "items": []}
+    assert api.get(f"/studies/{study.slug}/latents").json() == {
+        "total": 0,
+        "cleanliness": None,
+        "items": [],
+    }
     assert "still to be collected" in problem_of(api.get(f"/studies/{study.slug}/latents/0"), 404)
     assert "no simulator" in problem_of(api.post(f"/studies/{study.slug}/rewrites", json={}), 409)
 
@@ -313,6 +317,7 @@ def test_rewrites(api: httpx.Client, db: Session, study: Study) -> None:
     assert job.json()["params"] == {
         "protocol": "paper",
         "simulator_id": study.simulator_id,
+        "author": "",
         "repeat": False,
     }
     api.post(f"/jobs/{job.json()['id']}/cancel")
@@ -443,12 +448,13 @@ def test_no_request_breaks_the_server(
         "slug": study.slug,
         "index": 0,
         "explanation_id": latent.explanation_id,
+        "simulator_id": study.simulator_id,
         "rewrite_id": db.scalars(select(Rewrite).filter_by(study_id=study.id)).one().id,
         "generation_id": generation(db, study, [latent]).id,
     }
     schema = schemathesis.openapi.from_url(f"{web}/api/v1/openapi.json")
     operations = [operation.ok() for operation in schema.get_all_operations()]
-    assert len(operations) >= 26
+    assert len(operations) >= 38
     for operation in operations:
 
         @settings(

@@ -1,6 +1,7 @@
 """The command: what it says to bad input, and that it leaves nothing half-done."""
 
 import errno
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from cli.errors import CommandError
 from cli.failures import explain
 from cli.main import app
 from cli.servers import Servers
-from models import Job, Study, User
+from models import Job, Simulator, Study, User
 from tests.conftest import palimpsest
+from tests.factories import little_study
 
 STUDY = {
     "slug": "mine",
@@ -58,11 +60,14 @@ def test_commands() -> None:
         "doctor",
         "explain",
         "fetch",
+        "judge",
         "migrate",
         "rewrite",
         "simulate",
+        "simulator",
         "study",
         "train-coder",
+        "train-simulator",
         "up",
         "user",
     }
@@ -79,6 +84,12 @@ def test_commands() -> None:
         (["collect"], ["Missing argument", "STUDY"]),
         (["simulate", "demo"], ["--latents", "--first"]),
         (["simulate", "demo", "--latents", "one,two"], ["numbers with commas"]),
+        (["simulate", "demo", "--all", "--missing"], ["in one way"]),
+        (["simulate", "demo", "--first", "3", "--author", "ana"], ["--author"]),
+        (["explain", "demo", "--method", "prompted"], ["--model"]),
+        (["explain", "demo", "--model", "gpt2"], ["leave it out"]),
+        (["judge", "demo"], ["--model"]),
+        (["simulator", "add", "--method", "two_tower", "--model", "gpt2"], ["give the folder"]),
         (["fetch", "gpt-5"], ["gpt-5", "smollm2-135m-instruct"]),
         (["study", "create", *options(slug="Not A Slug")], ["slug", "lower-case"]),
         (["study", "create", *options(title="")], ["title", "Fill in"]),
@@ -94,8 +105,9 @@ def test_bad_input(arguments: list[str], words: list[str], environment: dict[str
 
 
 def test_study_that_is_not_there(environment: dict[str, str]) -> None:
-    for command in ("collect", "explain", "rewrite"):
-        assert_fails(palimpsest(command, "nowhere", **environment), "no study named nowhere")
+    for command in (["collect"], ["explain"], ["rewrite"], ["simulate", "--all"]):
+        run = palimpsest(*command, "nowhere", **environment)
+        assert_fails(run, "no study named nowhere")
 
 
 def test_train_coder_leaves_an_existing_folder_alone(tmp_path: Path) -> None:
@@ -124,9 +136,29 @@ def test_study_create_and_list(environment: dict[str, str], db: Session, tmp_pat
     again = palimpsest("study", "create", *options(), **environment)
     assert_fails(again, "There is a study named mine already")
     unknown = palimpsest("simulate", "mine", "--latents", "7", **environment)
-    assert_fails(unknown, "no explanation of latent 7")
+    assert_fails(unknown, "has no simulator yet")
     db.delete(study)
     db.commit()
+
+
+def test_simulators(environment: dict[str, str], db: Session) -> None:
+    add = ("simulator", "add", "--method", "last_token", "--model", "somebody/some-model")
+    for _ in range(2):
+        added = palimpsest(*add, **environment)
+        assert added.returncode == 0, added.stderr
+    simulator = db.scalars(select(Simulator).filter_by(model="somebody/some-model")).one()
+    assert f"It is simulator {simulator.id}." in added.stdout
+    listed = palimpsest("simulator", "list", **environment).stdout
+    assert re.search(rf"{simulator.id} +last_token on some-model +last_token-1", listed)
+    study = little_study(db)
+    used = palimpsest("simulator", "use", study.slug, str(simulator.id), **environment)
+    assert "Independent. The simulator runs on another model" in used.stdout, used.stderr
+    db.refresh(study)
+    assert study.simulator_id == simulator.id
+    unknown = palimpsest("simulator", "use", study.slug, "999999999", **environment)
+    assert_fails(unknown, "no simulator 999999999")
+    empty = palimpsest("simulate", study.slug, "--latents", "5", **environment)
+    assert_fails(empty, "nothing to simulate")
 
 
 def test_user_add(environment: dict[str, str], db: Session) -> None:

@@ -1,11 +1,18 @@
 """Contexts that show what a latent does."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interp.activations import LatentActivations
-from interp.examples import Example, sample_examples
+from interp.examples import (
+    Example,
+    Occurrences,
+    nearest_latents,
+    sample_examples,
+    sample_near_misses,
+    sample_neighbour,
+)
 
 
 def latent(*entries: tuple[int, int, float]) -> LatentActivations:
@@ -86,6 +93,7 @@ ENTRIES = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(ENTRIES, st.integers(0, 6), st.integers(0, 6), st.integers(0, 6), st.integers(0, 99))
 def test_no_context_comes_twice(
     entries: dict[tuple[int, int], float], top: int, quantile: int, random: int, seed: int
@@ -113,3 +121,97 @@ def test_no_context_comes_twice(
         assert found == sorted(found, reverse=True)
     if top and live > top:
         assert sorted(peaks)[-top:] == sorted(peaks[rows(examples, "top")])
+
+
+TOKENS = np.array(
+    # Position 0 is <s> (9). The latent is active on 1 (three times) and on 2 (once), below.
+    [
+        [9, 5, 1, 5],
+        [9, 1, 5, 2],
+        [9, 5, 5, 1],
+        [9, 1, 6, 6],  # silent, holds 1
+        [9, 2, 6, 6],  # silent, holds 2
+        [9, 6, 1, 2],  # silent, holds both
+        [9, 6, 5, 6],  # silent, holds 5, which comes before 1 and 2
+        [9, 6, 6, 6],  # silent, holds nothing like it
+        [9, 1, 1, 6],  # silent, holds 1
+    ]
+)
+ONES = latent((0, 2, 1.0), (1, 1, 2.0), (1, 3, 1.0), (2, 3, 5.0))
+
+
+def near_misses(count: int, seed: int = 0, active: LatentActivations = ONES) -> list[Example]:
+    occurrences = Occurrences.of(TOKENS, first_position=1)
+    return sample_near_misses(active, TOKENS, occurrences, first_position=1, count=count, seed=seed)
+
+
+def test_near_misses_worked_by_hand() -> None:
+    for seed in range(20):
+        found = [example.context for example in near_misses(9, seed)]
+        # First one with 1, the more frequent token, then one with 2, then the others with 1 or 2,
+        # then the only one with a token that comes before; never one without any.
+        assert found[0] in (3, 5, 8)
+        assert found[1] in ({4, 5} - {found[0]})
+        assert set(found[:4]) == {3, 4, 5, 8}
+        assert found[4:] == [6]
+    drawn = near_misses(3)
+    assert [(e.kind, e.rank) for e in drawn] == [("near_miss", i) for i in range(3)]
+    assert all(e.activations.tolist() == [0, 0, 0, 0] for e in drawn)
+
+
+def test_the_seed_fixes_the_near_misses() -> None:
+    def drawn(seed: int) -> list[int]:
+        return [example.context for example in near_misses(2, seed)]
+
+    assert drawn(4) == drawn(4)
+    assert len({tuple(drawn(seed)) for seed in range(20)}) > 1
+
+
+def test_a_dead_latent_has_no_near_miss() -> None:
+    assert near_misses(3, active=latent()) == []
+
+
+@settings(deadline=None)
+@given(ENTRIES, st.integers(0, 8), st.integers(0, 99))
+def test_near_misses_are_silent_and_alike(
+    entries: dict[tuple[int, int], float], count: int, seed: int
+) -> None:
+    tokens = np.random.default_rng(seed).integers(0, 6, (15, 4))
+    active = latent(*((*where, value) for where, value in sorted(entries.items())))
+    found = sample_near_misses(
+        active,
+        tokens,
+        Occurrences.of(tokens, first_position=0),
+        first_position=0,
+        count=count,
+        seed=seed,
+    )
+    rows_found = [example.context for example in found]
+    assert len(set(rows_found)) == len(rows_found) <= count
+    on = {int(tokens[where]) for where in entries}
+    before = {int(tokens[row, i - 1]) for row, i in entries if i > 0}
+    silent = set(range(15)) - {row for row, _ in entries}
+    assert set(rows_found) <= silent
+    alike = [row for row in silent if (on | before) & set(tokens[row].tolist())]
+    assert len(found) == min(count, len(alike))
+    assert set(rows_found) <= set(alike)
+
+
+def test_occurrences_are_the_contexts_that_hold_a_token() -> None:
+    found = Occurrences.of(TOKENS, first_position=1)
+    assert found.of_token(1).tolist() == [0, 1, 2, 3, 5, 8]
+    assert found.of_token(9).tolist() == []
+
+
+def test_the_nearest_latents_are_those_whose_directions_point_alike() -> None:
+    # Cosines with the first: 1/√2, −1, 0.8, and none for a direction of no length.
+    decoder = np.array([[1, 0], [5, 5], [-2, 0], [8, 6], [0, 0]], float)
+    assert nearest_latents(decoder, 0) == [3, 1, 2, 4]
+
+
+def test_a_neighbour_is_shown_where_only_it_is_active() -> None:
+    neighbour = latent((1, 0, 9.0), (3, 1, 4.0), (5, 2, 6.0), (7, 3, 5.0))
+    found = sample_neighbour(SEVEN, neighbour, seq=4, count=2)
+    # SEVEN is active in 1, 3 and 7.
+    assert [(e.kind, e.context) for e in found] == [("neighbour", 5)]
+    assert found[0].activations.tolist() == [0, 0, 6, 0]

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from sqlalchemy import select
@@ -338,7 +339,7 @@ def study(db: Session, model_cache: Path) -> Study:
                 simulator_id=simulator.id,
                 set="calibrate",
                 context_ids=[],
-                values=[],
+                values=np.empty((0, 34), np.float32),
                 missing=0,
                 tokens_read=0,
                 seconds=0,

@@ -126,7 +126,7 @@ def test_simulations_have_no_value_for_the_first_token_and_none_missing_elsewher
     )
     assert {s.set for s in simulations} == {"explain", "calibrate", "evaluate"}
     for simulation in simulations:
-        values = np.array(simulation.values, dtype=float)
+        values = simulation.values
         assert np.isnan(values[:, 0]).all()
         assert simulation.missing == np.isnan(values[:, 1:]).sum() == 0
         assert ((values[:, 1:] >= 0) & (values[:, 1:] <= 9)).all()

@@ -73,7 +73,7 @@ def test_an_edit_moves_lanes_scores_and_chart_without_a_reload(
     expect(latent_page.locator("#jobs")).to_contain_text("simulate", ignore_case=True)
 
     # The lanes are empty at once, as the new wording has no simulation, and then filled.
-    expect(latent_page.locator("#scores .score-value")).to_have_count(3, timeout=JOB)
+    expect(latent_page.locator("#scores .score-value")).to_have_count(6, timeout=JOB)
     expect(latent_page.locator("#costs tbody tr")).to_have_count(6, timeout=JOB)
     after = {
         "scores": latent_page.locator("#scores").inner_html(),

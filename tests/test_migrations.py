@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, create_engine, inspect, make_url, text
+from sqlalchemy import Engine, create_engine, inspect, make_url, select, text
 
 from cli.servers import Servers, alembic_config, migrate
-from models import Base
+from models import Base, Simulation
 from models.database import get_engine
 
 
@@ -76,7 +77,8 @@ INSERT INTO latent (study_id, index, firing_rate, max_activation, mean_activatio
 INSERT INTO explanation (latent_id, text, author_kind, author, details)
     VALUES (1, 'text', 'person', 'tests', '{}');
 INSERT INTO simulation (explanation_id, simulator_id, set, context_ids, values, missing,
-    tokens_read, seconds, code_version) VALUES (1, 1, 'calibrate', '{1}', '{{1,2}}', 0, 1, 1, 'v');
+    tokens_read, seconds, code_version)
+    VALUES (1, 1, 'calibrate', '{1,2}', '{{1,NULL},{3,0.5}}', 1, 1, 1, 'v');
 INSERT INTO calibration (simulation_id, method, x, y, tokens)
     VALUES (1, 'linear', '{0,9}', '{0,2}', 31);
 INSERT INTO rewrite (study_id, simulator_id, positions, explanation_ids, counts, context_ids, seed,
@@ -111,6 +113,9 @@ def test_rows_keep_their_meaning(empty: str) -> None:
             ("linear", [0, 9], [0, 2], 31),
             ("none", [0, 9], [0, 9], 31),
         ]
+        values = connection.scalar(select(Simulation.values))
+        np.testing.assert_array_equal(values, [[1, np.nan], [3, 0.5]])
+        assert rows("SELECT failures, tokens_written FROM simulation") == [({}, 0)]
         # All evaluate contexts were those on which the layer was rewritten.
         assert rows("SELECT contexts_evaluate, contexts_rewrite FROM study") == [(24, 24)]
     command.downgrade(alembic_config(empty), "0001")

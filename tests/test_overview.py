@@ -131,6 +131,7 @@ def test_protocols_and_views_are_plain_links(
     assert job.params == {
         "protocol": "paper",
         "simulator_id": study.simulator_id,
+        "author": "",
         "repeat": False,
     }
     pages.post(f"/jobs/{job.id}/cancel")

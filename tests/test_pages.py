@@ -57,6 +57,8 @@ def test_every_page_answers(pages: httpx.Client, study: Study) -> None:
         f"/studies/{study.slug}/jobs",
         f"/studies/{study.slug}/generate",
         f"/studies/{study.slug}/checks",
+        f"/studies/{study.slug}/work",
+        "/simulators",
         *(f"/studies/{study.slug}?protocol=whole&view={view}" for view in VIEWS),
     ):
         response = pages.get(path)
@@ -293,7 +295,7 @@ def test_nothing_is_wider_than_the_screen(
     browser_page.set_viewport_size({"width": width, "height": 800})
     made = generation(db, study, [latent_of(db, study, 0)])
     check(db, study, **{"a check with a long name": "cannot tell"})
-    written = ("/generate", f"/generations/{made.id}", "/checks")
+    written = ("/generate", f"/generations/{made.id}", "/checks", "/work?latent=0")
     for path in ("", "?view=orderings", "/latents", "/latents/0", "/latents/5", "/jobs", *written):
         browser_page.goto(f"{web}/studies/{study.slug}{path}")
         browser_page.wait_for_load_state("load")

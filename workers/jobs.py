@@ -36,17 +36,21 @@ class Progress(NamedTuple):
     message: str = ""
     missing: int = 0
     """Values that came out missing in this unit."""
+    tokens_read: int = 0
+    tokens_written: int = 0
+    """What language models read and wrote for this unit."""
 
 
 Work = Callable[[Session, Job, Study], Iterator[Progress]]
 
 
 def _work(kind: str) -> Work:
-    from workers.tasks import check, collect, explain, generate, rewrite, simulate
+    from workers.tasks import check, collect, explain, generate, judge, rewrite, simulate
 
     return {
         "collect": collect.run,
         "explain": explain.run,
+        "judge": judge.run,
         "simulate": simulate.run,
         "rewrite": rewrite.run,
         "generate": generate.run,
@@ -79,14 +83,17 @@ def _run(session: Session, job_id: int) -> None:
         job.status = "running"
         session.commit()
         publish(study.id, "job", job.id)
-    deadline = time.monotonic() + get_settings().chunk_seconds
+    began = time.monotonic()
+    deadline = began + get_settings().chunk_seconds
     try:
         for progress in _work(job.kind)(session, job, study):
-            if not _record(session, job, progress):
+            now = time.monotonic()
+            if not _record(session, job, progress, now - began):
                 publish(study.id, "job", job.id)
                 return
             publish(study.id, "job", job.id)
-            if time.monotonic() > deadline or _newer_job(session, job):
+            began = now
+            if now > deadline or _newer_job(session, job):
                 send(job)
                 return
     except InputError as error:
@@ -107,8 +114,13 @@ def _newer_job(session: Session, job: Job) -> bool:
     return session.scalar(newer.limit(1)) is not None
 
 
-def _record(session: Session, job: Job, progress: Progress) -> bool:
-    """Save how far the job is; False if it was cancelled in the meantime."""
+def _record(session: Session, job: Job, progress: Progress, seconds: float) -> bool:
+    """Save how far the job is and what that took; False if it was cancelled in the meantime."""
+    spent = {
+        "tokens_read": progress.tokens_read,
+        "tokens_written": progress.tokens_written,
+        "seconds": seconds,
+    }
     changed = session.execute(
         update(Job)
         .where(Job.id == job.id, Job.status == "running")
@@ -118,6 +130,7 @@ def _record(session: Session, job: Job, progress: Progress) -> bool:
             unit=progress.unit,
             message=progress.message,
             missing=Job.missing + progress.missing,
+            usage={name: job.usage.get(name, 0) + value for name, value in spent.items()},
         )
     )
     session.commit()

@@ -20,6 +20,7 @@ RUN_JOB = "palimpsest.run_job"
 QUEUES = {
     "collect": "gpu",
     "explain": "cpu",
+    "judge": "gpu",
     "simulate": "gpu",
     "rewrite": "gpu",
     "generate": "gpu",

@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,8 +12,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from interp.activations import ActivationStore
 from interp.coders import Coder, load_coder
 from interp.contexts import ContextSet
+from interp.errors import InputError
+from interp.llm.llm import LLM
+from interp.llm.load import BackEnd, load_llm
 from interp.llm.transformers import TransformersLLM
+from interp.simulate import simulator as simulators
 from interp.simulate.all_at_once import AllAtOnce
+from interp.simulate.inline import Inline
+from interp.simulate.json_reply import JsonReply
+from interp.simulate.last_token import LastToken
+from interp.simulate.two_tower import TwoTower
 from interp.subject import Subject, default_device, load_causal_lm
 from models import Simulator, Study
 from models.settings import get_settings
@@ -46,13 +55,44 @@ def coder_of(study: Study) -> Coder:
 
 
 @lru_cache(maxsize=KEPT_MODELS)
-def _all_at_once(model: str) -> AllAtOnce:
-    return AllAtOnce(TransformersLLM(*_model(model, None)))
+def _llm(back_end: BackEnd, model: str, base_url: str | None) -> LLM:
+    if back_end == "transformers":
+        return TransformersLLM(*_model(model, None))  # it may be the subject, which is loaded
+    return load_llm(back_end, model, base_url=base_url)
 
 
-def simulator_of(simulator: Simulator) -> AllAtOnce:
-    """The simulator that a row of the table stands for."""
-    return _all_at_once(simulator.model)
+def llm_of(options: dict[str, Any], model: str) -> LLM:
+    """A language model by its back end, as simulators and explain jobs name it."""
+    return _llm(options.get("backend", "transformers"), model, options.get("base_url"))
+
+
+def simulator_of(simulator: Simulator, study: Study) -> simulators.Simulator:
+    """The simulator that a row of the table stands for, for the latents of a study.
+
+    Raises:
+        InputError: Its model or files are not there, or a trained one's are not those recorded.
+    """
+    options = simulator.options
+    if simulator.method in TRAINED:
+        where = simulator.model, options["folder"], study.coder_info["sha256"]
+        return _trained(simulator.method, *where)
+    llm = llm_of(options, simulator.model)
+    match simulator.method:
+        case "all_at_once":
+            return AllAtOnce(llm, bool(options.get("show_score")))
+        case "last_token":
+            return LastToken(llm)
+        case "json_reply":
+            return JsonReply(llm)
+    raise InputError(f"There is no simulator method {simulator.method!r}.")
+
+
+TRAINED: dict[str, type[TwoTower | Inline]] = {"two_tower": TwoTower, "inline": Inline}
+
+
+@lru_cache(maxsize=KEPT_MODELS)
+def _trained(method: str, model: str, folder: str, coder: str) -> simulators.Simulator:
+    return TRAINED[method](*_model(model, None), Path(folder), coder)
 
 
 def real_activations(

@@ -13,12 +13,13 @@ from app.explanations.schemas import (
     ExplanationSaved,
     ScoreOut,
 )
+from app.explanations.views import costs_of, scores_of
 from app.jobs.schemas import JobOut
-from app.latents.queries import Index, get_latent, list_costs
+from app.latents.queries import Index, get_latent
 from app.latents.schemas import CostOut
 from app.security import CurrentUser
 from app.studies.queries import Slug, get_study
-from models import Explanation, Job, Latent, LatentCost, Score, Study
+from models import Explanation, Job, Latent, Study
 
 router = APIRouter(tags=["explanations"])
 
@@ -74,24 +75,16 @@ def simulate(explanation_id: ExplanationId, session: Database, user: CurrentUser
     return queries.simulate(session, study, explanation, user)
 
 
-@router.get(
-    "/explanations/{explanation_id}/scores",
-    summary="List scores of an explanation",
-    response_model=list[ScoreOut],
-)
-def list_scores(explanation_id: ExplanationId, session: Database) -> list[Score]:
-    """Correlation, sensitivity and specificity under the study's simulator."""
-    return queries.list_scores(session, *_with_study(session, explanation_id))
+@router.get("/explanations/{explanation_id}/scores", summary="List scores of an explanation")
+def list_scores(explanation_id: ExplanationId, session: Database) -> list[ScoreOut]:
+    """How well an explanation predicts its latent under the study's simulator."""
+    return scores_of(session, *_with_study(session, explanation_id))
 
 
-@router.get(
-    "/explanations/{explanation_id}/costs",
-    summary="List costs of an explanation",
-    response_model=list[CostOut],
-)
-def list_explanation_costs(explanation_id: ExplanationId, session: Database) -> list[LatentCost]:
+@router.get("/explanations/{explanation_id}/costs", summary="List costs of an explanation")
+def list_costs(explanation_id: ExplanationId, session: Database) -> list[CostOut]:
     """Loss increase when only this latent is zeroed, or rewritten with this explanation."""
-    return list_costs(session, *_with_study(session, explanation_id))
+    return costs_of(session, *_with_study(session, explanation_id))
 
 
 def _with_study(session: Database, explanation_id: int) -> tuple[Study, Explanation]:

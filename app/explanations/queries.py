@@ -9,7 +9,17 @@ from app.errors import Conflict, NotFound
 from app.jobs.queries import ACTIVE, submit, tell
 from models import Explanation, Job, Latent, LatentCost, Score, Study
 
-NAMES = ("correlation", "sensitivity", "specificity")
+NAMES = (
+    "correlation",
+    "explained_variance",
+    "sensitivity",
+    "specificity",
+    "f1",
+    "auroc",
+    "detection",
+    "fuzzing",
+)
+"""Scores in the order in which they are shown."""
 
 
 class Version(NamedTuple):
@@ -70,13 +80,34 @@ def get_explanation(session: Session, explanation_id: int) -> Explanation:
 
 
 def list_scores(session: Session, study: Study, explanation: Explanation) -> list[Score]:
-    """Scores of an explanation under the study's simulator, in their usual order."""
+    """Scores of an explanation under the study's simulator, and the newest judgements of language
+    models, in their usual order."""
     found = session.scalars(
-        select(Score).where(
-            Score.explanation_id == explanation.id, Score.simulator_id == study.simulator_id
+        select(Score)
+        .where(
+            Score.explanation_id == explanation.id,
+            or_(Score.simulator_id == study.simulator_id, Score.simulator_id.is_(None)),
         )
+        .order_by(Score.id)
     )
-    return sorted(found, key=lambda s: NAMES.index(s.name) if s.name in NAMES else len(NAMES))
+    newest = {score.name: score for score in found}
+    return [newest[name] for name in NAMES if name in newest]
+
+
+def is_simulated(scores: list[Score]) -> bool:
+    """Whether an explanation with these scores is simulated: some are of a simulation."""
+    return any(score.simulator_id is not None for score in scores)
+
+
+def authors(session: Session, study: Study) -> list[str]:
+    """Everybody, and every model, that wrote an explanation of a latent of the study."""
+    query = (
+        select(Explanation.author)
+        .distinct()
+        .join(Latent, Latent.id == Explanation.latent_id)
+        .where(Latent.study_id == study.id)
+    )
+    return sorted(session.scalars(query))
 
 
 def save_explanation(
@@ -128,7 +159,7 @@ def simulate(session: Session, study: Study, explanation: Explanation, user: str
         Conflict: The study has no simulator yet, or it is simulated or on its way already.
     """
     _need_simulator(study)
-    if list_scores(session, study, explanation):
+    if is_simulated(list_scores(session, study, explanation)):
         raise Conflict("This explanation is simulated already.")
     if any(job.status in ACTIVE for job in simulate_jobs(session, study, [explanation.id])):
         raise Conflict("The simulation of this explanation is on its way already.")

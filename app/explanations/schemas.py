@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from app.simulators.schemas import CleanlinessOrNone
+
 MAX_LENGTH = 2000
 
 Number = Annotated[
@@ -85,10 +87,20 @@ class ScoreOut(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     explanation_id: int
-    simulator_id: int
-    name: str
+    simulator_id: int | None = Field(
+        description="Null for a judgement of a language model, which details name."
+    )
+    name: str = Field(
+        description="correlation, explained_variance, sensitivity, specificity, f1 or auroc of the "
+        "simulation; detection or fuzzing by a language model. Each is 1 at best."
+    )
     value: Number = Field(description="Null where it is not defined.")
     low: Number
     high: Number
-    n: int = Field(description="Tokens it was computed on.")
-    details: dict[str, Any]
+    n: int = Field(description="Examples it rests on: tokens, or judgements.")
+    details: dict[str, Any] = Field(
+        description="What it rests on: active, tokens that the latent is active on; floor, the "
+        "mean of the same figure over floor_of explanations of other latents, or chance; model, "
+        "failures and cost of a judgement."
+    )
+    cleanliness: CleanlinessOrNone

@@ -3,13 +3,15 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
+from sqlalchemy.orm import Session
 
-from app.database import Database
+from app.database import Database, columns
 from app.generations import queries
 from app.generations.schemas import GenerationCreate, GenerationList, GenerationOut
 from app.security import CurrentUser
+from app.simulators.queries import verdict
 from app.studies.queries import Slug, get_study
-from models import Generation
+from models import Generation, Study
 
 router = APIRouter(tags=["generations"])
 
@@ -24,30 +26,31 @@ def list_generations(
     offset: Annotated[int, Query(ge=0, lt=2**31, description="How many to leave out first.")] = 0,
 ) -> GenerationList:
     """Generations of a study, newest first."""
-    found, total = queries.list_generations(
-        session, get_study(session, slug), limit=limit, offset=offset
-    )
-    return GenerationList(total=total, items=[GenerationOut.model_validate(g) for g in found])
+    study = get_study(session, slug)
+    found, total = queries.list_generations(session, study, limit=limit, offset=offset)
+    return GenerationList(total=total, items=[_out(session, study, one) for one in found])
 
 
 @router.post(
     "/studies/{slug}/generations",
     summary="Generate with the rewritten model",
     status_code=201,
-    response_model=GenerationOut,
 )
 def create_generation(
     slug: Slug, data: GenerationCreate, session: Database, user: CurrentUser
-) -> Generation:
+) -> GenerationOut:
     """Queue the continuations of a prompt: untouched, zero-ablated and rewritten."""
-    return queries.create_generation(session, get_study(session, slug), data, user)
+    study = get_study(session, slug)
+    return _out(session, study, queries.create_generation(session, study, data, user))
 
 
-@router.get(
-    "/studies/{slug}/generations/{generation_id}",
-    summary="Get a generation",
-    response_model=GenerationOut,
-)
-def get_generation(slug: Slug, generation_id: GenerationId, session: Database) -> Generation:
+@router.get("/studies/{slug}/generations/{generation_id}", summary="Get a generation")
+def get_generation(slug: Slug, generation_id: GenerationId, session: Database) -> GenerationOut:
     """One generation with the continuations written so far."""
-    return queries.get_generation(session, get_study(session, slug), generation_id)
+    study = get_study(session, slug)
+    return _out(session, study, queries.get_generation(session, study, generation_id))
+
+
+def _out(session: Session, study: Study, generation: Generation) -> GenerationOut:
+    worth = verdict(session, study, generation.simulator_id)
+    return GenerationOut.model_validate({**columns(generation), "cleanliness": worth})

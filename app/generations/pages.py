@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.database import Database
-from app.errors import Conflict, message
+from app.errors import Conflict, messages
 from app.forms import form_fields
 from app.generations import queries
 from app.generations.api import GenerationId
@@ -16,6 +16,7 @@ from app.generations.schemas import MAX_LATENTS, MAX_PROMPT, GenerationCreate, M
 from app.jobs.queries import ACTIVE, STOPPED
 from app.latents.queries import simulated_explanations
 from app.security import CurrentUser
+from app.simulators.queries import StudySimulator, cleanliness, get_simulator, study_simulator
 from app.studies.queries import Slug, get_study
 from app.templates import render
 from models import Job, Study
@@ -57,8 +58,7 @@ def generate(
         data = GenerationCreate.model_validate(filled)
         generation = queries.create_generation(session, study, data, user)
     except ValidationError as error:
-        errors = {str(item["loc"][0]): message(item) for item in error.errors()}
-        return _form(request, session, study, values, errors, 422)
+        return _form(request, session, study, values, messages(error), 422)
     except Conflict as error:
         return _form(request, session, study, values, {"latents": error.detail}, 409)
     return RedirectResponse(f"/studies/{slug}/generations/{generation.id}", 303)
@@ -72,8 +72,10 @@ def show_generation(
     study = get_study(session, slug)
     generation = queries.get_generation(session, study, generation_id)
     job = session.get(Job, generation.job_id) if generation.job_id else None
+    simulator = get_simulator(session, generation.simulator_id)
     context = {
         "study": study,
+        "simulator": StudySimulator(simulator, cleanliness(session, study, simulator)),
         "generation": generation,
         "conditions": CONDITIONS,
         "rewritten": queries.list_rewritten(session, generation),
@@ -105,6 +107,7 @@ def _form(
     latents, new_tokens = (_whole(shown[name]) for name in ("latents", "new_tokens"))
     context = {
         "study": study,
+        "simulator": study_simulator(session, study),
         "fields": fields,
         "values": shown,
         "errors": errors,

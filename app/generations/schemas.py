@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from app.simulators.schemas import Cleanliness
+
 MAX_PROMPT = 1000
 MAX_LATENTS = 32
 
@@ -71,6 +73,7 @@ class GenerationOut(BaseModel):
     id: int
     job_id: int | None
     simulator_id: int
+    cleanliness: Cleanliness
     prompt: str
     prompt_tokens: int | None = Field(description="Tokens of the prompt, once they are counted.")
     explanation_ids: list[int] = Field(description="The explanations that stand in for latents.")

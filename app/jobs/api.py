@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query
 
 from app.database import Database
 from app.jobs import queries
-from app.jobs.schemas import JobList, JobOut
+from app.jobs.schemas import JobList, JobOut, JobReport
 from app.studies.queries import Slug, get_study
 from models import Job
 
@@ -30,10 +30,10 @@ def list_jobs(slug: Slug, session: Database, limit: Limit = 50, offset: Offset =
     return _page(queries.list_jobs(session, study, limit=limit, offset=offset))
 
 
-@router.get("/jobs/{job_id}", summary="Get a job", response_model=JobOut)
-def get_job(job_id: JobId, session: Database) -> Job:
+@router.get("/jobs/{job_id}", summary="Get a job")
+def get_job(job_id: JobId, session: Database) -> JobReport:
     """One job."""
-    return queries.get_job(session, job_id)
+    return _report(queries.job_row(session, queries.get_job(session, job_id)))
 
 
 @router.post("/jobs/{job_id}/cancel", summary="Cancel a job", response_model=JobOut)
@@ -49,4 +49,12 @@ def retry_job(job_id: JobId, session: Database) -> Job:
 
 
 def _page(rows: tuple[list[queries.JobRow], int]) -> JobList:
-    return JobList(total=rows[1], items=[JobOut.model_validate(row.job) for row in rows[0]])
+    return JobList(total=rows[1], items=[_report(row) for row in rows[0]])
+
+
+def _report(row: queries.JobRow) -> JobReport:
+    return JobReport(
+        **JobOut.model_validate(row.job).model_dump(),
+        missing_share=row.missing.share if row.missing else None,
+        failures=row.missing.reasons if row.missing else {},
+    )

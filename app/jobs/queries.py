@@ -10,7 +10,8 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
-from models import Job, Simulation, Study
+from app.simulators.queries import Missing, missing_values
+from models import Job, Study
 from workers import queue
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,9 @@ class JobRow(NamedTuple):
 
     job: Job
     study: Study
-    missing_share: float | None
-    """Missing values as a share of all; None where that is not known."""
+    missing: Missing | None
+    """What is missing now of what a simulate job has simulated, or of what another job was to
+    make; None if nothing ever was."""
 
     @property
     def link(self) -> str | None:
@@ -42,7 +44,9 @@ class JobRow(NamedTuple):
 
     @property
     def warns(self) -> bool:
-        return self.missing_share is not None and self.missing_share > MISSING_WARNING
+        """Whether so much is missing that its figures are in doubt."""
+        share = self.missing.share if self.missing else None
+        return share is not None and share > MISSING_WARNING
 
 
 def submit(session: Session, job: Job) -> Job:
@@ -80,7 +84,7 @@ def list_jobs(
         query = query.where(Job.study_id == study.id)
         count = count.where(Job.study_id == study.id)
     rows = session.execute(query.order_by(Job.id.desc()).limit(limit).offset(offset))
-    listed = [JobRow(job, of, _missing_share(session, job, of)) for job, of in rows]
+    listed = [JobRow(job, of, _missing(session, job, of)) for job, of in rows]
     return listed, session.scalar(count) or 0
 
 
@@ -143,15 +147,19 @@ def retry_job(session: Session, job: Job) -> Job:
     return submit(session, job)
 
 
-def _missing_share(session: Session, job: Job, study: Study) -> float | None:
-    """Missing values of a finished simulate job as a share of the values it was to make."""
+def job_row(session: Session, job: Job) -> JobRow:
+    """A job with what is shown beside it."""
+    study = session.get_one(Study, job.study_id)
+    return JobRow(job, study, _missing(session, job, study))
+
+
+def _missing(session: Session, job: Job, study: Study) -> Missing | None:
     explanations = job.params.get("explanation_ids")
-    if job.kind != "simulate" or job.status != "finished" or not job.missing or not explanations:
+    if not job.missing:
         return None
-    missing, values = session.execute(
-        select(func.sum(Simulation.missing), func.sum(func.cardinality(Simulation.values))).where(
-            Simulation.explanation_id.in_(explanations),
-            Simulation.simulator_id == (job.params.get("simulator_id") or study.simulator_id),
-        )
-    ).one()
-    return missing / values if values else None
+    if job.kind == "explain":
+        return Missing(job.missing, job.done, job.params.get("failures", {}))
+    if job.kind != "simulate" or not explanations:
+        return None
+    simulator_id = job.params.get("simulator_id") or study.simulator_id
+    return missing_values(session, study, explanations, simulator_id)

@@ -21,6 +21,10 @@ class JobOut(BaseModel):
     unit: str = Field(description="What done and total count.")
     message: str = Field(description="What it is doing now, or why it failed.")
     missing: int = Field(description="Simulated values that came out missing.")
+    usage: dict[str, float] = Field(
+        description="What it has cost so far: tokens_read, tokens_written, seconds at work. What "
+        "was expected is in params, under estimate."
+    )
     attempts: int
     created_by: str
     created_at: datetime
@@ -28,8 +32,19 @@ class JobOut(BaseModel):
     finished_at: datetime | None
 
 
+class JobReport(JobOut):
+    """A job, and what is missing of what it has simulated."""
+
+    missing_share: float | None = Field(
+        description="Values missing now as a share of all; null if none ever was."
+    )
+    failures: dict[str, int] = Field(
+        description="Why values are missing now, with how many for each reason."
+    )
+
+
 class JobList(BaseModel):
     """One page of jobs, newest first."""
 
     total: int
-    items: list[JobOut]
+    items: list[JobReport]

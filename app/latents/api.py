@@ -6,12 +6,12 @@ from fastapi import APIRouter, Query
 
 from app.database import Database
 from app.errors import NotFound
-from app.explanations.queries import get_explanation, list_scores
-from app.explanations.schemas import ExplanationOut, ScoreOut
+from app.explanations.queries import get_explanation
+from app.explanations.schemas import ExplanationOut
+from app.explanations.views import costs_of, scores_of
 from app.latents import queries
 from app.latents.queries import Index
 from app.latents.schemas import (
-    CostOut,
     EditNextList,
     EditNextOut,
     ExampleList,
@@ -22,6 +22,7 @@ from app.latents.schemas import (
     LatentSummary,
     TokenOut,
 )
+from app.simulators.queries import verdict
 from app.studies.queries import Slug, get_study
 
 router = APIRouter(tags=["latents"])
@@ -32,10 +33,15 @@ def list_latents(
     slug: Slug, wanted: Annotated[LatentQuery, Query()], session: Database
 ) -> LatentList:
     """Latents of a study, filtered and sorted as on the page."""
+    study = get_study(session, slug)
     rows, total = queries.list_latents(
-        session, get_study(session, slug), wanted, limit=wanted.limit, offset=wanted.offset
+        session, study, wanted, limit=wanted.limit, offset=wanted.offset
     )
-    return LatentList(total=total, items=[LatentSummary.model_validate(dict(row)) for row in rows])
+    return LatentList(
+        total=total,
+        cleanliness=verdict(session, study, study.simulator_id),
+        items=[LatentSummary.model_validate(dict(row)) for row in rows],
+    )
 
 
 @router.get("/studies/{slug}/edit-next", summary="List latents to edit next")
@@ -49,9 +55,14 @@ def edit_next(
 
     Latents whose cost is not known are not in it.
     """
-    found = queries.edit_next(session, get_study(session, slug), limit=limit, offset=offset)
-    items = [EditNextOut.model_validate(dict(row)) for row in found.rows]
-    return EditNextList(total=found.total, clear=found.clear, items=items)
+    study = get_study(session, slug)
+    found = queries.edit_next(session, study, limit=limit, offset=offset)
+    return EditNextList(
+        total=found.total,
+        clear=found.clear,
+        cleanliness=verdict(session, study, study.simulator_id),
+        items=[EditNextOut.model_validate(dict(row)) for row in found.rows],
+    )
 
 
 @router.get("/studies/{slug}/latents/{index}", summary="Get a latent")
@@ -70,12 +81,8 @@ def get_latent(slug: Slug, index: Index, session: Database) -> LatentOut:
         promoted=latent.promoted,
         suppressed=latent.suppressed,
         explanation=ExplanationOut.model_validate(current) if current else None,
-        scores=[ScoreOut.model_validate(s) for s in list_scores(session, study, current)]
-        if current
-        else [],
-        costs=[CostOut.model_validate(c) for c in queries.list_costs(session, study, current)]
-        if current
-        else [],
+        scores=scores_of(session, study, current) if current else [],
+        costs=costs_of(session, study, current) if current else [],
     )
 
 

@@ -5,6 +5,7 @@ import altair as alt
 from app.charts import Spec, finished, with_interval
 from app.latents.queries import ShownCost
 from app.rewrites.views import BEFORE, ISOTONIC, LINES, REAL, ZEROED
+from app.simulators.queries import Cleanliness
 
 COLORS = {
     "zeroed": ZEROED.color,
@@ -18,8 +19,11 @@ COLORS = {
 EMPHASIS = f"this, {ISOTONIC.calibration}"
 
 
-def cost_chart(costs: list[ShownCost]) -> Spec | None:
+def cost_chart(costs: list[ShownCost], worth: Cleanliness | None = None) -> Spec | None:
     """What zeroing, or rewriting, one latent alone costs, with intervals.
+
+    Args:
+        worth: Of the simulator.
 
     Returns:
         None where there is no cost to draw: the latent never fires in the evaluate set.
@@ -65,7 +69,7 @@ def cost_chart(costs: list[ShownCost]) -> Spec | None:
             size=alt.Size("size:Q", scale=None),
         ),
     )
-    return finished(chart.properties(width="container", height=26 * len(rows)))
+    return finished(chart.properties(width="container", height=26 * len(rows)), worth)
 
 
 def quantile_chart(quantiles: list[float]) -> Spec:

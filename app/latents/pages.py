@@ -12,13 +12,22 @@ from sqlalchemy.orm import Session
 
 from app.database import Database
 from app.errors import NotFound
-from app.explanations.queries import get_explanation, list_scores, list_versions, simulate_jobs
+from app.explanations.queries import (
+    get_explanation,
+    is_simulated,
+    list_scores,
+    list_versions,
+    simulate_jobs,
+)
 from app.explanations.schemas import MAX_LENGTH
+from app.explanations.views import SCORES
 from app.jobs.queries import ACTIVE, STOPPED, active_jobs
 from app.latents import queries
 from app.latents.charts import EMPHASIS, cost_chart, quantile_chart
+from app.latents.prompts import prompts
 from app.latents.queries import Index
 from app.latents.schemas import LatentFilter, NoNul
+from app.simulators.queries import missing_values, study_simulator
 from app.studies.queries import Slug, count_latents, get_study
 from app.templates import render
 from models import Explanation, Latent, Study
@@ -54,8 +63,10 @@ def list_latents(
     )
     context = {
         "study": study,
+        "simulator": study_simulator(session, study),
         "wanted": wanted,
         "link": _link(study, wanted),
+        "narrowed": urlencode(wanted.model_dump(include={"q", "simulated"}, exclude_defaults=True)),
         "rows": rows,
         "total": total,
         "latents": count_latents(session, study),
@@ -127,10 +138,12 @@ def show_latent(
     scores = list_scores(session, study, shown) if shown else []
     costs = queries.shown_costs(session, study, shown) if shown else []
     about = simulate_jobs(session, study, [v.explanation.id for v in versions])
+    simulator = study_simulator(session, study)
     before, after = queries.neighbours(session, latent)
     saved = edit.get("saved")
     context = {
         "study": study,
+        "simulator": simulator,
         "latent": latent,
         "before": before,
         "after": after,
@@ -138,12 +151,19 @@ def show_latent(
         "current": current,
         "shown": shown,
         "scores": scores,
+        "simulated": is_simulated(scores),
         "costs": costs,
         "emphasis": EMPHASIS,
         "reworded": queries.reworded(costs),
         "strata": Counter(costs[-1].cost.strata) if costs else None,
-        "missing": queries.missing_values(session, study, shown) if shown else None,
-        "cost_chart": cost_chart(costs) if costs else None,
+        "score_names": SCORES,
+        "missing": missing_values(session, study, [shown.id], study.simulator_id)
+        if shown
+        else None,
+        "cost_chart": cost_chart(costs, simulator.cleanliness if simulator else None)
+        if costs
+        else None,
+        "prompts": prompts(session, study, latent),
         "quantile_chart": quantile_chart(latent.quantiles) if latent.quantiles else None,
         "groups": queries.group_examples(queries.list_examples(session, study, latent, shown)),
         "jobs": active_jobs(session, study),

@@ -6,11 +6,12 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from fastapi import Path
-from sqlalchemy import REAL, RowMapping, cast, exists, func, select
+from numpy.typing import NDArray
+from sqlalchemy import REAL, ColumnElement, RowMapping, cast, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.errors import NotFound
-from app.latents.schemas import LatentFilter
+from app.latents.schemas import LatentFilter, LatentMatch
 from app.rewrites.schemas import Comparison
 from models import (
     Calibration,
@@ -28,6 +29,8 @@ Index = Annotated[int, Path(ge=0, lt=2**31, description="Index of a latent in it
 
 RAW_MAX = 9.0
 """Simulated values are expected digits from 0 to this."""
+KINDS = ("top", "quantile", "random", "near_miss")
+"""Kinds of examples, in the order in which they are shown."""
 
 
 def list_latents(
@@ -60,7 +63,7 @@ def list_latents(
             & (LatentCost.condition == "rewritten")
             & (LatentCost.calibration == "isotonic"),
         )
-        .where(Latent.study_id == study.id)
+        .where(*matching(study, wanted))
     )
     for name, score in {
         "correlation": correlation,
@@ -73,11 +76,6 @@ def list_latents(
             & (score.simulator_id == study.simulator_id)
             & (score.name == name),
         )
-    if wanted.q:
-        query = query.where(Explanation.text.icontains(wanted.q, autoescape=True))
-    if wanted.simulated:
-        # Scores are saved with the simulation they come from, even where they are not defined.
-        query = query.where(correlation.id.is_not(None))
     total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
     # NaN sorts above all numbers in PostgreSQL; a figure that is not defined is missing.
     column = columns[wanted.sort]
@@ -86,6 +84,30 @@ def list_latents(
     ordered = column.asc() if wanted.order == "asc" else column.desc()
     query = query.order_by(ordered.nulls_last(), Latent.index).limit(limit).offset(offset)
     return list(session.execute(query).mappings()), total
+
+
+def matching(study: Study, wanted: LatentMatch) -> list[ColumnElement[bool]]:
+    """What is true of the latents of a study that match a filter."""
+    conditions: list[ColumnElement[bool]] = [Latent.study_id == study.id]
+    if wanted.q:
+        current = aliased(Explanation)
+        conditions.append(
+            exists().where(
+                current.id == Latent.explanation_id,
+                current.text.icontains(wanted.q, autoescape=True),
+            )
+        )
+    if wanted.simulated:
+        # Scores are saved with the simulation they come from, even where they are not defined.
+        score = aliased(Score)
+        conditions.append(
+            exists().where(
+                score.explanation_id == Latent.explanation_id,
+                score.simulator_id == study.simulator_id,
+                score.name == "correlation",
+            )
+        )
+    return conditions
 
 
 def get_latent(session: Session, study: Study, index: int) -> Latent:
@@ -151,18 +173,17 @@ def list_examples(
     session: Session, study: Study, latent: Latent, explanation: Explanation | None
 ) -> list[ShownExample]:
     """Examples of a latent with what the study's simulator makes of an explanation on them."""
-    rows_of: dict[int, list[float | None]] = {}
+    rows_of: dict[int, NDArray[np.float32]] = {}
     knots = None
     if explanation is not None and study.simulator_id is not None:
         simulation = get_simulation(session, study, explanation, "explain")
         if simulation is not None:
             rows_of = dict(zip(simulation.context_ids, simulation.values, strict=True))
         knots = isotonic_knots(session, study, explanation)
-    rank = {"top": 0, "quantile": 1, "random": 2}
     found = session.execute(
         select(Example, Context)
         .join(Context, Context.id == Example.context_id)
-        .where(Example.latent_id == latent.id)
+        .where(Example.latent_id == latent.id, Example.kind.in_(KINDS))
     )
     shown = [
         ShownExample(
@@ -174,7 +195,7 @@ def list_examples(
         )
         for example, context in found
     ]
-    return sorted(shown, key=lambda example: (rank[example.kind], example.rank))
+    return sorted(shown, key=lambda example: (KINDS.index(example.kind), example.rank))
 
 
 def group_examples(examples: list[ShownExample]) -> dict[str, list[ShownExample]]:
@@ -193,21 +214,6 @@ def get_simulation(
             Simulation.set == set_name,
         )
     )
-
-
-def missing_values(session: Session, study: Study, explanation: Explanation) -> tuple[int, int]:
-    """How many simulated values of an explanation are missing, and of how many."""
-    missing, values, contexts = session.execute(
-        select(
-            func.coalesce(func.sum(Simulation.missing), 0),
-            func.coalesce(func.sum(func.cardinality(Simulation.values)), 0),
-            func.coalesce(func.sum(func.cardinality(Simulation.context_ids)), 0),
-        ).where(
-            Simulation.explanation_id == explanation.id,
-            Simulation.simulator_id == study.simulator_id,
-        )
-    ).one()
-    return missing, values - (contexts if study.prepend_bos else 0)
 
 
 def isotonic_knots(
@@ -231,21 +237,19 @@ def _tokens(
     study: Study,
     example: Example,
     context: Context,
-    values: list[float | None] | None,
+    values: NDArray[np.float32] | None,
     knots: tuple[list[float], list[float]] | None,
 ) -> list[Token]:
     tokens = []
     for position, (text, real) in enumerate(zip(context.strings, example.activations, strict=True)):
-        value = values[position] if values is not None else None
-        if value is not None and np.isnan(value):
-            value = None
         if position == 0 and study.prepend_bos:
             tokens.append(Token(text, real, None, None, "bos"))
         elif values is None:
             tokens.append(Token(text, real, None, None, "none"))
-        elif value is None:
+        elif np.isnan(values[position]):
             tokens.append(Token(text, real, None, None, "missing"))
         else:
+            value = float(values[position])
             calibrated = float(np.interp(value, *knots)) if knots else None
             tokens.append(Token(text, real, value, calibrated, "simulated"))
     return tokens

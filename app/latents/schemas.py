@@ -6,6 +6,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.explanations.schemas import ExplanationOut, Number, ScoreOut
 from app.rewrites.schemas import Comparison
+from app.simulators.schemas import Cleanliness, CleanlinessOrNone
 
 Sort = Literal[
     "index",
@@ -22,11 +23,16 @@ NoNul = Annotated[str, BeforeValidator(lambda text: text.replace("\0", ""))]
 """PostgreSQL's text holds every character but this one."""
 
 
-class LatentFilter(BaseModel):
-    """Which latents to list, and in which order. The same for the page and the API."""
+class LatentMatch(BaseModel):
+    """Which latents are meant."""
 
     q: NoNul = Field(default="", max_length=200, description="Text in the current explanation.")
     simulated: bool = Field(default=False, description="Only latents with a finished simulation.")
+
+
+class LatentFilter(LatentMatch):
+    """Which latents to list, and in which order. The same for the page and the API."""
+
     sort: Sort = Field(default="index", description="Column; missing values come last.")
     order: Order = Field(default="asc", description="Direction.")
 
@@ -60,6 +66,7 @@ class LatentList(BaseModel):
     """One page of latents."""
 
     total: int
+    cleanliness: CleanlinessOrNone
     items: list[LatentSummary]
 
 
@@ -95,6 +102,7 @@ class CostOut(BaseModel):
         description="With the explanation this one was written from, on the contexts in which the "
         "latent fires and which both were measured on; null without such a one."
     )
+    cleanliness: Cleanliness
 
 
 class EditNextOut(BaseModel):
@@ -121,6 +129,7 @@ class EditNextList(BaseModel):
 
     total: int = Field(description="Latents of which the cost is known.")
     clear: int = Field(description="Of these, how many are clearly above zero.")
+    cleanliness: CleanlinessOrNone
     items: list[EditNextOut]
 
 
@@ -156,7 +165,7 @@ class TokenOut(BaseModel):
 class ExampleOut(BaseModel):
     """One context with the latent's real and simulated activations."""
 
-    kind: Literal["top", "quantile", "random"]
+    kind: Literal["top", "quantile", "random", "near_miss"]
     rank: int
     document: str
     start: int

@@ -7,6 +7,7 @@ import altair as alt
 from app.charts import Spec, finished, signed, with_interval
 from app.rewrites.queries import Results, statistics_of
 from app.rewrites.views import BASELINES, LINES, OVERS, Line, Over, View
+from app.simulators.queries import Cleanliness
 from models import RewritePoint
 
 HEIGHT = 360
@@ -28,13 +29,20 @@ class LossChart(NamedTuple):
     """Lines that go beyond the top of the chart, each with its largest loss increase, in nats."""
 
 
-def loss_chart(results: Results, view: View, latents: int, over: Over = "untouched") -> LossChart:
+def loss_chart(
+    results: Results,
+    view: View,
+    latents: int,
+    over: Over = "untouched",
+    worth: Cleanliness | None = None,
+) -> LossChart:
     """One view of a rewrite: its lines, and the baselines as rules, all with 95% intervals.
 
     Args:
         latents: How many latents the coder has.
         over: What losses are compared with. Over real latents there are no other baselines: they
             are far above what a small set costs.
+        worth: Of the simulator.
     """
     measured = [(key, results.baseline(key)) for key in BASELINES]
     rules = [_rule(key, point) for key, point in measured if point is not None]
@@ -54,9 +62,8 @@ def loss_chart(results: Results, view: View, latents: int, over: Over = "untouch
     scale = alt.Scale(domain=domain, nice=False)
     y = alt.Y(title=f"loss increase {OVERS[over][0]}, nats", scale=scale)
     layers = [*_rule_layers(rules, y), *(_line_layers(lines, view, y) if lines else [])]
-    return LossChart(
-        finished(alt.layer(*layers).properties(width="container", height=HEIGHT)), beyond
-    )
+    chart = alt.layer(*layers).properties(width="container", height=HEIGHT)
+    return LossChart(finished(chart, worth), beyond)
 
 
 def _domain(

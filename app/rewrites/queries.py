@@ -7,6 +7,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
+from app.explanations.queries import authors
 from app.jobs.queries import ACTIVE, submit
 from app.rewrites.schemas import PointStatistics, Protocol
 from app.rewrites.views import BASELINES, BEFORE, ISOTONIC, LINES, Line, View
@@ -114,9 +115,22 @@ def list_points(session: Session, rewrite: Rewrite) -> list[RewritePoint]:
     return list(session.scalars(query.order_by(RewritePoint.id)))
 
 
-def latest_results(session: Session, study: Study, protocol: Protocol) -> Results | None:
-    """The newest rewrite that is finished, or is being measured and has a point of a rewritten
-    layer; with the line of its parent.
+def measured_authors(session: Session, study: Study, protocol: Protocol) -> list[str]:
+    """Whose explanations have been rewritten with the study's simulator under a protocol; empty
+    for the current ones of each latent."""
+    query = select(Rewrite.author).where(
+        Rewrite.study_id == study.id,
+        Rewrite.simulator_id == study.simulator_id,
+        Rewrite.protocol == protocol,
+    )
+    return sorted(session.scalars(query.distinct()))
+
+
+def latest_results(
+    session: Session, study: Study, protocol: Protocol, author: str = ""
+) -> Results | None:
+    """The newest rewrite by the study's simulator that is finished, or is being measured and has a
+    point of a rewritten layer; with the line of its parent.
 
     One whose job was cancelled or failed does not hide the last finished one.
     """
@@ -132,7 +146,9 @@ def latest_results(session: Session, study: Study, protocol: Protocol) -> Result
         select(Rewrite)
         .where(
             Rewrite.study_id == study.id,
+            Rewrite.simulator_id == study.simulator_id,
             Rewrite.protocol == protocol,
+            Rewrite.author == author,
             Rewrite.finished | (being_measured & has_a_point),
         )
         .order_by(Rewrite.id.desc())
@@ -157,15 +173,25 @@ def _comparable(rewrite: Rewrite, parent: Rewrite) -> bool:
     return (rewrite.context_ids, rewrite.code_version) == (parent.context_ids, parent.code_version)
 
 
-def measure(session: Session, study: Study, protocol: Protocol, user: str) -> Job:
+def measure(session: Session, study: Study, protocol: Protocol, author: str, user: str) -> Job:
     """Queue a rewrite of all latents that are simulated. Commits the session.
 
+    Args:
+        author: Whose explanations to take; empty for the current ones.
+
     Raises:
-        Conflict: The study has no simulator yet.
+        Conflict: The study has no simulator yet, or no explanation by the author.
     """
     if study.simulator_id is None:
         raise Conflict(
             f"Study {study.slug} has no simulator yet: its activations are still being collected."
         )
-    params = {"protocol": protocol, "simulator_id": study.simulator_id, "repeat": False}
+    if author and author not in authors(session, study):
+        raise Conflict(f"Nobody named {author} wrote an explanation of study {study.slug}.")
+    params = {
+        "protocol": protocol,
+        "simulator_id": study.simulator_id,
+        "author": author,
+        "repeat": False,
+    }
     return submit(session, Job(study_id=study.id, kind="rewrite", params=params, created_by=user))

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from app.explanations.schemas import Number
+from app.simulators.schemas import Cleanliness
 
 Protocol = Literal["whole", "paper"]
 Verdict = Literal["lower", "higher", "cannot tell"]
@@ -19,6 +20,13 @@ class RewriteCreate(BaseModel):
     protocol: Protocol = Field(
         default="whole",
         description="Splice every token of a context, or, as published, only its last input token.",
+    )
+    author: str = Field(
+        default="",
+        max_length=200,
+        pattern=r"^[^\x00]*$",
+        description="Whose explanations to rewrite with, the newest of each latent; the current "
+        "ones if left out.",
     )
 
 
@@ -115,7 +123,9 @@ class RewriteSummary(BaseModel):
 
     id: int
     simulator_id: int
+    cleanliness: Cleanliness
     protocol: Protocol
+    author: str = Field(description="Whose explanations were taken; empty for the current ones.")
     counts: list[int]
     seed: int
     parent_id: int | None

@@ -6,7 +6,7 @@ from app.database import Database
 from app.security import CurrentUser
 from app.studies import queries
 from app.studies.queries import Slug
-from app.studies.schemas import StudyCreate, StudyOut
+from app.studies.schemas import StudyCreate, StudyOut, StudyUpdate
 from models import Study
 
 router = APIRouter(tags=["studies"])
@@ -28,3 +28,9 @@ def create_study(data: StudyCreate, session: Database, user: CurrentUser) -> Stu
 def get_study(slug: Slug, session: Database) -> Study:
     """One study."""
     return queries.get_study(session, slug)
+
+
+@router.patch("/studies/{slug}", summary="Choose the simulator of a study", response_model=StudyOut)
+def update_study(slug: Slug, data: StudyUpdate, session: Database) -> Study:
+    """Have the pages of a study, and all lists here, show the figures of another simulator."""
+    return queries.use_simulator(session, queries.get_study(session, slug), data.simulator_id)

@@ -2,20 +2,23 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import ValidationError
 
 from app.database import Database
-from app.errors import message
+from app.errors import messages
+from app.explanations.queries import authors
 from app.forms import form_fields
 from app.jobs.queries import active_jobs, latest_job
 from app.latents.queries import edit_next, simulated_explanations
+from app.latents.schemas import NoNul
 from app.rewrites.charts import loss_chart, missing_latents
-from app.rewrites.queries import latest_results, statistics_of
+from app.rewrites.queries import latest_results, measured_authors, statistics_of
 from app.rewrites.schemas import Protocol
 from app.rewrites.views import BASELINES, LINES, OVERS, PROTOCOLS, VIEWS, Over, View
 from app.security import CurrentUser
+from app.simulators.queries import study_simulator, study_simulators
 from app.studies import queries
 from app.studies.queries import Slug
 from app.studies.schemas import StudyCreate
@@ -62,8 +65,7 @@ def create_study(
     try:
         study = queries.create_study(session, StudyCreate.model_validate(filled), user)
     except ValidationError as error:
-        errors = {str(item["loc"][0]): message(item) for item in error.errors()}
-        return _form(request, values, errors, 422)
+        return _form(request, values, messages(error), 422)
     except queries.SlugTaken as error:
         return _form(request, values, {"slug": error.detail}, 409)
     return RedirectResponse(f"/studies/{study.slug}", 303)
@@ -77,18 +79,25 @@ def study_overview(
     protocol: Protocol = "whole",
     view: View = "calibrations",
     over: Over = "untouched",
+    author: Annotated[NoNul, Query(max_length=200)] = "",
 ) -> HTMLResponse:
     """What is studied, what runs, the loss chart in one of its views, and what to edit next."""
     study = queries.get_study(session, slug)
     latents = queries.count_latents(session, study)
-    results = latest_results(session, study, protocol)
+    results = latest_results(session, study, protocol, author)
+    simulator = study_simulator(session, study)
     top = results.top if results else None
     return render(
         request,
         "study.html",
         {
             "study": study,
+            "simulator": simulator,
+            "simulators": study_simulators(session, study),
             "latents": latents,
+            "author": author,
+            "authors": authors(session, study),
+            "measured_authors": sorted({"", *measured_authors(session, study, protocol)}),
             "protocol": protocol,
             "protocols": PROTOCOLS,
             "view": view,
@@ -101,7 +110,11 @@ def study_overview(
             "top": top,
             "statistics": statistics_of(top) if top else None,
             "latents_missing": missing_latents(top, latents) if top else 0,
-            "chart": loss_chart(results, view, latents, over) if results else None,
+            "chart": loss_chart(
+                results, view, latents, over, simulator.cleanliness if simulator else None
+            )
+            if results
+            else None,
             "simulated": bool(simulated_explanations(session, study)),
             "edit_next": edit_next(session, study, limit=EDIT_NEXT),
             "jobs": active_jobs(session, study),

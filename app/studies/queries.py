@@ -8,7 +8,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
-from app.jobs.queries import submit
+from app.jobs.queries import submit, tell
+from app.simulators.queries import get_simulator
 from app.studies.schemas import SLUG_PATTERN, StudyCreate
 from models import Job, Latent, Study
 
@@ -53,6 +54,18 @@ def create_study(session: Session, data: StudyCreate, user: str) -> Study:
         ) from error
     params = {"first_latents": data.first_latents}
     submit(session, Job(study_id=study.id, kind="collect", params=params, created_by=user))
+    return study
+
+
+def use_simulator(session: Session, study: Study, simulator_id: int) -> Study:
+    """Have the pages of a study show the figures of another simulator. Commits the session.
+
+    Raises:
+        NotFound: There is no such simulator.
+    """
+    study.simulator_id = get_simulator(session, simulator_id).id
+    session.commit()
+    tell(study.id, "latents", 0)
     return study
 
 

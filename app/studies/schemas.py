@@ -99,6 +99,14 @@ class StudyCreate(BaseModel):
         return rewrite
 
 
+class StudyUpdate(BaseModel):
+    """What can be changed of a study."""
+
+    simulator_id: int = Field(
+        ge=1, lt=2**63, description="The simulator whose figures the pages of the study show."
+    )
+
+
 class StudyOut(BaseModel):
     """A study."""
 

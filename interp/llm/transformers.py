@@ -1,25 +1,28 @@
 """A language model run in this process by Transformers."""
 
 import copy
-from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from torch import Tensor, nn
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import DynamicLayer
 
-from interp.errors import InputError
+from interp.llm import tokens
+from interp.llm.llm import Answers, Completion, Message, Query
+from interp.llm.reading import TOO_LONG, from_logits, missing
+from interp.llm.tokens import Places
 from interp.subject import output_head
 
-
-class Query(NamedTuple):
-    """Tokens that follow the prefix, and the places where an answer is read."""
-
-    ids: list[int]
-    read_at: list[int]
-    """Positions in ``ids``: the answer's distribution is the prediction made from each."""
+KEPT_PREFIXES = 8
+"""Instructions and explanations whose keys and values are kept."""
+BATCH_TOKENS = {"cpu": 4_000, "cuda": 32_000}
+"""Tokens of a batch, the prefix counted in every row: this bounds the memory."""
 
 
 class Prefix(NamedTuple):
@@ -31,70 +34,183 @@ class Prefix(NamedTuple):
 
 @dataclass
 class TransformersLLM:
-    """Reads the distribution over a few answer tokens at given places of a text.
+    """Reads distributions at any place of a text in one forward pass, and answers chats.
 
-    A prefix is read once and its keys and values serve every query that follows it. Only the
-    answers' rows of the output head are multiplied, never the whole vocabulary.
+    A prefix is read once, part by part, and its keys and values serve every query that follows
+    it. Only the answers' rows of the output head are multiplied, never the whole vocabulary.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    reads: Literal["anywhere"] = field(default="anywhere", init=False)
+    _kept: OrderedDict[tuple[str, ...], Prefix] = field(
+        default_factory=OrderedDict, init=False, repr=False
+    )
+
+    @property
+    def name(self) -> str:
+        return str(self.model.name_or_path)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without special tokens."""
-        return self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids  # type: ignore[no-any-return]
-
-    @cached_property
-    def digits(self) -> list[int]:
-        """Token ids of the answers 0 to 9.
-
-        Raises:
-            InputError: The tokenizer writes a digit as more than one token, or does not know it.
-        """
-        ids = [self.encode(str(digit)) for digit in range(10)]
-        if any(len(one) != 1 for one in ids) or len({one[0] for one in ids}) < 10:
-            raise InputError(
-                "This model's tokenizer has no single token for each digit, so digit "
-                "distributions cannot be read from it. Use another simulator model."
-            )
-        return [one[0] for one in ids]
+        return tokens.encode(self.tokenizer, text)
 
     @torch.inference_mode()
-    def read(self, ids: list[int], prefix: Prefix | None = None) -> Prefix:
-        """Read a text, after a prefix if one is given, which stays usable."""
-        cache = copy.deepcopy(prefix.cache) if prefix else DynamicCache()
+    def distributions(
+        self, prefix: Sequence[str], queries: Sequence[Query], answers: Sequence[str]
+    ) -> list[Answers]:
+        """See :class:`interp.llm.llm.LLM`. A prefix that is read counts for the first query."""
+        wanted = tokens.answer_ids(self.encode, answers)
+        asked = [tokens.places(self.encode, query) for query in queries]
+        found = [missing(len(one.read_at), len(wanted), TOO_LONG) for one in asked]
+        before = sum(map(len, [tokens.beginning(self.tokenizer), *map(self.encode, prefix)]))
+        fit = [i for i, one in enumerate(asked) if before + len(one.ids) <= self._longest]
+        if not fit:
+            return found
+        read, newly_read = self._read(tuple(prefix))
+        # Rows of about the same length go together, so that little is padded.
+        fit.sort(key=lambda i: len(asked[i].ids))
+        with _answering(self.model, wanted):
+            for batch in self._batches(fit, [before + len(one.ids) for one in asked]):
+                logits = self._logits(read, [asked[i] for i in batch])
+                for i, row in zip(batch, logits, strict=True):
+                    found[i] = from_logits(row.float().cpu().numpy(), len(asked[i].ids))
+        found[fit[0]] = found[fit[0]]._replace(tokens_read=found[fit[0]].tokens_read + newly_read)
+        return found
+
+    def _read(self, parts: tuple[str, ...]) -> tuple[Prefix, int]:
+        """The prefix, and how many of its tokens had to be read for it."""
+        read, newly_read = Prefix(DynamicCache(), 0), 0
+        for n in range(len(parts) + 1):
+            head = parts[:n]
+            if head not in self._kept:
+                ids = self.encode(head[-1]) if head else tokens.beginning(self.tokenizer)
+                self._kept[head] = self._extended(read, ids) if ids else read
+                newly_read += len(ids)
+            self._kept.move_to_end(head)
+            read = self._kept[head]
+        while len(self._kept) > KEPT_PREFIXES:
+            self._kept.popitem(last=False)
+        return read, newly_read
+
+    def _extended(self, prefix: Prefix, ids: list[int]) -> Prefix:
+        cache = _repeated(prefix.cache, 1)
         self.model.base_model(
             torch.tensor([ids], device=self.model.device), past_key_values=cache, use_cache=True
         )
-        return Prefix(cache, len(ids) + (prefix.tokens if prefix else 0))
+        return Prefix(cache, prefix.tokens + len(ids))
+
+    def _logits(self, prefix: Prefix, batch: list[Places]) -> list[Float[Tensor, "place answer"]]:
+        width = max(len(one.ids) for one in batch)
+        ids = torch.zeros(len(batch), width, dtype=torch.long)
+        mask = torch.zeros(len(batch), prefix.tokens + width, dtype=torch.long)
+        for row, one in enumerate(batch):
+            ids[row, : len(one.ids)] = torch.tensor(one.ids)
+            mask[row, : prefix.tokens + len(one.ids)] = 1
+        logits: Tensor = self.model(
+            ids.to(self.model.device),
+            attention_mask=mask.to(self.model.device),
+            past_key_values=_repeated(prefix.cache, len(batch)),
+            use_cache=True,
+        ).logits
+        return [logits[row, one.read_at] for row, one in enumerate(batch)]
 
     @torch.inference_mode()
-    def digit_distributions(
-        self, prefix: Prefix, queries: list[Query], *, batch_size: int = 8
-    ) -> list[Float[Tensor, "place 10"]]:
-        """The probability of each digit at each place of each query.
+    def complete(
+        self, chats: Sequence[Sequence[Message]], *, max_tokens: int, temperature: float = 0.0
+    ) -> list[Completion]:
+        """See :class:`interp.llm.llm.LLM`.
 
-        The softmax is over exactly the ten digits.
+        Raises:
+            InputError: The model has no chat template.
         """
-        head = output_head(self.model)[self.digits]
-        found: list[Tensor] = []
-        for start in range(0, len(queries), batch_size):
-            batch = queries[start : start + batch_size]
-            width = max(len(query.ids) for query in batch)
-            ids = torch.zeros(len(batch), width, dtype=torch.long)
-            mask = torch.zeros(len(batch), prefix.tokens + width, dtype=torch.long)
-            for row, query in enumerate(batch):
-                ids[row, : len(query.ids)] = torch.tensor(query.ids)
-                mask[row, : prefix.tokens + len(query.ids)] = 1
-            cache = copy.deepcopy(prefix.cache)
-            cache.batch_repeat_interleave(len(batch))
-            hidden = self.model.base_model(
-                ids.to(self.model.device),
-                attention_mask=mask.to(self.model.device),
-                past_key_values=cache,
-                use_cache=True,
-            ).last_hidden_state
-            for row, query in enumerate(batch):
-                logits = hidden[row, query.read_at] @ head.mT
-                found.append(logits.float().softmax(-1).cpu())
+        asked = [tokens.chat_ids(self.tokenizer, chat) for chat in chats]
+        found = [Completion(None, TOO_LONG, 0, 0) for _ in chats]
+        fit = [i for i, ids in enumerate(asked) if len(ids) + max_tokens <= self._longest]
+        fit.sort(key=lambda i: len(asked[i]))
+        for batch in self._batches(fit, [len(ids) + max_tokens for ids in asked]):
+            replies = self._replies([asked[i] for i in batch], max_tokens, temperature)
+            for i, reply in zip(batch, replies, strict=True):
+                text = self.tokenizer.decode(reply, skip_special_tokens=True)
+                assert isinstance(text, str)
+                found[i] = Completion(text, "", len(asked[i]), len(reply))
         return found
+
+    def _replies(
+        self, asked: list[list[int]], max_tokens: int, temperature: float
+    ) -> list[list[int]]:
+        """What the model writes after each, up to the token that ends it."""
+        ends = tokens.ends(self.tokenizer, self.model.generation_config)
+        width = max(map(len, asked))
+        padding = [width - len(ids) for ids in asked]
+        rows = [[ends[0]] * pad + ids for pad, ids in zip(padding, asked, strict=True)]
+        mask = [[0] * pad + [1] * (width - pad) for pad in padding]
+        sampling = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
+        generate: Any = self.model.generate  # its type is lost on the way through torch
+        written = generate(
+            torch.tensor(rows, device=self.model.device),
+            attention_mask=torch.tensor(mask, device=self.model.device),
+            generation_config=GenerationConfig(
+                max_new_tokens=max_tokens,
+                do_sample=temperature > 0,
+                eos_token_id=ends,
+                pad_token_id=ends[0],
+                **sampling,
+            ),
+        )
+        return [_until(row, ends) for row in written[:, width:].tolist()]
+
+    @property
+    def _longest(self) -> int:
+        config = self.model.config.get_text_config()
+        return int(getattr(config, "max_position_embeddings", None) or 2**31)
+
+    def _batches(self, order: list[int], lengths: list[int]) -> Iterator[list[int]]:
+        """Cut queries, shortest first, into batches."""
+        most = BATCH_TOKENS.get(self.model.device.type, BATCH_TOKENS["cpu"])
+        batch: list[int] = []
+        for i in order:
+            if batch and (len(batch) + 1) * lengths[i] > most:
+                yield batch
+                batch = []
+            batch.append(i)
+        if batch:
+            yield batch
+
+
+def _until(ids: list[int], ends: list[int]) -> list[int]:
+    length = next((n + 1 for n, i in enumerate(ids) if i in ends), len(ids))
+    return ids[:length]
+
+
+@contextmanager
+def _answering(model: PreTrainedModel, answers: list[int]) -> Iterator[None]:
+    """Within the block, the model's logits are those of the answers only.
+
+    Its own forward pass makes them, so what it does with logits (cap or scale them) is done.
+    """
+    weight, whole = output_head(model), model.get_output_embeddings()
+    few = nn.utils.skip_init(nn.Linear, weight.shape[1], len(answers), bias=whole.bias is not None)
+    few.weight = nn.Parameter(weight[answers], requires_grad=False)
+    if whole.bias is not None:
+        few.bias = nn.Parameter(whole.bias[answers], requires_grad=False)
+    model.set_output_embeddings(few)
+    try:
+        yield
+    finally:
+        model.set_output_embeddings(whole)
+
+
+def _repeated(cache: DynamicCache, rows: int) -> DynamicCache:
+    """A cache for several rows that all follow the same text; the given one stays as it is.
+
+    The rows share what it holds: what is added to a layer goes into new tensors.
+    """
+    repeated = copy.copy(cache)
+    repeated.layers = [copy.copy(layer) for layer in cache.layers]
+    for layer in repeated.layers:
+        assert isinstance(layer, DynamicLayer) and layer.keys is not None
+        assert layer.values is not None
+        layer.keys = layer.keys.expand(rows, -1, -1, -1)
+        layer.values = layer.values.expand(rows, -1, -1, -1)
+    return repeated

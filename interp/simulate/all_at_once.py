@@ -6,78 +6,68 @@ distribution over the digits after its tab. Nothing is decoded.
 """
 
 import time
-from collections.abc import Sequence
-from functools import cached_property
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from interp.llm.transformers import Prefix, Query, TransformersLLM
+from interp.errors import InputError
+from interp.llm.llm import LLM, Query
+from interp.simulate.prompts import DIGITS, asking, expected, reasons, written
+from interp.simulate.simulator import Ask, Simulated
 
 VERSION = "all_at_once-1"
 """Version of the prompt; stored with every simulator that uses it."""
-
-PROMPT = (Path(__file__).parent / f"{VERSION}.txt").read_text(encoding="utf-8")
-"""Instructions and worked examples. The explanation takes the place of ``{explanation}``."""
-
-
-class Simulated(NamedTuple):
-    """Simulated activations of one latent."""
-
-    values: NDArray[np.float32]
-    """Expected digit, 0 to 9, shape (context, seq); NaN where it is missing."""
-    missing: int
-    """Missing values, not counting positions that are not simulated at all."""
-    tokens_read: int
-    """Not counting the instructions, which are read once for all simulations."""
-    seconds: float
+SCORE_VERSION = "all_at_once_score-1"
+"""The prompt that also says how well the explanation has predicted the latent so far."""
 
 
+@dataclass
 class AllAtOnce:
-    """The prompted simulator."""
+    """The prompted simulator, on a language model that can be read anywhere in a text."""
 
-    def __init__(self, llm: TransformersLLM) -> None:
-        self.llm = llm
+    llm: LLM
+    show_score: bool = False
+    """Whether the model is told :attr:`Ask.score`."""
 
-    @cached_property
-    def _instructions(self) -> Prefix:
-        return self.llm.read(self.llm.encode(PROMPT.partition(" {explanation}")[0]))
+    @property
+    def version(self) -> str:
+        return SCORE_VERSION if self.show_score else VERSION
 
     def simulate(
-        self, explanation: str, contexts: Sequence[Sequence[str]], *, first_position: int
-    ) -> Simulated:
-        """Simulate one latent on contexts given as token strings.
+        self, asks: Sequence[Ask], contexts: Sequence[Sequence[str]], *, first_position: int
+    ) -> Iterator[Simulated]:
+        """See :class:`interp.simulate.simulator.Simulator`.
 
         Any simulator tokenizer will do: each subject token is written out on a line of its own.
 
-        Args:
-            first_position: Positions before it are not simulated: their values are NaN.
+        Raises:
+            InputError: The language model cannot be read inside a text.
         """
+        if self.llm.reads != "anywhere":
+            other = "last_token" if self.llm.reads == "end" else "json_reply"
+            raise InputError(
+                f"{self.llm.name} does not give the probabilities inside a text, which all_at_once "
+                f"reads. Use the method {other}."
+            )
+        queries = [_query(tokens[first_position:]) for tokens in contexts]
+        shape = len(contexts), len(contexts[0])
+        return (self._simulated(ask, queries, shape) for ask in asks)
+
+    def _simulated(self, ask: Ask, queries: list[Query], shape: tuple[int, int]) -> Simulated:
         started = time.perf_counter()
-        ending = self.llm.encode(PROMPT.partition(" {explanation}")[2])
-        asked = self.llm.encode(" " + explanation) + ending
-        prefix = self.llm.read(asked, self._instructions)
-        queries = [self._query(tokens[first_position:]) for tokens in contexts]
-        values = np.full((len(contexts), len(contexts[0])), np.nan, np.float32)
-        scale = torch.arange(10, dtype=torch.float32)
-        for row, distribution in enumerate(self.llm.digit_distributions(prefix, queries)):
-            values[row, first_position:] = (distribution @ scale).numpy()
+        found = self.llm.distributions(asking(self.version, ask), queries, DIGITS)
+        values = np.full(shape, np.nan, np.float32)
+        for row, answers in zip(values, found, strict=True):
+            row[shape[1] - len(answers.failures) :] = expected(answers)
         return Simulated(
             values,
-            int(np.isnan(values[:, first_position:]).sum()),
-            len(asked) + sum(len(query.ids) for query in queries),
+            reasons(failure for answers in found for failure in answers.failures),
+            sum(answers.tokens_read for answers in found),
+            0,
             time.perf_counter() - started,
         )
 
-    def _query(self, tokens: Sequence[str]) -> Query:
-        tab, newline = self.llm.encode("\t"), self.llm.encode("\n")
-        ids: list[int] = []
-        read_at = []
-        for token in tokens:
-            ids += self.llm.encode(token.replace("\n", "\\n").replace("\t", "\\t")) + tab
-            read_at.append(len(ids) - 1)
-            ids += newline
-        return Query(ids, read_at)
+
+def _query(tokens: Sequence[str]) -> Query:
+    return Query([("\n" if i else "") + written(token) + "\t" for i, token in enumerate(tokens)])

@@ -20,7 +20,6 @@ from workers.tasks.rows import (
     context_tokens,
     documents_of,
     first_position,
-    from_nullable,
     values_on,
 )
 from workers.version import code_version
@@ -125,7 +124,7 @@ def _simulations(
         )
         by_set = {row.set: row for row in rows}
         calibrate = by_set[str(ContextSet.CALIBRATE)]
-        calibrate_raw.append(from_nullable(calibrate.values)[:, start:].ravel())
+        calibrate_raw.append(calibrate.values[:, start:].ravel())
         contexts = len(calibrate.context_ids)
         real = real_activations(study, index, ContextSet.CALIBRATE, contexts)
         calibrate_real.append(real[:, start:].ravel())

@@ -14,7 +14,7 @@ from interp.activations import LatentActivations, collect
 from interp.coders import Coder
 from interp.coders.coder import check_coder
 from interp.contexts import ContextSet, load_documents, make_contexts, split_documents
-from interp.examples import sample_examples
+from interp.examples import Occurrences, sample_examples, sample_near_misses
 from interp.resume import check_resuming
 from interp.simulate import all_at_once
 from interp.subject import Subject, output_head
@@ -30,6 +30,7 @@ SHARD = 512
 BLOCK = 512
 """Latents whose statistics and examples are made at once."""
 EXAMPLES = {"top": 5, "quantile": 3, "random": 2}
+NEAR_MISSES = 3
 PROMOTED = 10
 
 
@@ -48,10 +49,12 @@ def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
     study.coder_info = {**study.coder_info, "tokens": tokens, "dead": session.scalar(dead)}
     session.commit()
     publish(study.id, "latents")
-    follow_up = {"method": "lexical", **job.params}
+    first, *following = job.params.get("explain", [{"method": "lexical"}])
+    kept = {name: job.params[name] for name in ("first_latents", "costs") if name in job.params}
+    params = {**kept, **first, "following": following}
     submit(
         session,
-        Job(study_id=study.id, kind="explain", params=follow_up, created_by=job.created_by),
+        Job(study_id=study.id, kind="explain", params=params, created_by=job.created_by),
     )
 
 
@@ -133,7 +136,9 @@ def _make_latents(
     session: Session, study: Study, subject: Subject, coder: Coder
 ) -> Iterator[Progress]:
     store = store_of(study, ContextSet.EXPLAIN)
-    ids, _ = context_tokens(session, study, ContextSet.EXPLAIN)
+    ids, ids_of_tokens = context_tokens(session, study, ContextSet.EXPLAIN)
+    words, first = ids_of_tokens.numpy(), first_position(study)
+    occurrences = Occurrences.of(words, first_position=first)
     collected, _ = store.summary()
     made = session.scalar(select(func.count()).where(Latent.study_id == study.id)) or 0
     for start in range(made, coder.num_latents, BLOCK):
@@ -149,15 +154,22 @@ def _make_latents(
                     **tokens[index - start],
                 }
             )
-            examples.append(
-                sample_examples(
-                    activations,
-                    contexts=len(ids),
-                    seq=study.context_length,
-                    seed=study.seed + index,
-                    **EXAMPLES,
-                )
+            seed = study.seed + index
+            drawn = sample_examples(
+                activations, contexts=len(ids), seq=study.context_length, seed=seed, **EXAMPLES
             )
+            shown = {example.context for example in drawn}
+            near = sample_near_misses(
+                activations,
+                words,
+                occurrences,
+                first_position=first,
+                count=NEAR_MISSES + EXAMPLES["random"],
+                seed=seed,
+            )
+            # One of them may have been drawn at random too.
+            near = [example for example in near if example.context not in shown][:NEAR_MISSES]
+            examples.append([*drawn, *near])
         inserted = insert(Latent).returning(Latent.id, sort_by_parameter_order=True)
         latent_ids = session.scalars(inserted, latents)
         rows = [

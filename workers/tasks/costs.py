@@ -22,7 +22,6 @@ from workers.tasks.rows import (
     documents_of,
     fields,
     first_position,
-    from_nullable,
 )
 
 MOST = {"fires": 12, "said": 6, "silent": 6}
@@ -60,7 +59,7 @@ def measure(session: Session, study: Study, latent: Latent, simulation: Simulati
     where = Protocol.WHOLE.spliced(study.context_length, first_position(study))
     place = {context_id: row for row, context_id in enumerate(ids)}
     rows = [place[i] for i in simulation.context_ids]
-    raw = from_nullable(simulation.values)[:, where]
+    raw = simulation.values[:, where].astype(np.float64)
     sample = _sample(study, latent, rows, maps[str(Method.QUANTILE)](raw))
 
     def values(activations: NDArray[np.float64]) -> Values:

@@ -13,6 +13,7 @@ from torch import Tensor
 from interp.errors import InputError
 from interp.evaluate import Condition
 from interp.generate import Rewriting, encode_prompt, write
+from interp.simulate.simulator import Ask
 from interp.splice import Splice, untouched, zero
 from models import Explanation, Generation, Job, Latent, Simulator, Study
 from workers.jobs import Progress
@@ -131,16 +132,17 @@ def _rewriting(session: Session, study: Study, generation: Generation) -> tuple[
     explained = _explained(session, study, generation.explanation_ids)
     fitted_maps = calibrations_of(session, generation.explanation_ids, generation.simulator_id)
     maps = [fitted_maps[i].get(generation.calibration) for i in generation.explanation_ids]
-    simulator = simulator_of(session.get_one(Simulator, generation.simulator_id))
+    simulator = simulator_of(session.get_one(Simulator, generation.simulator_id), study)
     string = token_texts(subject_of(study).tokenizer)
+    calibrated = [(column, fitted) for column, fitted in enumerate(maps) if fitted is not None]
+    asks = [Ask(explained[column][0], latent=explained[column][1]) for column, _ in calibrated]
 
     def simulate(tokens: Sequence[int], start: int) -> Tensor:
         strings = [string(token) for token in tokens]
         values = np.full((len(tokens) - start, len(maps)), np.nan)
-        for column, ((text, _), fitted) in enumerate(zip(explained, maps, strict=True)):
-            if fitted is not None:
-                found = simulator.simulate(text, [strings], first_position=first_position(study))
-                values[:, column] = fitted(found.values[0, start:])
+        found = simulator.simulate(asks, [strings], first_position=first_position(study))
+        for (column, fitted), simulated in zip(calibrated, found, strict=True):
+            values[:, column] = fitted(simulated.values[0, start:])
         return torch.from_numpy(values).float()
 
     latents = torch.tensor([latent for _, latent in explained], dtype=torch.long)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from interp.contexts import ContextSet
@@ -37,7 +37,8 @@ def make_rewrite(session: Session, job: Job, study: Study) -> Rewrite | None:
     if simulator_id is None:
         raise InputError("This study has no simulator yet. Run its collect job first.")
     protocol = str(Protocol(job.params.get("protocol", Protocol.WHOLE)))
-    orderings = _ordered(session, study, simulator_id)
+    author = job.params.get("author", "")
+    orderings = _ordered(session, study, simulator_id, author)
     if not orderings["score"]:
         raise InputError(
             "No explanation of this study has been simulated yet. Simulate some first."
@@ -45,7 +46,7 @@ def make_rewrite(session: Session, job: Job, study: Study) -> Rewrite | None:
     numbers = counts(len(orderings["score"]), coder_of(study).num_latents)
     parent = None
     if job.params.get("repeat"):
-        parent = _newest(session, study, simulator_id, protocol)
+        parent = _newest(session, study, simulator_id, protocol, author)
     if parent is not None and parent.orderings.keys() == orderings.keys():
         orderings = _repeated(session, parent, orderings["score"])
         if orderings == parent.orderings:
@@ -55,6 +56,7 @@ def make_rewrite(session: Session, job: Job, study: Study) -> Rewrite | None:
         study_id=study.id,
         simulator_id=simulator_id,
         protocol=protocol,
+        author=author,
         explanation_ids=orderings["score"],
         orderings=orderings,
         counts=numbers,
@@ -72,13 +74,16 @@ def make_rewrite(session: Session, job: Job, study: Study) -> Rewrite | None:
     return rewrite
 
 
-def _newest(session: Session, study: Study, simulator_id: int, protocol: str) -> Rewrite | None:
+def _newest(
+    session: Session, study: Study, simulator_id: int, protocol: str, author: str
+) -> Rewrite | None:
     return session.scalar(
         select(Rewrite)
         .where(
             Rewrite.study_id == study.id,
             Rewrite.simulator_id == simulator_id,
             Rewrite.protocol == protocol,
+            Rewrite.author == author,
             Rewrite.finished,
         )
         .order_by(Rewrite.id.desc())
@@ -123,26 +128,40 @@ def _simulated(simulator_id: int) -> Any:
     )
 
 
-def _ordered(session: Session, study: Study, simulator_id: int) -> dict[str, list[int]]:
-    """The current explanations that have been simulated, in every order."""
-    current = _simulated(simulator_id).where(
-        Latent.study_id == study.id, Latent.explanation_id == Explanation.id
-    )
-    score = [row.id for row in session.execute(current)]
+def _ordered(
+    session: Session, study: Study, simulator_id: int, author: str
+) -> dict[str, list[int]]:
+    """The explanations that have been simulated, in every order.
+
+    The order by effect is there only if the cost of zeroing was measured for all of them.
+
+    Args:
+        author: Whose explanations, the newest of each latent; empty for the current ones.
+    """
+    wanted = _simulated(simulator_id).where(Latent.study_id == study.id)
+    if author:
+        newest = (
+            select(func.max(Explanation.id))
+            .where(Explanation.author == author)
+            .group_by(Explanation.latent_id)
+        )
+        wanted = wanted.where(Explanation.id.in_(newest))
+    else:
+        wanted = wanted.where(Latent.explanation_id == Explanation.id)
+    score = [row.id for row in session.execute(wanted)]
     effects = select(LatentCost.explanation_id, LatentCost.mean).where(
         LatentCost.explanation_id.in_(score),
         LatentCost.simulator_id == simulator_id,
         LatentCost.condition == "zeroed",
     )
     effect = {row.explanation_id: row.mean for row in session.execute(effects)}
-    known = [i for i in score if effect.get(i) is not None]
-    orderings = {
-        "score": score,
-        "effect": [
+    orderings = {"score": score}
+    if len(effect) == len(score):
+        known = [i for i in score if effect[i] is not None]
+        orderings["effect"] = [
             *sorted(known, key=lambda i: effect[i], reverse=True),
-            *(i for i in score if effect.get(i) is None),
-        ],
-    }
+            *(i for i in score if effect[i] is None),
+        ]
     for number in range(1, RANDOM_ORDERS + 1):
         rng = np.random.default_rng([study.seed, number])
         orderings[f"random {number}"] = [score[i] for i in rng.permutation(len(score))]

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 from torch import Tensor
@@ -60,22 +59,13 @@ def token_texts(tokenizer: PreTrainedTokenizerBase) -> Callable[[int], str]:
     return cache(lambda token: str(tokenizer.decode([token])).replace("\0", "\ufffd"))
 
 
-def to_nullable(values: NDArray[np.floating]) -> list[list[float | None]]:
-    """NaN becomes NULL: a missing value is never a number."""
-    return [[None if np.isnan(v) else float(v) for v in row] for row in values]
-
-
-def from_nullable(values: list[list[float | None]]) -> NDArray[np.float64]:
-    """NULL becomes NaN."""
-    return np.array(values, dtype=np.float64)
-
-
 def values_on(
     simulation: Simulation | Row[*tuple[Any, ...]], context_ids: list[int]
 ) -> Float[np.ndarray, "context seq"]:
     """A simulation's raw values on some of its contexts, in their order; NaN where missing."""
     place = {context_id: row for row, context_id in enumerate(simulation.context_ids)}
-    return from_nullable(simulation.values)[[place[i] for i in context_ids]]
+    values: Float[np.ndarray, "context seq"] = simulation.values
+    return values[[place[i] for i in context_ids]]
 
 
 def calibrations_of(

@@ -1,0 +1,48 @@
+"""Simulators as JSON."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from app.database import Database
+from app.simulators import queries
+from app.simulators.schemas import SimulatorCreate, SimulatorOut, StudySimulatorOut
+from app.studies.queries import Slug, get_study
+from models import Simulator
+
+router = APIRouter(tags=["simulators"])
+
+SimulatorId = Annotated[int, Path(ge=1, lt=2**63, description="Number of a simulator.")]
+
+
+@router.get("/simulators", summary="List simulators", response_model=list[SimulatorOut])
+def list_simulators(session: Database) -> list[Simulator]:
+    """All simulators, newest first."""
+    return queries.list_simulators(session)
+
+
+@router.post("/simulators", summary="Add a simulator", status_code=201, response_model=SimulatorOut)
+def add_simulator(data: SimulatorCreate, session: Database) -> Simulator:
+    """Add a prompted or a trained simulator. The same one again is the same simulator."""
+    return queries.add_simulator(session, data)
+
+
+@router.get("/simulators/{simulator_id}", summary="Get a simulator", response_model=SimulatorOut)
+def get_simulator(simulator_id: SimulatorId, session: Database) -> Simulator:
+    """One simulator."""
+    return queries.get_simulator(session, simulator_id)
+
+
+@router.get("/studies/{slug}/simulators", summary="List simulators as a study sees them")
+def list_study_simulators(slug: Slug, session: Database) -> list[StudySimulatorOut]:
+    """All simulators, with what their figures are worth for this study."""
+    study = get_study(session, slug)
+    return [
+        StudySimulatorOut(
+            **SimulatorOut.model_validate(simulator).model_dump(),
+            cleanliness=clean.verdict,
+            reason=clean.reason,
+            used=simulator.id == study.simulator_id,
+        )
+        for simulator, clean in queries.study_simulators(session, study)
+    ]

@@ -1,0 +1,73 @@
+"""The page of simulators, and the choice of one for a study."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Form, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+
+from app.database import Database
+from app.errors import Conflict, messages
+from app.forms import form_fields
+from app.simulators import queries
+from app.simulators.schemas import SimulatorCreate
+from app.studies.queries import Slug, get_study, list_studies, use_simulator
+from app.templates import render
+from interp.errors import InputError
+
+router = APIRouter()
+
+
+@router.get("/simulators")
+def list_simulators(request: Request, session: Database) -> HTMLResponse:
+    """All simulators, and the form to add one."""
+    return _page(request, session, {}, {})
+
+
+@router.post("/simulators")
+def add_simulator(
+    request: Request, values: Annotated[dict[str, str], Depends(form_fields)], session: Database
+) -> Response:
+    """The button “Add”: the list with the new one, or the form with what was wrong."""
+    filled = {name: value for name, value in values.items() if value.strip()}
+    if filled.get("method") in ("two_tower", "inline"):
+        # These fields are hidden for a trained one; what was left in them is not meant.
+        filled = {n: v for n, v in filled.items() if n in ("method", "model", "folder")}
+    else:
+        filled.pop("folder", None)
+    try:
+        simulator = queries.add_simulator(session, SimulatorCreate.model_validate(filled))
+    except ValidationError as error:
+        return _page(request, session, values, messages(error), 422)
+    except InputError as error:
+        return _page(request, session, values, {"folder": str(error)}, 422)
+    except Conflict as error:
+        return _page(request, session, values, {"folder": error.detail}, 409)
+    return RedirectResponse(f"/simulators#simulator-{simulator.id}", 303)
+
+
+@router.post("/studies/{slug}/simulator")
+def choose(
+    slug: Slug, session: Database, simulator_id: Annotated[int, Form(ge=1, lt=2**63)]
+) -> RedirectResponse:
+    """The button “Use” on a study's page."""
+    use_simulator(session, get_study(session, slug), simulator_id)
+    return RedirectResponse(f"/studies/{slug}", 303)
+
+
+def _page(
+    request: Request,
+    session: Session,
+    values: dict[str, Any],
+    errors: dict[str, str],
+    status: int = 200,
+) -> HTMLResponse:
+    context = {
+        "simulators": queries.list_simulators(session),
+        "studies": list_studies(session),
+        "fields": SimulatorCreate.model_fields,
+        "values": {"method": "all_at_once", "backend": "transformers", **values},
+        "errors": errors,
+    }
+    return render(request, "simulators.html", context, status)

@@ -1,0 +1,226 @@
+"""Simulators in the database, and what their figures are worth for a study."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Integer, cast, func, select, true
+from sqlalchemy.orm import Session
+
+from app.errors import Conflict, NotFound
+from app.simulators.schemas import SimulatorCreate, Verdict
+from interp.errors import InputError
+from interp.simulate import all_at_once, json_reply, last_token
+from interp.simulate.trained import Trained
+from models import Context, Simulation, Simulator, Study
+
+VERSIONS = {
+    "all_at_once": all_at_once.VERSION,
+    "last_token": last_token.VERSION,
+    "json_reply": json_reply.VERSION,
+}
+"""The prompt of each prompted method."""
+
+
+class Cleanliness(NamedTuple):
+    """What the figures of a simulator are worth."""
+
+    verdict: Verdict
+    reason: str
+    """Why, in a sentence or two."""
+
+
+class Missing(NamedTuple):
+    """Simulated values that could not be had."""
+
+    missing: int
+    values: int
+    """Of how many; beginning-of-sequence tokens do not count."""
+    reasons: dict[str, int]
+    """Why, with how many for each reason; the most frequent first."""
+
+    @property
+    def share(self) -> float | None:
+        """None where nothing is simulated."""
+        return self.missing / self.values if self.values else None
+
+
+def list_simulators(session: Session) -> list[Simulator]:
+    """All simulators, newest first."""
+    return list(session.scalars(select(Simulator).order_by(Simulator.id.desc())))
+
+
+def get_simulator(session: Session, simulator_id: int) -> Simulator:
+    """One simulator.
+
+    Raises:
+        NotFound: There is none of this number.
+    """
+    simulator = session.get(Simulator, simulator_id)
+    if simulator is None:
+        raise NotFound(f"There is no simulator {simulator_id}. The simulators' page lists all.")
+    return simulator
+
+
+def add_simulator(session: Session, data: SimulatorCreate) -> Simulator:
+    """Insert a simulator, or find the same one. Commits the session.
+
+    Raises:
+        InputError: There is no trained simulator in the folder, or one of another method.
+        Conflict: The one in the folder was trained anew since it was added.
+    """
+    made = _trained(data) if data.trained else _prompted(data)
+    same = ("method", "model", "prompt_version", "options")
+    # Two requests at once would both find none; the second waits here for the first.
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtext("simulator"))))
+    found = session.scalar(select(Simulator).filter_by(**{n: getattr(made, n) for n in same}))
+    if found is None:
+        session.add(made)
+        session.commit()
+        return made
+    session.commit()
+    if found.training != made.training:
+        raise Conflict(
+            f"The folder held another simulator when simulator {found.id} was added from it: it "
+            "was trained anew. Give the new one a folder of its own."
+        )
+    return found
+
+
+def _prompted(data: SimulatorCreate) -> Simulator:
+    options: dict[str, object] = {**data.options}
+    if data.show_score:
+        options["show_score"] = True
+    if data.calibrate_contexts is not None:
+        options["calibrate_contexts"] = data.calibrate_contexts
+    version = all_at_once.SCORE_VERSION if data.show_score else VERSIONS[data.method]
+    return Simulator(
+        method=data.method, model=data.model, prompt_version=version, options=options, training={}
+    )
+
+
+def _trained(data: SimulatorCreate) -> Simulator:
+    folder = Path(data.folder or "").expanduser().resolve()
+    record = Trained.read(folder)
+    if record.method != data.method:
+        raise InputError(f"The simulator in {folder} is {record.method}, not {data.method}.")
+    return Simulator(
+        method=record.method,
+        model=data.model,
+        prompt_version=record.version,
+        options={"folder": str(folder)},
+        training=record.model_dump(mode="json"),
+    )
+
+
+def cleanliness(session: Session, study: Study, simulator: Simulator) -> Cleanliness:
+    """What the figures of a simulator are worth for a study.
+
+    Latents that every fold of a trained simulator was trained on spoil no figure: such a simulator
+    gives no value for them.
+    """
+    trained = Trained.model_validate(simulator.training) if simulator.training else None
+    seen = _seen_documents(session, study, trained) if trained else []
+    if trained and seen:
+        return Cleanliness(
+            "contaminated",
+            f"The simulator was trained on text that it is measured on: {_some(seen)} of the "
+            "calibrate and evaluate sets. No figure here says how well it does on other text.",
+        )
+    bases = {_name(simulator.model)} | ({_name(trained.base)} if trained else set())
+    unseen = " No text or latent that it is measured on was in its training." if trained else ""
+    if _name(study.model) in bases:
+        return Cleanliness(
+            "same model",
+            "The simulator runs on the subject model itself, so the two may err alike." + unseen,
+        )
+    return Cleanliness(
+        "independent", "The simulator runs on another model than the subject." + unseen
+    )
+
+
+def _seen_documents(session: Session, study: Study, trained: Trained) -> list[str]:
+    """Documents of the calibrate and evaluate sets that a simulator was trained on."""
+    if not trained.seen_documents(study.corpus, trained.documents):
+        return []  # another corpus: its documents may have the same names
+    measured = select(Context.document).where(
+        Context.study_id == study.id, Context.set.in_(("calibrate", "evaluate"))
+    )
+    return trained.seen_documents(study.corpus, session.scalars(measured.distinct()))
+
+
+def _some(documents: list[str]) -> str:
+    if len(documents) == 1:
+        return f"the document “{documents[0]}”"
+    return f"{len(documents):,} documents, such as “{documents[0]}”,"
+
+
+def _name(model: str) -> str:
+    """A model's name without its folder or hub account."""
+    return Path(model).name.casefold().removesuffix(".gguf")
+
+
+class StudySimulator(NamedTuple):
+    """A simulator as a study sees it."""
+
+    simulator: Simulator
+    cleanliness: Cleanliness
+
+
+def study_simulator(session: Session, study: Study) -> StudySimulator | None:
+    """The simulator whose figures the pages of a study show; None before it has one."""
+    if study.simulator_id is None:
+        return None
+    simulator = get_simulator(session, study.simulator_id)
+    return StudySimulator(simulator, cleanliness(session, study, simulator))
+
+
+def verdict(session: Session, study: Study, simulator_id: int | None) -> Verdict | None:
+    """What figures of a simulator are worth, in a word; None without a simulator."""
+    if simulator_id is None:
+        return None
+    return cleanliness(session, study, get_simulator(session, simulator_id)).verdict
+
+
+def study_simulators(session: Session, study: Study) -> list[StudySimulator]:
+    """All simulators as a study sees them, newest first."""
+    return [
+        StudySimulator(simulator, cleanliness(session, study, simulator))
+        for simulator in list_simulators(session)
+    ]
+
+
+def missing_values(
+    session: Session, study: Study, explanation_ids: Sequence[int], simulator_id: int | None
+) -> Missing:
+    """What a simulator gave no value for in its simulations of some explanations."""
+    of = (
+        Simulation.explanation_id.in_(explanation_ids),
+        Simulation.simulator_id == simulator_id,
+    )
+    missing, contexts = session.execute(
+        select(
+            func.coalesce(func.sum(Simulation.missing), 0),
+            func.coalesce(func.sum(func.cardinality(Simulation.context_ids)), 0),
+        ).where(*of)
+    ).one()
+    return Missing(missing, contexts * simulated_tokens(study), _reasons(session, of))
+
+
+def _reasons(session: Session, of: Sequence[ColumnElement[bool]]) -> dict[str, int]:
+    each = func.jsonb_each_text(Simulation.failures).table_valued("key", "value").lateral()
+    count = func.sum(cast(each.c.value, Integer))
+    rows = session.execute(
+        select(each.c.key, count)
+        .select_from(Simulation)
+        .join(each, true())
+        .where(*of)
+        .group_by(each.c.key)
+        .order_by(count.desc(), each.c.key)
+    )
+    return {reason: int(number) for reason, number in rows}
+
+
+def simulated_tokens(study: Study) -> int:
+    """Tokens of a context that are simulated: all but the one that begins the sequence."""
+    return study.context_length - (1 if study.prepend_bos else 0)

@@ -1,0 +1,122 @@
+"""``palimpsest simulator``: add simulators, list them, and choose one for a study."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+app = typer.Typer(no_args_is_help=True, help="Simulators: what turns explanations into values.")
+console = Console()
+
+
+class Method(StrEnum):
+    """How a simulator works."""
+
+    all_at_once = "all_at_once"
+    last_token = "last_token"
+    json_reply = "json_reply"
+    two_tower = "two_tower"
+    inline = "inline"
+
+
+class BackEnd(StrEnum):
+    """What runs a language model."""
+
+    transformers = "transformers"
+    vllm = "vllm"
+    openai = "openai"
+
+
+@app.command()
+def add(
+    method: Annotated[Method, typer.Option(help="two_tower and inline are trained.")],
+    model: Annotated[
+        str,
+        typer.Option(help="A folder, a hub name, or a server's name; the base of a trained one."),
+    ],
+    folder: Annotated[
+        Path | None, typer.Option(help="Of a trained one: what train-simulator wrote.")
+    ] = None,
+    backend: Annotated[
+        BackEnd, typer.Option(help="What runs a prompted one.")
+    ] = BackEnd.transformers,
+    base_url: Annotated[str | None, typer.Option(help="Address of the server, for openai.")] = None,
+    show_score: Annotated[
+        bool, typer.Option(help="Tell it how well the explanation has predicted so far.")
+    ] = False,
+    calibrate_contexts: Annotated[
+        int | None, typer.Option(min=1, help="Calibrate on so many contexts only.")
+    ] = None,
+) -> None:
+    """Add a simulator. The same one again is the same simulator."""
+    from app.simulators.queries import add_simulator
+    from app.simulators.schemas import SimulatorCreate
+    from cli.servers import connect
+    from models.database import new_session
+
+    data = SimulatorCreate.model_validate(
+        {
+            "method": method,
+            "model": located(model),
+            "folder": str(folder.expanduser().resolve()) if folder else None,
+            "backend": backend,
+            "base_url": base_url,
+            "show_score": show_score,
+            "calibrate_contexts": calibrate_contexts,
+        }
+    )
+    with connect(), new_session() as session:
+        simulator = add_simulator(session, data)
+    console.print(
+        f"It is simulator {simulator.id}. Have a study show its figures with "
+        f"`palimpsest simulator use STUDY {simulator.id}`.",
+        highlight=False,
+    )
+
+
+@app.command("list")
+def list_() -> None:
+    """List all simulators."""
+    from app.simulators.queries import list_simulators
+    from app.templates import simulator_name
+    from cli.servers import connect
+    from models.database import new_session
+
+    with connect(), new_session() as session:
+        simulators = list_simulators(session)
+    table = Table("number", "simulator", "version", "trained on", box=None)
+    for simulator in simulators:
+        corpus = simulator.training.get("corpus", "")
+        name = escape(simulator_name(simulator))
+        table.add_row(str(simulator.id), name, simulator.prompt_version, escape(corpus))
+    if simulators:
+        console.print(table)
+    else:
+        console.print("There is no simulator yet. `palimpsest simulator add --help` says how.")
+
+
+@app.command()
+def use(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")],
+    number: Annotated[int, typer.Argument(min=1, help="Number of the simulator.")],
+) -> None:
+    """Have a study show the figures of a simulator, and say what they are worth."""
+    from app.simulators.queries import cleanliness, get_simulator
+    from app.studies.queries import get_study, use_simulator
+    from cli.servers import connect
+    from models.database import new_session
+
+    with connect(), new_session() as session:
+        chosen = use_simulator(session, get_study(session, study), number)
+        worth = cleanliness(session, chosen, get_simulator(session, number))
+    console.print(f"{worth.verdict.capitalize()}. {escape(worth.reason)}", highlight=False)
+
+
+def located(model: str) -> str:
+    """A path as an absolute one, since a worker may run in another folder; a name as it is."""
+    path = Path(model).expanduser()
+    return str(path.resolve()) if path.exists() else model

@@ -1,0 +1,191 @@
+"""``palimpsest train-simulator``: train a simulator on a study's latents and explanations."""
+
+import json
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cli.errors import CommandError
+from models.settings import get_settings
+
+if TYPE_CHECKING:
+    from interp.simulate.train_two_tower import Corpus, TrainingText
+
+console = Console()
+
+
+class Method(StrEnum):
+    """Which simulator to train."""
+
+    two_tower = "two_tower"
+    inline = "inline"
+
+
+def train_simulator(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")],
+    base: Annotated[
+        str,
+        typer.Option(
+            help="Language model under it: a folder, a hub name, or one that `palimpsest fetch` "
+            "knows. Best not the study's own model."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the simulator.")],
+    method: Annotated[Method, typer.Option(help="Which simulator.")] = Method.two_tower,
+    wordings: Annotated[
+        list[Path] | None,
+        typer.Option(help="JSON lines with latent and text: more wordings to train on."),
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Parts of the latents, each held out from one fold.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps to train each fold; the method's own if left.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Train a simulator on the explain set of a study, latents held out in folds.
+
+    It can be interrupted: the same command goes on where it stopped.
+    """
+    from interp.simulate import inline, train_inline, train_two_tower, two_tower
+    from interp.subject import default_device, load_causal_lm
+
+    if (out / "simulator.json").exists():
+        raise CommandError(f"{out} holds a simulator already. Choose another folder.")
+    corpus, text = read_corpus(study, wordings or [])
+    source = _model(base)
+    with console.status("Loading the base") as status:
+        import torch
+
+        model, tokenizer = load_causal_lm(source, dtype=torch.float32, device=default_device())
+
+        def say(message: str) -> None:
+            status.update(message)
+            if "step" in message:
+                console.print(message, highlight=False)
+
+        name = Path(source).name if Path(source).exists() else source
+        command = shlex.join(["palimpsest", *sys.argv[1:]])
+        given = {"folds": folds, "steps": steps, "seed": seed}
+        given = {option: value for option, value in given.items() if value is not None}
+        to_train = (model, tokenizer, name, corpus, text, out)
+        if method is Method.two_tower:
+            trained = train_two_tower.train(
+                *to_train,
+                shape=two_tower.Shape(),
+                settings=train_two_tower.Settings.model_validate(given),
+                command=command,
+                say=say,
+            )
+        else:
+            trained = train_inline.train(
+                *to_train,
+                shape=inline.default_shape(model.config.get_text_config().num_hidden_layers),
+                settings=train_inline.Settings.model_validate(given),
+                command=command,
+                say=say,
+            )
+    console.print(
+        f"Correlation on {trained.figures['held_out_latents']} held-out latents and text aside: "
+        f"{trained.figures['held_out_correlation']:.3f}. Add it to Palimpsest with "
+        f"`palimpsest simulator add --method {method} --model {source} --folder {out}`.",
+        highlight=False,
+    )
+
+
+def _model(base: str) -> str:
+    """A model's folder or hub name; a catalogue name stands for what was fetched."""
+    from cli.fetch import CATALOGUE, fetch, model_folder
+
+    if base not in CATALOGUE:
+        return base
+    data = get_settings().data
+    if not model_folder(base, data).exists():
+        fetch(base, data, lambda text: console.print(text, highlight=False))
+    return str(model_folder(base, data))
+
+
+def read_corpus(slug: str, files: list[Path]) -> tuple["Corpus", "TrainingText"]:
+    """The study's explain contexts, activations, and every wording of each latent.
+
+    A person's wordings and those of models count alike; the same text counts once.
+    """
+    import numpy as np
+    from scipy.sparse import csc_matrix
+    from sqlalchemy import select
+
+    from app.studies.queries import get_study
+    from cli.servers import connect
+    from interp.contexts import ContextSet
+    from interp.simulate.train_two_tower import Corpus, TrainingText
+    from models import Context, Explanation, Latent
+    from models.database import new_session
+    from workers.resources import store_of
+    from workers.tasks.rows import first_position
+
+    with connect(), new_session() as session:
+        study = get_study(session, slug)
+        contexts = session.execute(
+            select(Context.strings, Context.document)
+            .where(Context.study_id == study.id, Context.set == str(ContextSet.EXPLAIN))
+            .order_by(Context.index)
+        ).all()
+        explained = session.execute(
+            select(Latent.index, Explanation.text)
+            .join(Explanation, Explanation.latent_id == Latent.id)
+            .where(Latent.study_id == study.id, Latent.max_activation > 0)
+            .order_by(Latent.index, Explanation.id)
+        ).all()
+        if not contexts or not explained:
+            raise CommandError(
+                f"Study {slug} has no explanations yet. Run `palimpsest collect {slug}` first."
+            )
+        texts: dict[int, list[str]] = {}
+        for latent, wording in explained:
+            texts.setdefault(latent, []).append(wording)
+        for latent, wording in _more(files):
+            if latent in texts:
+                texts[latent].append(wording)
+        first, num_latents = first_position(study), study.coder_info["num_latents"]
+        kept = study.context_length - first
+        parts = list(store_of(study, ContextSet.EXPLAIN).read(range(num_latents)))
+        activations = csc_matrix(
+            (
+                np.concatenate([part.activations for part in parts]),
+                np.concatenate([p.contexts * kept + p.positions - first for p in parts]),
+                np.cumsum([0, *(len(part.contexts) for part in parts)]),
+            ),
+            shape=(len(contexts) * kept, num_latents),
+        )
+        corpus = Corpus(
+            study.coder_info["sha256"],
+            [row.strings[first:] for row in contexts],
+            activations.tocsr(),
+            {latent: list(dict.fromkeys(some)) for latent, some in texts.items()},
+        )
+        documents = sorted({row.document for row in contexts})
+        return corpus, TrainingText(study.corpus, documents)
+
+
+def _more(files: list[Path]) -> list[tuple[int, str]]:
+    found = []
+    for path in files:
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandError(f"{path} cannot be read: {error}") from None
+        for number, line in enumerate(lines, 1):
+            try:
+                row: dict[str, Any] = json.loads(line)
+                found.append((int(row["latent"]), str(row["text"])))
+            except (ValueError, KeyError, TypeError) as error:
+                raise CommandError(
+                    f"{path}, line {number}, has no latent and text ({error})."
+                ) from None
+    return found

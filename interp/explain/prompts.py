@@ -1,0 +1,223 @@
+"""Prompts as chats, from templates and plain data.
+
+Templates are files ``prompts/<version>.jinja``; a changed prompt is a new version. Each message
+begins with a line ``=== user`` or ``=== assistant``. Nothing here needs torch, so a web page can
+show a prompt exactly as the language model would get it.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
+
+from jinja2 import Environment, StrictUndefined, Template
+
+from interp.errors import InputError
+from interp.llm.llm import Message
+from interp.simulate.simulator import TOP
+
+PROMPTED = "prompted-1"
+CONTRASTIVE = "contrastive-1"
+REFINE = "refine-1"
+
+BEFORE, AFTER = 24, 8
+"""Tokens that are shown before and after the one an example is about: the model reads from left to
+right, so what comes before says more."""
+
+HEADING = re.compile(r"^=== (user|assistant)\n", re.MULTILINE)
+VISIBLE = str.maketrans({"\n": "⏎", "\t": " ", "\r": " ", "«": "“", "»": "”"})
+"""An example is one line, and only marks look like marks."""
+
+
+class Shown(NamedTuple):
+    """A context and a latent's activations on it."""
+
+    tokens: Sequence[str]
+    activations: Sequence[float]
+
+
+class Error(NamedTuple):
+    """A context on which a simulation is wrong, most of all at one position."""
+
+    tokens: Sequence[str]
+    real: Sequence[float]
+    simulated: Sequence[float]
+    """Calibrated: on the scale of the real activations."""
+    position: int
+
+
+def prompted(examples: Sequence[Shown], *, maximum: float, first_position: int) -> list[Message]:
+    """Ask what the tokens have in common on which a latent is active.
+
+    Args:
+        examples: Contexts with activations, such as the latent's top and quantile examples.
+        maximum: The latent's largest activation on the explain set.
+        first_position: Positions before it are not shown.
+
+    Raises:
+        InputError: The latent is active in none of the examples.
+    """
+    return chat(PROMPTED, examples=_active(examples, maximum, first_position))
+
+
+def contrastive(
+    examples: Sequence[Shown],
+    near_misses: Sequence[Sequence[str]],
+    neighbours: Sequence[Shown] = (),
+    *,
+    maximum: float,
+    first_position: int,
+) -> list[Message]:
+    """Ask the same, shown also where the latent stays silent although the text is similar.
+
+    Args:
+        near_misses: Token strings of contexts where the latent is silent, with tokens on which it
+            is active in the examples, or with tokens that come before those.
+        neighbours: Contexts where this latent is silent and one with a similar decoder direction
+            is active, with the activations of that one.
+
+    Raises:
+        InputError: The latent is active in none of the examples, or nothing else is shown.
+    """
+    if not near_misses and not neighbours:
+        raise InputError("There is no near miss of this latent. Use the prompt without them.")
+    alike = _alike(examples, first_position)
+    found = [(tokens, _lookalikes(tokens, alike, first_position)) for tokens in near_misses]
+    # What is like no token of the examples shown teaches little beside what is.
+    found = [(tokens, at) for tokens, at in found if at] or found
+    silent = [
+        _line(tokens, dict.fromkeys(at, "0"), at[0] if at else None, first_position)
+        for tokens, at in found
+    ]
+    for context in neighbours:
+        peak = max(range(len(context.tokens)), key=lambda i: context.activations[i])
+        marks = {i: "0" for i, value in enumerate(context.activations) if value > 0}
+        silent.append(_line(context.tokens, marks, peak, first_position))
+    return chat(CONTRASTIVE, examples=_active(examples, maximum, first_position), silent=silent)
+
+
+def refine(
+    explanation: str,
+    examples: Sequence[Shown],
+    false_positives: Sequence[Error],
+    false_negatives: Sequence[Error],
+    *,
+    maximum: float,
+    first_position: int,
+) -> list[Message]:
+    """Ask for a better wording of an explanation, shown where a simulation by it is most wrong.
+
+    Raises:
+        InputError: There is no error to learn from.
+    """
+    if not false_positives and not false_negatives:
+        raise InputError("The simulation has no error that could be shown.")
+
+    def line(error: Error) -> str:
+        marks = {}
+        for i in range(first_position, len(error.tokens)):
+            said, real = strength(error.simulated[i], maximum), strength(error.real[i], maximum)
+            if said or real or i == error.position:
+                marks[i] = f"said {said}, is {real}"
+        return _line(error.tokens, marks, error.position, first_position)
+
+    return chat(
+        REFINE,
+        explanation=" ".join(explanation.split()),
+        examples=_active(examples, maximum, first_position) if examples else [],
+        false_positives=[line(error) for error in false_positives],
+        false_negatives=[line(error) for error in false_negatives],
+    )
+
+
+def strength(activation: float, maximum: float) -> int:
+    """An activation from 0 (silent) to 9 (the latent's maximum), at least 1 where it is active."""
+    if not activation > 0:
+        return 0
+    return min(max(round(activation / maximum * TOP), 1), int(TOP))
+
+
+def chat(version: str, **data: Any) -> list[Message]:
+    """Render a template with its data."""
+    return [
+        Message(role=role, content=template.render(data).strip())
+        for role, template in _template(version)
+    ]
+
+
+@cache
+def _template(version: str) -> list[tuple[Literal["user", "assistant"], Template]]:
+    """The messages of a template. Text that is filled in can begin no message of its own, since
+    the file is split before."""
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    path = Path(__file__).parent / "prompts" / f"{version}.jinja"
+    _, *parts = HEADING.split(path.read_text(encoding="utf-8"))
+    return [
+        (cast(Literal["user", "assistant"], role), environment.from_string(text.strip()))
+        for role, text in zip(parts[::2], parts[1::2], strict=True)
+    ]
+
+
+def _active(examples: Sequence[Shown], maximum: float, first_position: int) -> list[str]:
+    """The examples on which the latent is active, one line each."""
+    lines = []
+    for example in examples:
+        marks = {
+            i: str(strength(value, maximum))
+            for i, value in enumerate(example.activations)
+            if i >= first_position and value > 0
+        }
+        if marks:
+            peak = max(marks, key=lambda i: example.activations[i])
+            lines.append(_line(example.tokens, marks, peak, first_position))
+    if not lines:
+        raise InputError("The latent is active in none of its examples, so none can be shown.")
+    return lines
+
+
+def _line(tokens: Sequence[str], marks: dict[int, str], at: int | None, first: int) -> str:
+    """Some tokens around a position (or the last ones) on one line, with their marks."""
+    at = len(tokens) - 1 if at is None else at
+    start = max(first, at - BEFORE)
+    shown = tokens[start : at + AFTER + 1]
+    return marked(shown, {i - start: f"({mark})" for i, mark in marks.items()})
+
+
+def marked(tokens: Sequence[str], marks: Mapping[int, str]) -> str:
+    """Tokens on one line, some of them in «…» with a note after it.
+
+    Args:
+        marks: The notes of the tokens to mark, by their position.
+    """
+    shown = []
+    for i, token in enumerate(tokens):
+        token = token.translate(VISIBLE)
+        if i in marks:
+            bare = token.lstrip(" ")
+            token = token[: len(token) - len(bare)] + f"«{bare or ' '}»{marks[i]}"
+        shown.append(token)
+    return "".join(shown).strip()
+
+
+def _key(token: str) -> str:
+    return token.strip(" ").lower()
+
+
+def _alike(examples: Sequence[Shown], first: int) -> tuple[set[str], set[str]]:
+    """The tokens on which the latent is active in some examples, and those just before them."""
+    active, before = set(), set()
+    for tokens, activations in examples:
+        for i in range(first, len(tokens)):
+            if activations[i] > 0:
+                active.add(_key(tokens[i]))
+                if i > first:
+                    before.add(_key(tokens[i - 1]))
+    return active, before
+
+
+def _lookalikes(tokens: Sequence[str], alike: tuple[set[str], set[str]], first: int) -> list[int]:
+    """Positions of tokens like the active ones; if there is none, of those after a like token."""
+    active, before = alike
+    same = [i for i in range(first, len(tokens)) if _key(tokens[i]) in active]
+    return same or [i for i in range(first + 1, len(tokens)) if _key(tokens[i - 1]) in before]

@@ -1,0 +1,169 @@
+"""Improve an explanation by its worst errors, as long as it helps.
+
+The errors come from the calibrate set, and a wording is kept if its score there rises: the score
+of a refined wording is the best of several on the very documents it was chosen on, and so it is
+optimistic. Hence half of the calibrate documents are held out: they choose neither errors nor
+wordings, and the scores on them are what a refined wording is worth. A score on the whole calibrate
+set mixes both halves and is optimistic too.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interp.calibrate import Method, fit
+from interp.explain import prompts
+from interp.explain.answers import Explained
+from interp.explain.prompts import Error, Shown
+from interp.llm.llm import Message
+from interp.scores import Scores, halves, score
+from interp.simulate.simulator import Simulated
+
+ERRORS = 5
+"""Errors of each kind that are shown at once."""
+
+
+class Step(NamedTuple):
+    """One wording that was tried."""
+
+    text: str | None
+    """None if the language model gave none."""
+    explained: Explained | None
+    """What the language model answered; None for the wording that was there at first."""
+    simulated: Simulated | None
+    """On the whole calibrate set; None if there was nothing new to simulate."""
+    selection: Scores | None
+    """On the half of the documents that errors and wordings are chosen on: optimistic."""
+    held_out: Scores | None
+    """On the other half."""
+    kept: bool
+    """Whether it is the best wording so far, by the correlation on the selection half."""
+
+
+def refine(
+    text: str,
+    *,
+    propose: Callable[[list[Message]], Explained],
+    simulate: Callable[[str], Simulated],
+    strings: Sequence[Sequence[str]],
+    real: NDArray[np.floating],
+    documents: Sequence[Any],
+    examples: Sequence[Shown],
+    maximum: float,
+    first_position: int,
+    rounds: int,
+    seed: int,
+) -> Iterator[Step]:
+    """Propose, simulate, score; keep the wording and go on while the correlation rises.
+
+    The first step is the given wording itself. The last one is not kept, unless the rounds have
+    run out or the simulation has no error left.
+
+    Args:
+        propose: Asks a language model, such as by :func:`interp.explain.answers.ask`.
+        simulate: Simulates a wording on the calibrate contexts, with a
+            :class:`interp.simulate.simulator.Simulator`.
+        strings: Token strings of the calibrate contexts.
+        real: The latent's activations on them, shape (context, seq).
+        documents: The document of each context.
+        examples: What is shown of the latent beside the errors; from the explain set.
+        maximum: The latent's largest activation on the explain set.
+        rounds: The most wordings that are proposed.
+        seed: Fixes the halves of the documents and the intervals.
+    """
+    selecting = halves(documents, seed=seed)
+
+    def tried(text: str, explained: Explained | None, simulated: Simulated) -> Step:
+        selection, held_out = (
+            score(
+                simulated.values[half, first_position:].astype(np.float64),
+                real[half, first_position:],
+                [document for document, inside in zip(documents, half, strict=True) if inside],
+                seed=seed,
+            )
+            for half in (selecting, ~selecting)
+        )
+        return Step(text, explained, simulated, selection, held_out, kept=True)
+
+    best = tried(text, None, simulate(text))
+    yield best
+    for _ in range(rounds):
+        assert best.text and best.simulated and best.selection
+        if np.isnan(best.selection.correlation.value):
+            return  # nothing there tells a better wording from a worse one
+        false_positives, false_negatives = worst_errors(
+            _calibrated(best.simulated.values[selecting], real[selecting], first_position),
+            real[selecting],
+            [tokens for tokens, inside in zip(strings, selecting, strict=True) if inside],
+            count=ERRORS,
+        )
+        if not false_positives and not false_negatives:
+            return
+        explained = propose(
+            prompts.refine(
+                best.text,
+                examples,
+                false_positives,
+                false_negatives,
+                maximum=maximum,
+                first_position=first_position,
+            )
+        )
+        if explained.text is None or explained.text == best.text:
+            yield Step(explained.text, explained, None, None, None, kept=False)
+            return
+        step = tried(explained.text, explained, simulate(explained.text))
+        assert step.selection
+        if not step.selection.correlation.value > best.selection.correlation.value:
+            yield step._replace(kept=False)
+            return
+        yield step
+        best = step
+
+
+def worst_errors(
+    simulated: NDArray[np.floating],
+    real: NDArray[np.floating],
+    strings: Sequence[Sequence[str]],
+    *,
+    count: int,
+) -> tuple[list[Error], list[Error]]:
+    """The worst false positives and false negatives, one a context, worst first.
+
+    A false positive is a token where the latent is silent and the simulation is not; a false
+    negative one where the latent is active and the simulation is lower.
+
+    Args:
+        simulated: Calibrated values, shape (context, seq); NaN where missing. Quantile-normalised
+            ones are active as often as the latent is, so both kinds show.
+        real: Real activations, same shape.
+        count: The most errors of each kind.
+    """
+    gap = np.where(np.isnan(simulated), 0.0, simulated - real)
+
+    def worst(gap: NDArray[np.floating]) -> list[Error]:
+        positions = gap.argmax(1)
+        largest = gap.max(1)
+        rows = np.argsort(-largest, kind="stable")[:count]
+        return [
+            Error(
+                strings[row],
+                real[row].tolist(),
+                np.nan_to_num(simulated[row]).tolist(),
+                int(positions[row]),
+            )
+            for row in rows.tolist()
+            if largest[row] > 0
+        ]
+
+    return worst(np.where(real > 0, 0.0, gap)), worst(np.where(real > 0, -gap, 0.0))
+
+
+def _calibrated(
+    raw: NDArray[np.float32], real: NDArray[np.floating], first_position: int
+) -> NDArray[np.float64]:
+    values = raw[:, first_position:].ravel().astype(np.float64)
+    fitted = fit(Method.QUANTILE, values, real[:, first_position:].ravel(), maximum=1.0)
+    return fitted(raw)

@@ -1,0 +1,81 @@
+"""Load a language model by the name of its back end, and test that it does what it should."""
+
+from typing import Literal
+
+import numpy as np
+
+from interp.errors import InputError
+from interp.llm.llm import LLM, Query
+
+BackEnd = Literal["transformers", "vllm", "openai"]
+
+_WORDS = {"three": 3, "seven": 7}
+
+
+def load_llm(back_end: BackEnd, model: str, *, base_url: str | None = None) -> LLM:
+    """Load a language model.
+
+    Args:
+        model: A folder with a Transformers checkpoint, or a hub name; for ``openai``, the name
+            that the server knows it by.
+        base_url: The server's address; by default ``OPENAI_BASE_URL``.
+
+    Raises:
+        InputError: There is no such model, or its back end is not installed.
+    """
+    match back_end:
+        case "transformers":
+            import torch
+
+            from interp.llm.transformers import TransformersLLM
+            from interp.subject import default_device, load_causal_lm
+
+            device = default_device()
+            dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+            return TransformersLLM(*load_causal_lm(model, dtype=dtype, device=device))
+        case "vllm":
+            from interp.llm.vllm import load_vllm
+
+            return load_vllm(model)
+        case "openai":
+            from interp.llm.openai import OpenAILLM
+
+            return OpenAILLM(model, base_url)
+
+
+def self_test(llm: LLM) -> str:
+    """Have a model answer a chat, and read a distribution whose right answer is plain.
+
+    Returns:
+        What it can do, in words.
+
+    Raises:
+        InputError: It can do nothing, or does something wrongly.
+    """
+    try:
+        (completion,) = llm.complete([[{"role": "user", "content": "Say hello."}]], max_tokens=8)
+        failure = completion.failure
+    except InputError as error:  # a base model, which can be read all the same
+        failure = str(error)
+    chats = f"answers no chats ({failure})" if failure else "answers chats"
+    if llm.reads == "nothing":
+        if failure:
+            raise InputError(f"{llm.name} {chats}.")
+        return f"{llm.name} {chats}, but gives no probabilities: only json_reply can use it"
+    digits = [str(digit) for digit in range(10)]
+    queries = [Query([f"{word}\t"]) for word in _WORDS]
+    pattern = "".join(f"{word}\t{digit}\n" for word, digit in _WORDS.items()) * 4
+    right = []
+    for answers, (word, digit) in zip(
+        llm.distributions([pattern], queries, digits), _WORDS.items(), strict=True
+    ):
+        (row,), (why,) = answers.probabilities, answers.failures
+        if why:
+            raise InputError(f"{llm.name} cannot be read: {why}")
+        if not np.isclose(row.sum(), 1, atol=1e-3):
+            raise InputError(f"{llm.name} gives probabilities that sum to {row.sum():.3f}, not 1.")
+        if row.argmax() != digit:
+            raise InputError(f"{llm.name} reads {word} as {row.argmax()}, right after {digit}.")
+        right.append(row[digit])
+    where = "anywhere" if llm.reads == "anywhere" else "at the end of a text"
+    return f"{llm.name} {chats} and is read {where} (sure to {min(right):.0%})"

@@ -1,0 +1,329 @@
+"""A language model behind any server that speaks OpenAI's protocol."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import numpy as np
+import openai
+
+from interp.errors import InputError
+from interp.llm import tokens
+from interp.llm.llm import Answers, Completion, Message, Query
+from interp.llm.reading import NOT_RETURNED, from_logits, from_top, missing
+from interp.llm.tokens import Places
+
+PLACES_A_REQUEST = 64
+TOP = (20, 5)
+"""How many of the likeliest tokens to ask for: the most that OpenAI gives a chat, and a text."""
+Found = TypeVar("Found")
+
+
+class Failure(NamedTuple):
+    """Why a request has no answer, after all retries."""
+
+    why: str
+
+
+class Way(NamedTuple):
+    """How a server is asked for distributions."""
+
+    reads: Literal["anywhere", "end", "nothing"]
+    path: str = ""
+    top: int = 0
+
+
+@dataclass
+class OpenAILLM:
+    """Asks a server: vLLM, llama.cpp, Ollama, OpenRouter, OpenAI and others.
+
+    What a server can be asked is found out once, by asking it. vLLM gives the log-probabilities of
+    chosen tokens (``logprob_token_ids``) after any prompt of token ids, so it is read anywhere,
+    exactly. Others give the likeliest next tokens at best, and are read at the end of a text.
+
+    The key comes from ``OPENAI_API_KEY`` and is kept nowhere.
+    """
+
+    model: str
+    base_url: str | None = None
+    """Such as ``http://localhost:8000/v1``. None: ``OPENAI_BASE_URL``, or OpenAI itself."""
+    timeout: float = 120.0
+    """Seconds to wait for one answer."""
+    retries: int = 5
+    """Of a request that was not answered, or with 408, 409, 429 or 5xx: after the time that the
+    server asks for (Retry-After), or after a time that doubles."""
+    concurrency: int = 16
+    """Requests under way at once."""
+
+    @property
+    def name(self) -> str:
+        return self.model
+
+    @property
+    def reads(self) -> Literal["anywhere", "end", "nothing"]:
+        """Where the server can be read; found out when it is first asked for.
+
+        Raises:
+            InputError: The server does not answer, or refuses the model or the key.
+        """
+        return self._way.reads
+
+    def complete(
+        self, chats: Sequence[Sequence[Message]], *, max_tokens: int, temperature: float = 0.0
+    ) -> list[Completion]:
+        """See :class:`interp.llm.llm.LLM`.
+
+        Raises:
+            InputError: The server refuses the model or the key.
+        """
+        body = {"max_tokens": max_tokens, "temperature": temperature}
+        found = self._each(
+            [partial(self._complete, {**body, "messages": list(chat)}) for chat in chats]
+        )
+        return [
+            Completion(None, one.why, 0, 0) if isinstance(one, Failure) else one for one in found
+        ]
+
+    def _complete(self, body: dict[str, Any]) -> Completion:
+        reply = self._post("/chat/completions", body)
+        text = reply["choices"][0]["message"]["content"]
+        if text is None:
+            return Completion(None, "The reply has no text.", _tokens_read(reply), 0)
+        written = (reply.get("usage") or {}).get("completion_tokens", 0)
+        return Completion(str(text), "", _tokens_read(reply), written)
+
+    def distributions(
+        self, prefix: Sequence[str], queries: Sequence[Query], answers: Sequence[str]
+    ) -> list[Answers]:
+        """See :class:`interp.llm.llm.LLM`.
+
+        Raises:
+            InputError: As there, or the server refuses the model or the key.
+        """
+        if self.reads == "anywhere":
+            return self._anywhere(prefix, queries, answers)
+        if self.reads == "nothing" or any(len(query.pieces) != 1 for query in queries):
+            raise InputError(
+                f"The server of {self.model} gives log-probabilities "
+                + ("nowhere." if self.reads == "nothing" else "at the end of a text only.")
+            )
+        texts = ["".join([*prefix, *query.pieces]) for query in queries]
+        found = self._each([partial(self._at_end, text, answers) for text in texts])
+        return [
+            missing(1, len(answers), one.why) if isinstance(one, Failure) else one for one in found
+        ]
+
+    # --- Any place, by token ids ----------------------------------------------------------------
+
+    def _anywhere(
+        self, prefix: Sequence[str], queries: Sequence[Query], answers: Sequence[str]
+    ) -> list[Answers]:
+        self._learn([*prefix, *answers, *(piece for query in queries for piece in query.pieces)])
+        wanted = tokens.answer_ids(self._token_ids, answers)
+        before = [*self._beginning, *(i for part in prefix for i in self._token_ids(part))]
+        asked = [tokens.places(self._token_ids, query) for query in queries]
+        found = self._each([partial(self._at_places, before, one, wanted) for one in asked])
+        return [
+            missing(len(one.read_at), len(wanted), answer.why)
+            if isinstance(answer, Failure)
+            else answer
+            for one, answer in zip(asked, found, strict=True)
+        ]
+
+    def _at_places(self, before: list[int], asked: Places, wanted: list[int]) -> Answers:
+        """One prompt a place; the server's prefix cache holds what they have in common.
+
+        A server that does not say how much it held is taken to have read the query's tokens once.
+        """
+        prompts = [before + asked.ids[: end + 1] for end in asked.read_at]
+        logprobs = np.full((len(prompts), len(wanted)), np.nan)
+        tokens_read = 0
+        for start in range(0, len(prompts), PLACES_A_REQUEST):
+            reply = self._post(
+                "/completions",
+                {
+                    "prompt": prompts[start : start + PLACES_A_REQUEST],
+                    "max_tokens": 1,
+                    "temperature": 0,
+                    "logprobs": 1,
+                    "logprob_token_ids": wanted,
+                    "return_tokens_as_token_ids": True,
+                },
+            )
+            if len(reply["choices"]) != len(prompts[start : start + PLACES_A_REQUEST]):
+                raise ValueError("not one choice a prompt")
+            tokens_read += _tokens_read(reply) if _tells_what_it_kept(reply) else 0
+            for choice in reply["choices"]:
+                found = _top(choice)
+                logprobs[start + choice["index"]] = [found[f"token_id:{i}"] for i in wanted]
+        return from_logits(logprobs, tokens_read or len(asked.ids))
+
+    @cached_property
+    def _known_ids(self) -> dict[str, list[int]]:
+        return {}
+
+    def _learn(self, texts: Sequence[str]) -> None:
+        """Have the server tokenize what has not been tokenized yet."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known_ids]
+        found = self._each([partial(self._tokenize, text) for text in new])
+        for text, ids in zip(new, found, strict=True):
+            if isinstance(ids, Failure):
+                raise InputError(f"The server cannot tokenize: {ids.why}")
+            self._known_ids[text] = ids
+
+    def _token_ids(self, text: str) -> list[int]:
+        return self._known_ids[text]
+
+    def _tokenize(self, text: str, special: bool = False) -> list[int]:
+        # vLLM has this beside the folder of OpenAI's paths, not in it.
+        address = str(self._client.base_url).removesuffix("/").removesuffix("/v1") + "/tokenize"
+        ids = self._post(address, {"prompt": text, "add_special_tokens": special})["tokens"]
+        return [int(i) for i in ids]
+
+    @cached_property
+    def _beginning(self) -> list[int]:
+        """What the server puts before the tokens of a text."""
+        plain, whole = self._tokenize("1"), self._tokenize("1", special=True)
+        return whole[: whole.index(plain[0])]
+
+    # --- The end of a text, by the likeliest tokens ---------------------------------------------
+
+    def _at_end(self, text: str, answers: Sequence[str]) -> Answers:
+        logprobs, tokens_read = self._next_tokens(self._way, text)
+        probabilities = from_top(logprobs, answers)
+        if probabilities is None:
+            return missing(1, len(answers), NOT_RETURNED)._replace(tokens_read=tokens_read)
+        return Answers(probabilities[None], [""], tokens_read)
+
+    def _next_tokens(self, way: Way, text: str) -> tuple[dict[str, float], int]:
+        """The log-probabilities of the likeliest next tokens; how many tokens were read."""
+        body: dict[str, Any] = {"max_tokens": 1, "temperature": 0}
+        if way.path == "/completions":
+            body |= {"prompt": text, "logprobs": way.top}
+        else:
+            body |= {"messages": [_user(text)], "logprobs": True, "top_logprobs": way.top}
+        reply = self._post(way.path, body)
+        logprobs = sorted(_top(reply["choices"][0]).items(), key=lambda one: -one[1])
+        if not logprobs:
+            raise ValueError("no log-probabilities")
+        # Some give the token that they chose besides, which may be less likely than all the rest.
+        return dict(logprobs[: way.top]), _tokens_read(reply)
+
+    # --- What the server can do -----------------------------------------------------------------
+
+    @cached_property
+    def _way(self) -> Way:
+        self.served()  # a server that is not there, or refuses the key, ends it here
+        (ids,) = self._each([partial(self._tokenize, "1")])
+        if not isinstance(ids, Failure):
+            one = Places(ids[:1], [0])
+            (found,) = self._each([partial(self._at_places, [], one, one.ids)])
+            if not isinstance(found, Failure):
+                return Way("anywhere")
+        for path in ("/completions", "/chat/completions"):
+            for top in TOP:
+                way = Way("end", path, top)
+                (failed,) = self._each([partial(self._next_tokens, way, "1, 2, 3, 4,")])
+                if not isinstance(failed, Failure):
+                    return way
+        (answer,) = self._each([partial(self._complete, {"messages": [_user("Hello")]})])
+        if isinstance(answer, Failure):
+            raise InputError(f"{self.model} at {self._client.base_url} fails. {answer.why}")
+        return Way("nothing")
+
+    # --- Requests -------------------------------------------------------------------------------
+
+    def served(self) -> list[str]:
+        """The models that the server says it has.
+
+        Raises:
+            InputError: It does not answer, or refuses the key.
+        """
+        try:
+            reply: Any = self._client.with_options(max_retries=1).get("/models", cast_to=object)
+            return [str(model["id"]) for model in reply["data"]]
+        except openai.AuthenticationError:
+            raise self._refused() from None
+        except openai.APIConnectionError as error:
+            raise InputError(
+                f"No server answers at {self._client.base_url} ({error}). Start it, or mend "
+                "OPENAI_BASE_URL."
+            ) from None
+        except (openai.APIError, LookupError, TypeError, ValueError):
+            return []  # not every server lists them
+
+    @cached_property
+    def _client(self) -> openai.OpenAI:
+        return openai.OpenAI(
+            # A server of one's own needs no key, but the client does.
+            api_key=os.environ.get("OPENAI_API_KEY") or "none",
+            base_url=self.base_url,
+            timeout=self.timeout,
+            max_retries=self.retries,
+        )
+
+    def _post(self, path: str, body: dict[str, Any]) -> Any:
+        return self._client.post(path, body={"model": self.model, **body}, cast_to=object)
+
+    def _each(self, calls: Sequence[Callable[[], Found]]) -> list[Found | Failure]:
+        with ThreadPoolExecutor(self.concurrency) as pool:
+            futures = [pool.submit(self._attempt, call) for call in calls]
+            try:
+                return [future.result() for future in futures]
+            except InputError:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _attempt(self, call: Callable[[], Found]) -> Found | Failure:
+        try:
+            return call()
+        except openai.AuthenticationError:
+            raise self._refused() from None
+        except openai.APITimeoutError:
+            return Failure(f"The server gave no answer within {self.timeout:g} s.")
+        except openai.APIConnectionError:
+            return Failure("The server cannot be reached.")
+        except openai.RateLimitError:
+            return Failure("The server's rate limit was reached.")
+        except openai.APIStatusError as error:
+            if error.status_code >= 500:
+                return Failure(f"The server failed with error {error.status_code}.")
+            return Failure(f"The server refused the request: {_message(error)}")
+        except (openai.APIError, AttributeError, LookupError, TypeError, ValueError):
+            return Failure("The server's reply cannot be read.")
+
+    def _refused(self) -> InputError:
+        return InputError(
+            f"{self._client.base_url} refuses the key. Set OPENAI_API_KEY to one that it takes."
+        )
+
+
+def _user(text: str) -> Message:
+    return {"role": "user", "content": text}
+
+
+def _top(choice: Any) -> dict[str, float]:
+    """The log-probabilities in a choice, in the form of a text's or of a chat's."""
+    logprobs = choice["logprobs"]
+    if content := logprobs.get("content"):
+        return {one["token"]: float(one["logprob"]) for one in content[0]["top_logprobs"]}
+    return {token: float(logprob) for token, logprob in logprobs["top_logprobs"][0].items()}
+
+
+def _tells_what_it_kept(reply: Any) -> bool:
+    return bool((reply.get("usage") or {}).get("prompt_tokens_details"))
+
+
+def _tokens_read(reply: Any) -> int:
+    """Tokens of the prompt, less those that the server says it had kept."""
+    usage = reply.get("usage") or {}
+    details = usage.get("prompt_tokens_details") or {}
+    return int(usage.get("prompt_tokens") or 0) - int(details.get("cached_tokens") or 0)
+
+
+def _message(error: openai.APIStatusError) -> str:
+    body = error.body if isinstance(error.body, dict) else {}
+    return str(body.get("message") or f"error {error.status_code}").splitlines()[0][:200]

@@ -1,0 +1,191 @@
+"""Have a language model explain latents, one after another."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from interp.contexts import ContextSet
+from interp.errors import InputError
+from interp.explain import answers, prompts
+from interp.explain.answers import Explained
+from interp.explain.prompts import Shown
+from interp.explain.refine import Step, refine
+from interp.llm.llm import LLM
+from interp.scores import Scores
+from interp.simulate.simulator import Ask, Simulated
+from models import Context, Example, Explanation, Job, Latent, Simulator, Study
+from workers.jobs import Progress
+from workers.queue import publish
+from workers.resources import llm_of, real_activations, simulator_of
+from workers.tasks.explanations import add
+from workers.tasks.rows import (
+    context_strings,
+    documents_of,
+    fields,
+    first_position,
+)
+
+SHOWN = ("top", "quantile")
+"""Kinds of examples that explainers are shown."""
+ROUNDS = 3
+"""The most wordings that are tried to refine one."""
+
+
+def run(session: Session, job: Job, study: Study, method: str) -> Iterator[Progress]:
+    """Explain the job's latents, or all that ever fire; a latent at a time is saved.
+
+    An answer that is no explanation adds none: it is counted as missing, with its reason in the
+    job's message.
+    """
+    described = job.params.get("llm") or {}
+    if not described.get("model"):
+        raise InputError(f"The explainer {method!r} needs a language model: say which.")
+    llm = llm_of(described, described["model"])
+    explain: Callable[[Session, Study, LLM, Latent], Iterator[Explained | Step]]
+    explain = {"prompted": _ask, "contrastive": _contrast, "refine": _refine}[method]
+    latents = _latents(session, job, study)
+    done: list[int] = job.params.get("explained_latents", [])
+    for number, latent in enumerate(latents, 1):
+        if latent.index in done:
+            continue
+        ids, read, written, failures = [], 0, 0, []
+        for one in explain(session, study, llm, latent):
+            explained = one.explained if isinstance(one, Step) else one
+            if explained is None:
+                continue
+            read += explained.tokens_read
+            written += explained.tokens_written
+            if explained.text is None:
+                failures.append(explained.failure)
+            elif not isinstance(one, Step) or one.kept:
+                row = _row(latent, explained, method, llm, one if isinstance(one, Step) else None)
+                ids = add(session, [row])
+                session.refresh(latent)
+        job.params = {
+            **job.params,
+            "explained_latents": [*job.params.get("explained_latents", []), latent.index],
+            "explained": [*job.params.get("explained", []), *ids],
+        }
+        session.commit()
+        publish(study.id, "latent", latent.id)
+        why = f": no explanation ({failures[0]})" if failures and not ids else ""
+        yield Progress(
+            number,
+            len(latents),
+            "latents",
+            f"latent {latent.index}{why}",
+            int(bool(why)),
+            read,
+            written,
+        )
+
+
+def _latents(session: Session, job: Job, study: Study) -> list[Latent]:
+    wanted = select(Latent).where(Latent.study_id == study.id, Latent.max_activation > 0)
+    if (indices := job.params.get("latents")) is not None:
+        wanted = wanted.where(Latent.index.in_(indices))
+    latents = list(session.scalars(wanted.order_by(Latent.index)))
+    if not latents:
+        raise InputError("None of these latents ever fires, so there is nothing to explain.")
+    return latents
+
+
+def _row(
+    latent: Latent, explained: Explained, method: str, llm: LLM, step: Step | None
+) -> dict[str, Any]:
+    details: dict[str, Any] = {
+        "model": llm.name,
+        "answer": explained.answer,
+        "tokens_read": explained.tokens_read,
+        "tokens_written": explained.tokens_written,
+        "seconds": explained.seconds,
+    }
+    if step is not None:
+        details |= {"selection": _scores(step.selection), "held_out": _scores(step.held_out)}
+    return {
+        "latent_id": latent.id,
+        "text": explained.text,
+        "author_kind": "model",
+        "author": method,
+        "prompt_version": {
+            "prompted": prompts.PROMPTED,
+            "contrastive": prompts.CONTRASTIVE,
+            "refine": prompts.REFINE,
+        }[method],
+        "parent_id": latent.explanation_id,
+        "details": details,
+    }
+
+
+def _scores(scores: Scores | None) -> dict[str, Any] | None:
+    return fields(scores.correlation) if scores is not None else None
+
+
+def _examples(session: Session, latent: Latent, *kinds: str) -> list[Shown]:
+    """A latent's examples of some kinds, by kind and rank."""
+    rows = session.execute(
+        select(Context.strings, Example.activations, Example.kind)
+        .join(Example, Example.context_id == Context.id)
+        .where(Example.latent_id == latent.id, Example.kind.in_(kinds))
+        .order_by(Example.rank)
+    ).all()
+    return [
+        Shown(row.strings, row.activations) for kind in kinds for row in rows if row.kind == kind
+    ]
+
+
+def _ask(session: Session, study: Study, llm: LLM, latent: Latent) -> Iterator[Explained | Step]:
+    chat = prompts.prompted(
+        _examples(session, latent, *SHOWN),
+        maximum=latent.max_activation,
+        first_position=first_position(study),
+    )
+    yield from answers.ask(llm, [chat])
+
+
+def _contrast(
+    session: Session, study: Study, llm: LLM, latent: Latent
+) -> Iterator[Explained | Step]:
+    chat = prompts.contrastive(
+        _examples(session, latent, *SHOWN),
+        [example.tokens for example in _examples(session, latent, "near_miss")],
+        maximum=latent.max_activation,
+        first_position=first_position(study),
+    )
+    yield from answers.ask(llm, [chat])
+
+
+def _refine(session: Session, study: Study, llm: LLM, latent: Latent) -> Iterator[Explained | Step]:
+    """Every wording that is better than the one before becomes a version."""
+    simulator_row = session.get(Simulator, study.simulator_id) if study.simulator_id else None
+    if simulator_row is None or latent.explanation_id is None:
+        raise InputError(
+            f"Latent {latent.index} has no explanation to refine, or the study no simulator."
+        )
+    simulator, first = simulator_of(simulator_row, study), first_position(study)
+    ids, strings = context_strings(session, study, ContextSet.CALIBRATE)
+    few = simulator_row.options.get("calibrate_contexts") or len(ids)
+    ids, strings = ids[:few], strings[:few]
+
+    def simulate(text: str) -> Simulated:
+        (found,) = simulator.simulate(
+            [Ask(text, latent=latent.index)], strings, first_position=first
+        )
+        return found
+
+    yield from refine(
+        session.get_one(Explanation, latent.explanation_id).text,
+        propose=lambda chat: answers.ask(llm, [chat])[0],
+        simulate=simulate,
+        strings=strings,
+        real=np.asarray(real_activations(study, latent.index, ContextSet.CALIBRATE, len(ids))),
+        documents=documents_of(session, ids),
+        examples=_examples(session, latent, *SHOWN),
+        maximum=latent.max_activation,
+        first_position=first,
+        rounds=ROUNDS,
+        seed=study.seed,
+    )

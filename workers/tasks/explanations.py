@@ -1,0 +1,33 @@
+"""Add explanations to the table."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import exists, insert, update
+from sqlalchemy.orm import Session, aliased
+
+from models import Explanation, Latent
+
+
+def add(session: Session, rows: Sequence[dict[str, Any]]) -> list[int]:
+    """Insert explanations and make them the current ones, except where a person wrote the current.
+
+    Returns:
+        Their ids, in the same order.
+    """
+    if not rows:
+        return []
+    ids = session.scalars(
+        insert(Explanation).returning(Explanation.id, sort_by_parameter_order=True), rows
+    ).all()
+    current = aliased(Explanation)
+    by_a_person = exists().where(
+        current.id == Latent.explanation_id, current.author_kind == "person"
+    )
+    session.execute(
+        update(Latent)
+        .where(Latent.id == Explanation.latent_id, Explanation.id.in_(ids), ~by_a_person)
+        .values(explanation_id=Explanation.id)
+        .execution_options(synchronize_session=False)
+    )
+    return list(ids)
