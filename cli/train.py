@@ -53,7 +53,7 @@ def train_simulator(
 
     It can be interrupted: the same command goes on where it stopped.
     """
-    from interp.simulate import inline, train_inline, train_two_tower, two_tower
+    from interp.simulate import train_inline, train_two_tower, two_tower
     from interp.subject import default_device, load_causal_lm
 
     if (out / "simulator.json").exists():
@@ -86,7 +86,6 @@ def train_simulator(
         else:
             trained = train_inline.train(
                 *to_train,
-                shape=inline.default_shape(model.config.get_text_config().num_hidden_layers),
                 settings=train_inline.Settings.model_validate(given),
                 command=command,
                 say=say,

@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from interp.errors import InputError
-from interp.simulate.inline import VERSION, Base, Shape, Text, save_fold
+from interp.simulate.inline import VERSION, Base, Shape, Text, default_shape, save_fold
 from interp.simulate.simulator import TOP
 from interp.simulate.train_two_tower import (
     MIN_ACTIVE,
@@ -44,7 +44,7 @@ from interp.simulate.train_two_tower import (
     split_text,
 )
 from interp.simulate.trained import Fold, Trained
-from interp.simulate.two_tower import fingerprint
+from interp.simulate.two_tower import fingerprint, layers_of
 
 HELD_OUT = 200
 """The figures are of so many held-out latents at most."""
@@ -310,10 +310,10 @@ def train(
     text: TrainingText,
     out: Path,
     *,
-    shape: Shape,
     settings: Settings,
     command: str,
     say: Callable[[str], None],
+    shape: Shape | None = None,
 ) -> Trained:
     """Train an inline simulator and write it to a folder.
 
@@ -323,10 +323,12 @@ def train(
     Args:
         base: The model's name, as it is recorded.
         command: What was called, as it is recorded.
+        shape: Which of the base's layers are used; by default as its depth suggests.
 
     Raises:
         InputError: Checkpoints of another training are in the folder, or the corpus is too small.
     """
+    shape = shape or default_shape(len(layers_of(model)))
     kept = out / "checkpoints"
     kept.mkdir(parents=True, exist_ok=True)
     same_training(kept, {"base": base, **shape.model_dump(), **settings.model_dump()})
