@@ -22,6 +22,8 @@ lint: .venv/installed-dev
 bench: .venv/installed-bench
 	$(BIN)/python -m benchmarks.collect
 	$(BIN)/python -m benchmarks.rewrite_eval
+	$(BIN)/python -m benchmarks.simulator_quality
+	$(BIN)/python -m benchmarks.simulation
 
 # make migration message="Latents have names"
 migration: .venv/installed-dev

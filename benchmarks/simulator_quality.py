@@ -9,8 +9,9 @@ floor is the same simulations against the activations of another latent.
   where the chance that it is (isotonic in the raw value, fitted on one half of the documents) is
   above one threshold for all latents, set on that half; both are measured on the other half.
 
-A prompted simulator takes seconds a latent on a CPU, so it simulates fewer latents on fewer
-contexts; the trained one is compared with it on exactly those.
+A prompted simulator takes seconds or minutes a latent on a CPU, so it simulates fewer latents on
+fewer contexts; the trained ones are compared with it on exactly those. ``json_reply`` needs a model
+with a chat template.
 
 ``--check`` fails unless the trained simulator has a mean correlation of at least 0.50 for lexical
 wordings and 0.35 for plain sentences, each at least 0.20 above the prompted method on the same
@@ -39,17 +40,24 @@ from interp.explain import lexical
 from interp.llm.transformers import TransformersLLM
 from interp.scores import halves
 from interp.simulate.all_at_once import AllAtOnce
+from interp.simulate.inline import Inline
+from interp.simulate.json_reply import JsonReply
+from interp.simulate.last_token import LastToken
 from interp.simulate.simulator import Ask, Simulator
+from interp.simulate.trained import Trained
 from interp.simulate.two_tower import TwoTower
 from interp.subject import Subject, load_causal_lm, load_subject
 from models.settings import get_settings
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"
+TRAINED = DEMO / "simulators"
 SUBJECT, BASE = "smollm2-135m-instruct", "gemma-3-270m"
 HOOKPOINT, LENGTH, SEED = "layers.10.mlp", 34, 0
 EXPLAIN, CALIBRATE = 4000, 512
 LATENTS = 400
 PROMPTED_LATENTS, PROMPTED_CONTEXTS = 40, 24
+SLOW_LATENTS = 4
+"""Of the methods that take minutes a latent."""
 MIN_ACTIVE = 5
 """A latent with fewer active tokens in the text is left out: its correlation says nothing."""
 GOALS = {"lexical": 0.50, "plain": 0.35}
@@ -99,6 +107,8 @@ def collect_text(subject: Subject, folder: Path) -> dict[ContextSet, Text]:
         )
         store = ActivationStore(folder / which, LENGTH)
         for start in range(0, limit, 512):
+            if store.has(start):
+                continue
             tokens = torch.tensor([context.tokens for context in contexts[start : start + 512]])
             shard: Shard = collect(subject, coder, tokens, first_position=1)
             store.write(start, shard)
@@ -155,19 +165,27 @@ def operating_point(
     real: Float[np.ndarray, "latent context position"],
     documents: Sequence[str],
 ) -> tuple[float, float]:
-    """Sensitivity and specificity on one half of the documents, threshold from the other."""
+    """Sensitivity and specificity on one half of the documents, threshold from the other.
+
+    They are of the values that are not missing, and NaN if there are too few of them.
+    """
     first = halves(documents, seed=SEED)
     chance = np.full(raw.shape, np.nan)
     for one, raw_one, active in zip(chance, raw, real > 0, strict=True):
         seen = ~np.isnan(raw_one)
+        if not seen[first].any():
+            continue
         fitted = IsotonicRegression(out_of_bounds="clip").fit(
             raw_one[first][seen[first]], active[first][seen[first]]
         )
         one[seen] = fitted.predict(raw_one[seen])
     found = chance[:, first][real[:, first] > 0]
+    known = ~np.isnan(chance[:, ~first])
+    said, active = chance[:, ~first][known], real[:, ~first][known] > 0
+    if np.isnan(found).all() or not active.any():
+        return float("nan"), float("nan")
     threshold = np.nanquantile(found, 1 - FOUND, method="lower")
-    said, active = chance[:, ~first] >= threshold, real[:, ~first] > 0
-    return float(said[active].mean()), float((~said)[~active].mean())
+    return float((said >= threshold)[active].mean()), float((said < threshold)[~active].mean())
 
 
 def row(method: str, base: str, wording: str, quality: Quality, tokens: int) -> None:
@@ -202,44 +220,48 @@ def main() -> None:
     latents = [i for i in order if (text.real([i]) > 0).sum() >= MIN_ACTIVE][:LATENTS]
     some = [i for i in latents if (few.real([i]) > 0).sum() >= MIN_ACTIVE][:PROMPTED_LATENTS]
     wordings = {
-        "lexical": dict(
-            zip(latents, lexical_wordings(texts[ContextSet.EXPLAIN], latents), strict=True)
-        ),
+        "lexical": lexical_wordings(texts[ContextSet.EXPLAIN], latents),
         "plain": {latent: plain[latent] for latent in latents},
     }
 
     gemma = load_causal_lm(str(models[BASE]), dtype=torch.float32, device=cpu)
-    coder = json.loads((DEMO / "simulators" / "two_tower" / "simulator.json").read_text())
-    (sha,) = coder["folds"][0]["latents"]
-    tower = TwoTower(*gemma, DEMO / "simulators" / "two_tower", sha)
-    prompted = {
-        BASE: AllAtOnce(TransformersLLM(*gemma)),
-        SUBJECT: AllAtOnce(TransformersLLM(subject.model, subject.tokenizer)),
+    (sha,) = Trained.read(TRAINED / "two_tower").folds[0].latents
+    tower = TwoTower(*gemma, TRAINED / "two_tower", sha)
+    llms = {
+        BASE: TransformersLLM(*gemma),
+        SUBJECT: TransformersLLM(subject.model, subject.tokenizer),
     }
+    near, slow = (some, few), (some[:SLOW_LATENTS], few)
+    entrants: list[tuple[str, str, Simulator, list[int], Text]] = [
+        ("two_tower", BASE, tower, latents, text),
+        ("two_tower", BASE, tower, *near),
+        ("all_at_once", BASE, AllAtOnce(llms[BASE]), *near),
+        ("all_at_once", SUBJECT, AllAtOnce(llms[SUBJECT]), *near),
+        ("inline", BASE, Inline(*gemma, TRAINED / "inline", sha), *near),
+        ("last_token", BASE, LastToken(llms[BASE]), *slow),
+        ("last_token", SUBJECT, LastToken(llms[SUBJECT]), *slow),
+        ("json_reply", SUBJECT, JsonReply(llms[SUBJECT]), *slow),
+    ]
     print(
         f"\n{'method':<12}{'base':<24}{'wording':<9}{'latents':>8}{'tokens':>8}"
         f"{'correlation':>15}{'floor':>8}{'sensit.':>9}{'specif.':>10}{'missing':>9}"
     )
     met, margins = [], []
     for wording, of in wordings.items():
-        best = run(tower, latents, list(of.values()), text)
-        row("two_tower", BASE, wording, best, len(text.strings) * (LENGTH - 1))
-        near = run(tower, some, [of[i] for i in some], few)
-        row("two_tower", BASE, wording, near, len(few.strings) * (LENGTH - 1))
-        for base, simulator in prompted.items():
-            quality = run(simulator, some, [of[i] for i in some], few)
-            row("all_at_once", base, wording, quality, len(few.strings) * (LENGTH - 1))
-            if base == BASE:
-                margins.append(
-                    float(np.nanmean(near.correlations) - np.nanmean(quality.correlations))
-                )
+        found = []
+        for method, base, simulator, chosen, on in entrants:
+            found.append(run(simulator, chosen, [of[i] for i in chosen], on))
+            row(method, base, wording, found[-1], len(on.strings) * (LENGTH - 1))
+        best, ours, theirs = found[:3]
+        margins.append(float(np.nanmean(ours.correlations) - np.nanmean(theirs.correlations)))
         met.append(np.nanmean(best.correlations) >= GOALS[wording])
         met.append(best.sensitivity >= SENSITIVITY and best.specificity >= SPECIFICITY)
         print(
             f"{wording}: correlation {np.nanmean(best.correlations):.3f} (goal {GOALS[wording]}), "
             f"{margins[-1]:+.3f} over all_at_once on the same base (goal +{ABOVE_PROMPTED}), "
             f"specificity {best.specificity:.5f} at sensitivity {best.sensitivity:.3f} "
-            f"(goals {SPECIFICITY} at {SENSITIVITY})"
+            f"(goals {SPECIFICITY} at {SENSITIVITY})",
+            flush=True,
         )
     print(f"simulator_quality ratio {min(margins) / ABOVE_PROMPTED:.1f} (goal 1.0)")
     if arguments.check and not (all(met) and min(margins) >= ABOVE_PROMPTED):

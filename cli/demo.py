@@ -1,36 +1,60 @@
-"""The demo study: a small real model, a real coder, a real corpus."""
+"""The demo study: a small real model, a real coder, a real corpus, a simulator trained for it."""
 
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from app.studies.queries import create_study
-from app.studies.schemas import StudyCreate
+from app.simulators.queries import add_simulator
+from app.simulators.schemas import SimulatorCreate
 from cli.servers import REPOSITORY
-from models import Study
+from models import Job, Study
+from workers.queue import submit
 
-MODEL = "smollm2-135m-instruct"
+MODEL, BASE = "smollm2-135m-instruct", "gemma-3-270m"
+"""The subject model, and the one under the simulator: another one, so that the two do not agree
+because they are one."""
+FOLDER = REPOSITORY / "demo"
+FIRST_LATENTS, COSTS = 512, 32
+"""Latents simulated at once, and those of them whose cost alone is measured."""
 
 
-def create_demo(session: Session, model: Path, user: str) -> Study:
-    """Create the demo study and queue its collection; the rest follows from that."""
-    return create_study(
-        session,
-        StudyCreate(
-            slug="demo",
-            title="State of the Union · SmolLM2-135M layer 10",
-            model=str(model),
-            coder=str(REPOSITORY / "demo" / "coder"),
-            hookpoint="layers.10.mlp",
-            corpus="sotu",
-            context_length=34,
-            prepend_bos=True,
-            contexts_explain=4000,
-            contexts_calibrate=24,
-            contexts_evaluate=512,
-            contexts_rewrite=64,
-            seed=0,
-            first_latents=32,
-        ),
-        user,
+def create_demo(session: Session, model: Path, base: Path, user: str) -> Study:
+    """Create the demo study and queue its collection; the rest follows from that.
+
+    Latents get two explanations: one that counts words, and a plain sentence, which is the current
+    one. Beside the trained simulator there is a prompted one to compare with; it calibrates on
+    fewer contexts, as it takes seconds for each latent.
+    """
+    trained = SimulatorCreate(
+        method="two_tower", model=str(base), folder=str(FOLDER / "simulators" / "two_tower")
     )
+    prompted = SimulatorCreate(method="all_at_once", model=str(base), calibrate_contexts=24)
+    add_simulator(session, prompted)
+    study = Study(
+        slug="demo",
+        title="State of the Union · SmolLM2-135M layer 10",
+        model=str(model),
+        coder=str(FOLDER / "coder"),
+        hookpoint="layers.10.mlp",
+        corpus="sotu",
+        context_length=34,
+        prepend_bos=True,
+        contexts_explain=4000,
+        contexts_calibrate=256,
+        contexts_evaluate=512,
+        contexts_rewrite=64,
+        seed=0,
+        simulator_id=add_simulator(session, trained).id,
+    )
+    session.add(study)
+    session.flush()
+    params = {
+        "explain": [
+            {"method": "lexical"},
+            {"method": "file", "path": str(FOLDER / "explanations.jsonl")},
+        ],
+        "first_latents": FIRST_LATENTS,
+        "costs": COSTS,
+    }
+    submit(session, Job(study_id=study.id, kind="collect", params=params, created_by=user))
+    return study

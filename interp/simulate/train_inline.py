@@ -332,7 +332,6 @@ def train(
     kept = out / "checkpoints"
     kept.mkdir(parents=True, exist_ok=True)
     same_training(kept, {"base": base, **shape.model_dump(), **settings.model_dump()})
-    began = time.perf_counter()
     networks = Base(model, tokenizer, shape)
     lessons = Lessons(networks, corpus, settings.seed, say)
     results = []
@@ -361,7 +360,8 @@ def train(
             "contexts": len(corpus.contexts),
             "tokens": int(corpus.activations.shape[0]),
             "wordings": sum(map(len, corpus.wordings.values())),
-            "seconds": round(time.perf_counter() - began),
+            # Of the folds, however often the training was interrupted.
+            "seconds": round(sum(result.looks[-1].seconds for result in results)),
             "device": str(model.device),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
