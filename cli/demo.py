@@ -1,7 +1,5 @@
 """The demo study: a small real model, a real coder, a real corpus, a simulator trained for it."""
 
-from pathlib import Path
-
 from sqlalchemy.orm import Session
 
 from app.simulators.queries import add_simulator
@@ -18,22 +16,23 @@ FIRST_LATENTS, COSTS = 512, 32
 """Latents simulated at once, and those of them whose cost alone is measured."""
 
 
-def create_demo(session: Session, model: Path, base: Path, user: str) -> Study:
-    """Create the demo study and queue its collection; the rest follows from that.
+def create_demo(session: Session, user: str) -> Study:
+    """Create the demo study and queue its collection; the rest follows from that. Its models are
+    to be fetched.
 
     Latents get two explanations: one that counts words, and a plain sentence, which is the current
     one. Beside the trained simulator there is a prompted one to compare with; it calibrates on
     fewer contexts, as it takes seconds for each latent.
     """
     trained = SimulatorCreate(
-        method="two_tower", model=str(base), folder=str(FOLDER / "simulators" / "two_tower")
+        method="two_tower", model=BASE, folder=str(FOLDER / "simulators" / "two_tower")
     )
-    prompted = SimulatorCreate(method="all_at_once", model=str(base), calibrate_contexts=24)
+    prompted = SimulatorCreate(method="all_at_once", model=BASE, calibrate_contexts=24)
     add_simulator(session, prompted)
     study = Study(
         slug="demo",
         title="State of the Union · SmolLM2-135M layer 10",
-        model=str(model),
+        model=MODEL,
         coder=str(FOLDER / "coder"),
         hookpoint="layers.10.mlp",
         corpus="sotu",

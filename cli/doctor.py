@@ -13,10 +13,9 @@ from rich.table import Table
 
 from cli import demo
 from cli.errors import CommandError
-from cli.fetch import model_folder
 from cli.servers import Servers, alembic_config, from_settings, running, use
 from cli.up import LITTLE_DISK
-from models.settings import Settings
+from models.settings import Settings, model_folder
 
 if TYPE_CHECKING:
     from interp.llm.load import BackEnd
@@ -143,7 +142,7 @@ def _models(settings: Settings, servers: Servers | None) -> Finding:
             return Finding(False, f"missing {'; '.join(missing)}. Put them back.")
         if studies:
             return Finding(True, f"all there, for {len(studies)} study(ies)")
-    folder = model_folder(demo.MODEL, settings.data)
+    folder = model_folder(settings.data, demo.MODEL)
     if not folder.exists():
         return Finding(False, f"{folder} is not there. Run `palimpsest fetch {demo.MODEL}`.")
     return Finding(True, str(folder))
@@ -172,7 +171,7 @@ def _openai(settings: Settings, servers: Servers | None) -> Finding:
 
 
 def _demo_model(back_end: "BackEnd", settings: Settings) -> Finding:
-    folder = model_folder(demo.MODEL, settings.data)
+    folder = model_folder(settings.data, demo.MODEL)
     if not folder.exists():
         return Finding(True, f"not tried: {demo.MODEL} is not fetched")
     return _self_test(back_end, str(folder))

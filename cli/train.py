@@ -53,13 +53,15 @@ def train_simulator(
 
     It can be interrupted: the same command goes on where it stopped.
     """
+    from cli.fetch import fetch_if_known
     from interp.simulate import train_inline, train_two_tower, two_tower
     from interp.subject import default_device, load_causal_lm
 
     if (out / "simulator.json").exists():
         raise CommandError(f"{out} holds a simulator already. Choose another folder.")
     corpus, text = read_corpus(study, wordings or [])
-    source = _model(base)
+    fetch_if_known(base)
+    source = get_settings().model_source(base)
     with console.status("Loading the base") as status:
         import torch
 
@@ -93,21 +95,9 @@ def train_simulator(
     console.print(
         f"Correlation on {trained.figures['held_out_latents']} held-out latents and text aside: "
         f"{trained.figures['held_out_correlation']:.3f}. Add it to Palimpsest with "
-        f"`palimpsest simulator add --method {method} --model {source} --folder {out}`.",
+        f"`palimpsest simulator add --method {method} --model {base} --folder {out}`.",
         highlight=False,
     )
-
-
-def _model(base: str) -> str:
-    """A model's folder or hub name; a catalogue name stands for what was fetched."""
-    from cli.fetch import CATALOGUE, fetch, model_folder
-
-    if base not in CATALOGUE:
-        return base
-    data = get_settings().data
-    if not model_folder(base, data).exists():
-        fetch(base, data, lambda text: console.print(text, highlight=False))
-    return str(model_folder(base, data))
 
 
 def read_corpus(slug: str, files: list[Path]) -> tuple["Corpus", "TrainingText"]:

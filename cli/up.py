@@ -135,16 +135,14 @@ def _ensure_study(console: Console, settings: Settings) -> None:
             return
         try:
             with console.status("Preparing the demo study") as status:
-                model, base = (
+                for name in (demo.MODEL, demo.BASE):
                     fetch(name, settings.data, lambda text: status.update(text))
-                    for name in (demo.MODEL, demo.BASE)
-                )
         except CommandError as error:
             console.print(
                 f"[yellow]There is no demo study: {escape(str(error))}[/]", soft_wrap=True
             )
             return
-        demo.create_demo(session, model, base, settings.user)
+        demo.create_demo(session, settings.user)
 
 
 def _check_disk(data: Path) -> None:

@@ -44,6 +44,16 @@ class Settings(BaseSettings):
         """The data folder, as an absolute path."""
         return self.home.expanduser().resolve()
 
+    def model_source(self, model: str) -> str:
+        """Where to load a model from: a fetched one goes by its name alone."""
+        fetched = model_folder(self.data, model)
+        return str(fetched) if fetched.is_dir() else model
+
+
+def model_folder(data: Path, name: str) -> Path:
+    """Where `palimpsest fetch` puts a model."""
+    return data / "models" / name
+
 
 @cache
 def get_settings() -> Settings:

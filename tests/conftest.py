@@ -110,11 +110,11 @@ def web(servers: Servers, data_folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def living_study(servers: Servers, worker: Child, model_cache: Path) -> Study:
+def living_study(servers: Servers, worker: Child) -> Study:
     """A small study of the real model that the worker has collected, explained, simulated and
     rewritten."""
     with new_session() as session:
-        data = small_study("living", model_cache / "smollm2-135m-instruct")
+        data = small_study("living", "smollm2-135m-instruct")
         study = make_study(session, data)
         jobs = wait_for_jobs(session, study.id)
         assert all(job.status == "finished" for job in jobs), [job.message for job in jobs]

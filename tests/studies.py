@@ -14,12 +14,12 @@ from models import Job, Study
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def small_study(slug: str, folder: Path, /, **changes: object) -> StudyCreate:
+def small_study(slug: str, model: str | Path, /, **changes: object) -> StudyCreate:
     """The demo study with fewer contexts: the real model, coder and corpus."""
     values: dict[str, object] = {
         "slug": slug,
         "title": f"Study {slug}",
-        "model": str(folder),
+        "model": str(model),
         "coder": str(REPOSITORY / "demo" / "coder"),
         "hookpoint": "layers.10.mlp",
         "corpus": "sotu",

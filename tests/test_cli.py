@@ -17,6 +17,7 @@ from cli.failures import explain
 from cli.main import app
 from cli.servers import Servers
 from models import Job, Simulator, Study, User
+from models.settings import Settings
 from tests.conftest import palimpsest
 from tests.factories import little_study
 
@@ -204,6 +205,14 @@ def test_fetch_is_done_once(data_folder: Path) -> None:
     assert said == []
     with pytest.raises(CommandError, match="no model 'other'"):
         fetching.fetch("other", data_folder, said.append)
+
+
+def test_a_fetched_model_goes_by_its_name(data_folder: Path) -> None:
+    settings = Settings(home=data_folder)
+    fetched = data_folder / "models" / "smollm2-135m-instruct"
+    assert Path(settings.model_source("smollm2-135m-instruct")).samefile(fetched)
+    assert settings.model_source(str(fetched)) == str(fetched)
+    assert settings.model_source("somebody/model") == "somebody/model"
 
 
 def test_unforeseen_errors_keep_their_trace_in_a_file(

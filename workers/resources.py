@@ -33,7 +33,10 @@ KEPT_MODELS = 2
 @lru_cache(maxsize=KEPT_MODELS)
 def _model(source: str, revision: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     model, tokenizer = load_causal_lm(
-        source, revision=revision, dtype=torch.float32, device=default_device()
+        get_settings().model_source(source),
+        revision=revision,
+        dtype=torch.float32,
+        device=default_device(),
     )
     model.requires_grad_(False)
     return model, tokenizer
@@ -58,7 +61,8 @@ def coder_of(study: Study) -> Coder:
 def _llm(back_end: BackEnd, model: str, base_url: str | None) -> LLM:
     if back_end == "transformers":
         return TransformersLLM(*_model(model, None))  # it may be the subject, which is loaded
-    return load_llm(back_end, model, base_url=base_url)
+    source = get_settings().model_source(model) if back_end == "vllm" else model
+    return load_llm(back_end, source, base_url=base_url)
 
 
 def llm_of(options: dict[str, Any], model: str) -> LLM:

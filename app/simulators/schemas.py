@@ -52,7 +52,8 @@ class LanguageModel(BaseModel):
         "OpenAI's.",
     )
     model: Line = Field(
-        description="A folder or a hub name; for openai, the name that the server knows it by."
+        description="A folder, a fetched model's name, or a hub name; for openai, the name that "
+        "the server knows it by."
     )
     base_url: Annotated[Line, AfterValidator(_address)] | None = Field(
         default=None,
