@@ -1,23 +1,27 @@
 """The tables that the web app and the workers share."""
 
 from models.base import Base
-from models.explanation import Calibration, Explanation, Score, Simulation, Simulator
-from models.job import Job
+from models.explanation import Calibration, Comment, Explanation, Score, Simulation, Simulator
+from models.job import Job, JobEvent
 from models.rewrite import Check, Generation, LatentCost, Rewrite, RewritePoint
-from models.study import Context, Example, Latent, Study
+from models.study import Context, Example, Latent, LatentList, LatentListItem, Study
 from models.user import User
 
 __all__ = [
     "Base",
     "Calibration",
     "Check",
+    "Comment",
     "Context",
     "Example",
     "Explanation",
     "Generation",
     "Job",
+    "JobEvent",
     "Latent",
     "LatentCost",
+    "LatentList",
+    "LatentListItem",
     "Rewrite",
     "RewritePoint",
     "Score",

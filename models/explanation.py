@@ -2,17 +2,31 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
+from pgvector.sqlalchemy import Vector
+from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, UniqueConstraint
+from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, Created, Floats, Id, Ids, Json, Matrix
+
+EMBEDDING = 384
+"""Dimensions of an explanation's embedding."""
 
 
 class Explanation(Base):
     """One version of a latent's text. Never changed: a new wording is a new row."""
 
     __tablename__ = "explanation"
-    __table_args__ = (CheckConstraint("author_kind IN ('person', 'model')", name="author_kind"),)
+    __table_args__ = (
+        CheckConstraint("author_kind IN ('person', 'model')", name="author_kind"),
+        Index(None, "words", postgresql_using="gin"),
+        Index(
+            None,
+            "embedding",
+            postgresql_using="hnsw",
+            postgresql_ops={"embedding": "vector_cosine_ops"},
+        ),
+    )
 
     id: Mapped[Id]
     latent_id: Mapped[int] = mapped_column(ForeignKey("latent.id", ondelete="CASCADE"), index=True)
@@ -29,6 +43,26 @@ class Explanation(Base):
     activation that falls on the words it names, and ``precision``, the share of these words'
     tokens on which the latent is active. A language model's gives ``model``, ``tokens_read``,
     ``tokens_written`` and ``seconds``."""
+    created_at: Mapped[Created]
+    words: Mapped[str] = mapped_column(
+        TSVECTOR, Computed("to_tsvector('english', text)", persisted=True), deferred=True
+    )
+    """For search by words."""
+    embedding: Mapped[NDArray[np.float32] | None] = mapped_column(Vector(EMBEDDING), deferred=True)
+    """For search by meaning; None until a worker has made it."""
+
+
+class Comment(Base):
+    """What a person says of one version of a latent's text."""
+
+    __tablename__ = "comment"
+
+    id: Mapped[Id]
+    explanation_id: Mapped[int] = mapped_column(
+        ForeignKey("explanation.id", ondelete="CASCADE"), index=True
+    )
+    author: Mapped[str]
+    text: Mapped[str]
     created_at: Mapped[Created]
 
 

@@ -42,3 +42,14 @@ class Job(Base):
     created_at: Mapped[Created]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+
+class JobEvent(Base):
+    """A line of a job's log."""
+
+    __tablename__ = "job_event"
+
+    id: Mapped[Id]
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), index=True)
+    at: Mapped[Created]
+    text: Mapped[str]

@@ -73,6 +73,34 @@ class Latent(Base):
     """The current explanation: the newest version."""
 
 
+class LatentList(Base):
+    """A list of latents that people keep. The list ``starred`` holds those with a star."""
+
+    __tablename__ = "latent_list"
+    __table_args__ = (UniqueConstraint("study_id", "name"),)
+
+    id: Mapped[Id]
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"))
+    name: Mapped[str]
+    created_by: Mapped[str]
+    created_at: Mapped[Created]
+
+
+class LatentListItem(Base):
+    """A latent on a list."""
+
+    __tablename__ = "latent_list_item"
+
+    list_id: Mapped[int] = mapped_column(
+        ForeignKey("latent_list.id", ondelete="CASCADE"), primary_key=True
+    )
+    latent_id: Mapped[int] = mapped_column(
+        ForeignKey("latent.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    created_by: Mapped[str]
+    created_at: Mapped[Created]
+
+
 class Context(Base):
     """A window of tokens of one document, in one of the three disjoint sets."""
 
