@@ -40,7 +40,7 @@ MODEL, BASE = "smollm2-135m-instruct", "gemma-3-270m"
 DEMO = Path(__file__).resolve().parents[1] / "demo"
 LENGTH = 65
 """Tokens of a context, with the one that begins it, which is not simulated."""
-LATENTS, CONTEXTS = 8, 8
+LATENTS, CONTEXTS = 3, 8
 ALL_CONTEXTS = 64
 GOALS = {"last_token": 20.0, "eai-delphi": 3.0, "inline": 5.0}
 MINUTES = 5.0
