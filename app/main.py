@@ -63,7 +63,8 @@ def create_app() -> FastAPI:
         jobs_api,
     ):
         api.include_router(module.router)
-    pages = APIRouter(dependencies=guards, include_in_schema=False)
+    head = [*guards, Depends(jobs_pages.jobs_in_head)]
+    pages = APIRouter(dependencies=head, include_in_schema=False)
     for module in (
         events,
         studies_pages,
