@@ -22,6 +22,8 @@ from app.latents import pages as latents_pages
 from app.rewrites import api as rewrites_api
 from app.rewrites import pages as rewrites_pages
 from app.security import current_user, same_site, security_headers
+from app.sentences import api as sentences_api
+from app.sentences import pages as sentences_pages
 from app.simulators import api as simulators_api
 from app.simulators import pages as simulators_pages
 from app.studies import api as studies_api
@@ -57,6 +59,7 @@ def create_app() -> FastAPI:
         explanations_api,
         rewrites_api,
         generations_api,
+        sentences_api,
         checks_api,
         simulators_api,
         work_api,
@@ -72,6 +75,7 @@ def create_app() -> FastAPI:
         explanations_pages,
         rewrites_pages,
         generations_pages,
+        sentences_pages,
         checks_pages,
         simulators_pages,
         work_pages,

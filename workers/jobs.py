@@ -45,7 +45,7 @@ Work = Callable[[Session, Job, Study], Iterator[Progress]]
 
 
 def _work(kind: str) -> Work:
-    from workers.tasks import check, collect, explain, generate, judge, rewrite, simulate
+    from workers.tasks import check, collect, explain, generate, judge, rewrite, sentence, simulate
 
     return {
         "collect": collect.run,
@@ -54,6 +54,7 @@ def _work(kind: str) -> Work:
         "simulate": simulate.run,
         "rewrite": rewrite.run,
         "generate": generate.run,
+        "sentence": sentence.run,
         "check": check.run,
     }[kind]
 

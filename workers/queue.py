@@ -25,6 +25,7 @@ QUEUES = {
     "simulate": "gpu",
     "rewrite": "gpu",
     "generate": "gpu",
+    "sentence": "gpu",
     "check": "gpu",
 }
 """Queue of each kind of job. A process that serves ``gpu`` takes one task at a time."""
@@ -108,6 +109,7 @@ def publish(study_id: int, event: str, data: int = 0) -> None:
     Events: ``job`` (data: job id) when a job's state or progress changed; ``latent`` (data: latent
     id) when a latent's explanation, simulations, scores or cost changed; ``latents`` when many
     did; ``chart`` when a rewrite has new points; ``generation`` (data: generation id) when a
-    generation has another continuation; ``checks`` when a sanity check has an outcome.
+    generation has another continuation; ``sentence`` (data: sentence id) when more is known of a
+    sentence; ``checks`` when a sanity check has an outcome.
     """
     get_redis().publish(channel(study_id), json.dumps({"event": event, "data": data}))
