@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import events
+from app.activity import api as activity_api
 from app.checks import api as checks_api
 from app.checks import pages as checks_pages
 from app.errors import PROBLEMS, add_handlers
@@ -60,6 +61,7 @@ def create_app() -> FastAPI:
         rewrites_api,
         generations_api,
         sentences_api,
+        activity_api,
         checks_api,
         simulators_api,
         work_api,

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 from playwright.sync_api import Page, expect
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.sentences.queries import firing, firing_of, strongest_token
 from interp.coders.coder import coder_input
 from interp.sentence import active_latents
-from models import Job, Sentence, Study
-from tests.engine import CODERS, tiny_subject
+from models import Job, Latent, Sentence, Simulator, Study
+from tests.engine import CODERS, DEMO_CODER, tiny_subject
 from tests.factories import little_study
 from tests.reading import current_of, latent_of, problem_of, text_of
-from tests.studies import wait_until
 from workers import queue
 
 EVIL = "<script>window.evil = 1</script>"
@@ -196,19 +196,38 @@ def test_a_sentence_comes_in_before_ones_eyes(
     expect(page.locator(".tip")).to_contain_text("calibrated 5.00")
 
 
-def test_the_real_model_reads_a_sentence(db: Session, web: str, living_study: Study) -> None:
-    study = living_study
-    made = httpx.post(
-        f"{web}/api/v1/studies/{study.slug}/sentences",
-        json={"text": "My fellow citizens, the state of the Union is strong."},
-    ).json()
-    wait_until(db, lambda: db.get_one(Job, made["job_id"]).status in ("finished", "failed"))
-    job = db.get_one(Job, made["job_id"])
-    assert job.status == "finished", job.message
-    found = httpx.get(f"{web}/api/v1/studies/{study.slug}/sentences/{made['id']}").json()
-    assert "".join(token["text"] for token in found["tokens"][1:]) == made["text"]
-    assert found["tokens"][0]["latents"] == [], "the beginning of the text is not analysed"
-    assert all(len(token["latents"]) == 8 for token in found["tokens"][1:])
-    simulated = [one for one in found["latents"] if one["simulated"] is not None]
-    assert len(simulated) == 12
-    assert all(value is not None for one in simulated for value in one["simulated"][1:])
+def test_the_real_model_reads_a_sentence(db: Session, study: Study) -> None:
+    from workers.tasks import sentence as task
+
+    study.model, study.coder = "smollm2-135m-instruct", str(DEMO_CODER)
+    study.simulator_id = None
+    job = Job(study_id=study.id, kind="sentence", status="running", created_by="ana")
+    text = "My fellow citizens, the state of the Union is strong."
+    tried = Sentence(study_id=study.id, text=text, created_by="ana")
+    db.add_all([job, tried])
+    db.flush()
+    job.params = {"sentence_id": tried.id}
+    db.commit()
+    assert [step.total for step in task.run(db, job, study)] == [1], "there is no simulator"
+    assert "".join(tried.strings[1:]) == text and len(tried.active) == len(tried.tokens)
+    assert tried.active[0] == [], "the beginning of the text is not analysed"
+    assert all(0 < len(active) <= 32 for active in tried.active[1:])
+
+    strongest = max((value, int(index)) for active in tried.active for index, value in active)[1]
+    latent = db.scalars(select(Latent).filter_by(study_id=study.id, index=0)).one()
+    latent.index, study.simulator_id = 10**6 + strongest, None
+    db.flush()
+    latent.index = strongest
+    simulator = Simulator(
+        method="all_at_once", model=study.model, prompt_version="1", options={"test": study.slug}
+    )
+    db.add(simulator)
+    db.flush()
+    tried.simulator_id = simulator.id
+    db.commit()
+    steps = list(task.run(db, job, study))
+    assert (steps[-1].done, steps[-1].total) == (2, 2)
+    made = tried.simulation(latent.explanation_id or 0)
+    assert made is not None and len(made["values"]) == len(tried.tokens)
+    assert made["values"][0] is None and any(value is not None for value in made["values"][1:])
+    assert len(list(task.run(db, job, study))) == 1, "nothing is simulated twice"
