@@ -116,7 +116,7 @@ def test_the_page_of_a_job_says_what_failed(pages: httpx.Client, db: Session, st
     )
     page = pages.get(f"/jobs/{job.id}")
     text = text_of(page)
-    assert "1 values are missing" in text or "1: The reply is no JSON list." in text
+    assert "1 value is missing" in text and "1: The reply is no JSON list." in text
     assert f'href="/studies/{study.slug}/latents/0"' in page.text
     parts = pages.get(f"/api/v1/jobs/{job.id}/log").json()
     assert parts["failed_parts_total"] == 1

@@ -178,23 +178,27 @@ def test_lines_are_chosen(web: str, db: Session, study: Study, browser_page: Pag
     page = browser_page
     page.goto(f"{web}/studies/{study.slug}")
 
-    def series() -> str:
-        return page.locator("#loss-chart script").text_content() or ""
-
+    drawn = page.locator("#loss-chart script")
+    bare = page.locator(".lines a")
+    none, zero = (
+        page.get_by_role("checkbox", name=name) for name in ("rewritten, none", "zero ablation")
+    )
     expect(page.locator("#loss-chart svg.marks")).to_be_visible()
-    assert '"rewritten, none"' in series() and '"condition": "zero ablation"' in series()
-    page.get_by_role("checkbox", name="rewritten, none").uncheck()
+    expect(drawn).to_contain_text('"rewritten, none"')
+    expect(drawn).to_contain_text("zero ablation +")
+    expect(bare).to_have_count(0)
+    none.uncheck()
     expect(page).to_have_url(re.compile("chosen=true"))
-    expect(page.get_by_role("checkbox", name="rewritten, none")).not_to_be_checked()
-    assert '"rewritten, none"' not in series() and '"rewritten, linear"' in series()
-    page.get_by_role("checkbox", name="zero ablation").uncheck()
-    expect(page.get_by_role("checkbox", name="zero ablation")).not_to_be_checked()
-    assert '"condition": "zero ablation"' not in series()
+    expect(drawn).not_to_contain_text('"rewritten, none"')
+    expect(drawn).to_contain_text('"rewritten, linear"')
+    zero.uncheck()
+    expect(drawn).not_to_contain_text("zero ablation +")
+    expect(none).not_to_be_checked()
     page.reload()
     expect(page.locator("#loss-chart svg.marks")).to_be_visible()
-    expect(page.get_by_role("checkbox", name="rewritten, none")).not_to_be_checked()
-    page.get_by_role("link", name="all lines").click()
-    expect(page.get_by_role("checkbox", name="rewritten, none")).to_be_checked()
+    expect(none).not_to_be_checked()
+    bare.click()
+    expect(none).to_be_checked()
     nothing = page.goto(f"{web}/studies/{study.slug}?chosen=true")
     assert nothing and nothing.status == 200
     expect(page.locator("#loss-chart svg.marks")).to_be_visible()

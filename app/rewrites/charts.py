@@ -10,6 +10,8 @@ from app.rewrites.queries import Results, statistics_of
 from app.rewrites.views import (
     BASELINES,
     ISOTONIC,
+    LIGHT_BLUE,
+    LIGHT_ORANGE,
     LINES,
     OVERS,
     REAL,
@@ -88,10 +90,13 @@ def comparison_chart(first: Results, second: Results, latents: int) -> Spec:
     """The rewritten layer of two rewrites, and the same latents zeroed, in one chart."""
     pairs = [
         (results, line._replace(name=f"{name}, {label}", color=color, dash=dash, width=width))
-        for name, results, color in (("A", first, SIMULATED), ("B", second, REAL))
-        for line, label, dash, width in (
-            (ISOTONIC, "rewritten", (1, 0), 2.0),
-            (ZEROED, "same latents zeroed", (2, 3), 1.0),
+        for name, results, strong, light in (
+            ("A", first, SIMULATED, LIGHT_BLUE),
+            ("B", second, REAL, LIGHT_ORANGE),
+        )
+        for line, label, color, dash, width in (
+            (ISOTONIC, "rewritten", strong, (1, 0), 2.0),
+            (ZEROED, "same latents zeroed", light, (2, 3), 1.0),
         )
     ]
     rows = [_mark(point, line, "score", latents) for of, line in pairs for point in of.line(line)]
