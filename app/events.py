@@ -34,7 +34,7 @@ def study_events(slug: Slug, session: Database) -> EventSourceResponse:
 
 async def stream(pattern: str) -> AsyncIterator[ServerSentEvent]:
     """Events as they come: ``job``, ``latent-<id>``, ``latents``, ``chart``, ``generation``,
-    ``checks``.
+    ``sentence``, ``checks``.
 
     The first one is ``refresh``, sent once the subscription stands: what happened between the
     page and the subscription, or while a connection was down, is then fetched.

@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import events
+from app.activity import api as activity_api
 from app.checks import api as checks_api
 from app.checks import pages as checks_pages
 from app.errors import PROBLEMS, add_handlers
@@ -22,6 +23,8 @@ from app.latents import pages as latents_pages
 from app.rewrites import api as rewrites_api
 from app.rewrites import pages as rewrites_pages
 from app.security import current_user, same_site, security_headers
+from app.sentences import api as sentences_api
+from app.sentences import pages as sentences_pages
 from app.simulators import api as simulators_api
 from app.simulators import pages as simulators_pages
 from app.studies import api as studies_api
@@ -57,13 +60,16 @@ def create_app() -> FastAPI:
         explanations_api,
         rewrites_api,
         generations_api,
+        sentences_api,
+        activity_api,
         checks_api,
         simulators_api,
         work_api,
         jobs_api,
     ):
         api.include_router(module.router)
-    pages = APIRouter(dependencies=guards, include_in_schema=False)
+    head = [*guards, Depends(jobs_pages.jobs_in_head)]
+    pages = APIRouter(dependencies=head, include_in_schema=False)
     for module in (
         events,
         studies_pages,
@@ -71,6 +77,7 @@ def create_app() -> FastAPI:
         explanations_pages,
         rewrites_pages,
         generations_pages,
+        sentences_pages,
         checks_pages,
         simulators_pages,
         work_pages,

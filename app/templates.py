@@ -9,6 +9,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 
+from app.jobs import progress
 from models import Simulator
 
 ROOT = Path(__file__).parent.parent
@@ -135,7 +136,11 @@ templates.env.filters |= {
     "visible": visible,
     "simulator_name": simulator_name,
 }
-templates.env.globals |= {"duration": duration}
+templates.env.globals |= {
+    "duration": duration,
+    "seconds_left": progress.seconds_left,
+    "job_percent": progress.percent,
+}
 
 
 def _version(name: str) -> str:

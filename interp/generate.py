@@ -56,9 +56,10 @@ def encode_prompt(
     longest = getattr(subject.model.config.get_text_config(), "max_position_embeddings", None)
     if longest is not None and (most := longest - len(bos) - new_tokens) < len(ids):
         raise InputError(
-            f"The prompt is {len(ids)} tokens long, and {new_tokens} new ones are asked for, but "
-            f"{subject.source} reads at most {longest} in all. "
-            + (f"Use a prompt of at most {most} tokens." if most > 0 else "Ask for fewer tokens.")
+            f"The text is {len(ids)} tokens long"
+            + (f", and {new_tokens} new ones are asked for" if new_tokens else "")
+            + f", but {subject.source} reads at most {longest} in all. "
+            + (f"Use a text of at most {most} tokens." if most > 0 else "Ask for fewer tokens.")
         )
     return bos + ids
 

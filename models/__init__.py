@@ -4,6 +4,7 @@ from models.base import Base
 from models.explanation import Calibration, Comment, Explanation, Score, Simulation, Simulator
 from models.job import Job, JobEvent
 from models.rewrite import Check, Generation, LatentCost, Rewrite, RewritePoint
+from models.sentence import Sentence
 from models.study import Context, Example, Latent, LatentList, LatentListItem, Study
 from models.user import User
 
@@ -25,6 +26,7 @@ __all__ = [
     "Rewrite",
     "RewritePoint",
     "Score",
+    "Sentence",
     "Simulation",
     "Simulator",
     "Study",

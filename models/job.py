@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, Created, Id, Json
@@ -17,12 +17,14 @@ class Job(Base):
             "status IN ('queued', 'running', 'cancelled', 'failed', 'finished')", name="status"
         ),
         Index(None, "study_id", "created_at"),
+        Index("ix_job_active", "id", postgresql_where=text("status IN ('queued', 'running')")),
     )
 
     id: Mapped[Id]
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"))
     kind: Mapped[str]
-    """``collect``, ``explain``, ``judge``, ``simulate``, ``rewrite``, ``generate`` or ``check``."""
+    """``collect``, ``explain``, ``judge``, ``simulate``, ``rewrite``, ``generate``, ``sentence``
+    or ``check``."""
     params: Mapped[Json] = mapped_column(default=dict)
     status: Mapped[str] = mapped_column(default="queued")
     done: Mapped[int] = mapped_column(default=0)

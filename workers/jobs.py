@@ -19,7 +19,7 @@ from interp.errors import InputError
 from models import Job, Study
 from models.database import new_session
 from models.settings import get_settings
-from workers.queue import QUEUES, RUN_JOB, celery, publish, send
+from workers.queue import QUEUES, RUN_JOB, celery, note, publish, send
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ Work = Callable[[Session, Job, Study], Iterator[Progress]]
 
 
 def _work(kind: str) -> Work:
-    from workers.tasks import check, collect, explain, generate, judge, rewrite, simulate
+    from workers.tasks import check, collect, explain, generate, judge, rewrite, sentence, simulate
 
     return {
         "collect": collect.run,
@@ -54,6 +54,7 @@ def _work(kind: str) -> Work:
         "simulate": simulate.run,
         "rewrite": rewrite.run,
         "generate": generate.run,
+        "sentence": sentence.run,
         "check": check.run,
     }[kind]
 
@@ -81,6 +82,8 @@ def _run(session: Session, job_id: int) -> None:
         job.attempts += 1
         job.started_at = job.started_at or datetime.now(UTC)
         job.status = "running"
+        again = f", attempt {job.attempts}" if job.attempts > 1 else ""
+        note(session, job.id, f"A worker took it up{again}.")
         session.commit()
         publish(study.id, "job", job.id)
     began = time.monotonic()
@@ -93,7 +96,10 @@ def _run(session: Session, job_id: int) -> None:
                 return
             publish(study.id, "job", job.id)
             began = now
-            if now > deadline or _newer_job(session, job):
+            if (newer := _newer_job(session, job)) or now > deadline:
+                line = f"{_done(progress)} done; other jobs have their turn."
+                note(session, job.id, "It waits: a newer job goes first." if newer else line)
+                session.commit()
                 send(job)
                 return
     except InputError as error:
@@ -115,7 +121,14 @@ def _newer_job(session: Session, job: Job) -> bool:
 
 
 def _record(session: Session, job: Job, progress: Progress, seconds: float) -> bool:
-    """Save how far the job is and what that took; False if it was cancelled in the meantime."""
+    """Save how far the job is and what that took; False if it was cancelled in the meantime.
+
+    A message that is new goes into the job's log, and so does what came out missing.
+    """
+    if progress.message and progress.message != job.message:
+        note(session, job.id, f"{_sentence(progress.message)} ({_done(progress)}).")
+    if progress.missing:
+        note(session, job.id, f"{progress.missing:,} came out missing, at {_done(progress)}.")
     spent = {
         "tokens_read": progress.tokens_read,
         "tokens_written": progress.tokens_written,
@@ -138,13 +151,24 @@ def _record(session: Session, job: Job, progress: Progress, seconds: float) -> b
     return bool(changed.rowcount)  # type: ignore[attr-defined]
 
 
+def _done(progress: Progress) -> str:
+    return f"{progress.done:,} of {progress.total:,} {progress.unit}"
+
+
+def _sentence(message: str) -> str:
+    """A message of a unit of work as it begins a line."""
+    return message[:1].upper() + message[1:].rstrip(".")
+
+
 def _end(session: Session, job: Job, status: str, message: str) -> None:
     session.rollback()
-    session.execute(
+    ended = session.execute(
         update(Job)
         .where(Job.id == job.id, Job.status == "running")
         .values(status=status, message=message[:2000], finished_at=datetime.now(UTC))
     )
+    if ended.rowcount:  # type: ignore[attr-defined]
+        note(session, job.id, f"Failed: {message}" if message else "Finished.")
     session.commit()
     publish(job.study_id, "job", job.id)
 
@@ -157,5 +181,8 @@ def resume_jobs(**_: object) -> None:
     """
     with new_session() as session:
         unfinished = select(Job).where(Job.status.in_(("queued", "running"))).order_by(Job.id)
-        for job in session.scalars(unfinished):
+        for job in session.scalars(unfinished).all():
+            if job.status == "running":
+                note(session, job.id, "A worker started, and put it on the queue again.")
             send(job)
+        session.commit()

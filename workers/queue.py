@@ -9,9 +9,10 @@ from functools import cache
 
 import redis
 from celery import Celery
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from models import Job
+from models import Job, JobEvent
 from models.settings import get_settings
 
 RUN_JOB = "palimpsest.run_job"
@@ -24,9 +25,13 @@ QUEUES = {
     "simulate": "gpu",
     "rewrite": "gpu",
     "generate": "gpu",
+    "sentence": "gpu",
     "check": "gpu",
 }
 """Queue of each kind of job. A process that serves ``gpu`` takes one task at a time."""
+
+LOG_LINES = 300
+"""Lines that are kept of a job's log, the newest ones."""
 
 celery = Celery("palimpsest", broker=get_settings().redis_url, include=["workers.jobs"])
 celery.conf.update(
@@ -62,10 +67,30 @@ def submit(session: Session, job: Job) -> Job:
     job.message = ""
     job.finished_at = None
     session.add(job)
+    session.flush()
+    note(session, job.id, "Queued again." if job.attempts else f"Queued by {job.created_by}.")
     session.commit()
     send(job)
     publish(job.study_id, "job", job.id)
     return job
+
+
+def note(session: Session, job_id: int, line: str) -> None:
+    """Add a line to a job's log, and drop the oldest lines of one that is too long.
+
+    A line that is the same as the last one is not repeated. The caller commits.
+    """
+    newest_first = select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.id.desc())
+    last = session.scalar(newest_first.limit(1))
+    if last is not None and last.text == line[:2000]:
+        return
+    # PostgreSQL stores no zero characters.
+    session.add(JobEvent(job_id=job_id, text=line[:2000].replace("\0", "\ufffd")))
+    session.flush()
+    too_old = newest_first.with_only_columns(JobEvent.id).offset(LOG_LINES).limit(1)
+    session.execute(
+        delete(JobEvent).where(JobEvent.job_id == job_id, JobEvent.id <= too_old.scalar_subquery())
+    )
 
 
 def send(job: Job) -> None:
@@ -84,6 +109,7 @@ def publish(study_id: int, event: str, data: int = 0) -> None:
     Events: ``job`` (data: job id) when a job's state or progress changed; ``latent`` (data: latent
     id) when a latent's explanation, simulations, scores or cost changed; ``latents`` when many
     did; ``chart`` when a rewrite has new points; ``generation`` (data: generation id) when a
-    generation has another continuation; ``checks`` when a sanity check has an outcome.
+    generation has another continuation; ``sentence`` (data: sentence id) when more is known of a
+    sentence; ``checks`` when a sanity check has an outcome.
     """
     get_redis().publish(channel(study_id), json.dumps({"event": event, "data": data}))

@@ -6,11 +6,15 @@ from fastapi import APIRouter, Path, Query
 
 from app.database import Database
 from app.jobs import queries
-from app.jobs.schemas import JobList, JobOut, JobReport
+from app.jobs.progress import seconds_left
+from app.jobs.schemas import FailedPartOut, JobEventOut, JobList, JobLog, JobOut, JobReport
 from app.studies.queries import Slug, get_study
-from models import Job
+from models import Job, Study
 
 router = APIRouter(tags=["jobs"])
+
+PARTS = 100
+"""Failed parts of a job that are listed."""
 
 JobId = Annotated[int, Path(ge=1, lt=2**63, description="Number of a job.")]
 Limit = Annotated[int, Query(ge=1, le=500, description="How many to return.")]
@@ -36,6 +40,19 @@ def get_job(job_id: JobId, session: Database) -> JobReport:
     return _report(queries.job_row(session, queries.get_job(session, job_id)))
 
 
+@router.get("/jobs/{job_id}/log", summary="Get the log of a job")
+def get_log(job_id: JobId, session: Database) -> JobLog:
+    """What happened to a job, line by line, and which parts of it failed, with reasons."""
+    job = queries.get_job(session, job_id)
+    study = session.get_one(Study, job.study_id)
+    parts, total = queries.failed_parts(session, job, study, limit=PARTS)
+    return JobLog(
+        lines=[JobEventOut.model_validate(line) for line in queries.list_events(session, job)],
+        failed_parts=[FailedPartOut.model_validate(part) for part in parts],
+        failed_parts_total=total,
+    )
+
+
 @router.post("/jobs/{job_id}/cancel", summary="Cancel a job", response_model=JobOut)
 def cancel_job(job_id: JobId, session: Database) -> Job:
     """Stop a job that waits or runs. What it has finished stays."""
@@ -57,4 +74,5 @@ def _report(row: queries.JobRow) -> JobReport:
         **JobOut.model_validate(row.job).model_dump(),
         missing_share=row.missing.share if row.missing else None,
         failures=row.missing.reasons if row.missing else {},
+        seconds_left=seconds_left(row.job),
     )

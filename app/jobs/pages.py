@@ -8,15 +8,28 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from app.database import Database
 from app.jobs import queries
 from app.jobs.api import JobId
+from app.jobs.progress import asked, now
 from app.studies.queries import Slug, get_study
 from app.templates import render
 from models import Study
+from workers.queue import LOG_LINES
 
 router = APIRouter()
 
 PAGE = 50
+PARTS = 20
+"""Failed parts that the page of a job lists."""
+LATENTS = 12
+"""Latents that it links to."""
 Next = Annotated[str, Form(alias="next", max_length=500, pattern=r"^/(jobs|studies)[\w/?=&-]*$")]
 """Page of this site to go back to."""
+
+
+def jobs_in_head(request: Request, session: Database) -> None:
+    """For every page: what waits and runs, of its study or of all, as its head says it."""
+    if request.method == "GET":
+        slug = request.path_params.get("slug")
+        request.state.now = now(queries.active_jobs_of(session, slug))
 
 
 @router.get("/jobs")
@@ -25,6 +38,39 @@ def all_jobs(
 ) -> HTMLResponse:
     """Jobs of all studies."""
     return _jobs(request, session, None, page)
+
+
+@router.get("/jobs/now")
+def jobs_now(
+    request: Request,
+    session: Database,
+    study: Annotated[str, Query(max_length=80, pattern=r"^[a-z0-9-]*$")] = "",
+) -> HTMLResponse:
+    """The part of every page's head that says what runs."""
+    of = get_study(session, study) if study else None
+    context = {"study": of, "now": now(queries.active_jobs(session, of))}
+    return render(request, "now.html", context)
+
+
+@router.get("/jobs/{job_id}")
+def job_page(request: Request, job_id: JobId, session: Database) -> HTMLResponse:
+    """One job: how far it is, what it was asked for, what failed, and its log."""
+    row = queries.job_row(session, queries.get_job(session, job_id))
+    parts, failed = queries.failed_parts(session, row.job, row.study, limit=PARTS)
+    latents, about = queries.job_latents(session, row.job, limit=LATENTS)
+    context = {
+        "study": row.study,
+        "row": row,
+        "job": row.job,
+        "asked": asked(row.job),
+        "latents": latents,
+        "about": about,
+        "parts": parts,
+        "failed": failed,
+        "lines": queries.list_events(session, row.job),
+        "max_lines": LOG_LINES,
+    }
+    return render(request, "job.html", context)
 
 
 @router.get("/studies/{slug}/jobs")
@@ -53,7 +99,9 @@ def retry_job(job_id: JobId, session: Database, back: Next = "/jobs") -> Redirec
 
 
 def _jobs(request: Request, session: Database, study: Study | None, page: int) -> HTMLResponse:
-    rows, total = queries.list_jobs(session, study, limit=PAGE, offset=(page - 1) * PAGE)
+    rows, total = queries.list_jobs(
+        session, study, limit=PAGE, offset=(page - 1) * PAGE, active_first=True
+    )
     return render(
         request,
         "jobs.html",

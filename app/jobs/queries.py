@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
-from sqlalchemy import func, select, update
+from sqlalchemy import case, func, select, update
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
 from app.simulators.queries import Missing, missing_values
-from models import Job, Study
+from models import Explanation, Job, JobEvent, Latent, Simulation, Study
 from workers import queue
 
 log = logging.getLogger(__name__)
@@ -26,6 +26,15 @@ MISSING_WARNING = 0.05
 """From this share of missing values on, a page warns."""
 
 
+class FailedPart(NamedTuple):
+    """An explanation that values are missing of."""
+
+    latent: int
+    explanation: str
+    missing: int
+    reasons: dict[str, int]
+
+
 class JobRow(NamedTuple):
     """A job with what the pages show beside it."""
 
@@ -38,9 +47,17 @@ class JobRow(NamedTuple):
     @property
     def link(self) -> str | None:
         """The page that shows what the job makes, if there is one of its own."""
-        if self.job.kind == "generate":
-            return f"/studies/{self.study.slug}/generations/{self.job.params['generation_id']}"
-        return f"/studies/{self.study.slug}/checks" if self.job.kind == "check" else None
+        here = f"/studies/{self.study.slug}"
+        match self.job.kind:
+            case "generate":
+                return f"{here}/generations/{self.job.params['generation_id']}"
+            case "sentence":
+                return f"{here}/sentences/{self.job.params['sentence_id']}"
+            case "check":
+                return f"{here}/checks"
+            case "rewrite" if protocol := self.job.params.get("protocol"):
+                return f"{here}?protocol={protocol}"
+        return None
 
     @property
     def warns(self) -> bool:
@@ -62,6 +79,7 @@ def submit(session: Session, job: Job) -> Job:
         job.status = "failed"
         job.message = NOT_QUEUED
         job.finished_at = datetime.now(UTC)
+        queue.note(session, job.id, f"Failed: {NOT_QUEUED}")
         session.commit()
         return job
 
@@ -75,22 +93,44 @@ def tell(study_id: int, event: str, data: int) -> None:
 
 
 def list_jobs(
-    session: Session, study: Study | None = None, *, limit: int = 50, offset: int = 0
+    session: Session,
+    study: Study | None = None,
+    *,
+    limit: int = 50,
+    offset: int = 0,
+    active_first: bool = False,
 ) -> tuple[list[JobRow], int]:
-    """Jobs, newest first, and how many there are in all."""
+    """Jobs, newest first, and how many there are in all.
+
+    Args:
+        active_first: Those that run come before all others, and then those that wait.
+    """
     query = select(Job, Study).join(Study, Study.id == Job.study_id)
     count = select(func.count()).select_from(Job)
     if study is not None:
         query = query.where(Job.study_id == study.id)
         count = count.where(Job.study_id == study.id)
+    if active_first:
+        rank = case((Job.status == "running", 0), (Job.status == "queued", 1), else_=2)
+        query = query.order_by(rank)
     rows = session.execute(query.order_by(Job.id.desc()).limit(limit).offset(offset))
     listed = [JobRow(job, of, _missing(session, job, of)) for job, of in rows]
     return listed, session.scalar(count) or 0
 
 
-def active_jobs(session: Session, study: Study) -> list[Job]:
-    """Jobs of a study that wait or run, oldest first."""
-    query = select(Job).where(Job.study_id == study.id, Job.status.in_(ACTIVE)).order_by(Job.id)
+def active_jobs(session: Session, study: Study | None) -> list[Job]:
+    """Jobs of a study, or of all, that wait or run, oldest first."""
+    query = select(Job).where(Job.status.in_(ACTIVE)).order_by(Job.id)
+    if study is not None:
+        query = query.where(Job.study_id == study.id)
+    return list(session.scalars(query))
+
+
+def active_jobs_of(session: Session, slug: str | None) -> list[Job]:
+    """The same, of the study of this name if there is one."""
+    query = select(Job).where(Job.status.in_(ACTIVE))
+    if slug is not None:
+        query = query.join(Study, Study.id == Job.study_id).where(Study.slug == slug)
     return list(session.scalars(query))
 
 
@@ -112,6 +152,55 @@ def get_job(session: Session, job_id: int) -> Job:
     return job
 
 
+def list_events(session: Session, job: Job) -> list[JobEvent]:
+    """The log of a job, oldest line first; of a long one, the newest lines."""
+    query = select(JobEvent).where(JobEvent.job_id == job.id).order_by(JobEvent.id)
+    return list(session.scalars(query))
+
+
+def failed_parts(
+    session: Session, job: Job, study: Study, *, limit: int
+) -> tuple[list[FailedPart], int]:
+    """Explanations of a simulate job that values are missing of now, most missing first, and how
+    many there are."""
+    explanation_ids = job.params.get("explanation_ids")
+    if job.kind != "simulate" or not explanation_ids:
+        return [], 0
+    rows = session.execute(
+        select(Latent.index, Explanation.text, Simulation.missing, Simulation.failures)
+        .join(Explanation, Explanation.id == Simulation.explanation_id)
+        .join(Latent, Latent.id == Explanation.latent_id)
+        .where(
+            Simulation.explanation_id.in_(explanation_ids),
+            Simulation.simulator_id == (job.params.get("simulator_id") or study.simulator_id),
+            Simulation.missing > 0,
+        )
+        .order_by(Latent.index)
+    )
+    parts: dict[int, FailedPart] = {}
+    for index, text, missing, failures in rows:
+        part = parts.get(index, FailedPart(index, text, 0, {}))
+        reasons = {
+            reason: part.reasons.get(reason, 0) + failures.get(reason, 0)
+            for reason in (*part.reasons, *failures)
+        }
+        parts[index] = part._replace(missing=part.missing + missing, reasons=reasons)
+    found = sorted(parts.values(), key=lambda part: -part.missing)
+    return found[:limit], len(found)
+
+
+def job_latents(session: Session, job: Job, *, limit: int) -> tuple[list[int], int]:
+    """Indices of the latents that a job is about, and how many there are; none if it is about the
+    whole study."""
+    if indices := job.params.get("latents"):
+        return sorted(indices)[:limit], len(indices)
+    ids = job.params.get("explanation_ids") or []
+    query = select(Latent.index).join(Explanation, Explanation.latent_id == Latent.id)
+    found = session.scalars(query.where(Explanation.id.in_(ids)).order_by(Latent.index).distinct())
+    indices = list(found)
+    return indices[:limit], len(indices)
+
+
 def cancel_job(session: Session, job: Job) -> Job:
     """Stop a job that waits or runs; its worker notices before the next unit of work.
 
@@ -124,6 +213,8 @@ def cancel_job(session: Session, job: Job) -> Job:
         .values(status="cancelled", finished_at=func.now())
         .returning(Job.id)
     )
+    if cancelled is not None:
+        queue.note(session, job.id, "Cancelled.")
     session.commit()
     session.refresh(job)
     if cancelled is None:

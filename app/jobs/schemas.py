@@ -13,7 +13,9 @@ class JobOut(BaseModel):
 
     id: int
     study_id: int
-    kind: str = Field(description="collect, explain, simulate, rewrite, generate or check.")
+    kind: str = Field(
+        description="collect, explain, judge, simulate, rewrite, generate, sentence or check."
+    )
     params: dict[str, Any]
     status: Literal["queued", "running", "cancelled", "failed", "finished"]
     done: int
@@ -41,6 +43,38 @@ class JobReport(JobOut):
     failures: dict[str, int] = Field(
         description="Why values are missing now, with how many for each reason."
     )
+    seconds_left: float | None = Field(
+        description="Seconds at work that it still needs, from its rate so far; null if nothing is "
+        "known of that yet, or it does not run."
+    )
+
+
+class JobEventOut(BaseModel):
+    """A line of a job's log."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    at: datetime
+    text: str
+
+
+class FailedPartOut(BaseModel):
+    """An explanation that a simulate job has missing values of."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    latent: int
+    explanation: str
+    missing: int = Field(description="Values missing now.")
+    reasons: dict[str, int] = Field(description="Why, with how many for each reason.")
+
+
+class JobLog(BaseModel):
+    """What happened to a job, and which parts of it failed."""
+
+    lines: list[JobEventOut] = Field(description="Oldest first; the newest 300 are kept.")
+    failed_parts: list[FailedPartOut] = Field(description="Most missing first, 100 at most.")
+    failed_parts_total: int
 
 
 class JobList(BaseModel):

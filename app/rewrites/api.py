@@ -2,12 +2,27 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 
 from app.database import Database, columns
+from app.errors import NotFound
 from app.jobs.schemas import JobOut
+from app.latents.schemas import NoNul
 from app.rewrites import queries
-from app.rewrites.schemas import PointOut, RewriteCreate, RewriteOut, RewriteSummary
+from app.rewrites.compare import compare_rewrites
+from app.rewrites.figures import figures
+from app.rewrites.schemas import (
+    ChangedOut,
+    Figures,
+    PairOut,
+    PointOut,
+    Protocol,
+    RewriteComparison,
+    RewriteCreate,
+    RewriteOut,
+    RewriteSummary,
+)
+from app.rewrites.views import View
 from app.security import CurrentUser
 from app.simulators.queries import verdict
 from app.simulators.schemas import Verdict
@@ -43,6 +58,49 @@ def get_rewrite(
         orderings=rewrite.orderings,
         context_ids=rewrite.context_ids,
         points=points,
+    )
+
+
+@router.get("/studies/{slug}/figures", summary="Get the figures of the loss chart")
+def get_figures(
+    slug: Slug,
+    session: Database,
+    protocol: Annotated[Protocol, Query(description="Where contexts are spliced.")] = "whole",
+    view: Annotated[View, Query(description="Which lines of the chart.")] = "calibrations",
+    author: Annotated[
+        NoNul, Query(max_length=200, description="Whose explanations; the current ones if empty.")
+    ] = "",
+) -> Figures:
+    """The points that the newest rewrite's chart shows, with intervals."""
+    study = get_study(session, slug)
+    results = queries.latest_results(session, study, protocol, author)
+    if results is None:
+        raise NotFound(f"Study {slug} has no such rewrite yet, so there are no figures.")
+    return Figures(
+        rewrite_id=results.rewrite.id,
+        protocol=protocol,
+        author=author,
+        figures=figures(results, view),
+    )
+
+
+@router.get("/studies/{slug}/compare", summary="Compare two rewrites")
+def compare(
+    slug: Slug,
+    session: Database,
+    a: Annotated[int, Query(ge=1, lt=2**63, description="Number of a rewrite.")],
+    b: Annotated[int, Query(ge=1, lt=2**63, description="Number of another one.")],
+) -> RewriteComparison:
+    """Paired differences between two rewrites, on the contexts that both were measured on."""
+    study = get_study(session, slug)
+    first, second = (queries.get_rewrite(session, study, number) for number in (a, b))
+    found = compare_rewrites(session, first, second)
+    return RewriteComparison(
+        first=a,
+        second=b,
+        contexts=found.contexts,
+        pairs=[PairOut.model_validate(pair) for pair in found.pairs],
+        changed=[ChangedOut.model_validate(one) for one in found.changed],
     )
 
 

@@ -1,12 +1,26 @@
 """The loss chart: loss increase against the share of the latents that is rewritten."""
 
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import altair as alt
 
 from app.charts import Spec, finished, signed, with_interval
 from app.rewrites.queries import Results, statistics_of
-from app.rewrites.views import BASELINES, LINES, OVERS, Line, Over, View
+from app.rewrites.views import (
+    BASELINES,
+    ISOTONIC,
+    LIGHT_BLUE,
+    LIGHT_ORANGE,
+    LINES,
+    OVERS,
+    REAL,
+    SIMULATED,
+    ZEROED,
+    Line,
+    Over,
+    View,
+)
 from app.simulators.queries import Cleanliness
 from models import RewritePoint
 
@@ -35,6 +49,7 @@ def loss_chart(
     latents: int,
     over: Over = "untouched",
     worth: Cleanliness | None = None,
+    shown: Collection[str] | None = None,
 ) -> LossChart:
     """One view of a rewrite: its lines, and the baselines as rules, all with 95% intervals.
 
@@ -43,12 +58,17 @@ def loss_chart(
         over: What losses are compared with. Over real latents there are no other baselines: they
             are far above what a small set costs.
         worth: Of the simulator.
+        shown: Names of the lines and baselines to draw; all if left out.
     """
-    measured = [(key, results.baseline(key)) for key in BASELINES]
+    names = {key: name for key, (name, _, _) in BASELINES.items()}
+    measured = [
+        (key, results.baseline(key)) for key in BASELINES if shown is None or names[key] in shown
+    ]
+    chosen = [line for line in LINES[view] if shown is None or line.name in shown]
     rules = [_rule(key, point) for key, point in measured if point is not None]
     lines = [
         _mark(point, line, ordering, latents)
-        for line in LINES[view]
+        for line in chosen
         for ordering in line.orderings
         for point in results.line(line, ordering)
     ]
@@ -61,9 +81,32 @@ def loss_chart(
     _place_labels(rules, domain)
     scale = alt.Scale(domain=domain, nice=False)
     y = alt.Y(title=f"loss increase {OVERS[over][0]}, nats", scale=scale)
-    layers = [*_rule_layers(rules, y), *(_line_layers(lines, view, y) if lines else [])]
+    layers = [*_rule_layers(rules, y), *(_line_layers(lines, chosen, y) if lines else [])]
     chart = alt.layer(*layers).properties(width="container", height=HEIGHT)
     return LossChart(finished(chart, worth), beyond)
+
+
+def comparison_chart(first: Results, second: Results, latents: int) -> Spec:
+    """The rewritten layer of two rewrites, and the same latents zeroed, in one chart."""
+    pairs = [
+        (results, line._replace(name=f"{name}, {label}", color=color, dash=dash, width=width))
+        for name, results, strong, light in (
+            ("A", first, SIMULATED, LIGHT_BLUE),
+            ("B", second, REAL, LIGHT_ORANGE),
+        )
+        for line, label, color, dash, width in (
+            (ISOTONIC, "rewritten", strong, (1, 0), 2.0),
+            (ZEROED, "same latents zeroed", light, (2, 3), 1.0),
+        )
+    ]
+    rows = [_mark(point, line, "score", latents) for of, line in pairs for point in of.line(line)]
+    bounds = [row[c] for row in rows for c in ("increase_low", "increase_high") if row[c]]
+    low, high = min(bounds, default=0.0), max(bounds, default=1.0)
+    margin = 0.06 * (high - low or 1.0)
+    scale = alt.Scale(domain=[min(low - margin, 0.0), high + margin], nice=False)
+    y = alt.Y(title="loss increase over the untouched model, nats", scale=scale)
+    layers = _line_layers(rows, [line for _, line in pairs], y)
+    return finished(alt.layer(*layers).properties(width="container", height=HEIGHT))
 
 
 def _domain(
@@ -118,7 +161,7 @@ def _rule_layers(rules: list[Spec], axis: alt.Y) -> list[alt.Chart]:
     ]
 
 
-def _line_layers(lines: list[Spec], view: View, axis: alt.Y) -> list[alt.Chart]:
+def _line_layers(lines: list[Spec], named: Sequence[Line], axis: alt.Y) -> list[alt.Chart]:
     fractions = [row["fraction"] for row in lines]
     log = max(fractions) >= LOG_FROM * min(fractions) > 0
     x = alt.X(
@@ -131,7 +174,7 @@ def _line_layers(lines: list[Spec], view: View, axis: alt.Y) -> list[alt.Chart]:
             format=".2~%", values=sorted({row["tick"] for row in lines}), labelOverlap=True
         ),
     )
-    shown = [line for line in LINES[view] if any(row["series"] == line.name for row in lines)]
+    shown = [line for line in named if any(row["series"] == line.name for row in lines)]
     color = alt.Color(
         "series:N",
         scale=alt.Scale(domain=[line.name for line in shown], range=[line.color for line in shown]),

@@ -116,6 +116,66 @@ class PointOut(BaseModel):
     copied_from: int | None
 
 
+class Figure(BaseModel):
+    """A point of the loss chart, with its 95% intervals; losses in nats."""
+
+    line: str = Field(description="Name in the chart.")
+    condition: str
+    calibration: str
+    ordering: str
+    latents: int = Field(description="Latents rewritten; 0 for a condition without a set.")
+    share: float = Field(description="Share of all latents that was really rewritten.")
+    increase: Number = Field(description="Loss increase over the untouched model.")
+    increase_low: Number
+    increase_high: Number
+    over_real_latents: Number = Field(description="Loss increase over all latents real.")
+    over_real_latents_low: Number
+    over_real_latents_high: Number
+    kl: Number = Field(description="KL divergence from the untouched model.")
+    kl_low: Number
+    kl_high: Number
+    values_missing: int = Field(description="Simulated values that were missing.")
+
+
+class Figures(BaseModel):
+    """What one view of the loss chart shows."""
+
+    rewrite_id: int
+    protocol: Protocol
+    author: str
+    figures: list[Figure]
+
+
+class PairOut(BaseModel):
+    """The same point of two rewrites."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    line: str
+    latents: int = Field(description="Latents rewritten in both.")
+    comparison: Comparison = Field(description="The second's losses minus the first's.")
+
+
+class ChangedOut(BaseModel):
+    """A latent whose explanation differs; null where it is not rewritten."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    latent: int
+    first: str | None
+    second: str | None
+
+
+class RewriteComparison(BaseModel):
+    """Two rewrites, compared context by context."""
+
+    first: int = Field(description="Number of rewrite A.")
+    second: int = Field(description="Number of rewrite B.")
+    contexts: int = Field(description="Contexts that both were measured on.")
+    pairs: list[PairOut]
+    changed: list[ChangedOut]
+
+
 class RewriteSummary(BaseModel):
     """One evaluation of the layer."""
 

@@ -67,7 +67,7 @@ class Line(NamedTuple):
 
 SIMULATED, REAL = "#3d7fc4", "#d9822b"
 TEAL, PINK, BROWN, GREY = "#2a9d8f", "#c264a5", "#a8714a", "#8a94a3"
-LIGHT_BLUE, LIGHT_TEAL = "#79aee6", "#74c7b8"
+LIGHT_BLUE, LIGHT_TEAL, LIGHT_ORANGE = "#79aee6", "#74c7b8", "#e3ae78"
 """Okabe and Ito's palette for colour-blind readers, in tones that hold on light and dark pages."""
 
 ISOTONIC = Line(

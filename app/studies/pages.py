@@ -1,11 +1,13 @@
 """The pages about studies: the list, one study's overview, a new study."""
 
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import ValidationError
 
+from app.activity.queries import recent_activity
 from app.database import Database
 from app.errors import messages
 from app.explanations.queries import authors
@@ -26,6 +28,8 @@ from app.templates import render
 
 router = APIRouter()
 
+ACTIVITY = 8
+"""Things that happened of late that the overview lists."""
 EDIT_NEXT = 8
 """Latents to edit next that the overview shows."""
 
@@ -80,8 +84,15 @@ def study_overview(
     view: View = "calibrations",
     over: Over = "untouched",
     author: Annotated[NoNul, Query(max_length=200)] = "",
+    line: Annotated[list[NoNul] | None, Query(max_length=50)] = None,
+    chosen: bool = False,
 ) -> HTMLResponse:
-    """What is studied, what runs, the loss chart in one of its views, and what to edit next."""
+    """What is studied, what runs, the loss chart in one of its views, and what to edit next.
+
+    Args:
+        line: Names of the lines and baselines that the chart shows, if they are ``chosen``.
+    """
+    shown = set(line or []) if chosen else None
     study = queries.get_study(session, slug)
     latents = queries.count_latents(session, study)
     results = latest_results(session, study, protocol, author)
@@ -107,11 +118,17 @@ def study_overview(
             "lines": LINES[view],
             "baselines": BASELINES,
             "results": results,
+            "shown": shown,
+            "kept": "&"
+            + urlencode([("chosen", "true"), *(("line", name) for name in sorted(shown))])
+            if shown is not None
+            else "",
+            "activity": recent_activity(session, study, limit=ACTIVITY),
             "top": top,
             "statistics": statistics_of(top) if top else None,
             "latents_missing": missing_latents(top, latents) if top else 0,
             "chart": loss_chart(
-                results, view, latents, over, simulator.cleanliness if simulator else None
+                results, view, latents, over, simulator.cleanliness if simulator else None, shown
             )
             if results
             else None,

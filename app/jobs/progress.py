@@ -1,0 +1,99 @@
+"""How far jobs are, and what they were asked for, in words."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from models import Job
+
+
+class Now(NamedTuple):
+    """The jobs that wait or run, for the head of every page."""
+
+    jobs: int
+    share: float | None
+    """Share of the running jobs' work that is done; None while none of them knows its total."""
+
+    @property
+    def percent(self) -> str:
+        """The share in whole per cent; empty while it is not known."""
+        return "" if self.share is None else f"{int(100 * self.share)}%"
+
+
+def share(job: Job) -> float | None:
+    """The share of a job's work that is done; None while its total is not known."""
+    return min(job.done / job.total, 1.0) if job.total else None
+
+
+def percent(job: Job) -> str:
+    """The same in whole per cent; empty while it is not known."""
+    return Now(1, share(job)).percent
+
+
+def now(jobs: Sequence[Job]) -> Now:
+    """Some jobs that wait or run, in two figures."""
+    shares = [part for job in jobs if job.status == "running" and (part := share(job)) is not None]
+    return Now(len(jobs), sum(shares) / len(shares) if shares else None)
+
+
+def seconds_left(job: Job) -> float | None:
+    """How long a running job still needs, in seconds at work, from its own rate so far.
+
+    None before its first unit is done, and for a job that does not run. Time in which the worker
+    is busy with other jobs comes on top.
+    """
+    spent = job.usage.get("seconds", 0)
+    if job.status != "running" or not job.total or not job.done or not spent:
+        return None
+    return float(max(job.total - job.done, 0) * spent / job.done)
+
+
+WORDS = {
+    "first_latents": "latents to simulate first",
+    "costs": "latents whose own cost is measured",
+    "explanation_ids": "explanations",
+    "latents": "latents",
+    "simulator_id": "simulator",
+    "method": "explainer",
+    "protocol": "protocol",
+    "author": "explanations by",
+    "rewrite_id": "rewrite",
+    "generation_id": "generation",
+    "sentence_id": "sentence",
+    "then_rewrite": "measure the layer afterwards",
+    "then_simulate": "simulate afterwards",
+    "repeat": "repeats the rewrite before it",
+    "again": "missing values are simulated again",
+    "llm": "language model",
+    "path": "file",
+    "contexts": "contexts",
+    "scores": "scores",
+}
+"""What a job was asked for, by the name of the parameter. What a job writes into its own parameters
+to go on from, such as ``cleared``, is left out."""
+
+
+def asked(job: Job) -> list[tuple[str, str]]:
+    """The parameters of a job, each as a name and a value in words."""
+    return [
+        (WORDS[name], words)
+        for name, value in job.params.items()
+        if name in WORDS and (words := _words(value))
+    ]
+
+
+def _words(value: Any) -> str:
+    match value:
+        case None | "":
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case list():
+            few = [str(one) for one in value if isinstance(one, int | str)]
+            return ", ".join(few) if len(value) == len(few) <= 6 else f"{len(value):,}"
+        case dict():
+            if "model" in value:
+                return ", ".join(str(value[k]) for k in ("model", "backend") if value.get(k))
+            return "yes"
+    return str(value)

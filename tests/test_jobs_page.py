@@ -1,0 +1,199 @@
+"""Jobs: the page of one, its log, what runs in the head of every page, and the title."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.jobs.progress import Now, asked, now, seconds_left
+from models import Job, JobEvent, Simulation, Study
+from tests.factories import little_study
+from tests.reading import current_of, text_of
+from workers import queue
+
+
+@pytest.fixture
+def pages(web: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=web, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def study(db: Session) -> Study:
+    return little_study(db)
+
+
+def _job(db: Session, study: Study, **values: object) -> Job:
+    job = Job(**{"study_id": study.id, "kind": "simulate", "created_by": "ana", **values})
+    if job.status == "running":
+        job.attempts, job.started_at = 1, datetime.now(UTC)
+    db.add(job)
+    db.commit()
+    return job
+
+
+@pytest.mark.parametrize(
+    ("status", "done", "total", "usage", "left"),
+    [
+        ("running", 10, 40, {"seconds": 20.0}, 60.0),
+        ("running", 40, 40, {"seconds": 20.0}, 0.0),
+        ("running", 0, 40, {"seconds": 20.0}, None),
+        ("running", 10, None, {"seconds": 20.0}, None),
+        ("running", 10, 40, {}, None),
+        ("queued", 10, 40, {"seconds": 20.0}, None),
+        ("finished", 10, 40, {"seconds": 20.0}, None),
+    ],
+)
+def test_time_left_is_known_once_there_is_a_rate(
+    status: str, done: int, total: int | None, usage: dict[str, float], left: float | None
+) -> None:
+    assert seconds_left(Job(status=status, done=done, total=total, usage=usage)) == left
+
+
+def test_what_runs_in_two_figures() -> None:
+    half = Job(status="running", done=5, total=10)
+    unknown = Job(status="running", done=0, total=None)
+    waiting = Job(status="queued", done=9, total=10)
+    assert now([]) == Now(0, None)
+    assert now([half, unknown, waiting]) == Now(3, 0.5)
+    assert now([unknown]).percent == ""
+    assert Now(1, 0.999).percent == "99%", "100% is said of nothing that still runs"
+
+
+def test_parameters_in_words() -> None:
+    job = Job(
+        params={
+            "explanation_ids": list(range(20)),
+            "costs": 4,
+            "then_rewrite": True,
+            "author": "",
+            "llm": {"model": "small", "backend": "vllm", "base_url": None},
+            "cleared": True,
+        }
+    )
+    assert asked(job) == [
+        ("explanations", "20"),
+        ("latents whose own cost is measured", "4"),
+        ("measure the layer afterwards", "yes"),
+        ("language model", "small, vllm"),
+    ]
+
+
+def test_the_log_of_a_job(pages: httpx.Client, db: Session, study: Study) -> None:
+    job = queue.submit(db, Job(study_id=study.id, kind="explain", created_by="ana"))
+    for number in range(queue.LOG_LINES + 5):
+        queue.note(db, job.id, f"line {number}")
+    queue.note(db, job.id, f"line {number}")
+    db.commit()
+    kept = db.scalar(select(func.count()).select_from(JobEvent).filter_by(job_id=job.id))
+    assert kept == queue.LOG_LINES
+    pages.post(f"/jobs/{job.id}/cancel")
+    lines = [line["text"] for line in pages.get(f"/api/v1/jobs/{job.id}/log").json()["lines"]]
+    assert lines[-2:] == [f"line {queue.LOG_LINES + 4}", "Cancelled."], "no line comes twice"
+    job.attempts = 1
+    db.commit()
+    assert pages.post(f"/jobs/{job.id}/retry").status_code == 303
+    text = text_of(pages.get(f"/jobs/{job.id}"))
+    assert "Queued again." in text, text
+    assert text.index("Queued again.") < text.index("Cancelled."), "newest first"
+    pages.post(f"/jobs/{job.id}/cancel")
+    assert pages.get("/api/v1/jobs/999999999/log").status_code == 404
+
+
+def test_the_page_of_a_job_says_what_failed(pages: httpx.Client, db: Session, study: Study) -> None:
+    explanation = current_of(db, study, 0)
+    job = _job(
+        db,
+        study,
+        status="finished",
+        missing=3,
+        params={"explanation_ids": [explanation.id], "simulator_id": study.simulator_id},
+    )
+    page = pages.get(f"/jobs/{job.id}")
+    text = text_of(page)
+    assert "1 value is missing" in text and "1: The reply is no JSON list." in text
+    assert f'href="/studies/{study.slug}/latents/0"' in page.text
+    parts = pages.get(f"/api/v1/jobs/{job.id}/log").json()
+    assert parts["failed_parts_total"] == 1
+    assert parts["failed_parts"][0] == {
+        "latent": 0,
+        "explanation": explanation.text,
+        "missing": 1,
+        "reasons": {"The reply is no JSON list.": 1},
+    }
+    for simulation in db.scalars(select(Simulation).filter_by(explanation_id=explanation.id)):
+        simulation.missing, simulation.failures = 0, {}
+    db.commit()
+    assert "none is missing now" in text_of(pages.get(f"/jobs/{job.id}"))
+    failed = _job(db, study, kind="collect", status="failed", message="There is no file x.")
+    text = text_of(pages.get(f"/jobs/{failed.id}"))
+    assert "There is no file x." in text and "Set that right, then retry." in text
+    assert "it ran before logs were kept" in text
+    assert pages.get("/jobs/999999999").status_code == 404
+
+
+def test_running_jobs_come_first(pages: httpx.Client, db: Session, study: Study) -> None:
+    running = _job(db, study, status="running", done=1, total=4, usage={"seconds": 30.0})
+    later = _job(db, study, status="finished")
+    page = pages.get(f"/studies/{study.slug}/jobs")
+    assert page.text.index(f"#{running.id}") < page.text.index(f"#{later.id}")
+    assert "about 1 min 30 s left" in text_of(page)
+    report = pages.get(f"/api/v1/jobs/{running.id}").json()
+    assert report["seconds_left"] == 90
+    listed = pages.get(f"/api/v1/studies/{study.slug}/jobs").json()["items"]
+    assert [job["id"] for job in listed] == [later.id, running.id], "the API lists newest first"
+    running.usage = {}
+    db.commit()
+    assert "time left unknown" in text_of(pages.get(f"/studies/{study.slug}/jobs"))
+
+
+def test_the_head_of_every_page_says_what_runs(
+    web: str, db: Session, study: Study, browser_page: Page
+) -> None:
+    page, head = browser_page, browser_page.locator("#jobs-now")
+    page.goto(f"{web}/studies/{study.slug}")
+    expect(head).to_be_hidden()
+    expect(page).to_have_title("A little study · Palimpsest")
+    job = _job(db, study, status="running", done=1, total=4, unit="steps")
+    queue.publish(study.id, "job", job.id)
+    expect(head).to_have_text("1 job, 25%")
+    expect(page).to_have_title("25% · A little study · Palimpsest")
+    other = _job(db, study, status="queued")
+    job.done = 2
+    db.commit()
+    queue.publish(study.id, "job", job.id)
+    expect(head).to_have_text("2 jobs, 50%")
+    head.click()
+    expect(page).to_have_url(re.compile(f"/studies/{study.slug}/jobs"))
+    expect(page).to_have_title("50% · Jobs · Palimpsest")
+    page.get_by_role("link", name=f"#{job.id}").click()
+    expect(page.get_by_role("heading", name="Simulate")).to_be_visible()
+    job.done = 3
+    db.commit()
+    queue.publish(study.id, "job", job.id)
+    expect(page).to_have_title(re.compile(r"75% · Simulate"))
+    job.status = other.status = "cancelled"
+    db.commit()
+    queue.publish(study.id, "job", job.id)
+    expect(head).to_be_hidden()
+    expect(page).to_have_title(re.compile(r"^Simulate"))
+    expect(page.get_by_role("button", name="Retry")).to_be_visible()
+
+
+def test_no_page_asks_for_events_that_are_not_its_own(
+    pages: httpx.Client, db: Session, study: Study
+) -> None:
+    other = little_study(db)
+    job = _job(db, other, status="running", done=1, total=2)
+    head = re.compile(r'id="jobs-now".*?</a>', re.DOTALL)
+    mine = head.search(pages.get(f"/studies/{study.slug}/latents").text)
+    everywhere = head.search(pages.get("/simulators").text)
+    assert mine and "hidden" in mine[0]
+    assert everywhere and re.search(r"\d+ jobs?", everywhere[0])
+    job.status = "cancelled"
+    db.commit()

@@ -1,0 +1,216 @@
+"""The overview: lines to choose, figures to take away, two rewrites compared, recent activity."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from interp import statistics
+from models import Context, Explanation, Job, Rewrite, RewritePoint, Study
+from tests.factories import little_study, reword
+from tests.reading import latent_of, problem_of, text_of
+from tests.rewrites import rewrite
+
+
+@pytest.fixture
+def pages(web: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=web, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def study(db: Session) -> Study:
+    return little_study(db)
+
+
+def _second(db: Session, study: Study, **changes: object) -> tuple[Rewrite, Rewrite]:
+    """The study's rewrite, and another one after latent 1 was reworded."""
+    first = db.scalars(select(Rewrite).filter_by(study_id=study.id)).one()
+    latents = [latent_of(db, study, 0), latent_of(db, study, 1)]
+    reworded = Explanation(latent_id=latents[1].id, text="new", author_kind="person", author="ana")
+    db.add(reworded)
+    db.flush()
+    latents[1].explanation_id = reworded.id
+    second = rewrite(db, study, latents, parent=first, noise=0.004)
+    for name, value in changes.items():
+        setattr(second, name, value)
+    for place, context in enumerate(db.scalars(select(Context).filter_by(study_id=study.id))):
+        context.document = f"Document {place // 2}"
+    db.commit()
+    return first, second
+
+
+def _isotonic(db: Session, of: Rewrite, count: int) -> RewritePoint:
+    points = select(RewritePoint).filter_by(
+        rewrite_id=of.id, condition="rewritten", calibration="isotonic", ordering="score"
+    )
+    return db.scalars(points.filter_by(count=count)).one()
+
+
+def test_two_rewrites_are_compared_context_by_context(
+    pages: httpx.Client, db: Session, study: Study
+) -> None:
+    first, second = _second(db, study)
+    path = f"/api/v1/studies/{study.slug}/compare"
+    body = pages.get(path, params={"a": first.id, "b": second.id}).json()
+    assert body["contexts"] == 8
+    assert [one["latent"] for one in body["changed"]] == [1]
+    assert body["changed"][0]["second"] == "new"
+    largest = body["pairs"][0]
+    assert (largest["line"], largest["latents"]) == ("rewritten, isotonic", 2)
+    a, b = (np.array(_isotonic(db, one, 2).losses) for one in (first, second))
+    expected = statistics.compare(b, a, [f"Document {i // 2}" for i in range(8)], seed=0)
+    assert largest["comparison"]["mean"] == pytest.approx((b - a).mean(), abs=1e-6)
+    assert largest["comparison"]["low"] == pytest.approx(expected.low)
+    assert largest["comparison"]["p"] == pytest.approx(expected.p)
+    back = pages.get(path, params={"a": second.id, "b": first.id}).json()
+    assert back["pairs"][0]["comparison"]["mean"] == pytest.approx(-(b - a).mean(), abs=1e-6)
+    problem_of(pages.get(path, params={"a": first.id, "b": 999999999}), 404)
+    problem_of(pages.get(path, params={"a": first.id}), 422)
+
+
+def test_only_shared_contexts_are_compared(pages: httpx.Client, db: Session, study: Study) -> None:
+    first, second = _second(db, study)
+    ids = list(first.context_ids)
+    # The same contexts but one, in another order: the losses must be paired by context.
+    second.context_ids = [999999, *ids[:0:-1]]
+    db.commit()
+    path = f"/api/v1/studies/{study.slug}/compare"
+    body = pages.get(path, params={"a": first.id, "b": second.id}).json()
+    assert body["contexts"] == 7
+    a, b = (np.array(_isotonic(db, one, 2).losses) for one in (first, second))
+    mean = (b[1:][::-1] - a[1:]).mean()
+    assert body["pairs"][0]["comparison"]["mean"] == pytest.approx(mean, abs=1e-6)
+    page = f"/studies/{study.slug}/compare?a={first.id}&b={second.id}"
+    assert "the differences below are of the 7 that both have" in text_of(pages.get(page))
+    second.context_ids = list(range(10**6, 10**6 + 8))
+    db.commit()
+    assert "they have no context in common" in text_of(pages.get(page))
+    second.context_ids, second.protocol = ids, "paper"
+    db.commit()
+    assert "their losses are of other predictions" in text_of(pages.get(page))
+
+
+def test_the_page_that_compares(pages: httpx.Client, db: Session, study: Study) -> None:
+    path = f"/studies/{study.slug}/compare"
+    assert "There is only one rewrite yet." in text_of(pages.get(path))
+    first, second = _second(db, study, code_version="newer")
+    page = pages.get(path)
+    text = text_of(page)
+    assert "two versions of the program: test and newer" in text
+    assert re.search(rf'<option value="{second.id}" selected>', page.text), "B is the newest"
+    assert re.search(rf'<option value="{first.id}" selected>', page.text), "A the one before"
+    assert 'id="compare-chart"' in page.text and "Other explanations" in text
+    same = text_of(pages.get(path, params={"a": first.id, "b": first.id}))
+    assert "A and B are the same rewrite." in same
+    assert pages.get(path, params={"a": 999999999}).status_code == 404
+    bare = little_study(db, simulated=0)
+    assert "There is no rewrite yet." in text_of(pages.get(f"/studies/{bare.slug}/compare"))
+
+
+def test_figures_to_take_away(pages: httpx.Client, db: Session, study: Study) -> None:
+    body = pages.get(f"/api/v1/studies/{study.slug}/figures").json()
+    found = pages.get(f"/studies/{study.slug}/figures.csv")
+    assert found.headers["content-type"].startswith("text/csv")
+    rows = list(csv.DictReader(io.StringIO(found.text)))
+    assert len(rows) == len(body["figures"]) > 10
+    for row, figure in zip(rows, body["figures"], strict=True):
+        assert row["line"] == figure["line"]
+        assert float(row["increase"]) == pytest.approx(figure["increase"])
+    top = _isotonic(db, db.scalars(select(Rewrite).filter_by(study_id=study.id)).one(), 2)
+    mine = [f for f in body["figures"] if (f["line"], f["latents"]) == ("rewritten, isotonic", 2)]
+    assert [f["increase"] for f in mine] == [pytest.approx(top.increase)]
+    few = {"chosen": "true", "line": ["zero ablation", "rewritten, isotonic"]}
+    chosen = csv.DictReader(
+        io.StringIO(pages.get(f"/studies/{study.slug}/figures.csv", params=few).text)
+    )
+    assert {row["line"] for row in chosen} == {"zero ablation", "rewritten, isotonic"}
+    assert pages.get(f"/studies/{study.slug}/figures.csv?protocol=paper").status_code == 404
+    problem_of(pages.get(f"/api/v1/studies/{study.slug}/figures?protocol=paper"), 404)
+
+
+def test_recent_activity(pages: httpx.Client, db: Session, study: Study) -> None:
+    path = f"/studies/{study.slug}"
+    assert "Nothing yet. Reword a latent" in text_of(pages.get(path))
+    _, second = _second(db, study)
+    cost = reword(db, study, 0)
+    cost.before = {"mean": -0.01, "low": -0.02, "high": -0.005, "p": 0.01}
+    now = datetime.now(UTC)
+    failed = Job(study_id=study.id, kind="explain", status="failed", created_by="bo")
+    failed.message, failed.finished_at = "There is no such model.", now + timedelta(seconds=5)
+    running = Job(study_id=study.id, kind="judge", status="running", created_by="bo")
+    db.add_all([failed, running])
+    db.commit()
+    found = pages.get(f"/api/v1{path}/activity").json()
+    assert [(one["kind"], one["latent"], one["who"]) for one in found] == [
+        ("job", None, "bo"),
+        ("edit", 0, "ana"),
+        ("edit", 1, "ana"),
+    ]
+    assert found[2]["rewrite_id"] == second.id
+    before = _isotonic(db, second, 2).statistics["against"]["before"]
+    assert found[2]["layer"]["mean"] == pytest.approx(before["mean"])
+    assert found[1]["own"]["verdict"] == "lower" and found[1]["layer"] is None
+    text = text_of(pages.get(path))
+    assert f"Explain job {failed.id} failed, asked by bo" in text
+    assert "There is no such model." in text
+    assert "own cost where it fires lower −0.01000 [−0.02000, −0.00500]" in text
+    db.delete(running)
+    db.commit()
+
+
+def test_an_edit_not_measured_yet_says_so(pages: httpx.Client, db: Session, study: Study) -> None:
+    latent = latent_of(db, study, 3)
+    db.add(Explanation(latent_id=latent.id, text="x", author_kind="person", author="ana"))
+    db.commit()
+    assert "no effect on the loss is measured yet" in text_of(pages.get(f"/studies/{study.slug}"))
+
+
+def test_lines_are_chosen(web: str, db: Session, study: Study, browser_page: Page) -> None:
+    page = browser_page
+    page.goto(f"{web}/studies/{study.slug}")
+
+    drawn = page.locator("#loss-chart svg.marks")
+    bare = page.locator(".lines a")
+    none, zero = (
+        page.get_by_role("checkbox", name=name) for name in ("rewritten, none", "zero ablation")
+    )
+    expect(page.locator("#loss-chart svg.marks")).to_be_visible()
+    expect(drawn).to_contain_text("rewritten, none")
+    expect(drawn).to_contain_text("zero ablation +")
+    expect(bare).to_have_count(0)
+    none.uncheck()
+    expect(page).to_have_url(re.compile("chosen=true"))
+    expect(drawn).not_to_contain_text("rewritten, none")
+    expect(drawn).to_contain_text("rewritten, linear")
+    zero.uncheck()
+    expect(drawn).not_to_contain_text("zero ablation +")
+    expect(none).not_to_be_checked()
+    page.reload()
+    expect(page.locator("#loss-chart svg.marks")).to_be_visible()
+    expect(none).not_to_be_checked()
+    bare.click()
+    expect(none).to_be_checked()
+    nothing = page.goto(f"{web}/studies/{study.slug}?chosen=true")
+    assert nothing and nothing.status == 200
+    expect(page.locator("#loss-chart svg.marks")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_comparison_fits_the_screen(
+    web: str, db: Session, study: Study, browser_page: Page, width: int
+) -> None:
+    page = browser_page
+    page.set_viewport_size({"width": width, "height": 800})
+    first, second = _second(db, study)
+    page.goto(f"{web}/studies/{study.slug}/compare?a={first.id}&b={second.id}")
+    expect(page.locator("#compare-chart svg.marks")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
