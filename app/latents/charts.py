@@ -88,10 +88,8 @@ def agreement_chart(found: Agreement, worth: Cleanliness | None = None) -> Spec:
             "calibrated": None if point.calibrated is None else round(point.calibrated, 3),
             "token": visible(point.token),
             "document": point.document,
-            "state": "active" if point.real > 0 else "silent",
         }
-        # Silent ones first: they are drawn below.
-        for point in reversed(found.points)
+        for point in found.points
     ]
     x = alt.X(
         "raw:Q",
@@ -99,32 +97,24 @@ def agreement_chart(found: Agreement, worth: Cleanliness | None = None) -> Spec:
         scale=alt.Scale(domain=[0, RAW_MAX]),
         axis=alt.Axis(tickCount=9),
     )
-    points = (
-        alt.Chart(alt.Data(values=rows))
-        .mark_point(filled=True, size=26, opacity=0.55)
-        .encode(
-            x=x,
-            y=alt.Y("real:Q", title="real activation", axis=alt.Axis(tickCount=5)),
-            color=alt.Color(
-                "state:N",
-                scale=alt.Scale(domain=["active", "silent"], range=[REAL, GREY]),
-                legend=None,
-            ),
-            shape=alt.Shape(
-                "state:N",
-                scale=alt.Scale(domain=["active", "silent"], range=["circle", "stroke"]),
-                legend=None,
-            ),
-            tooltip=[
-                alt.Tooltip("token:N"),
-                alt.Tooltip("real:Q", format=".2f"),
-                alt.Tooltip("raw:Q", format=".2f", title="simulated, raw"),
-                alt.Tooltip("calibrated:Q", format=".2f"),
-                alt.Tooltip("document:N"),
-            ],
-        )
+    base = alt.Chart(alt.Data(values=rows)).encode(
+        x=x,
+        y=alt.Y("real:Q", title="real activation", axis=alt.Axis(tickCount=5)),
+        tooltip=[
+            alt.Tooltip("token:N"),
+            alt.Tooltip("real:Q", format=".2f"),
+            alt.Tooltip("raw:Q", format=".2f", title="simulated, raw"),
+            alt.Tooltip("calibrated:Q", format=".2f"),
+            alt.Tooltip("document:N"),
+        ],
     )
-    layers: list[alt.Chart] = [points]
+    active = alt.datum.real > 0
+    layers: list[alt.Chart] = [
+        base.transform_filter(~active).mark_tick(
+            orient="vertical", color=GREY, size=14, thickness=1, opacity=0.5
+        ),
+        base.transform_filter(active).mark_point(filled=True, size=28, color=REAL, opacity=0.6),
+    ]
     if found.knots:
         raw, activation = found.knots
         # Constant beyond the knots.

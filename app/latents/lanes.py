@@ -64,7 +64,9 @@ def token_html(token: Token, look: Look) -> str:
     style = _style(token, look)
     html = f'<span class="t{state}"{style} title="{_title(token, shown)}">{shown}</span>'
     if look.breaks and "\n" in token.text:
-        html += "<br>" * token.text.count("\n")
+        lines = "<br>" * token.text.count("\n")
+        # The sign of a break that is followed by text in its own token begins the new line.
+        return html + lines if token.text.strip(" ").endswith("\n") else lines + html
     return html
 
 

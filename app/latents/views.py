@@ -172,6 +172,8 @@ def shown_examples(
             Group(one, items([e for e in examples if in_interval(e, one)]))
             for one in intervals(latent)
         ]
+        # Where nothing fires there is nothing to show.
+        groups = [one for one in groups if one.items or one.interval is None or one.interval.share]
     else:
         groups = [Group(None, items(examples))]
     tokens = [token for example in examples for token in example.tokens]
