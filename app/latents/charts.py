@@ -1,8 +1,10 @@
 """The charts of a latent's page."""
 
+from functools import cache
+
 import altair as alt
 
-from app.charts import Spec, finished, with_interval
+from app.charts import Spec, finished, with_data, with_interval
 from app.latents.agreement import Agreement
 from app.latents.examples import RAW_MAX
 from app.latents.queries import ShownCost
@@ -43,11 +45,18 @@ def cost_chart(costs: list[ShownCost], worth: Cleanliness | None = None) -> Spec
     ]
     if all(row["increase"] is None for row in rows):
         return None
-    y = alt.Y(
-        "what:N", sort=None, title=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=150)
-    )
-    base = alt.Chart(alt.Data(values=rows)).encode(
-        y=y,
+    return with_data(_cost_spec(len(rows)), {"costs": rows}, worth)
+
+
+@cache
+def _cost_spec(rows: int) -> Spec:
+    base = alt.Chart(alt.NamedData("costs")).encode(
+        y=alt.Y(
+            "what:N",
+            sort=None,
+            title=None,
+            axis=alt.Axis(ticks=False, domain=False, labelLimit=150),
+        ),
         color=alt.Color("color:N", scale=None),
         tooltip=[
             alt.Tooltip("what:N", title="only this latent"),
@@ -72,7 +81,7 @@ def cost_chart(costs: list[ShownCost], worth: Cleanliness | None = None) -> Spec
             size=alt.Size("size:Q", scale=None),
         ),
     )
-    return finished(chart.properties(width="container", height=26 * len(rows)), worth)
+    return finished(chart.properties(width="container", height=26 * rows))
 
 
 def agreement_chart(found: Agreement, worth: Cleanliness | None = None) -> Spec:
@@ -91,13 +100,28 @@ def agreement_chart(found: Agreement, worth: Cleanliness | None = None) -> Spec:
         }
         for point in found.points
     ]
+    data: dict[str, list[Spec]] = {"points": rows}
+    if found.knots:
+        raw, activation = found.knots
+        # Constant beyond the knots.
+        knots = [
+            (0.0, activation[0]),
+            *zip(raw, activation, strict=True),
+            (RAW_MAX, activation[-1]),
+        ]
+        data["knots"] = [{"raw": x, "calibrated": y} for x, y in knots]
+    return with_data(_agreement_spec(found.knots is not None), data, worth)
+
+
+@cache
+def _agreement_spec(calibrated: bool) -> Spec:
     x = alt.X(
         "raw:Q",
         title="simulated, raw",
         scale=alt.Scale(domain=[0, RAW_MAX]),
         axis=alt.Axis(tickCount=9),
     )
-    base = alt.Chart(alt.Data(values=rows)).encode(
+    base = alt.Chart(alt.NamedData("points")).encode(
         x=x,
         y=alt.Y("real:Q", title="real activation", axis=alt.Axis(tickCount=5)),
         tooltip=[
@@ -115,17 +139,9 @@ def agreement_chart(found: Agreement, worth: Cleanliness | None = None) -> Spec:
         ),
         base.transform_filter(active).mark_point(filled=True, size=28, color=REAL, opacity=0.6),
     ]
-    if found.knots:
-        raw, activation = found.knots
-        # Constant beyond the knots.
-        knots = [
-            (0.0, activation[0]),
-            *zip(raw, activation, strict=True),
-            (RAW_MAX, activation[-1]),
-        ]
-        curve = [{"raw": x, "calibrated": y} for x, y in knots]
+    if calibrated:
         layers.append(
-            alt.Chart(alt.Data(values=curve))
+            alt.Chart(alt.NamedData("knots"))
             .mark_line(color=ISOTONIC.color, strokeWidth=2.5)
             .encode(
                 x=x,
@@ -137,8 +153,7 @@ def agreement_chart(found: Agreement, worth: Cleanliness | None = None) -> Spec:
                 ],
             )
         )
-    chart = alt.layer(*layers).properties(width="container", height=260)
-    return finished(chart, worth)
+    return finished(alt.layer(*layers).properties(width="container", height=260))
 
 
 RATES = {
@@ -161,9 +176,14 @@ def confusion_chart(found: Agreement, worth: Cleanliness | None = None) -> Spec:
         for name in RATES
         if getattr(one, name) is not None
     ]
+    return with_data(_confusion_spec(), {"rates": rows}, worth)
+
+
+@cache
+def _confusion_spec() -> Spec:
     names = list(RATES)
     chart = (
-        alt.Chart(alt.Data(values=rows))
+        alt.Chart(alt.NamedData("rates"))
         .mark_line(interpolate="step-after", strokeWidth=2)
         .encode(
             x=alt.X(
@@ -193,4 +213,4 @@ def confusion_chart(found: Agreement, worth: Cleanliness | None = None) -> Spec:
             ],
         )
     )
-    return finished(chart.properties(width="container", height=180), worth)
+    return finished(chart.properties(width="container", height=180))
