@@ -207,9 +207,16 @@ def intervals(latent: Latent) -> list[Interval]:
     return [Interval(edges[i], edges[i + 1], shares[i]) for i in reversed(range(INTERVALS))]
 
 
-def in_interval(example: ShownExample, interval: Interval) -> bool:
-    """Whether an example's largest activation is in an interval; its upper end belongs to it."""
-    return interval.low < example.peak <= interval.high * (1 + 1e-6)
+def by_interval(latent: Latent, examples: list[ShownExample]) -> list[list[ShownExample]]:
+    """Examples by the interval of their largest activation, in the order of the intervals.
+
+    As in the histogram, the lower end of an interval belongs to it, and the top to the last.
+    """
+    groups: list[list[ShownExample]] = [[] for _ in range(INTERVALS)]
+    for example in examples:
+        part = int(example.peak / latent.max_activation * INTERVALS)
+        groups[INTERVALS - 1 - min(part, INTERVALS - 1)].append(example)
+    return groups
 
 
 BEFORE, AFTER = 16, 8

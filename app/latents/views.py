@@ -15,8 +15,8 @@ from app.latents.examples import (
     ShownExample,
     Window,
     bins,
+    by_interval,
     count_examples,
-    in_interval,
     intervals,
     list_examples,
     windows,
@@ -169,8 +169,8 @@ def shown_examples(
     if view.examples == "interval":
         examples.sort(key=lambda example: -example.peak)
         groups = [
-            Group(one, items([e for e in examples if in_interval(e, one)]))
-            for one in intervals(latent)
+            Group(one, items(own))
+            for one, own in zip(intervals(latent), by_interval(latent, examples), strict=True)
         ]
         # Where nothing fires there is nothing to show.
         groups = [one for one in groups if one.items or one.interval is None or one.interval.share]

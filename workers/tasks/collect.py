@@ -231,8 +231,9 @@ def _complete_latents(session: Session, study: Study, coder: Coder) -> Iterator[
         ]
         if any(counts is None for _, _, counts in rows):
             activations = list(store.read(block))
-            for (_, index, _), value in zip(rows, values, strict=True):
-                value["histogram"] = histogram(activations[index - start].activations)
+            for (_, index, counts), value in zip(rows, values, strict=True):
+                if counts is None:
+                    value["histogram"] = histogram(activations[index - start].activations)
         session.execute(update(Latent), values)
         session.commit()
         yield Progress(block.stop, coder.num_latents, "latents", "comparing directions")
