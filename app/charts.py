@@ -56,10 +56,20 @@ def finished(chart: alt.TopLevelMixin, worth: Cleanliness | None = None) -> Spec
         worth: Of the simulator whose figures it shows, if it shows any.
     """
     # Checked by a test; checking it at every request would take most of the page's time.
-    spec: Spec = chart.to_dict(validate=False)
-    spec["config"] = CONFIG
+    return with_data({**chart.to_dict(validate=False), "config": CONFIG}, {}, worth)
+
+
+def with_data(spec: Spec, rows: dict[str, list[Spec]], worth: Cleanliness | None = None) -> Spec:
+    """A finished specification, with rows for the data that it names.
+
+    Altair takes tens of milliseconds to write one: a chart that is on many pages is written once.
+
+    Args:
+        worth: Of the simulator whose figures it shows, if it shows any.
+    """
+    spec = {**spec, "datasets": rows} if rows else spec
     if worth is not None and worth.verdict in WARNINGS:
-        spec["title"] = WARNINGS[worth.verdict]
+        spec = {**spec, "title": WARNINGS[worth.verdict]}
     return spec
 
 

@@ -72,8 +72,9 @@ def palimpsest(model: Path, folder: Path, out: Path, contexts: int) -> Run:
     """Collect with this program, in shards."""
     import torch
 
-    from interp.activations import ActivationStore, collect
+    from interp.activations import ActivationStore
     from interp.coders import load_coder
+    from interp.collect import collect
     from interp.subject import load_subject
 
     tokens = torch.load(folder / "tokens.pt")[:contexts]

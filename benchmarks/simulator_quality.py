@@ -33,8 +33,9 @@ from sklearn.isotonic import IsotonicRegression
 
 from cli.errors import CommandError
 from cli.fetch import fetch
-from interp.activations import ActivationStore, LatentActivations, Shard, collect
+from interp.activations import ActivationStore, LatentActivations, Shard
 from interp.coders import load_coder
+from interp.collect import collect
 from interp.contexts import Context, ContextSet, load_documents, make_contexts, split_documents
 from interp.explain import lexical
 from interp.llm.transformers import TransformersLLM

@@ -44,6 +44,10 @@ class Settings(BaseSettings):
         """The data folder, as an absolute path."""
         return self.home.expanduser().resolve()
 
+    def activations(self, study_id: int, set_name: str) -> Path:
+        """Where a study's activations on one set of contexts are kept."""
+        return self.data / "studies" / str(study_id) / set_name
+
     def model_source(self, model: str) -> str:
         """Where to load a model from: a fetched one goes by its name alone."""
         fetched = model_folder(self.data, model)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, UniqueConstraint
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -67,6 +67,12 @@ class Latent(Base):
     """Output tokens that its decoder direction raises most: [[token, logit], …]."""
     suppressed: Mapped[list[list[Any]]] = mapped_column(JSONB)
     """Output tokens that its decoder direction lowers most: [[token, logit], …]."""
+    histogram: Mapped[list[int] | None] = mapped_column(ARRAY(Integer))
+    """On how many tokens of the explain set its activation is in each of equal parts of the range
+    from 0 to its largest; empty if dead. None in a study collected before this was kept."""
+    similar: Mapped[list[list[Any]] | None] = mapped_column(JSONB(none_as_null=True))
+    """The latents whose decoder directions are nearest to its own: [[index, cosine], …], nearest
+    first; empty if dead. None in a study collected before this was kept."""
     explanation_id: Mapped[int | None] = mapped_column(
         ForeignKey("explanation.id", use_alter=True, ondelete="SET NULL")
     )

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.latents.charts import cost_chart, quantile_chart
+from app.latents.charts import cost_chart
 from app.latents.queries import ShownCost, reworded, shown_costs
 from app.rewrites.charts import loss_chart, missing_latents
 from app.rewrites.queries import Results, latest_results, list_points
@@ -25,6 +25,8 @@ VIEWS = get_args(View)
 def _values(spec: dict) -> list[dict]:
     """Every row of data in a specification, each once."""
     rows: list[dict] = list(spec.get("data", {}).get("values", []))
+    for named in spec.get("datasets", {}).values():
+        rows += named
     for layer in spec.get("layer", []):
         rows += [row for row in _values(layer) if row not in rows]
     return rows
@@ -76,7 +78,7 @@ def test_the_views_together_hold_exactly_the_points(results: Results) -> None:
 def test_the_specifications_are_valid(db: Session, study: Study, results: Results) -> None:
     latent = _latents(db, study)[0]
     charts = [loss_chart(results, view, LATENTS).spec for view in VIEWS]
-    charts += [cost_chart(_costs(db, study, latent)), quantile_chart(latent.quantiles)]
+    charts.append(cost_chart(_costs(db, study, latent)))
     for spec in charts:
         alt.Chart.from_dict(spec, validate=True)
 
@@ -384,12 +386,3 @@ def test_a_cost_without_an_interval_is_a_point_without_a_rule() -> None:
 def test_a_latent_that_never_fires_there_has_no_cost_chart() -> None:
     unknown = LatentCost(condition="zeroed", calibration="", mean=None, low=None, high=None)
     assert cost_chart([ShownCost("zeroed", unknown)]) is None
-
-
-def test_the_quantile_chart_holds_exactly_the_quantiles() -> None:
-    rows = _values(quantile_chart([0.1, 0.5, 2.0]))
-    assert rows == [
-        {"share": 0.0, "activation": 0.1},
-        {"share": 0.5, "activation": 0.5},
-        {"share": 1.0, "activation": 2.0},
-    ]

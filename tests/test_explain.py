@@ -11,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp.activations import LatentActivations, collect
+from interp.activations import LatentActivations
+from interp.collect import collect
 from interp.contexts import ContextSet, load_documents, make_contexts
 from interp.errors import InputError
 from interp.examples import Occurrences, sample_examples, sample_near_misses
@@ -261,13 +262,13 @@ def latents(model_cache: Path) -> list[Latent]:
     tokens = torch.tensor([context.tokens for context in contexts])
     shard = collect(subject, coder, tokens, first_position=1)
     strings = [[subject.tokenizer.decode([i]) for i in context.tokens] for context in contexts]
-    counts = shard.offsets.diff()
-    chosen = (counts - 25).abs().argsort(stable=True)[:2].tolist()
+    counts = np.diff(shard.offsets)
+    chosen = np.abs(counts - 25).argsort(kind="stable")[:2].tolist()
     found = []
     for latent in chosen:
         own = slice(int(shard.offsets[latent]), int(shard.offsets[latent + 1]))
-        rows, positions = np.divmod(shard.positions[own].numpy().astype(np.int64), 24)
-        active = LatentActivations(rows, positions, shard.activations[own].numpy())
+        rows, positions = np.divmod(shard.positions[own].astype(np.int64), 24)
+        active = LatentActivations(rows, positions, shard.activations[own])
         found.append(Latent(active, tokens.numpy(), strings))
     return found
 

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from sqlalchemy.orm import Session
 
 from app.database import Database
 from app.errors import NotFound
@@ -10,22 +11,34 @@ from app.explanations.queries import get_explanation
 from app.explanations.schemas import ExplanationOut
 from app.explanations.views import costs_of, scores_of
 from app.latents import queries
+from app.latents.agreement import agreement
+from app.latents.examples import KINDS, intervals
+from app.latents.examples import list_examples as examples_of
 from app.latents.queries import Index
 from app.latents.schemas import (
+    AgreementOut,
     EditNextList,
     EditNextOut,
     ExampleList,
     ExampleOut,
+    IntervalOut,
+    Kind,
     LatentList,
     LatentOut,
     LatentQuery,
     LatentSummary,
-    TokenOut,
+    SimilarOut,
 )
+from app.latents.similar import similar_latents
 from app.simulators.queries import verdict
 from app.studies.queries import Slug, get_study
+from models import Explanation, Latent
 
 router = APIRouter(tags=["latents"])
+
+Version = Annotated[
+    int | None, Query(ge=1, lt=2**63, description="A version; the current one if left out.")
+]
 
 
 @router.get("/studies/{slug}/latents", summary="List latents")
@@ -78,6 +91,10 @@ def get_latent(slug: Slug, index: Index, session: Database) -> LatentOut:
         max_activation=latent.max_activation,
         mean_activation=latent.mean_activation,
         quantiles=latent.quantiles,
+        histogram=latent.histogram,
+        intervals=[IntervalOut.model_validate(one) for one in intervals(latent)]
+        if latent.max_activation > 0
+        else [],
         promoted=latent.promoted,
         suppressed=latent.suppressed,
         explanation=ExplanationOut.model_validate(current) if current else None,
@@ -91,26 +108,58 @@ def list_examples(
     slug: Slug,
     index: Index,
     session: Database,
-    explanation_id: Annotated[
-        int | None, Query(ge=1, lt=2**63, description="A version; the current one if left out.")
-    ] = None,
+    explanation_id: Version = None,
+    kind: Annotated[Kind | None, Query(description="Only these; all if left out.")] = None,
 ) -> ExampleList:
     """Examples with real and simulated activations, token by token."""
     study = get_study(session, slug)
     latent = queries.get_latent(session, study, index)
+    explanation = _version(session, latent, explanation_id)
+    examples = examples_of(session, study, latent, explanation, [kind] if kind else KINDS)
+    return ExampleList(
+        explanation_id=explanation.id if explanation else None,
+        items=[ExampleOut.model_validate(example) for example in examples],
+    )
+
+
+@router.get(
+    "/studies/{slug}/latents/{index}/agreement", summary="Hold simulated against real activations"
+)
+def get_agreement(
+    slug: Slug, index: Index, session: Database, explanation_id: Version = None
+) -> AgreementOut:
+    """Simulated and real activations on the calibrate set: points, calibration, confusion.
+
+    404 if the explanation is not simulated there, or if this server does not have the real
+    activations.
+    """
+    study = get_study(session, slug)
+    latent = queries.get_latent(session, study, index)
+    explanation = _version(session, latent, explanation_id)
+    if explanation is None:
+        raise NotFound(f"Latent {index} has no explanation yet, so nothing is simulated.")
+    found = agreement(session, study, latent, explanation)
+    worth = verdict(session, study, found.simulator_id)
+    return AgreementOut.model_validate({**vars(found), "cleanliness": worth})
+
+
+@router.get("/studies/{slug}/latents/{index}/similar", summary="List similar latents")
+def list_similar(slug: Slug, index: Index, session: Database) -> SimilarOut:
+    """Latents with the nearest decoder directions, and those with explanations nearest in meaning.
+
+    Each is null where it is not known: the study was collected without, or the explanation has no
+    embedding yet.
+    """
+    study = get_study(session, slug)
+    latent = queries.get_latent(session, study, index)
+    found = similar_latents(session, study, latent)
+    return SimilarOut.model_validate(found, from_attributes=True)
+
+
+def _version(session: Session, latent: Latent, explanation_id: int | None) -> Explanation | None:
+    """The version that is asked for: the current one, if none is named."""
     wanted = explanation_id or latent.explanation_id
     explanation = get_explanation(session, wanted) if wanted else None
     if explanation is not None and explanation.latent_id != latent.id:
-        raise NotFound(f"Explanation {wanted} is no version of latent {index}.")
-    examples = queries.list_examples(session, study, latent, explanation)
-    items = [
-        ExampleOut(
-            kind=example.kind,
-            rank=example.rank,
-            document=example.document,
-            start=example.start,
-            tokens=[TokenOut.model_validate(vars(token)) for token in example.tokens],
-        )
-        for example in examples
-    ]
-    return ExampleList(explanation_id=wanted, items=items)
+        raise NotFound(f"Explanation {wanted} is no version of latent {latent.index}.")
+    return explanation

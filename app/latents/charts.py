@@ -1,11 +1,16 @@
-"""The small charts of a latent's page."""
+"""The charts of a latent's page."""
+
+from functools import cache
 
 import altair as alt
 
-from app.charts import Spec, finished, with_interval
+from app.charts import Spec, finished, with_data, with_interval
+from app.latents.agreement import Agreement
+from app.latents.examples import RAW_MAX
 from app.latents.queries import ShownCost
-from app.rewrites.views import BEFORE, ISOTONIC, LINES, REAL, ZEROED
+from app.rewrites.views import BEFORE, BROWN, GREY, ISOTONIC, LINES, REAL, SIMULATED, ZEROED
 from app.simulators.queries import Cleanliness
+from app.templates import visible
 
 COLORS = {
     "zeroed": ZEROED.color,
@@ -40,11 +45,18 @@ def cost_chart(costs: list[ShownCost], worth: Cleanliness | None = None) -> Spec
     ]
     if all(row["increase"] is None for row in rows):
         return None
-    y = alt.Y(
-        "what:N", sort=None, title=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=150)
-    )
-    base = alt.Chart(alt.Data(values=rows)).encode(
-        y=y,
+    return with_data(_cost_spec(len(rows)), {"costs": rows}, worth)
+
+
+@cache
+def _cost_spec(rows: int) -> Spec:
+    base = alt.Chart(alt.NamedData("costs")).encode(
+        y=alt.Y(
+            "what:N",
+            sort=None,
+            title=None,
+            axis=alt.Axis(ticks=False, domain=False, labelLimit=150),
+        ),
         color=alt.Color("color:N", scale=None),
         tooltip=[
             alt.Tooltip("what:N", title="only this latent"),
@@ -69,27 +81,136 @@ def cost_chart(costs: list[ShownCost], worth: Cleanliness | None = None) -> Spec
             size=alt.Size("size:Q", scale=None),
         ),
     )
-    return finished(chart.properties(width="container", height=26 * len(rows)), worth)
+    return finished(chart.properties(width="container", height=26 * rows))
 
 
-def quantile_chart(quantiles: list[float]) -> Spec:
-    """A latent's activation at the quantiles of the tokens on which it fires."""
-    last = len(quantiles) - 1
-    rows = [{"share": i / last, "activation": value} for i, value in enumerate(quantiles)]
+def agreement_chart(found: Agreement, worth: Cleanliness | None = None) -> Spec:
+    """Simulated against real activation, a point a token, with the isotonic calibration.
+
+    Args:
+        worth: Of the simulator.
+    """
+    rows = [
+        {
+            "raw": round(point.raw, 3),
+            "real": round(point.real, 3),
+            "calibrated": None if point.calibrated is None else round(point.calibrated, 3),
+            "token": visible(point.token),
+            "document": point.document,
+        }
+        for point in found.points
+    ]
+    data: dict[str, list[Spec]] = {"points": rows}
+    if found.knots:
+        raw, activation = found.knots
+        # Constant beyond the knots.
+        knots = [
+            (0.0, activation[0]),
+            *zip(raw, activation, strict=True),
+            (RAW_MAX, activation[-1]),
+        ]
+        data["knots"] = [{"raw": x, "calibrated": y} for x, y in knots]
+    return with_data(_agreement_spec(found.knots is not None), data, worth)
+
+
+@cache
+def _agreement_spec(calibrated: bool) -> Spec:
+    x = alt.X(
+        "raw:Q",
+        title="simulated, raw",
+        scale=alt.Scale(domain=[0, RAW_MAX]),
+        axis=alt.Axis(tickCount=9),
+    )
+    base = alt.Chart(alt.NamedData("points")).encode(
+        x=x,
+        y=alt.Y("real:Q", title="real activation", axis=alt.Axis(tickCount=5)),
+        tooltip=[
+            alt.Tooltip("token:N"),
+            alt.Tooltip("real:Q", format=".2f"),
+            alt.Tooltip("raw:Q", format=".2f", title="simulated, raw"),
+            alt.Tooltip("calibrated:Q", format=".2f"),
+            alt.Tooltip("document:N"),
+        ],
+    )
+    active = alt.datum.real > 0
+    layers: list[alt.Chart] = [
+        base.transform_filter(~active).mark_tick(
+            orient="vertical", color=GREY, size=14, thickness=1, opacity=0.5
+        ),
+        base.transform_filter(active).mark_point(filled=True, size=28, color=REAL, opacity=0.6),
+    ]
+    if calibrated:
+        layers.append(
+            alt.Chart(alt.NamedData("knots"))
+            .mark_line(color=ISOTONIC.color, strokeWidth=2.5)
+            .encode(
+                x=x,
+                y="calibrated:Q",
+                order="raw:Q",
+                tooltip=[
+                    alt.Tooltip("raw:Q", format=".2f", title="simulated, raw"),
+                    alt.Tooltip("calibrated:Q", format=".3f"),
+                ],
+            )
+        )
+    return finished(alt.layer(*layers).properties(width="container", height=260))
+
+
+RATES = {
+    "sensitivity": (SIMULATED, [1, 0]),
+    "precision": (BROWN, [6, 3]),
+    "specificity": (GREY, [2, 2]),
+}
+"""Colour and dash of each share by threshold: told apart without colour too."""
+
+
+def confusion_chart(found: Agreement, worth: Cleanliness | None = None) -> Spec:
+    """Sensitivity, precision and specificity by the threshold on the raw value.
+
+    Args:
+        worth: Of the simulator.
+    """
+    rows = [
+        {"threshold": round(one.threshold, 3), "rate": name, "value": getattr(one, name)}
+        for one in found.curve
+        for name in RATES
+        if getattr(one, name) is not None
+    ]
+    return with_data(_confusion_spec(), {"rates": rows}, worth)
+
+
+@cache
+def _confusion_spec() -> Spec:
+    names = list(RATES)
     chart = (
-        alt.Chart(alt.Data(values=rows))
-        .mark_area(color=REAL, opacity=0.35, line={"color": REAL, "strokeWidth": 2})
+        alt.Chart(alt.NamedData("rates"))
+        .mark_line(interpolate="step-after", strokeWidth=2)
         .encode(
             x=alt.X(
-                "share:Q",
-                title="quantile of the tokens it fires on",
+                "threshold:Q",
+                title="said to be active above this raw value",
+                scale=alt.Scale(domain=[0, RAW_MAX]),
+                axis=alt.Axis(tickCount=9),
+            ),
+            y=alt.Y(
+                "value:Q",
+                title=None,
+                scale=alt.Scale(domain=[0, 1]),
                 axis=alt.Axis(format="~%", tickCount=4),
             ),
-            y=alt.Y("activation:Q", title="activation", axis=alt.Axis(tickCount=4)),
+            color=alt.Color(
+                "rate:N",
+                scale=alt.Scale(domain=names, range=[RATES[name][0] for name in names]),
+                legend=alt.Legend(orient="top"),
+            ),
+            strokeDash=alt.StrokeDash(
+                "rate:N", scale=alt.Scale(domain=names, range=[RATES[name][1] for name in names])
+            ),
             tooltip=[
-                alt.Tooltip("share:Q", format=".0%", title="quantile"),
-                alt.Tooltip("activation:Q", format=".3f"),
+                alt.Tooltip("rate:N", title="share"),
+                alt.Tooltip("threshold:Q", format=".2f"),
+                alt.Tooltip("value:Q", format=".1%"),
             ],
         )
     )
-    return finished(chart.properties(width="container", height=110))
+    return finished(chart.properties(width="container", height=180))

@@ -23,10 +23,14 @@ from app.explanations.schemas import MAX_LENGTH
 from app.explanations.views import SCORES
 from app.jobs.queries import ACTIVE, STOPPED, active_jobs
 from app.latents import queries
-from app.latents.charts import EMPHASIS, cost_chart, quantile_chart
+from app.latents.agreement import Agreement, agreement
+from app.latents.charts import EMPHASIS, agreement_chart, confusion_chart, cost_chart
+from app.latents.examples import bins
 from app.latents.prompts import prompts
 from app.latents.queries import Index
 from app.latents.schemas import LatentFilter, NoNul
+from app.latents.similar import similar_latents
+from app.latents.views import asked_view, shown_examples
 from app.simulators.queries import missing_values, study_simulator
 from app.studies.queries import Slug, count_latents, get_study
 from app.templates import render
@@ -35,6 +39,8 @@ from models import Explanation, Latent, Study
 router = APIRouter()
 
 PAGE = 50
+BINS = 40
+"""Bars of the histogram."""
 VersionId = Annotated[int | None, Query(ge=1, lt=2**63)]
 
 
@@ -141,6 +147,9 @@ def show_latent(
     simulator = study_simulator(session, study)
     before, after = queries.neighbours(session, latent)
     saved = edit.get("saved")
+    old = shown.id if shown and shown is not current else None
+    examples = shown_examples(session, study, latent, shown, asked_view(request), old)
+    histogram, counted = bins(latent, BINS)
     context = {
         "study": study,
         "simulator": simulator,
@@ -164,8 +173,10 @@ def show_latent(
         if costs
         else None,
         "prompts": prompts(session, study, latent),
-        "quantile_chart": quantile_chart(latent.quantiles) if latent.quantiles else None,
-        "groups": queries.group_examples(queries.list_examples(session, study, latent, shown)),
+        "histogram": histogram,
+        "counted": counted,
+        "examples": examples,
+        "groups": examples.groups if examples else [],
         "jobs": active_jobs(session, study),
         "about": {job.id for job in about},
         "stopped": next(iter(about[:1]), None) if about and about[0].status in STOPPED else None,
@@ -185,9 +196,75 @@ def show_latent(
             if saved and (saved.parent_id or 0) < v.explanation.id < saved.id
         ],
         "max_length": MAX_LENGTH,
-        "raw_max": queries.RAW_MAX,
     }
     return render(request, "latent.html", context, status)
+
+
+@router.get("/studies/{slug}/latents/{index}/examples")
+def examples_part(
+    request: Request, slug: Slug, index: Index, session: Database, version: VersionId = None
+) -> HTMLResponse:
+    """The examples of a latent's page alone, in the view that the address says."""
+    study = get_study(session, slug)
+    latent = queries.get_latent(session, study, index)
+    shown = _shown(session, latent, version)
+    view = asked_view(request)
+    examples = shown_examples(session, study, latent, shown, view, version)
+    context = {"study": study, "latent": latent, "examples": examples}
+    return render(request, "latent/examples.html", context)
+
+
+@router.get("/studies/{slug}/latents/{index}/agreement")
+def agreement_page(
+    request: Request, slug: Slug, index: Index, session: Database, version: VersionId = None
+) -> HTMLResponse:
+    """Simulated against real on the calibrate set: a page of its own, and a part of the latent's.
+
+    Args:
+        version: Explanation that was simulated; the current one if left out.
+    """
+    study = get_study(session, slug)
+    latent = queries.get_latent(session, study, index)
+    shown = _shown(session, latent, version)
+    found: Agreement | None = None
+    problem = "" if shown else "This latent has no explanation yet, so nothing is simulated."
+    if shown:
+        try:
+            found = agreement(session, study, latent, shown)
+        except NotFound as error:
+            problem = error.detail
+    simulator = study_simulator(session, study)
+    worth = simulator.cleanliness if simulator else None
+    context = {
+        "study": study,
+        "latent": latent,
+        "shown": shown,
+        "found": found,
+        "problem": problem,
+        "scatter": agreement_chart(found, worth) if found else None,
+        "confusion": confusion_chart(found, worth) if found else None,
+    }
+    return render(request, "latent/agreement_page.html", context)
+
+
+@router.get("/studies/{slug}/latents/{index}/similar")
+def similar_page(request: Request, slug: Slug, index: Index, session: Database) -> HTMLResponse:
+    """Latents like this one: a page of its own, and a part of the latent's."""
+    study = get_study(session, slug)
+    latent = queries.get_latent(session, study, index)
+    context = {
+        "study": study,
+        "latent": latent,
+        "similar": similar_latents(session, study, latent),
+    }
+    return render(request, "latent/similar_page.html", context)
+
+
+def _shown(session: Session, latent: Latent, version: int | None) -> Explanation | None:
+    """The explanation that is asked for: the current one, if none is named."""
+    if version is not None:
+        return _version(session, latent, version)
+    return session.get(Explanation, latent.explanation_id) if latent.explanation_id else None
 
 
 def _version(session: Session, latent: Latent, explanation_id: int) -> Explanation:

@@ -1,12 +1,8 @@
 """Latents and their examples in the database."""
 
-from dataclasses import dataclass
-from itertools import groupby
 from typing import Annotated, Any, NamedTuple
 
-import numpy as np
 from fastapi import Path
-from numpy.typing import NDArray
 from sqlalchemy import REAL, ColumnElement, RowMapping, cast, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
@@ -15,8 +11,6 @@ from app.latents.schemas import LatentFilter, LatentMatch
 from app.rewrites.schemas import Comparison
 from models import (
     Calibration,
-    Context,
-    Example,
     Explanation,
     Latent,
     LatentCost,
@@ -26,11 +20,6 @@ from models import (
 )
 
 Index = Annotated[int, Path(ge=0, lt=2**31, description="Index of a latent in its coder.")]
-
-RAW_MAX = 9.0
-"""Simulated values are expected digits from 0 to this."""
-KINDS = ("top", "quantile", "random", "near_miss")
-"""Kinds of examples, in the order in which they are shown."""
 
 
 def list_latents(
@@ -140,119 +129,6 @@ def neighbours(session: Session, latent: Latent) -> tuple[int | None, int | None
     before = session.scalar(select(func.max(Latent.index)).where(same, Latent.index < latent.index))
     after = session.scalar(select(func.min(Latent.index)).where(same, Latent.index > latent.index))
     return before, after
-
-
-@dataclass(frozen=True)
-class Token:
-    """One token of an example, in the two lanes."""
-
-    text: str
-    real: float
-    simulated: float | None
-    """Raw value, 0 to 9."""
-    calibrated: float | None
-    """The raw value as an activation, by isotonic calibration."""
-    state: str
-    """``bos``, ``none`` (not simulated yet), ``missing`` or ``simulated``."""
-
-
-@dataclass(frozen=True)
-class ShownExample:
-    kind: str
-    rank: int
-    document: str
-    start: int
-    tokens: list[Token]
-
-    @property
-    def peak(self) -> float:
-        return max((token.real for token in self.tokens), default=0.0)
-
-
-def list_examples(
-    session: Session, study: Study, latent: Latent, explanation: Explanation | None
-) -> list[ShownExample]:
-    """Examples of a latent with what the study's simulator makes of an explanation on them."""
-    rows_of: dict[int, NDArray[np.float32]] = {}
-    knots = None
-    if explanation is not None and study.simulator_id is not None:
-        simulation = get_simulation(session, study, explanation, "explain")
-        if simulation is not None:
-            rows_of = dict(zip(simulation.context_ids, simulation.values, strict=True))
-        knots = isotonic_knots(session, study, explanation)
-    found = session.execute(
-        select(Example, Context)
-        .join(Context, Context.id == Example.context_id)
-        .where(Example.latent_id == latent.id, Example.kind.in_(KINDS))
-    )
-    shown = [
-        ShownExample(
-            example.kind,
-            example.rank,
-            context.document,
-            context.start,
-            _tokens(study, example, context, rows_of.get(context.id), knots),
-        )
-        for example, context in found
-    ]
-    return sorted(shown, key=lambda example: (KINDS.index(example.kind), example.rank))
-
-
-def group_examples(examples: list[ShownExample]) -> dict[str, list[ShownExample]]:
-    """Examples by kind, in order."""
-    return {kind: list(group) for kind, group in groupby(examples, lambda example: example.kind)}
-
-
-def get_simulation(
-    session: Session, study: Study, explanation: Explanation, set_name: str
-) -> Simulation | None:
-    """What the study's simulator made of an explanation on one set of contexts."""
-    return session.scalar(
-        select(Simulation).where(
-            Simulation.explanation_id == explanation.id,
-            Simulation.simulator_id == study.simulator_id,
-            Simulation.set == set_name,
-        )
-    )
-
-
-def isotonic_knots(
-    session: Session, study: Study, explanation: Explanation
-) -> tuple[list[float], list[float]] | None:
-    """The isotonic map from raw simulated values to activations, if it is fitted."""
-    calibration = session.scalar(
-        select(Calibration)
-        .join(Simulation, Simulation.id == Calibration.simulation_id)
-        .where(
-            Simulation.explanation_id == explanation.id,
-            Simulation.simulator_id == study.simulator_id,
-            Simulation.set == "calibrate",
-            Calibration.method == "isotonic",
-        )
-    )
-    return (calibration.x, calibration.y) if calibration is not None else None
-
-
-def _tokens(
-    study: Study,
-    example: Example,
-    context: Context,
-    values: NDArray[np.float32] | None,
-    knots: tuple[list[float], list[float]] | None,
-) -> list[Token]:
-    tokens = []
-    for position, (text, real) in enumerate(zip(context.strings, example.activations, strict=True)):
-        if position == 0 and study.prepend_bos:
-            tokens.append(Token(text, real, None, None, "bos"))
-        elif values is None:
-            tokens.append(Token(text, real, None, None, "none"))
-        elif np.isnan(values[position]):
-            tokens.append(Token(text, real, None, None, "missing"))
-        else:
-            value = float(values[position])
-            calibrated = float(np.interp(value, *knots)) if knots else None
-            tokens.append(Token(text, real, value, calibrated, "simulated"))
-    return tokens
 
 
 class ShownCost(NamedTuple):

@@ -18,6 +18,7 @@ Sort = Literal[
     "cost",
 ]
 Order = Literal["asc", "desc"]
+Kind = Literal["top", "quantile", "random", "near_miss"]
 Stratum = Literal["fires", "said", "silent"]
 NoNul = Annotated[str, BeforeValidator(lambda text: text.replace("\0", ""))]
 """PostgreSQL's text holds every character but this one."""
@@ -133,6 +134,16 @@ class EditNextList(BaseModel):
     items: list[EditNextOut]
 
 
+class IntervalOut(BaseModel):
+    """A part of a latent's range of activations."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    low: float
+    high: float
+    share: Number = Field(description="Of the tokens it fires on, those in this interval.")
+
+
 class LatentOut(BaseModel):
     """One latent with its statistics, its current explanation, and what is known of that."""
 
@@ -142,6 +153,13 @@ class LatentOut(BaseModel):
     max_activation: float
     mean_activation: float
     quantiles: list[float] = Field(description="Activation at 0, 0.1, … 1 of where it fires.")
+    histogram: list[int] | None = Field(
+        description="On how many explain tokens its activation is in each of equal parts of the "
+        "range from 0 to its largest; null in a study collected before this was kept."
+    )
+    intervals: list[IntervalOut] = Field(
+        description="Equal parts of its range, strongest first; empty if dead."
+    )
     promoted: list[list[Any]]
     suppressed: list[list[Any]]
     explanation: ExplanationOut | None
@@ -152,10 +170,14 @@ class LatentOut(BaseModel):
 class TokenOut(BaseModel):
     """One token of an example."""
 
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int = Field(description="In the subject model's vocabulary.")
     text: str
     real: float
     simulated: Number = Field(description="Raw simulated value, 0 to 9; null where there is none.")
     calibrated: Number = Field(description="The simulated value as an activation (isotonic).")
+    difference: Number = Field(description="Calibrated minus real.")
     state: Literal["bos", "none", "missing", "simulated"] = Field(
         description="bos: first token, never simulated; none: not simulated yet; "
         "missing: the simulator gave no value."
@@ -165,8 +187,11 @@ class TokenOut(BaseModel):
 class ExampleOut(BaseModel):
     """One context with the latent's real and simulated activations."""
 
-    kind: Literal["top", "quantile", "random", "near_miss"]
+    model_config = ConfigDict(from_attributes=True)
+
+    kind: Kind
     rank: int
+    context_id: int
     document: str
     start: int
     tokens: list[TokenOut]
@@ -177,3 +202,83 @@ class ExampleList(BaseModel):
 
     explanation_id: int | None
     items: list[ExampleOut]
+
+
+class ConfusionOut(BaseModel):
+    """How tokens fall, where a raw value above the threshold says that the latent is active."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    threshold: float
+    calibrated: Number = Field(description="The threshold as an activation (isotonic).")
+    active_said: int
+    active_not_said: int
+    silent_said: int
+    silent_not_said: int
+    sensitivity: Number
+    specificity: Number
+    precision: Number
+
+
+class PointOut(BaseModel):
+    """One token of the calibrate set."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    raw: float = Field(description="Raw simulated value, 0 to 9.")
+    real: float
+    calibrated: Number
+    token: str
+    document: str
+    context_id: int
+    position: int
+
+
+class AgreementOut(BaseModel):
+    """Simulated against real activations of one explanation, on the calibrate set."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    explanation_id: int
+    simulator_id: int
+    active: int = Field(description="Active tokens that have a simulated value.")
+    silent: int
+    missing: int = Field(description="Tokens without a simulated value; they count nowhere.")
+    points: list[PointOut] = Field(
+        description="Active tokens first, then silent ones; of more than 1,000 of a kind, 1,000 "
+        "drawn at random."
+    )
+    active_drawn: int
+    knots: tuple[list[float], list[float]] | None = Field(
+        description="Of the isotonic calibration: raw values and activations."
+    )
+    thresholds: list[ConfusionOut] = Field(description="Counts are of all tokens.")
+    as_often: ConfusionOut | None = Field(
+        description="At the threshold of the scores, where it is said to be active as often as "
+        "it is."
+    )
+    curve: list[ConfusionOut] = Field(description="At many thresholds, rising.")
+    cleanliness: Cleanliness
+
+
+class NeighbourOut(BaseModel):
+    """A latent that is like another."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    latent: int = Field(description="Its index.")
+    cosine: float
+    explanation: str | None
+
+
+class SimilarOut(BaseModel):
+    """Latents that are like one, most alike first."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    by_direction: list[NeighbourOut] | None = Field(
+        description="By the cosine of decoder directions; null if the study was collected without."
+    )
+    by_meaning: list[NeighbourOut] | None = Field(
+        description="By the cosine of the explanations' embeddings; null without one."
+    )

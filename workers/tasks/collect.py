@@ -5,17 +5,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from sqlalchemy import func, insert, select
+from numpy.typing import NDArray
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 from transformers import PreTrainedTokenizerBase
 
-from interp.activations import LatentActivations, collect
+from interp.activations import LatentActivations
 from interp.coders import Coder
 from interp.coders.coder import check_coder
+from interp.collect import collect
 from interp.contexts import ContextSet, load_documents, make_contexts, split_documents
 from interp.examples import Occurrences, sample_examples, sample_near_misses
 from interp.resume import check_resuming
+from interp.similar import similar
 from interp.simulate import all_at_once
 from interp.subject import Subject, output_head
 from models import Context, Example, Job, Latent, Simulator, Study
@@ -32,6 +36,9 @@ BLOCK = 512
 EXAMPLES = {"top": 5, "quantile": 3, "random": 2}
 NEAR_MISSES = 3
 PROMOTED = 10
+SIMILAR = 10
+BINS = 40
+"""Bars of a latent's histogram."""
 
 
 def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
@@ -42,6 +49,7 @@ def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
         _check_coder(session, study, subject, coder)
     yield from _collect(session, study, subject, coder)
     yield from _make_latents(session, study, subject, coder)
+    yield from _complete_latents(session, study, coder)
     if study.simulator_id is None:
         study.simulator_id = _default_simulator(session, study).id
     dead = select(func.count()).where(Latent.study_id == study.id, Latent.max_activation == 0)
@@ -188,15 +196,73 @@ def _make_latents(
         yield Progress(block.stop, coder.num_latents, "latents", "choosing examples")
 
 
+def _complete_latents(session: Session, study: Study, coder: Coder) -> Iterator[Progress]:
+    """What takes all latents to be there, and what studies collected by older versions lack."""
+    own = Latent.study_id == study.id
+    alive = torch.zeros(coder.num_latents, dtype=torch.bool)
+    alive[list(session.scalars(select(Latent.index).where(own, Latent.max_activation > 0)))] = True
+    store = store_of(study, ContextSet.EXPLAIN)
+    for start in range(0, coder.num_latents, BLOCK):
+        block = range(start, min(start + BLOCK, coder.num_latents))
+        lacking = (
+            select(Latent.id, Latent.index, Latent.histogram)
+            .where(own, Latent.index.between(block.start, block.stop - 1))
+            .where(Latent.similar.is_(None) | Latent.histogram.is_(None))
+        )
+        rows = session.execute(lacking).all()
+        if not rows:
+            continue
+        found = similar(coder.decoder, block, alive=alive, count=SIMILAR)
+        values: list[dict[str, Any]] = [
+            {
+                "id": latent_id,
+                "similar": [
+                    [other, cosine]
+                    for other, cosine in zip(
+                        found.indices[index - start].tolist(),
+                        found.cosines[index - start].tolist(),
+                        strict=True,
+                    )
+                    if cosine > -torch.inf
+                ],
+                "histogram": counts,
+            }
+            for latent_id, index, counts in rows
+        ]
+        if any(counts is None for _, _, counts in rows):
+            activations = list(store.read(block))
+            for (_, index, counts), value in zip(rows, values, strict=True):
+                if counts is None:
+                    value["histogram"] = histogram(activations[index - start].activations)
+        session.execute(update(Latent), values)
+        session.commit()
+        yield Progress(block.stop, coder.num_latents, "latents", "comparing directions")
+
+
+def histogram(activations: NDArray[np.float32]) -> list[int]:
+    """How many activations are in each of equal parts of the range from 0 to the largest."""
+    if not len(activations):
+        return []
+    counts, _ = np.histogram(activations, BINS, (0, float(activations.max())))
+    return [int(count) for count in counts]
+
+
 def _statistics(latent: LatentActivations, tokens: int) -> dict[str, Any]:
     active = torch.from_numpy(latent.activations)
     if not len(active):
-        return {"firing_rate": 0.0, "max_activation": 0.0, "mean_activation": 0.0, "quantiles": []}
+        return {
+            "firing_rate": 0.0,
+            "max_activation": 0.0,
+            "mean_activation": 0.0,
+            "quantiles": [],
+            "histogram": [],
+        }
     return {
         "firing_rate": len(active) / tokens,
         "max_activation": float(active.max()),
         "mean_activation": float(active.mean()),
         "quantiles": active.quantile(torch.linspace(0, 1, 11)).tolist(),
+        "histogram": histogram(latent.activations),
     }
 
 

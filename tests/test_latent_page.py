@@ -1,0 +1,505 @@
+"""What a person reads of a latent: its examples, lanes, agreement, and the latents like it."""
+
+import gzip
+import re
+import shutil
+from collections.abc import Iterator
+
+import httpx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from playwright.sync_api import Browser, Page, expect
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.latents.agreement import DRAWN, confusions
+from app.latents.examples import ShownExample, Token, bins, by_interval, intervals, windows
+from app.latents.lanes import Look, token_html
+from models import Context, Example, Explanation, Latent, Simulation, Study
+from models.settings import get_settings
+from tests.engine import random_coder
+from tests.factories import CONTEXTS, LENGTH, little_study
+from tests.reading import current_of, latent_of, problem_of, text_of
+from tests.text_study import LATENTS, store_activations, text_study
+from workers import queue
+from workers.tasks.collect import BINS, _complete_latents, histogram
+
+
+@pytest.fixture
+def pages(web: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=web, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def study(db: Session) -> Study:
+    return text_study(db)
+
+
+def _here(study: Study, index: int = 0) -> str:
+    return f"/studies/{study.slug}/latents/{index}"
+
+
+def _sources(page: str) -> list[str]:
+    return re.findall(r'<p class="source">', page)
+
+
+def test_only_the_asked_examples_are_on_the_page(pages: httpx.Client, study: Study) -> None:
+    counts = {"top": 6, "random": 4, "near_miss": 4}
+    for tab, count in counts.items():
+        page = pages.get(_here(study), params={"examples": tab}).text
+        assert len(_sources(page)) == count
+        assert re.search(rf'id="examples-{tab}"[^>]*aria-current="true"', page)
+    near = pages.get(_here(study), params={"examples": "near_miss"}).text
+    assert near.count("peak 0.00") == 4
+    assert _sources(pages.get(_here(study)).text) == _sources(
+        pages.get(_here(study), params={"examples": "top"}).text
+    )
+
+
+def test_an_unknown_view_is_refused(pages: httpx.Client, study: Study) -> None:
+    for query in ("examples=best", "lanes=three", "text=half", "breaks=perhaps"):
+        response = pages.get(f"{_here(study)}?{query}")
+        assert response.status_code == 422, query
+        assert query.split("=")[0] in text_of(response)
+    response = pages.get(_here(study), headers={"HX-Current-URL": "http://[x?lanes=three"})
+    assert response.status_code == 200
+
+
+def test_parts_that_come_again_keep_the_view(pages: httpx.Client, study: Study) -> None:
+    current = f"{pages.base_url}{_here(study)}?examples=random&lanes=difference&breaks=true"
+    again = pages.get(_here(study), headers={"HX-Current-URL": current}).text
+    for link in ("examples-random", "lanes-difference", "breaks-on", "text-snippet"):
+        assert re.search(rf'id="{link}"[^>]*aria-current="true"', again), link
+    # A link back to what is not named in an address names it all the same.
+    part = re.search(r'id="examples-top" [^>]*hx-get="([^"]+)"', again)
+    assert part is not None
+    back = pages.get(part[1].replace("&amp;", "&"), headers={"HX-Current-URL": current}).text
+    assert re.search(r'id="examples-top"[^>]*aria-current="true"', back)
+    assert re.search(r'id="lanes-difference"[^>]*aria-current="true"', back)
+
+
+def test_a_tooltip_has_every_value(pages: httpx.Client, db: Session, study: Study) -> None:
+    listed = pages.get(f"/api/v1{_here(study)}/examples", params={"kind": "top"}).json()["items"]
+    assert {item["kind"] for item in listed} == {"top"}
+    page = pages.get(_here(study), params={"text": "full"}).text
+    titles = iter(re.findall(r'<span class="t[^>]*title="([^"]*)"', page))
+    seen = set()
+    for item in listed:
+        context = db.get_one(Context, item["context_id"])
+        assert [token["id"] for token in item["tokens"]] == context.tokens
+        for token in item["tokens"]:
+            title = next(titles)
+            seen.add(token["state"])
+            assert f"oken {token['id']}" in title
+            assert f"real {token['real']:.2f}" in title
+            if token["state"] == "simulated":
+                assert f"simulated {token['simulated']:.2f} of 9" in title
+                assert f"calibrated {token['calibrated']:.2f}" in title
+                difference = token["calibrated"] - token["real"]
+                assert token["difference"] == pytest.approx(difference, abs=1e-6)
+                rounded = f"{difference:+.2f}".replace("-", "−")
+                assert f"difference {'0.00' if rounded[1:] == '0.00' else rounded}" in title
+            else:
+                assert token["simulated"] is token["difference"] is None
+    assert seen == {"bos", "missing", "simulated"}
+    assert len(re.findall(r'class="t missing"', page)) == 6, "each misses one value"
+
+
+def _token(**changes: object) -> Token:
+    values: dict[str, object] = {
+        "text": " a",
+        "real": 2.0,
+        "simulated": 4.5,
+        "calibrated": 0.5,
+        "state": "simulated",
+        "id": 7,
+    }
+    return Token(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_lanes_show_what_they_say() -> None:
+    both = token_html(_token(), Look("both", False, 8.0))
+    assert "--r:0.50;--s:0.25" in both, "the square root of the share of the largest"
+    assert "--s" not in token_html(_token(), Look("real", False, 8.0))
+    assert "--r" not in token_html(_token(), Look("simulated", False, 8.0))
+    low = token_html(_token(), Look("difference", False, 6.0))
+    assert "--u:0.50" in low and "--o" not in low
+    high = token_html(_token(calibrated=8.0), Look("difference", False, 6.0))
+    assert "--o:1.00" in high and "--u" not in high
+    raw = token_html(_token(calibrated=None), Look("both", False, 8.0))
+    assert "--s:0.71" in raw and "not calibrated" in raw
+    for state, words in (("missing", "simulated value missing"), ("none", "not simulated yet")):
+        shown = token_html(
+            _token(simulated=None, calibrated=None, state=state), Look("both", False, 8.0)
+        )
+        assert f'class="t {state}"' in shown and words in shown and "--s" not in shown
+
+
+def test_line_breaks_are_signs_or_breaks() -> None:
+    after, before = _token(text=".\n\n"), _token(text="\nThe")
+    assert "<br>" not in token_html(after, Look("both", False, 8.0))
+    assert token_html(after, Look("both", True, 8.0)).endswith(".↵↵</span><br><br>")
+    assert token_html(before, Look("both", True, 8.0)).startswith("<br><span")
+
+
+def _example(strings: list[str], real: list[float], rank: int = 0) -> ShownExample:
+    tokens = [
+        Token(text, value, None, None, "none", 0) for text, value in zip(strings, real, strict=True)
+    ]
+    return ShownExample("top", rank, rank, f"document {rank}", 0, tokens)
+
+
+@given(st.integers(1, 80), st.data())
+def test_a_snippet_holds_the_peak(length: int, data: st.DataObject) -> None:
+    peak = data.draw(st.integers(0, length - 1))
+    real = [0.0] * length
+    real[peak] = 1.0
+    (window,) = windows([_example(["x"] * length, real)], snippet=True)
+    assert 0 <= window.start <= peak < window.stop <= length
+    assert window.stop - window.start == min(length, 25)
+    (whole,) = windows([_example(["x"] * length, real)], snippet=False)
+    assert (whole.start, whole.stop) == (0, length)
+
+
+def test_texts_that_read_the_same_are_folded() -> None:
+    boiler = ["of", " the", " Union"]
+    one, other = _example(boiler, [0, 0, 5.0], 0), _example(boiler, [0, 0, 4.0], 1)
+    different = _example(["of", " the", " State"], [0, 0, 3.0], 2)
+    first, second = windows([one, other, different], snippet=False)
+    assert (first.example, first.copies) == (one, [other])
+    assert (second.example, second.copies) == (different, [])
+
+
+def test_folded_examples_name_every_source(pages: httpx.Client, db: Session, study: Study) -> None:
+    contexts = db.scalars(
+        select(Context).filter_by(study_id=study.id, set="explain").order_by(Context.index)
+    ).all()
+    assert contexts[0].strings == contexts[1].strings
+    assert contexts[0].document != contexts[1].document
+    latent = latent_of(db, study, 4)
+    examples = db.scalars(select(Example).filter_by(latent_id=latent.id, kind="random")).all()
+    used = {
+        example.context_id for example in db.scalars(select(Example).filter_by(latent_id=latent.id))
+    }
+    examples[0].context_id, examples[1].context_id = contexts[0].id, contexts[1].id
+    assert used
+    db.commit()
+    page = text_of(pages.get(_here(study, 4), params={"examples": "random", "text": "full"}))
+    assert page.count("the same text 2 times") == 1
+    assert contexts[0].document in page and contexts[1].document in page
+    assert len(_sources(pages.get(_here(study, 4), params={"examples": "random"}).text)) == 3
+
+
+def test_intervals_share_out_what_it_fires_on(
+    pages: httpx.Client, db: Session, study: Study
+) -> None:
+    latent = latent_of(db, study, 0)
+    dense = [
+        float(np.float32(fires(text, i)))
+        for fires in [LATENTS[0][1]]
+        if fires is not None
+        for context in db.scalars(select(Context).filter_by(study_id=study.id, set="explain"))
+        for i, text in enumerate(context.strings)
+        if i and fires(text, i)
+    ]
+    found = intervals(latent)
+    assert found[0].high == pytest.approx(max(dense), abs=1e-4)
+    for interval in found:
+        last = interval is found[0]
+        inside = [interval.low <= v and (last or v < interval.high) for v in dense]
+        assert interval.share == pytest.approx(np.mean(inside), abs=1e-6)
+    listed = pages.get(f"/api/v1{_here(study)}").json()
+    assert [one["share"] for one in listed["intervals"]] == [one.share for one in found]
+    assert sum(listed["histogram"]) == len(dense)
+    assert pages.get(f"/api/v1{_here(study, 2)}").json()["intervals"] == []
+
+    page = pages.get(_here(study), params={"examples": "interval"}).text
+    heads = re.findall(r"interval-head\">([\d.]+) to ([\d.]+)", page)
+    assert len(heads) == sum(bool(one.share) for one in found)
+    for part, (low, high) in zip(page.split("interval-head")[1:], heads, strict=True):
+        peaks = [float(peak) for peak in re.findall(r"peak ([\d.]+)</span> ·", part)]
+        assert all(float(low) <= peak <= float(high) for peak in peaks)
+
+
+def test_without_a_histogram_shares_follow_from_quantiles(pages: httpx.Client, db: Session) -> None:
+    older = text_study(db, simulated=0, kept=False)
+    shares, counted = bins(latent_of(db, older, 3), 40)
+    assert not counted
+    assert sum(shares) == pytest.approx(1)
+    even = Latent(max_activation=10.0, quantiles=np.linspace(0, 10, 11).tolist(), histogram=None)
+    assert bins(even, 5)[0] == pytest.approx([0.2] * 5)
+    page = pages.get(_here(older, 3), params={"examples": "interval"})
+    assert "from its deciles" in text_of(page)
+    assert "Shares are read off its deciles" in text_of(page)
+
+
+@given(st.lists(st.floats(0.125, 64, width=32), max_size=40))
+def test_a_histogram_counts_every_activation(values: list[float]) -> None:
+    counts = histogram(np.array(values, np.float32))
+    assert sum(counts) == len(values)
+    assert len(counts) == (BINS if values else 0)
+    if values:
+        assert counts[-1] >= 1, "the largest is in the last"
+
+
+def test_examples_are_in_the_interval_of_their_peak() -> None:
+    latent = Latent(max_activation=10.0, quantiles=[], histogram=None)
+    parts = intervals(latent)
+    assert [one.share for one in parts] == [None] * 5
+    for peak, at in ((10.0, 0), (8.0, 0), (7.9, 1), (0.01, 4)):
+        example = _example(["x"], [peak])
+        assert by_interval(latent, [example])[at] == [example]
+        assert parts[at].low <= peak <= parts[at].high
+
+
+def _of_calibrate(db: Session, study: Study, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Raw simulated and real values of a latent, worked out again from the text."""
+    fires = LATENTS[index][1]
+    assert fires is not None
+    simulation = db.scalars(
+        select(Simulation).filter_by(
+            explanation_id=current_of(db, study, index).id, set="calibrate"
+        )
+    ).one()
+    real = [
+        [fires(text, i) for i, text in enumerate(db.get_one(Context, one).strings)]
+        for one in simulation.context_ids
+    ]
+    return simulation.values[:, 1:], np.array(real)[:, 1:]
+
+
+def test_agreement_counts_all_tokens_and_draws_some(
+    pages: httpx.Client, db: Session, study: Study
+) -> None:
+    raw, real = _of_calibrate(db, study, 0)
+    found = pages.get(f"/api/v1{_here(study)}/agreement").json()
+    assert found["active"] == (real > 0).sum() == found["active_drawn"]
+    assert found["active"] + found["silent"] == real.size
+    assert found["silent"] > DRAWN == len(found["points"]) - found["active_drawn"]
+    for one in found["thresholds"]:
+        said = raw > one["threshold"]
+        assert one["active_said"] == (said & (real > 0)).sum()
+        assert one["silent_said"] == (said & (real == 0)).sum()
+        assert one["active_not_said"] == (~said & (real > 0)).sum()
+        assert one["silent_not_said"] == (~said & (real == 0)).sum()
+    scores = {
+        one["name"]: one["value"] for one in pages.get(f"/api/v1{_here(study)}").json()["scores"]
+    }
+    assert found["as_often"]["sensitivity"] == pytest.approx(scores["sensitivity"], abs=1e-6)
+    assert found["as_often"]["specificity"] == pytest.approx(scores["specificity"], abs=1e-6)
+    for point in found["points"][:50]:
+        context = db.get_one(Context, point["context_id"])
+        assert (point["token"], point["document"]) == (
+            context.strings[point["position"]],
+            context.document,
+        )
+        assert point["calibrated"] == pytest.approx(np.interp(point["raw"], *found["knots"]))
+    page = text_of(pages.get(f"{_here(study)}/agreement"))
+    assert f"silent 1,000 of {found['silent']:,} drawn, at random" in page
+    assert f"active {found['active']} of {found['active']} drawn" in page
+    problem_of(pages.get(f"/api/v1{_here(study, 3)}/agreement"), 404)
+
+
+def test_missing_values_count_nowhere(pages: httpx.Client, db: Session, study: Study) -> None:
+    simulation = db.scalars(
+        select(Simulation).filter_by(explanation_id=current_of(db, study, 0).id, set="calibrate")
+    ).one()
+    values = simulation.values.copy()
+    values[:3, 1:] = np.nan
+    simulation.values = values
+    db.commit()
+    found = pages.get(f"/api/v1{_here(study)}/agreement").json()
+    assert found["missing"] == 3 * (values.shape[1] - 1)
+    assert found["active"] + found["silent"] + found["missing"] == values[:, 1:].size
+    assert f"{found['missing']} tokens have no simulated value" in text_of(
+        pages.get(f"{_here(study)}/agreement")
+    )
+
+
+def test_agreement_without_the_activations_says_so(
+    pages: httpx.Client, db: Session, study: Study
+) -> None:
+    shutil.rmtree(get_settings().activations(study.id, "calibrate"))
+    assert "PALIMPSEST_HOME" in problem_of(pages.get(f"/api/v1{_here(study)}/agreement"), 404)
+    page = pages.get(f"{_here(study)}/agreement")
+    assert page.status_code == 200
+    assert "The real activations on the calibrate set are not here" in text_of(page)
+    assert "said to be" not in text_of(page)
+
+
+def test_a_confusion_has_no_share_of_nothing() -> None:
+    (none,) = confusions(np.array([1.0, 2.0]), np.array([False, False]), (5.0,), None)
+    assert (none.sensitivity, none.precision, none.specificity) == (None, None, 1.0)
+    assert none.calibrated is None
+    (edge,) = confusions(np.array([5.0, 6.0]), np.array([True, True]), (5.0,), None)
+    assert (edge.active_said, edge.active_not_said) == (1, 1), "above, not at, the threshold"
+
+
+def test_similar_latents(pages: httpx.Client, db: Session, study: Study) -> None:
+    for index, angle in ((0, 0.0), (1, 0.5), (3, 0.1), (4, 2.0)):
+        explanation = current_of(db, study, index)
+        explanation.embedding = _direction(angle)
+    latent = latent_of(db, study, 1)
+    # An older wording of another latent is nearest, and does not count.
+    old = Explanation(latent_id=latent.id, text="older", author_kind="person", author="ana")
+    old.embedding = _direction(0.0)
+    db.add(old)
+    db.commit()
+    found = pages.get(f"/api/v1{_here(study)}/similar").json()
+    assert [one["latent"] for one in found["by_meaning"]] == [3, 1, 4]
+    assert found["by_meaning"][0]["cosine"] == pytest.approx(np.cos(0.1), abs=1e-4)
+    assert found["by_direction"][0]["latent"] == 4
+    assert found["by_direction"][0]["explanation"] == "words about money"
+    assert 2 not in [one["latent"] for one in found["by_direction"]], "it is dead"
+    page = pages.get(f"{_here(study)}/similar").text
+    assert f'href="{_here(study, 4)}"' in page
+    assert pages.get(f"/api/v1{_here(study, 5)}/similar").json()["by_meaning"] is None
+
+
+def _direction(angle: float) -> np.ndarray:
+    vector = np.zeros(384, np.float32)
+    vector[:2] = np.cos(angle), np.sin(angle)
+    return vector
+
+
+def test_a_study_of_an_older_version_says_how_to_get_them(pages: httpx.Client, db: Session) -> None:
+    older = text_study(db, simulated=0, kept=False)
+    assert pages.get(f"/api/v1{_here(older)}/similar").json()["by_direction"] is None
+    page = text_of(pages.get(f"{_here(older)}/similar"))
+    assert f"palimpsest collect {older.slug} --first-latents 0" in page
+
+
+def test_collecting_completes_what_an_older_version_left_out(db: Session) -> None:
+    study = little_study(db, latents=12, simulated=0, rewritten=False)
+    coder = random_coder(num_latents=12)
+    decoder = coder.decoder.numpy()
+    dense = np.random.default_rng(0).random((12, CONTEXTS, LENGTH)).astype(np.float32)
+    dense[dense < 0.8] = 0
+    dense[11] = 0
+    store_activations(study, "explain", dense)
+    kept = latent_of(db, study, 3)
+    kept.histogram = [1, 2]
+    db.commit()
+    for _ in _complete_latents(db, study, coder):
+        pass
+    rows = db.scalars(select(Latent).filter_by(study_id=study.id).order_by(Latent.index)).all()
+    directions = decoder / np.linalg.norm(decoder, axis=1, keepdims=True)
+    for latent in rows:
+        db.refresh(latent)
+        assert latent.similar is not None and latent.histogram is not None
+        if latent.index == 3:
+            assert latent.histogram == [1, 2], "what is there is left as it is"
+        else:
+            assert sum(latent.histogram) == (dense[latent.index] > 0).sum()
+        if latent.max_activation == 0:
+            assert latent.index in (10, 11)
+            assert latent.similar == [], "a dead latent has no neighbours"
+            continue
+        cosines = directions @ directions[latent.index]
+        order = [i for i in np.argsort(-cosines) if i not in (latent.index, 10, 11)]
+        assert [index for index, _ in latent.similar] == order
+        assert [c for _, c in latent.similar] == pytest.approx(cosines[order], abs=1e-5)
+    assert list(_complete_latents(db, study, coder)) == [], "a second time there is nothing to do"
+
+
+def test_a_dead_latent_shows_nothing_empty(pages: httpx.Client, study: Study) -> None:
+    page = pages.get(_here(study, 2)).text
+    assert "never fires on the explain set" in page
+    assert "none of 6,240 tokens" in page
+    for part in ("scores", "costs", "examples", "history", "edit", "like-it"):
+        assert f'id="{part}"' not in page, part
+
+
+def test_a_page_is_light(pages: httpx.Client, study: Study) -> None:
+    for query in (
+        "",
+        "?examples=interval&text=full",
+        "?examples=interval&text=full&lanes=difference",
+    ):
+        page = pages.get(_here(study) + query).content
+        assert len(gzip.compress(page)) < 30_000
+
+
+def test_the_view_changes_in_place_and_by_keyboard(
+    web: str, db: Session, study: Study, browser_page: Page
+) -> None:
+    page = browser_page
+    page.goto(f"{web}{_here(study)}")
+    page.evaluate("window.loaded = 'once'")
+    page.get_by_role("link", name="By interval").click()
+    expect(page.locator(".interval-head").first).to_be_visible()
+    page.locator("#lanes-difference").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".lanes-difference").first).to_be_visible()
+    expect(page).to_have_url(re.compile(r"examples=interval&lanes=difference$"))
+    expect(page.locator("#lanes-difference")).to_be_focused()
+    assert page.evaluate("window.loaded") == "once"
+
+    # An event brings the parts again, in the view that is shown.
+    explanation = current_of(db, study, 0)
+    simulation = db.scalars(
+        select(Simulation).filter_by(explanation_id=explanation.id, set="explain")
+    ).one()
+    simulation.values = np.full_like(simulation.values, np.nan)
+    db.commit()
+    queue.publish(study.id, "latent", latent_of(db, study, 0).id)
+    tokens = page.locator("#examples .t:not(.bos):not(.missing)")
+    expect(tokens).to_have_count(0)
+    expect(page.locator(".lanes-difference").first).to_be_visible()
+    assert page.evaluate("window.loaded") == "once"
+
+    page.locator(".tokens").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".t.pointed")).to_have_count(1)
+    expect(page.locator(".tip")).to_contain_text("simulated value missing")
+    page.keyboard.press("Escape")
+    expect(page.locator(".tip")).to_be_hidden()
+
+
+def test_agreement_and_similar_latents_come_when_they_are_wanted(
+    web: str, study: Study, browser_page: Page
+) -> None:
+    page = browser_page
+    page.goto(f"{web}{_here(study)}")
+    assert page.locator("#agreement").count() == 0
+    page.get_by_text("Simulated against real, token by token").click()
+    expect(page.locator("#agreement-chart svg.marks")).to_be_visible()
+    expect(page.locator("#confusion-chart svg.marks")).to_be_visible()
+    expect(page.locator(".confusion tbody tr")).to_have_count(10)
+    page.locator("#like-it").scroll_into_view_if_needed()
+    expect(page.locator("#similar-latents")).to_contain_text("words about money")
+
+
+def test_everything_is_there_without_scripts(web: str, study: Study, browser: Browser) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{web}{_here(study)}")
+    expect(page.locator(".histogram")).to_be_visible()
+    page.get_by_role("link", name="Near misses").click()
+    expect(page.locator("#examples")).to_contain_text("Contexts on which it is silent")
+    page.get_by_role("link", name="Real", exact=True).click()
+    expect(page.locator(".lanes-real")).to_be_visible()
+    expect(page.locator("#examples")).to_contain_text("Contexts on which it is silent")
+    page.get_by_text("Simulated against real, token by token").click()
+    page.get_by_role("link", name="Scatter, calibration").click()
+    expect(page.locator(".confusion")).to_be_visible()
+    context.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+def test_nothing_is_wider_than_the_screen(
+    web: str, study: Study, browser_page: Page, width: int
+) -> None:
+    page = browser_page
+    page.set_viewport_size({"width": width, "height": 900})
+    for query in ("", "?examples=interval&lanes=difference&text=full&breaks=true"):
+        page.goto(f"{web}{_here(study)}{query}")
+        page.locator("#agreement-here summary").click()
+        expect(page.locator("#confusion-chart svg.marks")).to_be_visible()
+        page.locator("#like-it").scroll_into_view_if_needed()
+        expect(page.locator("#similar-latents")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
