@@ -5,19 +5,18 @@ latent, so that the activations of one latent are one slice of each shard: colle
 shard in memory, and reading holds the latents that are asked for.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
-from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from interp.coders.coder import Coder, coder_input
+from interp.stored import LatentActivations as LatentActivations
+from interp.stored import StoredActivations
 from interp.subject import Subject
 
 
@@ -76,31 +75,8 @@ def collect(
     )
 
 
-class LatentActivations(NamedTuple):
-    """Where one latent is active in a set of contexts, and how much."""
-
-    contexts: NDArray[np.int64]
-    """Row of the context in its set, ascending."""
-    positions: NDArray[np.int64]
-    """Position in the context."""
-    activations: NDArray[np.float32]
-
-    def dense(self, rows: list[int], seq: int) -> NDArray[np.float32]:
-        """Activations on these contexts, shape (rows, seq), zero where not active."""
-        where = {row: i for i, row in enumerate(rows)}
-        dense = np.zeros((len(rows), seq), np.float32)
-        for context in set(rows):
-            entries = slice(*np.searchsorted(self.contexts, [context, context + 1]))
-            dense[where[context], self.positions[entries]] = self.activations[entries]
-        return dense
-
-
-class ActivationStore:
-    """The shards of one set of contexts, as safetensors files in a folder."""
-
-    def __init__(self, folder: Path, seq: int) -> None:
-        self.folder = folder
-        self.seq = seq
+class ActivationStore(StoredActivations):
+    """The shards of one set of contexts, to write and to read."""
 
     def path(self, start: int) -> Path:
         """File of the shard whose first context is ``start``."""
@@ -117,36 +93,11 @@ class ActivationStore:
         save_file(tensors, partial)
         partial.replace(self.path(start))
 
-    def _shards(self) -> Iterator[tuple[int, Path]]:
-        for path in sorted(self.folder.glob("*.safetensors")):
-            yield int(path.stem), path
-
     def summary(self) -> tuple[int, Float[Tensor, "d_model"]]:
         """How many tokens were collected, and the mean of the module's output over them."""
         tokens, total = 0, torch.zeros(())
-        for _, path in self._shards():
+        for _, path in self.shards():
             with safe_open(path, "pt") as file:
                 tokens += int(file.get_tensor("tokens"))
                 total = total + file.get_tensor("output_sum")
         return tokens, (total / tokens).float()
-
-    def read(self, latents: range) -> Iterator[LatentActivations]:
-        """The activations of a run of latents, one after another."""
-        parts: list[list[tuple[NDArray[np.int64], NDArray[np.float32]]]] = [[] for _ in latents]
-        for start, path in self._shards():
-            with safe_open(path, "pt") as file:
-                offsets = file.get_tensor("offsets")[latents.start : latents.stop + 1].tolist()
-                span = slice(offsets[0], offsets[-1])
-                positions = file.get_slice("positions")[span].numpy().astype(np.int64)
-                activations = file.get_slice("activations")[span].numpy()
-            positions += start * self.seq
-            for i, part in enumerate(parts):
-                own = slice(offsets[i] - offsets[0], offsets[i + 1] - offsets[0])
-                part.append((positions[own], activations[own]))
-        for part in parts:
-            where = np.concatenate([p for p, _ in part])
-            order = where.argsort(kind="stable")
-            contexts, positions = np.divmod(where[order], self.seq)
-            yield LatentActivations(
-                contexts, positions, np.concatenate([a for _, a in part])[order]
-            )

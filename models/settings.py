@@ -44,6 +44,10 @@ class Settings(BaseSettings):
         """The data folder, as an absolute path."""
         return self.home.expanduser().resolve()
 
+    def activations(self, study_id: int, context_set: str) -> Path:
+        """Folder of a study's collected activations on one set of contexts."""
+        return self.data / "studies" / str(study_id) / context_set
+
     def model_source(self, model: str) -> str:
         """Where to load a model from: a fetched one goes by its name alone."""
         fetched = model_folder(self.data, model)

@@ -121,7 +121,7 @@ def test_a_run_of_latents_is_read_as_each_of_them_alone(store: ActivationStore) 
 def test_reading_a_latent_reads_its_slice_and_not_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from interp import activations
+    from interp import stored
 
     read: list[tuple[str, int]] = []
 
@@ -155,11 +155,11 @@ def test_reading_a_latent_reads_its_slice_and_not_the_file(
             read.append((self.name, len(tensor)))
             return tensor
 
-    safe_open = activations.safe_open
+    safe_open = stored.safe_open
     shard = collect(tiny_subject(), random_coder(), random_tokens(9, SEQ), first_position=1)
     store = ActivationStore(tmp_path, SEQ)
     store.write(0, shard)
-    monkeypatch.setattr(activations, "safe_open", Watched)
+    monkeypatch.setattr(stored, "safe_open", Watched)
     latent = int(shard.offsets.diff().argmax())
     (found,) = store.read(range(latent, latent + 1))
     own = len(found.activations)

@@ -109,5 +109,5 @@ def real_activations(
 
 def store_of(study: Study, context_set: ContextSet) -> ActivationStore:
     """Where the study's activations on one set of contexts are kept."""
-    folder = get_settings().data / "studies" / str(study.id) / str(context_set)
-    return ActivationStore(Path(folder), study.context_length)
+    folder = get_settings().activations(study.id, str(context_set))
+    return ActivationStore(folder, study.context_length)
