@@ -11,26 +11,26 @@ from pydantic import Field
 from sqlalchemy.orm import Session
 
 from app.database import Database
-from app.errors import NotFound
 from app.explanations.queries import (
-    get_explanation,
+    get_version,
     is_simulated,
     list_scores,
     list_versions,
     simulate_jobs,
 )
 from app.explanations.schemas import MAX_LENGTH
-from app.explanations.views import SCORES
+from app.explanations.views import SCORES, edit_context
 from app.jobs.queries import ACTIVE, STOPPED, active_jobs
 from app.latents import queries
 from app.latents.charts import EMPHASIS, cost_chart, quantile_chart
 from app.latents.prompts import prompts
 from app.latents.queries import Index
 from app.latents.schemas import LatentFilter, NoNul
+from app.security import CurrentUser
 from app.simulators.queries import missing_values, study_simulator
 from app.studies.queries import Slug, count_latents, get_study
 from app.templates import render
-from models import Explanation, Latent, Study
+from models import Latent, Study
 
 router = APIRouter()
 
@@ -94,6 +94,7 @@ def latent_page(
     slug: Slug,
     index: Index,
     session: Database,
+    user: CurrentUser,
     version: VersionId = None,
     restore: VersionId = None,
     saved: VersionId = None,
@@ -109,10 +110,10 @@ def latent_page(
     latent = queries.get_latent(session, study, index)
     edit: dict[str, Any] = {}
     if restore is not None:
-        edit["text"] = _version(session, latent, restore).text
+        edit["text"] = get_version(session, latent, restore).text
     if saved is not None:
-        edit["saved"] = _version(session, latent, saved)
-    return show_latent(request, session, study, latent, version=version, edit=edit)
+        edit["saved"] = get_version(session, latent, saved)
+    return show_latent(request, session, study, latent, version=version, edit=edit, user=user)
 
 
 def show_latent(
@@ -123,18 +124,22 @@ def show_latent(
     *,
     version: int | None = None,
     edit: dict[str, Any],
+    user: str,
+    comment: dict[str, Any] | None = None,
     status: int = 200,
 ) -> HTMLResponse:
     """The page of a latent.
 
     Args:
         edit: State of the edit box: text, parent_id, error, or the version just saved.
+        user: Who is asking.
+        comment: A refused comment: explanation_id, text, error.
     """
     versions = list_versions(session, study, latent)
     current = next(
         (v.explanation for v in versions if v.explanation.id == latent.explanation_id), None
     )
-    shown = _version(session, latent, version) if version is not None else current
+    shown = get_version(session, latent, version) if version is not None else current
     scores = list_scores(session, study, shown) if shown else []
     costs = queries.shown_costs(session, study, shown) if shown else []
     about = simulate_jobs(session, study, [v.explanation.id for v in versions])
@@ -186,12 +191,6 @@ def show_latent(
         ],
         "max_length": MAX_LENGTH,
         "raw_max": queries.RAW_MAX,
+        **edit_context(session, study, latent, versions, comment, user),
     }
     return render(request, "latent.html", context, status)
-
-
-def _version(session: Session, latent: Latent, explanation_id: int) -> Explanation:
-    explanation = get_explanation(session, explanation_id)
-    if explanation.latent_id != latent.id:
-        raise NotFound(f"Explanation {explanation_id} is no version of latent {latent.index}.")
-    return explanation

@@ -48,17 +48,11 @@ def reading(method: str, version: str, ask: Ask, tokens: Sequence[str]) -> Readi
             note = "It is asked once for each token; this is the question about the last one."
             return _parted(version, ask, line, piece, note)
         case "json_reply":
-            before, after = template(version).split("{explanation}")
+            before = template(version).partition("{explanation}")[0].format()
             asked = json_reply.message(ask, tokens)["content"]
-            # The same text as the message, in parts.
-            before = before.format()
-            start = asked.index(before) + len(before)
-            return Reading(
-                before,
-                ask.explanation,
-                asked[start + len(ask.explanation) :],
-                "It answers with one number a token, as text.",
-            )
+            after = asked[len(before) + len(ask.explanation) :]
+            note = "It answers with one number a token, as text."
+            return Reading(before, ask.explanation, after, note)
         case "inline":
             note = f"Of the explanation it reads at most the first {EXPLANATION_TOKENS} tokens."
             return Reading("", line, "\n" + "".join(tokens), note)
