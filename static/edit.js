@@ -135,6 +135,17 @@ function begin() {
       mine = newId();
     } else keep();
     form.querySelector("#others").replaceChildren();
+    htmx.trigger("#others", "check");
+  });
+
+  // What was asked before the version that is written from changed, or before one's own was saved,
+  // says nothing any more.
+  document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+    if (detail.target.id !== "others") return;
+    const asked = detail.requestConfig.parameters.parent_id;
+    if (asked !== parent().value || form.classList.contains("htmx-request")) {
+      detail.shouldSwap = false;
+    }
   });
 
   // Somebody else saved: both texts stay within reach, whatever is chosen.

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from playwright.sync_api import Page, expect
-from sqlalchemy import select
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
 from app.explanations.diff import word_diff
@@ -79,16 +79,13 @@ def erring(db: Session, study: Study) -> Study:
     db.add_all(contexts)
     db.flush()
     explanation = current_of(db, study, 0)
-    simulation = db.scalars(
-        select(Simulation).filter_by(explanation_id=explanation.id, set="calibrate")
-    ).one()
+    of = {"explanation_id": explanation.id, "set": "calibrate"}
     values = np.zeros((3, LENGTH), np.float32)
     values[:, 0] = np.nan
     values[0, 6] = 9
     values[2, 5] = np.nan
-    simulation.context_ids = [context.id for context in contexts]
-    simulation.values = values
-    simulation.missing = 1
+    changes = {"context_ids": [c.id for c in contexts], "values": values, "missing": 1}
+    db.execute(update(Simulation).filter_by(**of).values(**changes))
     db.commit()
     offsets = torch.zeros(7, dtype=torch.int64)
     offsets[1:] = 1
@@ -107,6 +104,12 @@ def save(
     made = pages.post(path, json={"text": text, "parent_id": parent})
     assert made.status_code == 201, made.text
     return int(made.json()["explanation"]["id"])
+
+
+def versions_of(db: Session, study: Study, index: int) -> Select[tuple[int]]:
+    """Numbers of all versions of a latent's text, oldest first."""
+    latent = latent_of(db, study, index)
+    return select(Explanation.id).filter_by(latent_id=latent.id).order_by(Explanation.id)
 
 
 # What changed
@@ -189,7 +192,9 @@ def test_the_worst_places_worked_by_hand() -> None:
 
 def test_the_worst_errors_of_a_wording(pages: httpx.Client, db: Session, erring: Study) -> None:
     current = current_of(db, erring, 0)
-    errors = pages.get(f"/api/v1/explanations/{current.id}/errors").json()
+    answer = pages.get(f"/api/v1/explanations/{current.id}/errors")
+    assert answer.status_code == 200, answer.text
+    errors = answer.json()
     (positive,), (negative,) = errors["false_positives"], errors["false_negatives"]
     assert (positive["document"], positive["position"]) == ("Speech 0", 6)
     token = positive["tokens"][positive["at"]]
@@ -488,7 +493,7 @@ def test_the_new_pages_fit_the_screen(
     web: str, pages: httpx.Client, db: Session, erring: Study, browser_page: Page, width: int
 ) -> None:
     page = browser_page
-    reword(db, erring, 0)
+    save(pages, erring, 0, "fires on word number 0 and on " + "unbroken" * 30)
     page.set_viewport_size({"width": width, "height": 800})
     here = f"{web}/studies/{erring.slug}/latents/0"
     first = db.scalars(

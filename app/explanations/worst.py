@@ -82,9 +82,8 @@ def worst_of(
             "server, so what is real on the calibrate set is not known here."
         )
     ids = list(simulation.context_ids)
-    row_of = dict(
-        session.execute(select(Context.id, Context.index).where(Context.id.in_(ids))).tuples()
-    )
+    rows = session.execute(select(Context.id, Context.index).where(Context.id.in_(ids)))
+    row_of = {row["id"]: row["index"] for row in rows.mappings()}
     (active,) = stored.read(range(latent.index, latent.index + 1))
     real = active.dense([row_of[i] for i in ids], study.context_length)
     raw = simulation.values.astype(np.float64)
