@@ -175,6 +175,11 @@ function follow() {
     clearTimeout(waiting);
     waiting = setTimeout(read, 350);
   });
+  // The wording stands at the end of a long prompt: it is brought into sight.
+  document.addEventListener("htmx:afterSettle", () => {
+    const mark = reads.querySelector("mark");
+    if (mark) mark.closest("pre").scrollTop = mark.offsetTop - 40;
+  });
 }
 
 // Examples to think of while rewording, kept until they are taken away.

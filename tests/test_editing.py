@@ -206,8 +206,8 @@ def test_the_worst_errors_of_a_wording(pages: httpx.Client, db: Session, erring:
     assert (errors["contexts"], errors["missing"], errors["problem"]) == (3, 1, "")
     page = text_of(pages.get(f"/studies/{erring.slug}/latents/0/errors"))
     assert "The worst of 3 calibrate contexts" in page
-    assert "1 missing ones count as no error" in page
-    assert "“ seven” is 0.00, said 5.00 · Speech 0" in page
+    assert "1 missing, which counts as no error" in page
+    assert "“seven” is 0.00, said 5.00 · Speech 0" in page
     assert "The loss is measured on the evaluate set" in page
 
 
