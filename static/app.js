@@ -57,7 +57,7 @@ tip.hidden = true;
 document.body.append(tip);
 
 document.addEventListener("pointerover", (event) => {
-  const token = event.target.closest?.(".t");
+  const token = event.target.closest?.(".t, .tok");
   tip.hidden = !token;
   if (!token) return;
   if (token.title) {
@@ -74,7 +74,7 @@ document.addEventListener("pointerover", (event) => {
 
 document.addEventListener("input", ({ target }) => {
   if (target.dataset.count) {
-    document.querySelector(target.dataset.count).textContent = target.value.length;
+    document.querySelector(target.dataset.count).textContent = [...target.value].length;
   }
 });
 

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from models import (
     Calibration,
     Check,
+    Comment,
     Context,
     Example,
     Explanation,
@@ -280,6 +281,14 @@ def generation(session: Session, study: Study, latents: list[Latent]) -> Generat
     job.params = {"generation_id": made.id}
     session.commit()
     return made
+
+
+def commented(session: Session, latent: Latent) -> Comment:
+    """A comment by the person of the tests on the current explanation of a latent."""
+    comment = Comment(explanation_id=latent.explanation_id, author="local", text="not always")
+    session.add(comment)
+    session.commit()
+    return comment
 
 
 def check(session: Session, study: Study, **outcomes: str) -> Job:

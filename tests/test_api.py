@@ -35,7 +35,7 @@ from models import (
     User,
 )
 from tests.conftest import REPOSITORY, wait_for
-from tests.factories import LENGTH, check, generation, little_study, reword
+from tests.factories import LENGTH, check, commented, generation, little_study, reword
 from tests.reading import problem_of
 from workers import queue
 
@@ -451,6 +451,7 @@ def test_no_request_breaks_the_server(
         "simulator_id": study.simulator_id,
         "rewrite_id": db.scalars(select(Rewrite).filter_by(study_id=study.id)).one().id,
         "generation_id": generation(db, study, [latent]).id,
+        "comment_id": commented(db, latent).id,
     }
     schema = schemathesis.openapi.from_url(f"{web}/api/v1/openapi.json")
     operations = [operation.ok() for operation in schema.get_all_operations()]

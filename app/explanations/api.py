@@ -2,28 +2,38 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 
 from app.database import Database
 from app.explanations import queries
+from app.explanations.compare import compare
+from app.explanations.preview import preview
 from app.explanations.schemas import (
+    CommentCreate,
+    CommentOut,
     ExplanationCreate,
     ExplanationList,
     ExplanationOut,
     ExplanationSaved,
+    ReadingOut,
     ScoreOut,
+    Wording,
+    WorstOut,
 )
-from app.explanations.views import costs_of, scores_of
+from app.explanations.views import compared_out, costs_of, scores_of
+from app.explanations.worst import worst_of
 from app.jobs.schemas import JobOut
 from app.latents.queries import Index, get_latent
-from app.latents.schemas import CostOut
+from app.latents.schemas import ComparedOut, CostOut
 from app.security import CurrentUser
 from app.studies.queries import Slug, get_study
-from models import Explanation, Job, Latent, Study
+from interp.simulate.reads import Reading
+from models import Comment, Explanation, Job, Latent, Study
 
 router = APIRouter(tags=["explanations"])
 
 ExplanationId = Annotated[int, Path(ge=1, lt=2**63, description="Number of an explanation.")]
+CommentId = Annotated[int, Path(ge=1, lt=2**63, description="Number of a comment.")]
 
 
 @router.get("/studies/{slug}/latents/{index}/explanations", summary="List explanations of a latent")
@@ -53,6 +63,33 @@ def create_explanation(
         job_id=saved.job.id,
         conflict=saved.conflict,
     )
+
+
+@router.post(
+    "/studies/{slug}/latents/{index}/preview",
+    summary="Show what the simulator will read",
+    response_model=ReadingOut,
+)
+def preview_wording(slug: Slug, index: Index, data: Wording, session: Database) -> Reading:
+    """The exact text that the study's simulator reads of a wording, with the latent's first
+    example. Nothing is saved."""
+    study = get_study(session, slug)
+    return preview(session, study, get_latent(session, study, index), data.text)
+
+
+@router.get("/studies/{slug}/latents/{index}/compare", summary="Compare two explanations")
+def compare_explanations(
+    slug: Slug,
+    index: Index,
+    session: Database,
+    a: Annotated[int, Query(ge=1, lt=2**63, description="A version of the latent's text.")],
+    b: Annotated[int, Query(ge=1, lt=2**63, description="Another one.")],
+) -> ComparedOut:
+    """Two versions of a latent's text: words, scores, costs, and values on the same examples."""
+    study = get_study(session, slug)
+    latent = get_latent(session, study, index)
+    first, second = (queries.get_version(session, latent, number) for number in (a, b))
+    return compared_out(session, study, compare(session, study, latent, first, second))
 
 
 @router.get(
@@ -85,6 +122,53 @@ def list_scores(explanation_id: ExplanationId, session: Database) -> list[ScoreO
 def list_costs(explanation_id: ExplanationId, session: Database) -> list[CostOut]:
     """Loss increase when only this latent is zeroed, or rewritten with this explanation."""
     return costs_of(session, *_with_study(session, explanation_id))
+
+
+@router.get(
+    "/explanations/{explanation_id}/errors",
+    summary="List the worst errors of an explanation",
+)
+def list_errors(
+    explanation_id: ExplanationId,
+    session: Database,
+    count: Annotated[int, Query(ge=1, le=50, description="How many of each kind.")] = 5,
+) -> WorstOut:
+    """Where its simulation is most wrong on the calibrate set: false positives and negatives."""
+    study, explanation = _with_study(session, explanation_id)
+    latent = session.get_one(Latent, explanation.latent_id)
+    worst = worst_of(session, study, latent, explanation, count=count)
+    return WorstOut.model_validate({"explanation_id": explanation.id, **worst._asdict()})
+
+
+@router.get(
+    "/explanations/{explanation_id}/comments",
+    summary="List comments on an explanation",
+    response_model=list[CommentOut],
+)
+def list_comments(explanation_id: ExplanationId, session: Database) -> list[Comment]:
+    """What people said of one version, oldest first."""
+    explanation = queries.get_explanation(session, explanation_id)
+    return queries.list_comments(session, [explanation.id])
+
+
+@router.post(
+    "/explanations/{explanation_id}/comments",
+    summary="Comment on an explanation",
+    status_code=201,
+    response_model=CommentOut,
+)
+def add_comment(
+    explanation_id: ExplanationId, data: CommentCreate, session: Database, user: CurrentUser
+) -> Comment:
+    """Say something of one version, under the name of who asks."""
+    study, explanation = _with_study(session, explanation_id)
+    return queries.add_comment(session, study, explanation, data.text, user)
+
+
+@router.delete("/comments/{comment_id}", summary="Delete a comment", status_code=204)
+def delete_comment(comment_id: CommentId, session: Database, user: CurrentUser) -> None:
+    """Take back what one said oneself."""
+    queries.delete_comment(session, comment_id, user)
 
 
 def _with_study(session: Database, explanation_id: int) -> tuple[Study, Explanation]:

@@ -1,20 +1,35 @@
-"""What the edit box of a latent's page does."""
+"""What the edit box and the history of a latent's page do; errors, and two versions compared."""
 
-from typing import Annotated
+from typing import Annotated, get_args
 
-from fastapi import APIRouter, Form, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi import APIRouter, Form, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from app.database import Database
 from app.errors import Conflict
 from app.explanations import queries
-from app.explanations.schemas import clean
-from app.latents.pages import show_latent
+from app.explanations.api import CommentId
+from app.explanations.compare import compare
+from app.explanations.diff import word_diff
+from app.explanations.preview import preview
+from app.explanations.schemas import clean, clean_comment
+from app.explanations.views import SCORES, history
+from app.explanations.worst import worst_of
+from app.jobs.queries import ACTIVE
+from app.latents.examples import RAW_MAX
+from app.latents.pages import VersionId, show_latent
 from app.latents.queries import Index, get_latent
 from app.security import CurrentUser
+from app.simulators.queries import study_simulator
+from app.simulators.schemas import Backend
 from app.studies.queries import Slug, get_study
+from app.templates import render
+from app.work.queries import last_llm
+from models import Explanation, Latent
 
 router = APIRouter()
+
+Text = Annotated[str, Form()]
 
 
 @router.post("/studies/{slug}/latents/{index}/explanations")
@@ -24,35 +39,204 @@ def save_explanation(
     index: Index,
     session: Database,
     user: CurrentUser,
-    text: Annotated[str, Form()] = "",
-    parent_id: Annotated[str, Form()] = "",
+    text: Text = "",
+    parent_id: Text = "",
 ) -> Response:
     """The button “Save and re-simulate”. The page comes back, with the text kept if refused."""
     study = get_study(session, slug)
     latent = get_latent(session, study, index)
-    parent = int(parent_id) if parent_id.isdecimal() and int(parent_id) < 2**63 else None
+    parent = _number(parent_id)
     try:
         cleaned = clean(text)
     except ValueError as error:
         edit = {"text": text, "parent_id": parent, "error": str(error)}
-        return show_latent(request, session, study, latent, edit=edit, status=422)
+        return show_latent(request, session, study, latent, edit=edit, user=user, status=422)
     try:
         saved = queries.save_explanation(session, study, latent, cleaned, parent, user)
     except Conflict as error:
         edit = {"text": text, "parent_id": parent, "error": error.detail}
-        return show_latent(request, session, study, latent, edit=edit, status=409)
+        return show_latent(request, session, study, latent, edit=edit, user=user, status=409)
     return RedirectResponse(
         f"/studies/{slug}/latents/{index}?saved={saved.explanation.id}#edit", 303
     )
 
 
 @router.post("/studies/{slug}/latents/{index}/simulate")
-def simulate(slug: Slug, index: Index, session: Database, user: CurrentUser) -> RedirectResponse:
-    """The button that simulates a current explanation that has no simulation."""
+def simulate(
+    slug: Slug,
+    index: Index,
+    session: Database,
+    user: CurrentUser,
+    explanation_id: Text = "",
+    compared_with: Text = "",
+) -> RedirectResponse:
+    """The button that simulates a version that has no simulation; the current one if none is named.
+
+    Args:
+        compared_with: The other version on the comparison that the button is on.
+    """
     study = get_study(session, slug)
     latent = get_latent(session, study, index)
-    if latent.explanation_id is None:
+    wanted = _number(explanation_id) or latent.explanation_id
+    if wanted is None:
         raise Conflict(f"Latent {index} has no explanation yet. Write one first.")
-    explanation = queries.get_explanation(session, latent.explanation_id)
+    explanation = queries.get_version(session, latent, wanted)
     queries.simulate(session, study, explanation, user)
-    return RedirectResponse(f"/studies/{slug}/latents/{index}#edit", 303)
+    here = f"/studies/{slug}/latents/{index}"
+    if other := _number(compared_with):
+        return RedirectResponse(
+            f"{here}/compare?a={min(other, wanted)}&b={max(other, wanted)}", 303
+        )
+    return RedirectResponse(f"{here}#edit", 303)
+
+
+@router.get("/studies/{slug}/latents/{index}/others")
+def others(
+    request: Request, slug: Slug, index: Index, session: Database, parent_id: str = ""
+) -> HTMLResponse:
+    """What was saved while somebody writes: the part of the page between box and button.
+
+    Args:
+        parent_id: The version they write from; empty if there was none.
+    """
+    study = get_study(session, slug)
+    latent = get_latent(session, study, index)
+    newer = queries.newer_versions(session, latent, _number(parent_id))
+    parent = session.get(Explanation, _number(parent_id) or 0)
+    old = parent.text if parent is not None and parent.latent_id == latent.id else None
+    context = {
+        "study": study,
+        "newer": newer,
+        "diff": word_diff(old, newer[0].text) if newer and old is not None else (),
+    }
+    return render(request, "latent/others.html", context)
+
+
+@router.post("/studies/{slug}/latents/{index}/preview")
+def preview_page(
+    request: Request, slug: Slug, index: Index, session: Database, text: Text = ""
+) -> HTMLResponse:
+    """What the simulator will read of the text in the edit box."""
+    study = get_study(session, slug)
+    latent = get_latent(session, study, index)
+    reading, problem = None, ""
+    try:
+        reading = preview(session, study, latent, clean(text))
+    except ValueError as error:
+        problem = str(error)
+    except Conflict as error:
+        problem = error.detail
+    context = {
+        "study": study,
+        "latent": latent,
+        "text": text,
+        "reading": reading,
+        "problem": problem,
+        "simulator": study_simulator(session, study),
+    }
+    return render(request, "preview.html", context)
+
+
+@router.get("/studies/{slug}/latents/{index}/errors")
+def errors_page(
+    request: Request, slug: Slug, index: Index, session: Database, version: VersionId = None
+) -> HTMLResponse:
+    """Which contexts of the calibrate set a wording gets most wrong; the current one by default."""
+    study = get_study(session, slug)
+    latent = get_latent(session, study, index)
+    wanted = version or latent.explanation_id
+    if wanted is None:
+        raise Conflict(f"Latent {index} has no explanation yet. Write one first.")
+    explanation = queries.get_version(session, latent, wanted)
+    context = {
+        "study": study,
+        "simulator": study_simulator(session, study),
+        "latent": latent,
+        "explanation": explanation,
+        "is_current": explanation.id == latent.explanation_id,
+        "worst": worst_of(session, study, latent, explanation),
+        "llm": last_llm(session),
+        "backends": get_args(Backend),
+        "raw_max": RAW_MAX,
+    }
+    return render(request, "errors.html", context)
+
+
+@router.get("/studies/{slug}/latents/{index}/compare")
+def compare_page(
+    request: Request,
+    slug: Slug,
+    index: Index,
+    session: Database,
+    a: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
+    b: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
+) -> HTMLResponse:
+    """Two versions side by side; by default the current one and the one it was written from."""
+    study = get_study(session, slug)
+    latent = get_latent(session, study, index)
+    versions = queries.list_versions(session, study, latent)
+    if b is None and versions:
+        b = latent.explanation_id or versions[0].explanation.id
+    second = queries.get_version(session, latent, b) if b is not None else None
+    if a is None and second is not None:
+        a = second.parent_id or next(
+            (v.explanation.id for v in versions if v.explanation.id != second.id), None
+        )
+    first = queries.get_version(session, latent, a) if a is not None else None
+    context = {
+        "study": study,
+        "simulator": study_simulator(session, study),
+        "latent": latent,
+        "entries": history(session, study, versions),
+        "compared": compare(session, study, latent, first, second) if first and second else None,
+        "simulating": {
+            number
+            for job in queries.simulate_jobs(session, study, [v.explanation.id for v in versions])
+            if job.status in ACTIVE
+            for number in job.params["explanation_ids"]
+        },
+        "score_names": SCORES,
+        "raw_max": RAW_MAX,
+    }
+    return render(request, "compare.html", context)
+
+
+@router.post("/studies/{slug}/latents/{index}/comments")
+def add_comment(
+    request: Request,
+    slug: Slug,
+    index: Index,
+    session: Database,
+    user: CurrentUser,
+    explanation_id: Text = "",
+    text: Text = "",
+) -> Response:
+    """The button “Comment”. The page comes back, with the text kept if it is refused."""
+    study = get_study(session, slug)
+    latent = get_latent(session, study, index)
+    explanation = queries.get_version(session, latent, _number(explanation_id) or 0)
+    try:
+        cleaned = clean_comment(text)
+    except ValueError as error:
+        comment = {"explanation_id": explanation.id, "text": text, "error": str(error)}
+        return show_latent(
+            request, session, study, latent, edit={}, user=user, comment=comment, status=422
+        )
+    queries.add_comment(session, study, explanation, cleaned, user)
+    return _to_version(slug, latent, explanation.id)
+
+
+@router.post("/comments/{comment_id}/delete")
+def delete_comment(comment_id: CommentId, session: Database, user: CurrentUser) -> RedirectResponse:
+    """The button that takes a comment back."""
+    study, latent = queries.delete_comment(session, comment_id, user)
+    return RedirectResponse(f"/studies/{study.slug}/latents/{latent.index}#history", 303)
+
+
+def _to_version(slug: str, latent: Latent, explanation_id: int) -> RedirectResponse:
+    return RedirectResponse(f"/studies/{slug}/latents/{latent.index}#version-{explanation_id}", 303)
+
+
+def _number(text: str) -> int | None:
+    """The number of a version as a form sends it; None for anything else."""
+    return int(text) if text.isdecimal() and len(text) < 19 else None

@@ -1,13 +1,15 @@
 """Explanations in the database: every version, and saving a new one."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from fastapi import HTTPException
 from sqlalchemy import and_, false, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.errors import Conflict, NotFound
 from app.jobs.queries import ACTIVE, submit, tell
-from models import Explanation, Job, Latent, LatentCost, Score, Study
+from models import Comment, Explanation, Job, Latent, LatentCost, Score, Study
 
 NAMES = (
     "correlation",
@@ -82,16 +84,93 @@ def get_explanation(session: Session, explanation_id: int) -> Explanation:
 def list_scores(session: Session, study: Study, explanation: Explanation) -> list[Score]:
     """Scores of an explanation under the study's simulator, and the newest judgements of language
     models, in their usual order."""
+    return scores_by_explanation(session, study, [explanation.id])[explanation.id]
+
+
+def get_version(session: Session, latent: Latent, explanation_id: int) -> Explanation:
+    """One version of a latent's text.
+
+    Raises:
+        NotFound: There is no such explanation, or it is another latent's.
+    """
+    explanation = get_explanation(session, explanation_id)
+    if explanation.latent_id != latent.id:
+        raise NotFound(f"Explanation {explanation_id} is no version of latent {latent.index}.")
+    return explanation
+
+
+def scores_by_explanation(
+    session: Session, study: Study, explanation_ids: Sequence[int]
+) -> dict[int, list[Score]]:
+    """The same for several explanations, by explanation."""
     found = session.scalars(
         select(Score)
         .where(
-            Score.explanation_id == explanation.id,
+            Score.explanation_id.in_(explanation_ids),
             or_(Score.simulator_id == study.simulator_id, Score.simulator_id.is_(None)),
         )
         .order_by(Score.id)
     )
-    newest = {score.name: score for score in found}
-    return [newest[name] for name in NAMES if name in newest]
+    newest: dict[int, dict[str, Score]] = {number: {} for number in explanation_ids}
+    for score in found:
+        newest[score.explanation_id][score.name] = score
+    return {
+        number: [scores[name] for name in NAMES if name in scores]
+        for number, scores in newest.items()
+    }
+
+
+def newer_versions(session: Session, latent: Latent, parent_id: int | None) -> list[Explanation]:
+    """Versions that were saved after the one somebody is writing from, newest first."""
+    query = select(Explanation).where(
+        Explanation.latent_id == latent.id, Explanation.id > (parent_id or 0)
+    )
+    return list(session.scalars(query.order_by(Explanation.id.desc())))
+
+
+def list_comments(session: Session, explanation_ids: Sequence[int]) -> list[Comment]:
+    """Comments on some explanations, oldest first."""
+    query = select(Comment).where(Comment.explanation_id.in_(explanation_ids))
+    return list(session.scalars(query.order_by(Comment.id)))
+
+
+def add_comment(
+    session: Session, study: Study, explanation: Explanation, text: str, user: str
+) -> Comment:
+    """Say something of an explanation. Commits the session.
+
+    Args:
+        text: Already cleaned.
+    """
+    comment = Comment(explanation_id=explanation.id, author=user, text=text)
+    session.add(comment)
+    session.commit()
+    tell(study.id, "latent", explanation.latent_id)
+    return comment
+
+
+def delete_comment(session: Session, comment_id: int, user: str) -> tuple[Study, Latent]:
+    """Take a comment back. Commits the session.
+
+    Returns:
+        What it was about.
+
+    Raises:
+        NotFound: There is no such comment.
+        HTTPException: 403, it is somebody else's.
+    """
+    comment = session.get(Comment, comment_id)
+    if comment is None:
+        raise NotFound(f"There is no comment {comment_id}; it may have been deleted.")
+    if comment.author != user:
+        raise HTTPException(403, f"Only {comment.author}, who wrote it, can delete this comment.")
+    explanation = session.get_one(Explanation, comment.explanation_id)
+    latent = session.get_one(Latent, explanation.latent_id)
+    study = session.get_one(Study, latent.study_id)
+    session.delete(comment)
+    session.commit()
+    tell(study.id, "latent", latent.id)
+    return study, latent
 
 
 def is_simulated(scores: list[Score]) -> bool:
@@ -155,6 +234,8 @@ def save_explanation(
 def simulate(session: Session, study: Study, explanation: Explanation, user: str) -> Job:
     """Queue the simulation of an explanation that has none. Commits the session.
 
+    The layer is measured again if it is the current one: that is rewritten with current ones.
+
     Raises:
         Conflict: The study has no simulator yet, or it is simulated or on its way already.
     """
@@ -163,7 +244,9 @@ def simulate(session: Session, study: Study, explanation: Explanation, user: str
         raise Conflict("This explanation is simulated already.")
     if any(job.status in ACTIVE for job in simulate_jobs(session, study, [explanation.id])):
         raise Conflict("The simulation of this explanation is on its way already.")
-    return submit(session, _job(study, explanation, user))
+    latent = session.get_one(Latent, explanation.latent_id)
+    is_current = latent.explanation_id == explanation.id
+    return submit(session, _job(study, explanation, user, then_rewrite=is_current))
 
 
 def simulate_jobs(session: Session, study: Study, explanation_ids: list[int]) -> list[Job]:
@@ -175,14 +258,14 @@ def simulate_jobs(session: Session, study: Study, explanation_ids: list[int]) ->
     return list(session.scalars(query.order_by(Job.id.desc())))
 
 
-def _job(study: Study, explanation: Explanation, user: str) -> Job:
+def _job(study: Study, explanation: Explanation, user: str, then_rewrite: bool = True) -> Job:
     return Job(
         study_id=study.id,
         kind="simulate",
         params={
             "explanation_ids": [explanation.id],
             "simulator_id": study.simulator_id,
-            "then_rewrite": True,
+            "then_rewrite": then_rewrite,
         },
         created_by=user,
     )

@@ -34,6 +34,22 @@ def clean(text: str) -> str:
     return text
 
 
+def clean_comment(text: str) -> str:
+    """A comment as it is stored: trimmed; it may have several lines.
+
+    Raises:
+        ValueError: It is empty, too long, or has control characters.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
+    if not text:
+        raise ValueError("Write a comment; the text is empty.")
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f"Use at most {MAX_LENGTH:,} characters; this has {len(text):,}.")
+    if any(unicodedata.category(character) == "Cc" for character in re.sub(r"[\n\t]", "", text)):
+        raise ValueError("Take out the control characters, such as NUL or escape.")
+    return text
+
+
 class ExplanationCreate(BaseModel):
     """A new wording."""
 
@@ -47,6 +63,94 @@ class ExplanationCreate(BaseModel):
         lt=2**63,
         description="The version this one was written from; the current one if left out.",
     )
+
+
+class Wording(BaseModel):
+    """A wording that is not saved."""
+
+    text: Annotated[str, AfterValidator(clean)] = Field(
+        description=f"1 to {MAX_LENGTH:,} characters. Line breaks and tabs become spaces."
+    )
+
+
+class ReadingOut(BaseModel):
+    """What the study's simulator reads, in three parts that follow each other without a gap."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    before: str
+    explanation: str
+    after: str
+    note: str = Field(description="What the text does not show.")
+
+
+class CommentCreate(BaseModel):
+    """Something to say of one version."""
+
+    text: Annotated[str, AfterValidator(clean_comment)] = Field(
+        description=f"1 to {MAX_LENGTH:,} characters; it may have several lines."
+    )
+
+
+class CommentOut(BaseModel):
+    """What a person said of one version."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    explanation_id: int
+    author: str
+    text: str
+    created_at: datetime
+
+
+class ValueOut(BaseModel):
+    """What a wording's simulation says of one token."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    state: Literal["bos", "none", "missing", "simulated"] = Field(
+        description="bos: first token, never simulated; none: not simulated yet; missing: the "
+        "simulator gave no value."
+    )
+    raw: Number = Field(description="0 to 9; null where there is none.")
+    calibrated: Number = Field(description="The raw value as an activation (isotonic).")
+
+
+class WrongToken(BaseModel):
+    """A token near an error."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    text: str
+    real: float
+    said: ValueOut
+
+
+class WrongOut(BaseModel):
+    """A context of the calibrate set, and the token where the simulation is most wrong."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    context_id: int
+    document: str
+    start: int = Field(description="Offset of the context in its document, in tokens.")
+    position: int = Field(description="Of the token in its context.")
+    at: int = Field(description="Of the token among tokens.")
+    tokens: list[WrongToken] = Field(description="The token and those around it.")
+
+
+class WorstOut(BaseModel):
+    """The worst errors of a wording on the calibrate set, one a context, worst first."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    explanation_id: int
+    false_positives: list[WrongOut] = Field(description="Said to be active where it is silent.")
+    false_negatives: list[WrongOut] = Field(description="Said to be less active than it is.")
+    contexts: int = Field(description="How many contexts were looked through.")
+    missing: int = Field(description="Simulated values that are missing; none counts as an error.")
+    problem: str = Field(description="Why nothing can be said; empty if something can.")
 
 
 class ExplanationOut(BaseModel):

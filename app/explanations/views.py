@@ -1,14 +1,25 @@
-"""Scores and costs as they are shown: with plain names, and with what they are worth."""
+"""Scores, costs and versions as they are shown: with plain names, and with what they are worth."""
+
+from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
 from app.database import columns
-from app.explanations.queries import list_scores
-from app.explanations.schemas import ScoreOut
+from app.explanations.compare import Compared, Side
+from app.explanations.diff import Change, word_diff
+from app.explanations.queries import Version, list_comments, list_scores, scores_by_explanation
+from app.explanations.schemas import ExplanationOut, ScoreOut
 from app.latents.queries import list_costs
-from app.latents.schemas import CostOut
+from app.latents.schemas import (
+    ChangeOut,
+    ComparedExampleOut,
+    ComparedOut,
+    CostOut,
+    PairedOut,
+    SideOut,
+)
 from app.simulators.queries import verdict
-from models import Explanation, Study
+from models import Comment, Explanation, Latent, Score, Study
 
 SCORES = {
     "correlation": ("correlation", "Pearson correlation of simulated with real activation"),
@@ -59,3 +70,86 @@ def costs_of(session: Session, study: Study, explanation: Explanation) -> list[C
         CostOut.model_validate({**columns(cost), "cleanliness": worth})
         for cost in list_costs(session, study, explanation)
     ]
+
+
+class Entry(NamedTuple):
+    """A version in the history of a latent's text."""
+
+    number: int
+    """1 for the first one."""
+    version: Version
+    parent: int | None
+    """Number of the version it was written from; None if that is not in the history."""
+    diff: tuple[Change, ...]
+    """From that one to this; empty without one."""
+    scores: list[Score]
+    comments: list[Comment]
+
+
+def history(session: Session, study: Study, versions: list[Version]) -> list[Entry]:
+    """Versions with what the page shows of each.
+
+    Args:
+        versions: All versions of a latent's text, newest first.
+    """
+    ids = [version.explanation.id for version in versions]
+    scores = scores_by_explanation(session, study, ids)
+    comments = list_comments(session, ids)
+    numbers = {number: len(ids) - place for place, number in enumerate(ids)}
+    texts = {version.explanation.id: version.explanation.text for version in versions}
+    entries = []
+    for version in versions:
+        explanation = version.explanation
+        parent = explanation.parent_id if explanation.parent_id in texts else None
+        entries.append(
+            Entry(
+                numbers[explanation.id],
+                version,
+                numbers[parent] if parent is not None else None,
+                word_diff(texts[parent], explanation.text) if parent is not None else (),
+                scores[explanation.id],
+                [comment for comment in comments if comment.explanation_id == explanation.id],
+            )
+        )
+    return entries
+
+
+def compared_out(session: Session, study: Study, compared: Compared) -> ComparedOut:
+    """A comparison of two versions as JSON."""
+
+    def side(one: Side) -> SideOut:
+        return SideOut(
+            explanation=ExplanationOut.model_validate(one.explanation),
+            scores=scores_of(session, study, one.explanation),
+            costs=costs_of(session, study, one.explanation),
+            simulated=one.simulated,
+        )
+
+    return ComparedOut(
+        a=side(compared.a),
+        b=side(compared.b),
+        diff=[ChangeOut.model_validate(change) for change in compared.diff],
+        paired=PairedOut.model_validate(compared.paired) if compared.paired else None,
+        examples=[ComparedExampleOut.model_validate(example) for example in compared.examples],
+    )
+
+
+def edit_context(
+    session: Session,
+    study: Study,
+    latent: Latent,
+    versions: list[Version],
+    comment: dict[str, Any] | None,
+    user: str,
+) -> dict[str, Any]:
+    """What the edit box and the history of a latent's page need beside the rest.
+
+    Args:
+        comment: A refused comment: explanation_id, text, error; None if there is none.
+    """
+    return {
+        "history": history(session, study, versions),
+        "comment": comment or {},
+        "user": user,
+        "score_names": SCORES,
+    }

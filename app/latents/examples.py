@@ -109,7 +109,7 @@ def list_examples(
             context_id,
             document,
             start,
-            _tokens(study, activations, ids, strings, rows_of.get(context_id), knots),
+            tokens_of(study, activations, ids, strings, rows_of.get(context_id), knots),
         )
         for kind, rank, activations, context_id, document, start, ids, strings in found
     ]
@@ -152,7 +152,7 @@ def isotonic_knots(
     return (calibration.x, calibration.y) if calibration is not None else None
 
 
-def _tokens(
+def tokens_of(
     study: Study,
     activations: list[float],
     ids: list[int],
@@ -160,6 +160,13 @@ def _tokens(
     values: NDArray[np.float32] | None,
     knots: tuple[list[float], list[float]] | None,
 ) -> list[Token]:
+    """Tokens of a text with a latent's real activations, and the simulated ones if there are any.
+
+    Args:
+        ids: Of the tokens, in the subject model's vocabulary.
+        values: Raw simulated values; NaN where missing. None if it is not simulated.
+        knots: Of the calibration of the simulated values.
+    """
     bos = 1 if study.prepend_bos else 0
     if values is None:
         return [

@@ -13,14 +13,14 @@ from sqlalchemy.orm import Session
 from app.database import Database
 from app.errors import NotFound
 from app.explanations.queries import (
-    get_explanation,
+    get_version,
     is_simulated,
     list_scores,
     list_versions,
     simulate_jobs,
 )
 from app.explanations.schemas import MAX_LENGTH
-from app.explanations.views import SCORES
+from app.explanations.views import SCORES, edit_context
 from app.jobs.queries import ACTIVE, STOPPED, active_jobs
 from app.latents import queries
 from app.latents.agreement import Agreement, agreement
@@ -31,6 +31,7 @@ from app.latents.queries import Index
 from app.latents.schemas import LatentFilter, NoNul
 from app.latents.similar import similar_latents
 from app.latents.views import asked_view, shown_examples
+from app.security import CurrentUser
 from app.simulators.queries import missing_values, study_simulator
 from app.studies.queries import Slug, count_latents, get_study
 from app.templates import render
@@ -100,6 +101,7 @@ def latent_page(
     slug: Slug,
     index: Index,
     session: Database,
+    user: CurrentUser,
     version: VersionId = None,
     restore: VersionId = None,
     saved: VersionId = None,
@@ -115,10 +117,10 @@ def latent_page(
     latent = queries.get_latent(session, study, index)
     edit: dict[str, Any] = {}
     if restore is not None:
-        edit["text"] = _version(session, latent, restore).text
+        edit["text"] = get_version(session, latent, restore).text
     if saved is not None:
-        edit["saved"] = _version(session, latent, saved)
-    return show_latent(request, session, study, latent, version=version, edit=edit)
+        edit["saved"] = get_version(session, latent, saved)
+    return show_latent(request, session, study, latent, version=version, edit=edit, user=user)
 
 
 def show_latent(
@@ -129,18 +131,22 @@ def show_latent(
     *,
     version: int | None = None,
     edit: dict[str, Any],
+    user: str,
+    comment: dict[str, Any] | None = None,
     status: int = 200,
 ) -> HTMLResponse:
     """The page of a latent.
 
     Args:
         edit: State of the edit box: text, parent_id, error, or the version just saved.
+        user: Who is asking.
+        comment: A refused comment: explanation_id, text, error.
     """
     versions = list_versions(session, study, latent)
     current = next(
         (v.explanation for v in versions if v.explanation.id == latent.explanation_id), None
     )
-    shown = _version(session, latent, version) if version is not None else current
+    shown = get_version(session, latent, version) if version is not None else current
     scores = list_scores(session, study, shown) if shown else []
     costs = queries.shown_costs(session, study, shown) if shown else []
     about = simulate_jobs(session, study, [v.explanation.id for v in versions])
@@ -196,6 +202,7 @@ def show_latent(
             if saved and (saved.parent_id or 0) < v.explanation.id < saved.id
         ],
         "max_length": MAX_LENGTH,
+        **edit_context(session, study, latent, versions, comment, user),
     }
     return render(request, "latent.html", context, status)
 
@@ -263,12 +270,5 @@ def similar_page(request: Request, slug: Slug, index: Index, session: Database) 
 def _shown(session: Session, latent: Latent, version: int | None) -> Explanation | None:
     """The explanation that is asked for: the current one, if none is named."""
     if version is not None:
-        return _version(session, latent, version)
+        return get_version(session, latent, version)
     return session.get(Explanation, latent.explanation_id) if latent.explanation_id else None
-
-
-def _version(session: Session, latent: Latent, explanation_id: int) -> Explanation:
-    explanation = get_explanation(session, explanation_id)
-    if explanation.latent_id != latent.id:
-        raise NotFound(f"Explanation {explanation_id} is no version of latent {latent.index}.")
-    return explanation

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from app.explanations.schemas import ExplanationOut, Number, ScoreOut
+from app.explanations.schemas import ExplanationOut, Number, ScoreOut, ValueOut
 from app.rewrites.schemas import Comparison
 from app.simulators.schemas import Cleanliness, CleanlinessOrNone
 
@@ -282,3 +282,65 @@ class SimilarOut(BaseModel):
     by_meaning: list[NeighbourOut] | None = Field(
         description="By the cosine of the explanations' embeddings; null without one."
     )
+
+
+class ChangeOut(BaseModel):
+    """A run of words of a diff."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    kind: Literal["kept", "added", "removed"]
+    text: str
+
+
+class SideOut(BaseModel):
+    """One of two versions."""
+
+    explanation: ExplanationOut
+    scores: list[ScoreOut]
+    costs: list[CostOut]
+    simulated: bool = Field(description="Whether it is simulated on the latent's examples.")
+
+
+class PairedOut(BaseModel):
+    """How much more b costs than a where the latent fires (isotonic)."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    comparison: Comparison
+    contexts: int = Field(description="Contexts that both were measured on.")
+
+
+class ComparedTokenOut(BaseModel):
+    """A token of an example, with what both versions make of it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    text: str
+    real: float
+    a: ValueOut
+    b: ValueOut
+
+
+class ComparedExampleOut(BaseModel):
+    """An example of the latent."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    kind: Literal["top", "quantile", "random", "near_miss"]
+    rank: int
+    document: str
+    start: int
+    tokens: list[ComparedTokenOut]
+
+
+class ComparedOut(BaseModel):
+    """Two versions of a latent's text, side by side on the same examples."""
+
+    a: SideOut
+    b: SideOut
+    diff: list[ChangeOut] = Field(description="Words, from a to b.")
+    paired: PairedOut | None = Field(
+        description="Null unless one was written from the other and both were measured."
+    )
+    examples: list[ComparedExampleOut]

@@ -11,7 +11,7 @@ from app.database import Database
 from app.errors import Conflict, messages
 from app.forms import form_fields
 from app.jobs.queries import ACTIVE, STOPPED
-from app.latents.queries import RAW_MAX
+from app.latents.examples import RAW_MAX
 from app.latents.schemas import NoNul
 from app.security import CurrentUser
 from app.sentences import queries

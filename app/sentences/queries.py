@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
 from app.jobs.queries import submit
-from app.latents.queries import Token, isotonic_knots
+from app.latents.examples import Token, isotonic_knots, tokens_of
 from app.sentences.schemas import SentenceCreate
 from app.studies.queries import count_latents
 from models import Explanation, Job, Latent, Sentence, Study
@@ -154,6 +153,8 @@ def _firing(
     made = sentence.simulation(explanation.id) if explanation else None
     knots = isotonic_knots(session, study, explanation) if explanation and made else None
     values = made["values"] if made else None
+    # None becomes NaN.
+    raw = None if values is None else np.array(values, np.float32)
     position = int(np.argmax(activations)) if activations else 0
     return Firing(
         latent=latent.index,
@@ -163,28 +164,7 @@ def _firing(
         peak=max(activations, default=0.0),
         position=position,
         activations=activations,
-        tokens=[
-            _token(study, place, text, activations[place], values, knots)
-            for place, text in enumerate(sentence.strings)
-        ],
+        tokens=tokens_of(study, activations, sentence.tokens, sentence.strings, raw, knots),
         simulated=values,
         failures=made["failures"] if made else {},
     )
-
-
-def _token(
-    study: Study,
-    place: int,
-    text: str,
-    real: float,
-    values: list[float | None] | None,
-    knots: tuple[list[float], list[float]] | None,
-) -> Token:
-    if place == 0 and study.prepend_bos:
-        return Token(text, real, None, None, "bos")
-    if values is None:
-        return Token(text, real, None, None, "none")
-    value = values[place]
-    if value is None or not isfinite(value):
-        return Token(text, real, None, None, "missing")
-    return Token(text, real, value, float(np.interp(value, *knots)) if knots else None, "simulated")

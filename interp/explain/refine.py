@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from interp.calibrate import Method, fit
 from interp.explain import prompts
 from interp.explain.answers import Explained
-from interp.explain.prompts import Error, Shown
+from interp.explain.errors import worst_errors as worst_errors
+from interp.explain.prompts import Shown
 from interp.llm.llm import Message
 from interp.scores import Scores, halves, score
 from interp.simulate.simulator import Simulated
@@ -121,44 +122,6 @@ def refine(
             return
         yield step
         best = step
-
-
-def worst_errors(
-    simulated: NDArray[np.floating],
-    real: NDArray[np.floating],
-    strings: Sequence[Sequence[str]],
-    *,
-    count: int,
-) -> tuple[list[Error], list[Error]]:
-    """The worst false positives and false negatives, one a context, worst first.
-
-    A false positive is a token where the latent is silent and the simulation is not; a false
-    negative one where the latent is active and the simulation is lower.
-
-    Args:
-        simulated: Calibrated values, shape (context, seq); NaN where missing. Quantile-normalised
-            ones are active as often as the latent is, so both kinds show.
-        real: Real activations, same shape.
-        count: The most errors of each kind.
-    """
-    gap = np.where(np.isnan(simulated), 0.0, simulated - real)
-
-    def worst(gap: NDArray[np.floating]) -> list[Error]:
-        positions = gap.argmax(1)
-        largest = gap.max(1)
-        rows = np.argsort(-largest, kind="stable")[:count]
-        return [
-            Error(
-                strings[row],
-                real[row].tolist(),
-                np.nan_to_num(simulated[row]).tolist(),
-                int(positions[row]),
-            )
-            for row in rows.tolist()
-            if largest[row] > 0
-        ]
-
-    return worst(np.where(real > 0, 0.0, gap)), worst(np.where(real > 0, -gap, 0.0))
 
 
 def _calibrated(

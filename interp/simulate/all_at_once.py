@@ -50,7 +50,7 @@ class AllAtOnce:
                 f"{self.llm.name} does not give the probabilities inside a text, which all_at_once "
                 f"reads. Use the method {other}."
             )
-        queries = [_query(tokens[first_position:]) for tokens in contexts]
+        queries = [query(tokens[first_position:]) for tokens in contexts]
         shape = len(contexts), len(contexts[0])
         return (self._simulated(ask, queries, shape) for ask in asks)
 
@@ -69,5 +69,6 @@ class AllAtOnce:
         )
 
 
-def _query(tokens: Sequence[str]) -> Query:
+def query(tokens: Sequence[str]) -> Query:
+    """A text as it is laid out."""
     return Query([("\n" if i else "") + written(token) + "\t" for i, token in enumerate(tokens)])

@@ -43,7 +43,7 @@ class LastToken:
                 "Use the method json_reply."
             )
         queries = [
-            _query(tokens[max(first_position, last + 1 - WINDOW) : last + 1])
+            query(tokens[max(first_position, last + 1 - WINDOW) : last + 1])
             for tokens in contexts
             for last in range(first_position, len(tokens))
         ]
@@ -68,6 +68,7 @@ class LastToken:
         )
 
 
-def _query(window: Sequence[str]) -> Query:
+def query(window: Sequence[str]) -> Query:
+    """The question about the last token of a window."""
     *before, last = map(written, window)
     return Query([f"Text: {''.join(before)}<<{last}>>\nActivation:\t"])

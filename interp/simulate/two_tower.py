@@ -34,6 +34,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from interp.errors import InputError
 from interp.simulate.align import Aligned, align
+from interp.simulate.reads import EXPLANATION_TOKENS
 from interp.simulate.simulator import TOP, Ask, Simulated
 from interp.simulate.trained import Trained
 
@@ -42,8 +43,6 @@ VERSION = "two_tower-1"
 
 CLAMP = 6.0
 """Standardised states are cut at so many standard deviations: a few dimensions have outliers."""
-EXPLANATION_TOKENS = 128
-"""The rest of a longer explanation is not read."""
 BATCH = 32
 KEPT_CONTEXTS = 8192
 """Contexts whose tokens' encodings are kept: 17 kB a fold for one of 33 tokens."""
