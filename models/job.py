@@ -22,7 +22,8 @@ class Job(Base):
     id: Mapped[Id]
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"))
     kind: Mapped[str]
-    """``collect``, ``explain``, ``judge``, ``simulate``, ``rewrite``, ``generate`` or ``check``."""
+    """``collect``, ``explain``, ``judge``, ``simulate``, ``rewrite``, ``generate``, ``check`` or
+    ``embed``."""
     params: Mapped[Json] = mapped_column(default=dict)
     status: Mapped[str] = mapped_column(default="queued")
     done: Mapped[int] = mapped_column(default=0)

@@ -45,7 +45,7 @@ Work = Callable[[Session, Job, Study], Iterator[Progress]]
 
 
 def _work(kind: str) -> Work:
-    from workers.tasks import check, collect, explain, generate, judge, rewrite, simulate
+    from workers.tasks import check, collect, embed, explain, generate, judge, rewrite, simulate
 
     return {
         "collect": collect.run,
@@ -55,6 +55,7 @@ def _work(kind: str) -> Work:
         "rewrite": rewrite.run,
         "generate": generate.run,
         "check": check.run,
+        "embed": embed.run,
     }[kind]
 
 

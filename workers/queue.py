@@ -25,6 +25,7 @@ QUEUES = {
     "rewrite": "gpu",
     "generate": "gpu",
     "check": "gpu",
+    "embed": "cpu",
 }
 """Queue of each kind of job. A process that serves ``gpu`` takes one task at a time."""
 

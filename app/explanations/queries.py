@@ -2,11 +2,12 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import and_, false, or_, select
+from sqlalchemy import and_, exists, false, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.errors import Conflict, NotFound
 from app.jobs.queries import ACTIVE, submit, tell
+from app.latents.meaning import embedding_of
 from models import Explanation, Job, Latent, LatentCost, Score, Study
 
 NAMES = (
@@ -101,13 +102,16 @@ def is_simulated(scores: list[Score]) -> bool:
 
 def authors(session: Session, study: Study) -> list[str]:
     """Everybody, and every model, that wrote an explanation of a latent of the study."""
-    query = (
-        select(Explanation.author)
-        .distinct()
-        .join(Latent, Latent.id == Explanation.latent_id)
-        .where(Latent.study_id == study.id)
+    # Author by author along the index: reading all explanations takes a while where they are many.
+    author = select(func.min(Explanation.author).label("name")).cte("author", recursive=True)
+    following = select(func.min(Explanation.author)).where(Explanation.author > author.c.name)
+    author = author.union_all(select(following.scalar_subquery()).where(author.c.name.is_not(None)))
+    here = exists().where(
+        Explanation.author == author.c.name,
+        Explanation.latent_id == Latent.id,
+        Latent.study_id == study.id,
     )
-    return sorted(session.scalars(query))
+    return sorted(session.scalars(select(author.c.name).where(here)))
 
 
 def save_explanation(
@@ -142,6 +146,7 @@ def save_explanation(
         author_kind="person",
         author=user,
         parent_id=current if parent_id is None else parent_id,
+        embedding=embedding_of(text),
     )
     session.add(explanation)
     session.flush()

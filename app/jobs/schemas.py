@@ -13,7 +13,7 @@ class JobOut(BaseModel):
 
     id: int
     study_id: int
-    kind: str = Field(description="collect, explain, simulate, rewrite, generate or check.")
+    kind: str = Field(description="collect, explain, simulate, rewrite, generate, check or embed.")
     params: dict[str, Any]
     status: Literal["queued", "running", "cancelled", "failed", "finished"]
     done: int
