@@ -141,7 +141,7 @@ def _link(study: Study, wanted: ListState) -> Callable[..., str]:
 
     def link(**changes: Any) -> str:
         state = wanted.model_copy(update={"after": "", "before": "", "go": "", **changes})
-        query = urlencode(state.model_dump(exclude_defaults=True), doseq=True)
+        query = urlencode(state.fields(ListState), doseq=True)
         return f"/studies/{study.slug}/latents" + (f"?{query}" if query else "")
 
     return link

@@ -80,16 +80,20 @@ class LatentMatch(BaseModel):
 
     def filter(self) -> dict[str, Any]:
         """The part of it that narrows the list, by field."""
-        names = set(LatentMatch.model_fields)
-        return self.model_dump(include=names, exclude_defaults=True)
+        return self.fields(LatentMatch)
+
+    def fields(self, model: type[BaseModel]) -> dict[str, Any]:
+        """The fields that another model has and that are not the default, as in an address."""
+        named = self.model_dump(include=set(model.model_fields), exclude_defaults=True)
+        return {name: "true" if value is True else value for name, value in named.items()}
 
     def in_words(self) -> str:
-        """What the latents have in common, such as “on the list starred, correlation ≤ 0.3”."""
+        """What the latents have in common, such as “starred, with correlation ≤ 0.3”."""
         parts = [f"with “{self.q}” in the explanation"] if self.q else []
         for label, low, high in (
-            ("fires on", self.firing_rate_min, self.firing_rate_max),
-            ("correlation", self.correlation_min, self.correlation_max),
-            ("cost", self.cost_min, self.cost_max),
+            ("firing on a share", self.firing_rate_min, self.firing_rate_max),
+            ("with correlation", self.correlation_min, self.correlation_max),
+            ("with cost", self.cost_min, self.cost_max),
         ):
             if low is not None and high is not None:
                 parts.append(f"{label} {_figure(low)} to {_figure(high)}")
@@ -135,14 +139,14 @@ class LatentFilter(LatentMatch):
             order = f"nearest in meaning to “{self.meaning.strip()}”"
         elif self.sort != "index" or self.order == "desc":
             label = self.sort.replace("_", " ")
-            order = f"{label}, {'largest' if self.order == 'desc' else 'smallest'} first"
+            order = f"by {label}, {'largest' if self.order == 'desc' else 'smallest'} first"
         else:
             order = ""
         return "; ".join(filter(None, [super().in_words(), order]))
 
     def state(self) -> dict[str, Any]:
         """The filter and the order by field, without what is the default: for an address."""
-        return self.model_dump(include=set(LatentFilter.model_fields), exclude_defaults=True)
+        return self.fields(LatentFilter)
 
 
 Cursor = Annotated[

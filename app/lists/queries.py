@@ -79,16 +79,17 @@ def add(session: Session, study: Study, data: ListAdd, user: str) -> tuple[Liste
         # Locked, so that it is not deleted meanwhile.
         select(LatentList).filter_by(study_id=study.id, name=data.name).with_for_update()
     ).one()
+    before = _listed(session, found).latents
     meant = select(literal(found.id), Latent.id, literal(user)).where(*_meant(study, data))
     columns = [LatentListItem.list_id, LatentListItem.latent_id, LatentListItem.created_by]
     added = insert(LatentListItem).from_select(columns, meant).on_conflict_do_nothing()
-    changed = session.execute(added).rowcount  # type: ignore[attr-defined]
+    session.execute(added)
     listed = _listed(session, found)
     if not listed.latents:
         session.rollback()
         raise Conflict("No latent matches, so there is nothing to put on a list.")
     session.commit()
-    return listed, changed
+    return listed, listed.latents - before
 
 
 def remove(session: Session, listed: Listed, data: Selection) -> tuple[Listed, int]:
