@@ -138,20 +138,18 @@ class Client:
 
 
 async def _measure(port: int, asked: dict[str, list[str]], seconds: float) -> list[Measured]:
-    clients = [await Client().connect(port) for _ in range(max(CLIENTS))]
     for addresses in asked.values():  # the processes open connections and load templates
-        await asyncio.gather(
-            *(client.ask(address) for client, address in zip(clients, addresses, strict=False))
-        )
+        await _load(port, "", addresses, max(CLIENTS), 0.5)
     return [
-        await _load(clients[:count], page, addresses, seconds)
+        await _load(port, page, addresses, count, seconds)
         for count in CLIENTS
         for page, addresses in asked.items()
     ]
 
 
-async def _load(clients: list[Client], page: str, addresses: list[str], seconds: float) -> Measured:
+async def _load(port: int, page: str, addresses: list[str], count: int, seconds: float) -> Measured:
     """Ask for one kind of page from several clients at once, each waiting for its answer."""
+    clients = [await Client().connect(port) for _ in range(count)]
     found: list[tuple[float, int]] = []
     until = time.monotonic() + seconds
 
@@ -161,6 +159,8 @@ async def _load(clients: list[Client], page: str, addresses: list[str], seconds:
             number += len(clients)
 
     await asyncio.gather(*(go_on(client, number) for number, client in enumerate(clients)))
+    for client in clients:
+        client.writer.close()
     times, sizes = zip(*found, strict=True)
     median, p95 = np.percentile(times, [50, 95])
     return Measured(page, len(clients), len(found), float(median), float(p95), max(sizes))
@@ -205,13 +205,14 @@ def _explain(asked: dict[str, list[str]]) -> list[str]:
                 total += took
                 reads += [f"{page}: {name}" for name in _read_whole(answer["Plan"])]
                 if took > slowest[0]:
-                    plan = connection.exec_driver_sql(
+                    lines = connection.exec_driver_sql(
                         f"EXPLAIN (ANALYZE, COSTS OFF) {statement}", parameters
                     ).scalars()
-                    slowest = took, page, "\n".join(plan)
+                    slowest = took, page, "\n".join(lines)
             connection.rollback()
             print(f"{page}: {len(made)} statements, {total:.1f} ms in PostgreSQL", flush=True)
-    print(f"\nThe slowest statement: {slowest[0]:.1f} ms, of the {slowest[1]}\n{slowest[2]}\n")
+    plan = re.sub(r"'\[[^']{80,}\]'", "'[…]'", slowest[2])
+    print(f"\nThe slowest statement: {slowest[0]:.1f} ms, of the {slowest[1]}\n{plan}\n")
     return sorted(set(reads))
 
 

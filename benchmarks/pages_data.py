@@ -210,9 +210,7 @@ def _simulated(
 
 
 def _firing(rng: random.Random) -> tuple[float, float, float]:
-    """Firing rate, largest and mean activation; one in ten latents is dead."""
-    if rng.random() < 0.1:
-        return 0.0, 0.0, 0.0
+    """Firing rate, largest and mean activation."""
     return 10 ** rng.uniform(-5, -1), rng.uniform(1, 40), rng.uniform(0.1, 5)
 
 

@@ -29,7 +29,7 @@ COLUMNS: tuple[Column, ...] = (
     "cost",
 )
 """Those that it shows if nothing else is said."""
-NEAREST = 200
+NEAREST = 100
 """A search by meaning lists so many latents at most."""
 Sort = Literal[
     "index",
