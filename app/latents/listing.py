@@ -4,6 +4,8 @@ A page begins where the last one ended: a place in an index, not a number of row
 thousandth page takes as long as the first.
 """
 
+from functools import cache
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -11,7 +13,9 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     RowMapping,
+    Select,
     and_,
+    bindparam,
     cast,
     exists,
     func,
@@ -239,13 +243,10 @@ def nearest(session: Session, study: Study, wanted: LatentFilter) -> list[Placed
     return [Placed(row.id, Place(row.distance, number)) for number, row in enumerate(found)]
 
 
-def _rows(
-    session: Session,
-    study: Study,
-    part: list[Placed],
-    nearness: dict[int, float] | None = None,
-) -> list[RowMapping]:
-    """What the list shows of some latents, in their order."""
+@cache
+def _rows_query() -> Select[*tuple[Any, ...]]:
+    """Made once: putting it together takes as long as running it."""
+    study: Any = SimpleNamespace(id=bindparam("study"), simulator_id=bindparam("simulator"))
     scores = {name: aliased(Score) for name in SCORES}
     query = (
         select(
@@ -267,7 +268,7 @@ def _rows(
         .outerjoin(
             LatentCost, and_(LatentCost.explanation_id == Latent.explanation_id, *cost_of(study))
         )
-        .where(Latent.id.in_([one.latent_id for one in part]))
+        .where(Latent.id.in_(bindparam("ids", expanding=True)))
     )
     for name, score in scores.items():
         query = query.outerjoin(
@@ -276,7 +277,22 @@ def _rows(
             & (score.simulator_id == study.simulator_id)
             & (score.name == name),
         )
-    of = {row.id: row for row in session.execute(query).mappings()}
+    return query
+
+
+def _rows(
+    session: Session,
+    study: Study,
+    part: list[Placed],
+    nearness: dict[int, float] | None = None,
+) -> list[RowMapping]:
+    """What the list shows of some latents, in their order."""
+    values = {
+        "ids": [one.latent_id for one in part],
+        "study": study.id,
+        "simulator": study.simulator_id,
+    }
+    of = {row.id: row for row in session.execute(_rows_query(), values).mappings()}
     return [
         {**of[one.latent_id], "nearness": (nearness or {}).get(one.latent_id)}  # type: ignore[misc]
         for one in part
