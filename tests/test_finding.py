@@ -138,6 +138,9 @@ def test_filters(db: Session, study: Study) -> None:
     assert indices(db, study, correlation_min=0.45) == [0]
     assert indices(db, study, correlation_max=0.4) == [1], "0.4 is meant to be 0.4"
     assert indices(db, study, cost_min=0.0015) == [1]
+    for sort in ("cost", "correlation", "firing_rate"):
+        both = {"cost_min": 0, "correlation_min": 0, "missing": True, "sort": sort}
+        assert indices(db, study, **both) == [0], "filtered and sorted by the same table"
     assert indices(db, study, simulated=True) == [0, 1]
     assert indices(db, study, missing=True) == [0]
     assert indices(db, study, written_by="lexical") == [0, 1, 2, 3, 4]
@@ -403,7 +406,9 @@ def test_find_star_and_walk(web: str, study: Study, browser_page: Page) -> None:
     assert page.evaluate("window.loaded") == "once"
     page.locator("tbody th a", has_text="3").click()
     expect(page.get_by_role("button", name="Star latent 3")).to_have_text("★")
-    expect(page.locator(".within")).to_contain_text("firing on a share ≥ 0.02; by firing rate, largest first")
+    expect(page.locator(".within")).to_contain_text(
+        "firing on a share ≥ 0.02; by firing rate, largest first"
+    )
     expect(page.locator("a[rel=prev]")).to_have_text("← 4")
     page.locator("a[rel=next]").click()
     expect(page.locator("h1")).to_contain_text("Latent 2")

@@ -56,10 +56,11 @@ def matching(study: Study, wanted: LatentMatch) -> list[ColumnElement[bool]]:
                 *bounds,
             )
         )
-    if bounds := _between(LatentCost.mean, wanted.cost_min, wanted.cost_max):
+    cost = aliased(LatentCost)  # the list itself may be sorted by cost
+    if bounds := _between(cost.mean, wanted.cost_min, wanted.cost_max):
         conditions.append(
             exists().where(
-                LatentCost.explanation_id == Latent.explanation_id, *cost_of(study), *bounds
+                cost.explanation_id == Latent.explanation_id, *cost_of(study, cost), *bounds
             )
         )
     if wanted.missing:
@@ -85,12 +86,12 @@ def on_list(study: Study, name: str) -> ColumnElement[bool]:
     )
 
 
-def cost_of(study: Study) -> tuple[ColumnElement[bool], ...]:
+def cost_of(study: Study, cost: type[LatentCost] = LatentCost) -> tuple[ColumnElement[bool], ...]:
     """What the list calls the cost: rewritten alone, isotonic, by the study's simulator."""
     return (
-        LatentCost.simulator_id == study.simulator_id,
-        LatentCost.condition == "rewritten",
-        LatentCost.calibration == "isotonic",
+        cost.simulator_id == study.simulator_id,
+        cost.condition == "rewritten",
+        cost.calibration == "isotonic",
     )
 
 

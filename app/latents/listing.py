@@ -199,9 +199,7 @@ def _without(study: Study, sort: str) -> list[ColumnElement[bool]]:
         return [
             ~exists().where(
                 cost.explanation_id == Latent.explanation_id,
-                cost.simulator_id == study.simulator_id,
-                cost.condition == "rewritten",
-                cost.calibration == "isotonic",
+                *cost_of(study, cost),
                 cost.mean < NAN,
             )
         ]
