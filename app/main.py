@@ -6,6 +6,7 @@ from fastapi.staticfiles import StaticFiles
 from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.middleware.gzip import GZipMiddleware
 
 from app import events
 from app.activity import api as activity_api
@@ -20,6 +21,8 @@ from app.jobs import api as jobs_api
 from app.jobs import pages as jobs_pages
 from app.latents import api as latents_api
 from app.latents import pages as latents_pages
+from app.lists import api as lists_api
+from app.lists import pages as lists_pages
 from app.rewrites import api as rewrites_api
 from app.rewrites import pages as rewrites_pages
 from app.security import current_user, same_site, security_headers
@@ -50,6 +53,8 @@ def create_app() -> FastAPI:
         redoc_url=None,
     )
     app.add_middleware(security_headers)
+    # Tables of figures shrink to a tenth; a higher level takes longer and saves little.
+    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)
     add_handlers(app)
 
     guards = [Depends(same_site), Depends(current_user)]
@@ -57,6 +62,7 @@ def create_app() -> FastAPI:
     for module in (
         studies_api,
         latents_api,
+        lists_api,
         explanations_api,
         rewrites_api,
         generations_api,
@@ -74,6 +80,7 @@ def create_app() -> FastAPI:
         events,
         studies_pages,
         latents_pages,
+        lists_pages,
         explanations_pages,
         rewrites_pages,
         generations_pages,

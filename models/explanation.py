@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 from pgvector.sqlalchemy import Vector
-from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -20,8 +21,21 @@ class Explanation(Base):
     __table_args__ = (
         CheckConstraint("author_kind IN ('person', 'model')", name="author_kind"),
         Index(None, "words", postgresql_using="gin"),
-        # What people wrote last, among tens of thousands that models wrote.
-        Index("ix_explanation_person", "id", postgresql_where=text("author_kind = 'person'")),
+        # Words as they are written, for those that are only begun: stems do not begin alike.
+        Index(
+            "ix_explanation_plain_words",
+            sql("to_tsvector('simple', text)"),
+            postgresql_using="gin",
+        ),
+        Index(
+            "ix_explanation_not_embedded", "latent_id", postgresql_where=sql("embedding IS NULL")
+        ),
+        Index(None, "author", "latent_id"),
+        Index(
+            "ix_explanation_by_person",
+            "latent_id",
+            postgresql_where=sql("author_kind = 'person'"),
+        ),
         Index(
             None,
             "embedding",
@@ -98,6 +112,12 @@ class Simulation(Base):
     __tablename__ = "simulation"
     __table_args__ = (
         UniqueConstraint("explanation_id", "simulator_id", "set"),
+        Index(
+            "ix_simulation_missing",
+            "simulator_id",
+            "explanation_id",
+            postgresql_where=sql("missing > 0"),
+        ),
         CheckConstraint("set IN ('explain', 'calibrate', 'evaluate')", name="set"),
     )
 
@@ -148,7 +168,7 @@ class Score(Base):
     __tablename__ = "score"
     __table_args__ = (
         UniqueConstraint("explanation_id", "simulator_id", "name"),
-        Index(None, "simulator_id", "name", "value"),
+        Index(None, "simulator_id", "name", "value", "explanation_id"),
     )
 
     id: Mapped[Id]

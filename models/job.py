@@ -23,8 +23,8 @@ class Job(Base):
     id: Mapped[Id]
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"))
     kind: Mapped[str]
-    """``collect``, ``explain``, ``judge``, ``simulate``, ``rewrite``, ``generate``, ``sentence``
-    or ``check``."""
+    """``collect``, ``explain``, ``embed``, ``judge``, ``simulate``, ``rewrite``, ``generate``,
+    ``sentence`` or ``check``."""
     params: Mapped[Json] = mapped_column(default=dict)
     status: Mapped[str] = mapped_column(default="queued")
     done: Mapped[int] = mapped_column(default=0)

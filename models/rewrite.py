@@ -1,6 +1,7 @@
 """Evaluations of the layer with some of its latents simulated."""
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Text, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -96,6 +97,13 @@ class LatentCost(Base):
     __tablename__ = "latent_cost"
     __table_args__ = (
         UniqueConstraint("explanation_id", "simulator_id", "condition", "calibration"),
+        Index(
+            None,
+            "simulator_id",
+            "mean",
+            "explanation_id",
+            postgresql_where=sql("condition = 'rewritten' AND calibration = 'isotonic'"),
+        ),
     )
 
     id: Mapped[Id]

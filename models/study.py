@@ -49,8 +49,10 @@ class Latent(Base):
     __tablename__ = "latent"
     __table_args__ = (
         UniqueConstraint("study_id", "index"),
-        Index(None, "study_id", "firing_rate"),
-        Index(None, "study_id", "max_activation"),
+        Index(None, "study_id", "firing_rate", "index"),
+        Index(None, "study_id", "max_activation", "index"),
+        Index(None, "study_id", "mean_activation", "index"),
+        Index(None, "explanation_id"),
     )
 
     id: Mapped[Id]

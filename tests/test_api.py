@@ -131,8 +131,10 @@ def test_list_latents(api: httpx.Client, study: Study) -> None:
     assert indices(simulated=True) == [0, 1]
     assert indices(q="NUMBER 3") == [3]
     assert indices(q="100%_sure") == [0, 1, 2, 3, 4]
-    assert indices(q="100_") == [], "wildcards are plain characters"
-    assert indices(limit=2, offset=3) == [3, 4]
+    assert indices(q="%") == [0, 1, 2, 3, 4]
+    assert indices(q="_") == [0, 1, 2, 3, 4]
+    assert indices(q="%%") == [], "wildcards are plain characters"
+    assert indices(limit=2, after="~2") == [3, 4]
     problem_of(api.get(f"/studies/{study.slug}/latents", params={"sort": "nonsense"}), 422)
 
 
@@ -196,6 +198,9 @@ def test_a_study_that_is_not_collected(api: httpx.Client, db: Session) -> None:
     study = little_study(db, latents=0, simulator=False)
     assert api.get(f"/studies/{study.slug}/latents").json() == {
         "total": 0,
+        "more": False,
+        "before": None,
+        "after": None,
         "cleanliness": None,
         "items": [],
     }

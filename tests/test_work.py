@@ -155,7 +155,7 @@ def test_judge(api: httpx.Client, db: Session, study: Study) -> None:
     ("kind", "data", "status", "words"),
     [
         ("simulate", {"latents": [99]}, 404, "no latent 99"),
-        ("simulate", {"latents": [0], "q": "number 1"}, 404, "that matches the filter"),
+        ("simulate", {"latents": [0], "q": "number 2"}, 404, "that matches the filter"),
         ("simulate", {"latents": []}, 422, "latents"),
         ("simulate", {"latents": [5]}, 409, "nothing to simulate"),
         ("simulate", {"simulator_id": 10**9}, 404, "no simulator"),

@@ -45,7 +45,17 @@ Work = Callable[[Session, Job, Study], Iterator[Progress]]
 
 
 def _work(kind: str) -> Work:
-    from workers.tasks import check, collect, explain, generate, judge, rewrite, sentence, simulate
+    from workers.tasks import (
+        check,
+        collect,
+        embed,
+        explain,
+        generate,
+        judge,
+        rewrite,
+        sentence,
+        simulate,
+    )
 
     return {
         "collect": collect.run,
@@ -56,6 +66,7 @@ def _work(kind: str) -> Work:
         "generate": generate.run,
         "sentence": sentence.run,
         "check": check.run,
+        "embed": embed.run,
     }[kind]
 
 

@@ -27,6 +27,7 @@ QUEUES = {
     "generate": "gpu",
     "sentence": "gpu",
     "check": "gpu",
+    "embed": "cpu",
 }
 """Queue of each kind of job. A process that serves ``gpu`` takes one task at a time."""
 

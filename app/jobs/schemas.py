@@ -14,7 +14,8 @@ class JobOut(BaseModel):
     id: int
     study_id: int
     kind: str = Field(
-        description="collect, explain, judge, simulate, rewrite, generate, sentence or check."
+        description="collect, explain, embed, judge, simulate, rewrite, generate, sentence or "
+        "check."
     )
     params: dict[str, Any]
     status: Literal["queued", "running", "cancelled", "failed", "finished"]

@@ -10,7 +10,8 @@ from app.errors import NotFound
 from app.explanations.queries import get_explanation
 from app.explanations.schemas import ExplanationOut
 from app.explanations.views import costs_of, scores_of
-from app.latents import queries
+from app.jobs.schemas import JobOut
+from app.latents import listing, meaning, queries
 from app.latents.agreement import agreement
 from app.latents.examples import KINDS, intervals
 from app.latents.examples import list_examples as examples_of
@@ -23,6 +24,7 @@ from app.latents.schemas import (
     ExampleOut,
     IntervalOut,
     Kind,
+    LatentFilter,
     LatentList,
     LatentOut,
     LatentQuery,
@@ -30,9 +32,10 @@ from app.latents.schemas import (
     SimilarOut,
 )
 from app.latents.similar import similar_latents
+from app.security import CurrentUser
 from app.simulators.queries import verdict
 from app.studies.queries import Slug, get_study
-from models import Explanation, Latent
+from models import Explanation, Job, Latent
 
 router = APIRouter(tags=["latents"])
 
@@ -45,16 +48,42 @@ Version = Annotated[
 def list_latents(
     slug: Slug, wanted: Annotated[LatentQuery, Query()], session: Database
 ) -> LatentList:
-    """Latents of a study, filtered and sorted as on the page."""
+    """Latents of a study, filtered and sorted as on the page.
+
+    A long list comes in parts: ask again with `after` set to the answer's `after`.
+    """
     study = get_study(session, slug)
-    rows, total = queries.list_latents(
-        session, study, wanted, limit=wanted.limit, offset=wanted.offset
-    )
+    found = listing.list_latents(session, study, wanted, limit=wanted.limit)
     return LatentList(
-        total=total,
+        total=found.total,
+        more=found.more,
+        before=str(found.before) if found.before else None,
+        after=str(found.after) if found.after else None,
         cleanliness=verdict(session, study, study.simulator_id),
-        items=[LatentSummary.model_validate(dict(row)) for row in rows],
+        items=[LatentSummary.model_validate(row) for row in found.rows],
     )
+
+
+@router.get("/studies/{slug}/latents/random", summary="Draw a latent")
+def random_latent(
+    slug: Slug, wanted: Annotated[LatentFilter, Query()], session: Database
+) -> LatentOut:
+    """Any latent of those that match a filter, each as likely as the others."""
+    index = listing.random_latent(session, get_study(session, slug), wanted)
+    if index is None:
+        raise NotFound("No latent matches the filter, so there is none to draw.")
+    return get_latent(slug, index, session)
+
+
+@router.post(
+    "/studies/{slug}/embed",
+    summary="Make explanations ready for search by meaning",
+    status_code=201,
+    response_model=JobOut,
+)
+def embed_study(slug: Slug, session: Database, user: CurrentUser) -> Job:
+    """Queue the embedding of explanations that have none: those older than the fetched model."""
+    return meaning.embed_study(session, get_study(session, slug), user)
 
 
 @router.get("/studies/{slug}/edit-next", summary="List latents to edit next")

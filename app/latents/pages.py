@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app.database import Database
 from app.errors import NotFound
 from app.explanations.queries import (
+    authors,
     get_version,
     is_simulated,
     list_scores,
@@ -22,33 +23,78 @@ from app.explanations.queries import (
 from app.explanations.schemas import MAX_LENGTH
 from app.explanations.views import SCORES, edit_context
 from app.jobs.queries import ACTIVE, STOPPED, active_jobs
-from app.latents import queries
+from app.latents import listing, meaning, queries
 from app.latents.agreement import Agreement, agreement
 from app.latents.charts import EMPHASIS, agreement_chart, confusion_chart, cost_chart
-from app.latents.examples import bins
+from app.latents.examples import RAW_MAX, bins
 from app.latents.prompts import prompts
 from app.latents.queries import Index
-from app.latents.schemas import LatentFilter, NoNul
+from app.latents.schemas import (
+    COLUMNS,
+    STARRED,
+    Column,
+    LatentFilter,
+    NoNul,
+    Part,
+)
 from app.latents.similar import similar_latents
 from app.latents.views import asked_view, shown_examples
+from app.latents.within import latent_address, within
+from app.lists.queries import get_named, lists_of
+from app.lists.queries import names as list_names
 from app.security import CurrentUser
+from app.sentences.queries import firing_of, get_sentence
 from app.simulators.queries import missing_values, study_simulator
-from app.studies.queries import Slug, count_latents, get_study
+from app.studies.queries import Slug, get_study
 from app.templates import render
-from models import Explanation, Latent, Study
+from models import Explanation, Latent, Sentence, Study
 
 router = APIRouter()
 
 PAGE = 50
 BINS = 40
 """Bars of the histogram."""
+COLUMN_NAMES: dict[Column, tuple[str, str, str]] = {
+    "firing_rate": ("fires on", "Share of tokens it fires on", "desc"),
+    "max_activation": ("max", "Largest activation", "desc"),
+    "mean_activation": ("mean", "Mean activation over the tokens it fires on", "desc"),
+    "correlation": (
+        "correlation",
+        "Of simulated and real activation, with its 95% interval",
+        "desc",
+    ),
+    "sensitivity": (
+        "sens.",
+        "Sensitivity: of the tokens where it is active, the share where it is said to be",
+        "desc",
+    ),
+    "specificity": (
+        "spec.",
+        "Specificity: of the tokens where it is silent, the share where it is said to be",
+        "desc",
+    ),
+    "explained_variance": (
+        "expl. var.",
+        "Share of the real activation's variance that the calibrated simulation explains",
+        "desc",
+    ),
+    "cost": (
+        "cost, nats",
+        "Loss increase when only this latent is rewritten (isotonic)",
+        "asc",
+    ),
+    "author": ("author", "Who wrote the explanation", ""),
+}
+"""Heading of each column, what it means, and the order that a first click gives; none if the list
+cannot be sorted by it."""
 VersionId = Annotated[int | None, Query(ge=1, lt=2**63)]
 
 
-class ListState(LatentFilter):
+class ListState(Part):
     """The state of the list of latents, all of it in the address."""
 
-    page: int = Field(default=1, ge=1, le=1_000_000)
+    show: list[Column] = Field(default=list(COLUMNS), max_length=20)
+    """Columns, besides the index and the explanation."""
     go: NoNul = Field(default="", max_length=40)
     """Index of a latent to jump to."""
 
@@ -63,36 +109,69 @@ def list_latents(
     if index := wanted.go.strip():
         if index.isdecimal() and int(index) < 2**31:
             latent = queries.get_latent(session, study, int(index))
-            return RedirectResponse(f"/studies/{slug}/latents/{latent.index}", 303)
+            return RedirectResponse(latent_address(study, latent.index, wanted), 303)
         notice = f"“{index}” is no index of a latent. Use a whole number, such as 12."
-    rows, total = queries.list_latents(
-        session, study, wanted, limit=PAGE, offset=(wanted.page - 1) * PAGE
-    )
+    by_meaning = bool(wanted.meaning.strip())
+    if by_meaning and not meaning.is_fetched():
+        found, notice = listing.Found([], 0, False, None, None), meaning.NOT_FETCHED
+    else:
+        found = listing.list_latents(session, study, wanted, limit=PAGE)
+    link = _link(study, wanted)
     context = {
         "study": study,
         "simulator": study_simulator(session, study),
         "wanted": wanted,
-        "link": _link(study, wanted),
-        "narrowed": urlencode(wanted.model_dump(include={"q", "simulated"}, exclude_defaults=True)),
-        "rows": rows,
-        "total": total,
-        "latents": count_latents(session, study),
-        "pages": max(1, -(-total // PAGE)),
-        "page_size": PAGE,
+        "link": link,
+        "narrowed": urlencode(wanted.filter()),
+        "state": urlencode(wanted.state()),
+        "found": found,
+        "rows": found.rows,
+        "latents": study.coder_info.get("num_latents", 0),
+        "columns": COLUMN_NAMES,
+        "by_meaning": by_meaning,
+        "lacking": by_meaning and meaning.is_fetched() and meaning.lacking(session, study),
+        "embedding": by_meaning and meaning.at_work(session, study),
+        "authors": authors(session, study),
+        "lists": list_names(session, study),
+        "list": get_named(session, study, wanted.on_list) if wanted.on_list else None,
+        "starred": STARRED,
         "notice": notice,
     }
-    return render(request, "latents.html", context)
+    response = render(request, "latents.html", context)
+    # What the address bar says: without the fields of the form that were left empty.
+    response.headers["HX-Push-Url"] = link(after=wanted.after, before=wanted.before)
+    return response
 
 
 def _link(study: Study, wanted: ListState) -> Callable[..., str]:
     """Addresses of the same list in another state. Only what is not the default is named."""
 
     def link(**changes: Any) -> str:
-        state = wanted.model_copy(update={"page": 1, "go": "", **changes})
-        query = urlencode(state.model_dump(exclude_defaults=True))
+        state = wanted.model_copy(update={"after": "", "before": "", "go": "", **changes})
+        query = urlencode(state.fields(ListState), doseq=True)
         return f"/studies/{study.slug}/latents" + (f"?{query}" if query else "")
 
     return link
+
+
+@router.get("/studies/{slug}/latents/random")
+def random_latent(
+    slug: Slug, wanted: Annotated[LatentFilter, Query()], session: Database
+) -> RedirectResponse:
+    """Any latent of the list."""
+    study = get_study(session, slug)
+    index = listing.random_latent(session, study, wanted)
+    if index is None:
+        raise NotFound("No latent matches the filter, so there is none to draw.")
+    address = latent_address(study, index, wanted)
+    return RedirectResponse(address, 303, {"Cache-Control": "no-store"})
+
+
+@router.post("/studies/{slug}/embed")
+def embed_study(slug: Slug, session: Database, user: CurrentUser) -> RedirectResponse:
+    """The button that makes the explanations of a study ready for search by meaning."""
+    meaning.embed_study(session, get_study(session, slug), user)
+    return RedirectResponse(f"/studies/{slug}/jobs", 303)
 
 
 @router.get("/studies/{slug}/latents/{index}")
@@ -105,6 +184,7 @@ def latent_page(
     version: VersionId = None,
     restore: VersionId = None,
     saved: VersionId = None,
+    sentence: VersionId = None,
 ) -> HTMLResponse:
     """One latent: statistics, explanation, scores, costs, examples, history.
 
@@ -112,6 +192,7 @@ def latent_page(
         version: Explanation whose simulation is shown; the current one if left out.
         restore: Explanation whose text is put into the edit box.
         saved: Explanation that was saved just now.
+        sentence: A sentence that is shown as one more example.
     """
     study = get_study(session, slug)
     latent = queries.get_latent(session, study, index)
@@ -120,7 +201,10 @@ def latent_page(
         edit["text"] = get_version(session, latent, restore).text
     if saved is not None:
         edit["saved"] = get_version(session, latent, saved)
-    return show_latent(request, session, study, latent, version=version, edit=edit, user=user)
+    tried = get_sentence(session, study, sentence) if sentence is not None else None
+    return show_latent(
+        request, session, study, latent, version=version, edit=edit, user=user, sentence=tried
+    )
 
 
 def show_latent(
@@ -133,6 +217,7 @@ def show_latent(
     edit: dict[str, Any],
     user: str,
     comment: dict[str, Any] | None = None,
+    sentence: Sentence | None = None,
     status: int = 200,
 ) -> HTMLResponse:
     """The page of a latent.
@@ -141,6 +226,7 @@ def show_latent(
         edit: State of the edit box: text, parent_id, error, or the version just saved.
         user: Who is asking.
         comment: A refused comment: explanation_id, text, error.
+        sentence: A text that somebody tried, shown as one more example.
     """
     versions = list_versions(session, study, latent)
     current = next(
@@ -151,7 +237,6 @@ def show_latent(
     costs = queries.shown_costs(session, study, shown) if shown else []
     about = simulate_jobs(session, study, [v.explanation.id for v in versions])
     simulator = study_simulator(session, study)
-    before, after = queries.neighbours(session, latent)
     saved = edit.get("saved")
     old = shown.id if shown and shown is not current else None
     examples = shown_examples(session, study, latent, shown, asked_view(request), old)
@@ -160,8 +245,9 @@ def show_latent(
         "study": study,
         "simulator": simulator,
         "latent": latent,
-        "before": before,
-        "after": after,
+        "within": within(session, study, latent, request.query_params),
+        "on_lists": lists_of(session, latent),
+        "starred": STARRED,
         "versions": versions,
         "current": current,
         "shown": shown,
@@ -183,6 +269,9 @@ def show_latent(
         "counted": counted,
         "examples": examples,
         "groups": examples.groups if examples else [],
+        "sentence": sentence,
+        "on_sentence": firing_of(session, study, sentence, latent, shown) if sentence else None,
+        "raw_max": RAW_MAX,
         "jobs": active_jobs(session, study),
         "about": {job.id for job in about},
         "stopped": next(iter(about[:1]), None) if about and about[0].status in STOPPED else None,

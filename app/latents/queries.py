@@ -1,13 +1,12 @@
 """Latents and their examples in the database."""
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 from fastapi import Path
-from sqlalchemy import REAL, ColumnElement, RowMapping, cast, exists, func, select
+from sqlalchemy import REAL, RowMapping, cast, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.errors import NotFound
-from app.latents.schemas import LatentFilter, LatentMatch
 from app.rewrites.schemas import Comparison
 from models import (
     Calibration,
@@ -20,83 +19,6 @@ from models import (
 )
 
 Index = Annotated[int, Path(ge=0, lt=2**31, description="Index of a latent in its coder.")]
-
-
-def list_latents(
-    session: Session, study: Study, wanted: LatentFilter, *, limit: int, offset: int
-) -> tuple[list[RowMapping], int]:
-    """Rows of the list of latents, and how many match the filter in all."""
-    correlation, sensitivity, specificity = (aliased(Score) for _ in range(3))
-    columns: dict[str, Any] = {
-        "index": Latent.index,
-        "firing_rate": Latent.firing_rate,
-        "max_activation": Latent.max_activation,
-        "correlation": correlation.value,
-        "sensitivity": sensitivity.value,
-        "specificity": specificity.value,
-        "cost": LatentCost.mean,
-    }
-    query = (
-        select(
-            *(column.label(name) for name, column in columns.items()),
-            Explanation.id.label("explanation_id"),
-            Explanation.text.label("explanation"),
-            correlation.low.label("correlation_low"),
-            correlation.high.label("correlation_high"),
-        )
-        .outerjoin(Explanation, Explanation.id == Latent.explanation_id)
-        .outerjoin(
-            LatentCost,
-            (LatentCost.explanation_id == Latent.explanation_id)
-            & (LatentCost.simulator_id == study.simulator_id)
-            & (LatentCost.condition == "rewritten")
-            & (LatentCost.calibration == "isotonic"),
-        )
-        .where(*matching(study, wanted))
-    )
-    for name, score in {
-        "correlation": correlation,
-        "sensitivity": sensitivity,
-        "specificity": specificity,
-    }.items():
-        query = query.outerjoin(
-            score,
-            (score.explanation_id == Latent.explanation_id)
-            & (score.simulator_id == study.simulator_id)
-            & (score.name == name),
-        )
-    total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
-    # NaN sorts above all numbers in PostgreSQL; a figure that is not defined is missing.
-    column = columns[wanted.sort]
-    if wanted.sort != "index":
-        column = func.nullif(column, cast("NaN", REAL))
-    ordered = column.asc() if wanted.order == "asc" else column.desc()
-    query = query.order_by(ordered.nulls_last(), Latent.index).limit(limit).offset(offset)
-    return list(session.execute(query).mappings()), total
-
-
-def matching(study: Study, wanted: LatentMatch) -> list[ColumnElement[bool]]:
-    """What is true of the latents of a study that match a filter."""
-    conditions: list[ColumnElement[bool]] = [Latent.study_id == study.id]
-    if wanted.q:
-        current = aliased(Explanation)
-        conditions.append(
-            exists().where(
-                current.id == Latent.explanation_id,
-                current.text.icontains(wanted.q, autoescape=True),
-            )
-        )
-    if wanted.simulated:
-        # Scores are saved with the simulation they come from, even where they are not defined.
-        score = aliased(Score)
-        conditions.append(
-            exists().where(
-                score.explanation_id == Latent.explanation_id,
-                score.simulator_id == study.simulator_id,
-                score.name == "correlation",
-            )
-        )
-    return conditions
 
 
 def get_latent(session: Session, study: Study, index: int) -> Latent:
@@ -121,14 +43,6 @@ def get_latent(session: Session, study: Study, index: int) -> Latent:
     raise NotFound(
         f"There is no latent {index} in study {study.slug}: it has {count:,} (0 to {last:,})."
     )
-
-
-def neighbours(session: Session, latent: Latent) -> tuple[int | None, int | None]:
-    """Indices of the latents before and after this one."""
-    same = Latent.study_id == latent.study_id
-    before = session.scalar(select(func.max(Latent.index)).where(same, Latent.index < latent.index))
-    after = session.scalar(select(func.min(Latent.index)).where(same, Latent.index > latent.index))
-    return before, after
 
 
 class ShownCost(NamedTuple):

@@ -1,20 +1,45 @@
 """What a latent, its examples and its costs look like from outside."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from app.explanations.schemas import ExplanationOut, Number, ScoreOut, ValueOut
 from app.rewrites.schemas import Comparison
 from app.simulators.schemas import Cleanliness, CleanlinessOrNone
 
-Sort = Literal[
-    "index",
+Column = Literal[
+    "firing_rate",
+    "max_activation",
+    "mean_activation",
+    "correlation",
+    "sensitivity",
+    "specificity",
+    "explained_variance",
+    "cost",
+    "author",
+]
+"""What the list can show of a latent besides its index and its explanation."""
+COLUMNS: tuple[Column, ...] = (
     "firing_rate",
     "max_activation",
     "correlation",
     "sensitivity",
     "specificity",
+    "cost",
+)
+"""Those that it shows if nothing else is said."""
+NEAREST = 100
+"""A search by meaning lists so many latents at most."""
+Sort = Literal[
+    "index",
+    "firing_rate",
+    "max_activation",
+    "mean_activation",
+    "correlation",
+    "sensitivity",
+    "specificity",
+    "explained_variance",
     "cost",
 ]
 Order = Literal["asc", "desc"]
@@ -22,27 +47,134 @@ Kind = Literal["top", "quantile", "random", "near_miss"]
 Stratum = Literal["fires", "said", "silent"]
 NoNul = Annotated[str, BeforeValidator(lambda text: text.replace("\0", ""))]
 """PostgreSQL's text holds every character but this one."""
+Bound = Annotated[
+    Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=False)] | None,
+    # A form sends an empty field as empty text.
+    BeforeValidator(lambda value: None if value == "" else value),
+]
 
 
 class LatentMatch(BaseModel):
     """Which latents are meant."""
 
-    q: NoNul = Field(default="", max_length=200, description="Text in the current explanation.")
+    q: NoNul = Field(
+        default="",
+        max_length=200,
+        description="Words in the current explanation, begun or whole; in quotes as they stand; "
+        "with a minus before those that are not to be there.",
+    )
+    firing_rate_min: Bound = Field(default=None, description="Fires on this share of tokens.")
+    firing_rate_max: Bound = Field(default=None, description="Fires on no more than this share.")
+    correlation_min: Bound = Field(default=None, description="Least correlation.")
+    correlation_max: Bound = Field(default=None, description="Largest correlation.")
+    cost_min: Bound = Field(default=None, description="Least cost, in nats.")
+    cost_max: Bound = Field(default=None, description="Largest cost, in nats.")
+    written_by: NoNul = Field(
+        default="", max_length=200, description="Author of the current explanation."
+    )
+    edited: bool = Field(default=False, description="Only latents that a person worded.")
     simulated: bool = Field(default=False, description="Only latents with a finished simulation.")
+    missing: bool = Field(default=False, description="Only latents with missing simulated values.")
+    on_list: NoNul = Field(
+        default="", max_length=100, description="Only latents on this list, such as starred."
+    )
+
+    def filter(self) -> dict[str, Any]:
+        """The part of it that narrows the list, by field."""
+        return self.fields(LatentMatch)
+
+    def fields(self, model: type[BaseModel]) -> dict[str, Any]:
+        """The fields that another model has and that are not the default, as in an address."""
+        named = self.model_dump(include=set(model.model_fields), exclude_defaults=True)
+        return {name: "true" if value is True else value for name, value in named.items()}
+
+    def in_words(self) -> str:
+        """What the latents have in common, such as “starred, with correlation ≤ 0.3”."""
+        parts = [f"with “{self.q}” in the explanation"] if self.q else []
+        for label, low, high in (
+            ("firing on a share", self.firing_rate_min, self.firing_rate_max),
+            ("with correlation", self.correlation_min, self.correlation_max),
+            ("with cost", self.cost_min, self.cost_max),
+        ):
+            if low is not None and high is not None:
+                parts.append(f"{label} {_figure(low)} to {_figure(high)}")
+            elif low is not None or high is not None:
+                sign, bound = ("≥", low) if low is not None else ("≤", high)
+                parts.append(f"{label} {sign} {_figure(bound)}")
+        if self.written_by:
+            parts.append(f"explained by {self.written_by}")
+        if self.edited:
+            parts.append("edited by a person")
+        if self.simulated:
+            parts.append("simulated")
+        if self.missing:
+            parts.append("with missing values")
+        if self.on_list:
+            parts.append("starred" if self.on_list == STARRED else f"on the list “{self.on_list}”")
+        return ", ".join(parts)
+
+
+STARRED = "starred"
+"""The list of the latents with a star."""
+
+
+def _figure(value: float | None) -> str:
+    return f"{value:g}".replace("-", "−")
 
 
 class LatentFilter(LatentMatch):
     """Which latents to list, and in which order. The same for the page and the API."""
 
+    meaning: NoNul = Field(
+        default="",
+        max_length=500,
+        description="Lists the latents whose explanations are nearest in meaning to this text, "
+        f"nearest first, {NEAREST} at most; sort and order then do nothing.",
+    )
     sort: Sort = Field(default="index", description="Column; missing values come last.")
     order: Order = Field(default="asc", description="Direction.")
 
+    def in_words(self) -> str:
+        """What the latents have in common, and in which order they come."""
+        if self.meaning.strip():
+            order = f"nearest in meaning to “{self.meaning.strip()}”"
+        elif self.sort != "index" or self.order == "desc":
+            label = self.sort.replace("_", " ")
+            order = f"by {label}, {'largest' if self.order == 'desc' else 'smallest'} first"
+        else:
+            order = ""
+        return "; ".join(filter(None, [super().in_words(), order]))
 
-class LatentQuery(LatentFilter):
-    """The filter of the list, and which part of it."""
+    def state(self) -> dict[str, Any]:
+        """The filter and the order by field, without what is the default: for an address."""
+        return self.fields(LatentFilter)
+
+
+Cursor = Annotated[
+    str,
+    Field(max_length=60, pattern=r"^(|(-?\d{1,20}(\.\d{1,20})?(e[+-]?\d{1,2})?)?~\d{1,18})$"),
+]
+"""A place in the list: the value that it is sorted by (nothing if missing), ``~``, and a number
+that tells equal values apart. Empty for the list's beginning."""
+
+
+class Part(LatentFilter):
+    """The filter of the list, and where in it to begin."""
+
+    after: Cursor = Field(default="", description="The list from behind this place on.")
+    before: Cursor = Field(default="", description="The list up to this place; not with after.")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.after and self.before:
+            raise ValueError("Name after or before, not both.")
+        return self
+
+
+class LatentQuery(Part):
+    """Which part of the list to return."""
 
     limit: int = Field(default=50, ge=1, le=500, description="How many to return.")
-    offset: int = Field(default=0, ge=0, lt=2**31, description="How many to leave out first.")
 
 
 class LatentSummary(BaseModel):
@@ -55,18 +187,28 @@ class LatentSummary(BaseModel):
     explanation: str | None
     firing_rate: float = Field(description="Share of tokens on which it fires; 0 if it is dead.")
     max_activation: float
+    mean_activation: float
     correlation: Number
     correlation_low: Number
     correlation_high: Number
     sensitivity: Number
     specificity: Number
+    explained_variance: Number
     cost: Number = Field(description="Loss increase when only this latent is rewritten, in nats.")
+    author: str | None = Field(description="Who wrote the explanation.")
+    starred: bool
+    nearness: Number = Field(
+        description="Cosine of explanation and text in a search by meaning; null in other lists."
+    )
 
 
 class LatentList(BaseModel):
     """One page of latents."""
 
-    total: int
+    total: int = Field(description="Latents that match; with a filter counted up to 1,000.")
+    more: bool = Field(description="Whether more than this match.")
+    before: str | None = Field(description="Where the page before ends; null on the first one.")
+    after: str | None = Field(description="Where the next page begins; null on the last one.")
     cleanliness: CleanlinessOrNone
     items: list[LatentSummary]
 

@@ -14,6 +14,7 @@ from app.forms import form_fields
 from app.jobs.api import JobId
 from app.jobs.pages import Next
 from app.jobs.queries import get_job
+from app.latents.schemas import LatentMatch
 from app.security import CurrentUser
 from app.simulators.queries import study_simulators
 from app.simulators.schemas import Backend
@@ -128,7 +129,7 @@ def _llm(values: dict[str, str]) -> dict[str, str]:
 
 
 def _selection(values: dict[str, str]) -> dict[str, Any]:
-    selected: dict[str, Any] = _filled(values, "q", "simulated")
+    selected: dict[str, Any] = _filled(values, *LatentMatch.model_fields)
     return selected | ({"latents": [values["latent"]]} if values.get("latent") else {})
 
 
@@ -139,6 +140,14 @@ def _simulating(values: dict[str, str]) -> dict[str, Any]:
 
 def _filled(values: dict[str, str], *names: str) -> dict[str, str]:
     return {name: values[name] for name in names if values.get(name, "").strip()}
+
+
+def _narrowed(values: dict[str, str]) -> str:
+    """The filter in words; empty without one, or where it is not valid."""
+    try:
+        return LatentMatch.model_validate(_filled(values, *LatentMatch.model_fields)).in_words()
+    except ValidationError:
+        return ""
 
 
 def _page(
@@ -156,6 +165,8 @@ def _page(
         "study": study,
         "latents": count_latents(session, study),
         "values": {**llm, **values},
+        "filter": _filled(values, *LatentMatch.model_fields),
+        "narrowed": _narrowed(values),
         "task": task,
         "estimate": estimate,
         "errors": errors,

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
 from app.jobs.queries import ACTIVE, submit
-from app.latents.queries import matching
+from app.latents.filters import matching
 from app.simulators.queries import get_simulator
 from app.work import estimates
 from app.work.schemas import (
@@ -260,7 +260,7 @@ def _meant(
 def _all_there(study: Study, wanted: Selection, found: Sequence[int]) -> None:
     missing = set(wanted.latents or ()) - set(found)
     if missing:
-        matching_filter = " that matches the filter" if wanted.q or wanted.simulated else ""
+        matching_filter = " that matches the filter" if wanted.filter() else ""
         raise NotFound(f"There is no latent {min(missing)}{matching_filter} in study {study.slug}.")
 
 

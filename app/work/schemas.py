@@ -32,7 +32,7 @@ class Selection(LatentMatch):
     @property
     def all_latents(self) -> bool:
         """Whether nothing narrows it down."""
-        return self.latents is None and not self.q and not self.simulated
+        return self.latents is None and not self.filter()
 
 
 class Simulating(BaseModel):

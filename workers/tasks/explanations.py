@@ -7,6 +7,7 @@ from sqlalchemy import exists, insert, update
 from sqlalchemy.orm import Session, aliased
 
 from models import Explanation, Latent
+from workers.tasks.embed import vectors_of
 
 
 def add(session: Session, rows: Sequence[dict[str, Any]]) -> list[int]:
@@ -17,6 +18,9 @@ def add(session: Session, rows: Sequence[dict[str, Any]]) -> list[int]:
     """
     if not rows:
         return []
+    vectors = vectors_of([row["text"] for row in rows])
+    if vectors is not None:
+        rows = [{**row, "embedding": vector} for row, vector in zip(rows, vectors, strict=True)]
     ids = session.scalars(
         insert(Explanation).returning(Explanation.id, sort_by_parameter_order=True), rows
     ).all()

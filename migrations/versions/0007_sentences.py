@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0005"
-down_revision = "0004"
+revision = "0007"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
@@ -49,17 +49,9 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("status IN ('queued', 'running')"),
     )
-    op.create_index(
-        "ix_explanation_person",
-        "explanation",
-        ["id"],
-        unique=False,
-        postgresql_where=sa.text("author_kind = 'person'"),
-    )
 
 
 def downgrade() -> None:
-    op.drop_index("ix_explanation_person", table_name="explanation")
     op.drop_index("ix_job_active", table_name="job")
     op.drop_index(op.f("ix_sentence_study_id"), table_name="sentence")
     op.drop_table("sentence")

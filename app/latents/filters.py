@@ -1,0 +1,133 @@
+"""Which latents match a filter, as conditions that indexes answer."""
+
+import re
+from typing import Any
+
+import numpy as np
+from sqlalchemy import REAL, ColumnElement, cast, exists, func, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+
+from app.latents.schemas import LatentMatch
+from models import (
+    Explanation,
+    Latent,
+    LatentCost,
+    LatentList,
+    LatentListItem,
+    Score,
+    Simulation,
+    Study,
+)
+
+COUNTED = 1000
+"""Latents that match are counted up to this."""
+NAN = cast("NaN", REAL)
+"""Sorts, and compares, above all numbers in PostgreSQL; a figure that is not defined is missing."""
+OPERATORS = re.compile(r'"|(^|\s)-\S|\sor\s', re.IGNORECASE)
+"""What makes a search more than words that are all to be there."""
+
+
+def matching(study: Study, wanted: LatentMatch) -> list[ColumnElement[bool]]:
+    """What is true of the latents of a study that match a filter."""
+    conditions: list[ColumnElement[bool]] = [Latent.study_id == study.id]
+    conditions += _between(Latent.firing_rate, wanted.firing_rate_min, wanted.firing_rate_max)
+    if wanted.q.strip():
+        current = aliased(Explanation)
+        conditions.append(exists().where(current.id == Latent.explanation_id, has(current, wanted)))
+    if wanted.written_by:
+        current = aliased(Explanation)
+        conditions.append(
+            exists().where(current.id == Latent.explanation_id, current.author == wanted.written_by)
+        )
+    if wanted.edited:
+        version = aliased(Explanation)
+        conditions.append(
+            exists().where(version.latent_id == Latent.id, version.author_kind == "person")
+        )
+    score = aliased(Score)
+    bounds = _between(score.value, wanted.correlation_min, wanted.correlation_max)
+    if wanted.simulated or bounds:
+        # Scores are saved with the simulation they come from, even where they are not defined.
+        conditions.append(
+            exists().where(
+                score.explanation_id == Latent.explanation_id,
+                score.simulator_id == study.simulator_id,
+                score.name == "correlation",
+                *bounds,
+            )
+        )
+    cost = aliased(LatentCost)  # the list itself may be sorted by cost
+    if bounds := _between(cost.mean, wanted.cost_min, wanted.cost_max):
+        conditions.append(
+            exists().where(
+                cost.explanation_id == Latent.explanation_id, *cost_of(study, cost), *bounds
+            )
+        )
+    if wanted.missing:
+        conditions.append(
+            exists().where(
+                Simulation.explanation_id == Latent.explanation_id,
+                Simulation.simulator_id == study.simulator_id,
+                Simulation.missing > 0,
+            )
+        )
+    if wanted.on_list:
+        conditions.append(on_list(study, wanted.on_list))
+    return conditions
+
+
+def on_list(study: Study, name: str) -> ColumnElement[bool]:
+    """Whether a latent is on the study's list of this name."""
+    return exists().where(
+        LatentListItem.latent_id == Latent.id,
+        LatentListItem.list_id == LatentList.id,
+        LatentList.study_id == study.id,
+        LatentList.name == name,
+    )
+
+
+def cost_of(study: Study, cost: type[LatentCost] = LatentCost) -> tuple[ColumnElement[bool], ...]:
+    """What the list calls the cost: rewritten alone, isotonic, by the study's simulator."""
+    return (
+        cost.simulator_id == study.simulator_id,
+        cost.condition == "rewritten",
+        cost.calibration == "isotonic",
+    )
+
+
+def has(explanation: Any, wanted: LatentMatch) -> ColumnElement[bool]:
+    """Whether an explanation has the words: in any form of theirs, or as they begin."""
+    words = re.findall(r"[^\W_]+", wanted.q)
+    if not words:  # such as a comma, which is no word to full-text search
+        return explanation.text.icontains(wanted.q.strip(), autoescape=True)
+    stems = explanation.words.op("@@")(func.websearch_to_tsquery("english", wanted.q))
+    if OPERATORS.search(wanted.q):
+        return stems
+    begun = func.to_tsquery("simple", " & ".join(f"{word}:*" for word in words))
+    return or_(stems, func.to_tsvector("simple", explanation.text).op("@@")(begun))
+
+
+def _between(
+    column: InstrumentedAttribute[Any], low: float | None, high: float | None
+) -> list[ColumnElement[bool]]:
+    """Bounds of a column of float4, rounded to that: 0.1 is meant to be 0.1."""
+    conditions: list[ColumnElement[bool]] = []
+    if low is not None:
+        conditions += [column >= real(low), column < NAN]
+    if high is not None:
+        conditions.append(column <= real(high))
+    return conditions
+
+
+def real(value: float) -> float:
+    """A number as a column of float4 holds it."""
+    return float(np.float32(value))
+
+
+def count(session: Session, study: Study, wanted: LatentMatch) -> tuple[int, bool]:
+    """How many latents match, and whether they are more than that: they are counted up to 1,000."""
+    if not wanted.filter():
+        return study.coder_info.get("num_latents", 0), False
+    some = select(Latent.id).where(*matching(study, wanted)).limit(COUNTED + 1).subquery()
+    found = session.scalar(select(func.count()).select_from(some)) or 0
+    return min(found, COUNTED), found > COUNTED

@@ -1,0 +1,348 @@
+"""The list of latents, one page at a time: by a column, or nearest in meaning.
+
+A page begins where the last one ended: a place in an index, not a number of rows to skip. So the
+thousandth page takes as long as the first.
+"""
+
+from functools import cache
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    REAL,
+    BigInteger,
+    ColumnElement,
+    RowMapping,
+    Select,
+    and_,
+    bindparam,
+    cast,
+    exists,
+    func,
+    select,
+    text,
+    tuple_,
+)
+from sqlalchemy.orm import Session, aliased
+
+from app.latents import meaning
+from app.latents.filters import COUNTED, NAN, cost_of, count, matching, on_list, real
+from app.latents.schemas import NEAREST, STARRED, LatentFilter, Part
+from models import Explanation, Latent, LatentCost, Score, Study
+
+SCORES = ("correlation", "sensitivity", "specificity", "explained_variance")
+
+
+class Place(NamedTuple):
+    """Where in the list a latent stands."""
+
+    value: float | None
+    """What the list is sorted by; None if it is missing, and in a list by index."""
+    tie: int
+    """Tells latents of one value apart: an index, or the id of an explanation."""
+
+    def __str__(self) -> str:
+        return f"{'' if self.value is None else repr(self.value)}~{self.tie}"
+
+    @classmethod
+    def parse(cls, cursor: str) -> "Place | None":
+        value, _, tie = cursor.partition("~")
+        return cls(real(float(value)) if value else None, int(tie)) if tie else None
+
+
+class Placed(NamedTuple):
+    """A latent and its place."""
+
+    latent_id: int
+    place: Place
+
+
+class Found(NamedTuple):
+    """One page of the list."""
+
+    rows: list[RowMapping]
+    total: int
+    more: bool
+    """There are more than ``total``."""
+    before: Place | None
+    """Where the page before ends; None if this is the first."""
+    after: Place | None
+    """Where the next page begins; None if this is the last."""
+
+
+def list_latents(session: Session, study: Study, wanted: Part, *, limit: int) -> Found:
+    """One page of the list of latents.
+
+    Raises:
+        Conflict: It is a search by meaning, and the model for that is not fetched.
+    """
+    total, more = count(session, study, wanted)
+    place = Place.parse(wanted.before or wanted.after)
+    backwards = bool(wanted.before) and place is not None
+    if wanted.meaning.strip():
+        near = nearest(session, study, wanted)
+        total, more = len(near), False
+        start = 0
+        if place is not None:
+            start = max(0, place.tie - limit) if backwards else place.tie
+            limit = min(limit, place.tie) if backwards else limit
+        part = near[start : start + limit]
+        before = Place(None, start) if start else None
+        after = Place(None, start + limit) if start + limit < len(near) else None
+        nearness = {one.latent_id: 1 - (one.place.value or 0.0) for one in part}
+        return Found(_rows(session, study, part, nearness), total, more, before, after)
+    part = walk(session, study, wanted, place, backwards=backwards, limit=limit + 1)
+    beyond, part = len(part) > limit, part[:limit]
+    if backwards:
+        part.reverse()
+    earlier, later = (beyond, True) if backwards else (place is not None, beyond)
+    return Found(
+        _rows(session, study, part),
+        total,
+        more,
+        part[0].place if earlier and part else None,
+        part[-1].place if later and part else None,
+    )
+
+
+def walk(
+    session: Session,
+    study: Study,
+    wanted: LatentFilter,
+    place: Place | None,
+    *,
+    backwards: bool,
+    limit: int,
+) -> list[Placed]:
+    """The latents behind a place, or those before it with the nearest first.
+
+    The list has two stretches: latents with a value, then those without one, by their index.
+    """
+    down = (wanted.order == "desc") != backwards
+    if wanted.sort == "index":
+        return _by_index(session, study, wanted, [], place, down=down, limit=limit)
+    missing = _without(study, wanted.sort)
+    found: list[Placed] = []
+    in_missing = place is not None and place.value is None
+    if backwards and in_missing and missing:
+        found = _by_index(session, study, wanted, missing, place, down=True, limit=limit)
+        place = None
+    if len(found) < limit and (backwards or not in_missing):
+        left = limit - len(found)
+        found += _by_value(session, study, wanted, place, down=down, limit=left)
+        place = None
+    if len(found) < limit and missing and not backwards:
+        left = limit - len(found)
+        found += _by_index(session, study, wanted, missing, place, down=False, limit=left)
+    return found
+
+
+def _by_index(
+    session: Session,
+    study: Study,
+    wanted: LatentFilter,
+    conditions: list[ColumnElement[bool]],
+    place: Place | None,
+    *,
+    down: bool,
+    limit: int,
+) -> list[Placed]:
+    query = select(Latent.id, Latent.index.label("number")).where(
+        *matching(study, wanted), *conditions
+    )
+    if place is not None:
+        tie = cast(place.tie, BigInteger)
+        query = query.where(Latent.index < tie if down else Latent.index > tie)
+    query = query.order_by(Latent.index.desc() if down else Latent.index).limit(limit)
+    return [Placed(row.id, Place(None, row.number)) for row in session.execute(query)]
+
+
+def _by_value(
+    session: Session,
+    study: Study,
+    wanted: LatentFilter,
+    place: Place | None,
+    *,
+    down: bool,
+    limit: int,
+) -> list[Placed]:
+    value, tie, conditions = _column(study, wanted.sort)
+    query = select(Latent.id, value.label("value"), tie.label("tie"))
+    query = query.where(*matching(study, wanted), *conditions)
+    if place is not None and place.value is not None:
+        key = tuple_(value, tie)
+        there = tuple_(cast(place.value, REAL), cast(place.tie, BigInteger))
+        query = query.where(key < there if down else key > there)
+    order = (value.desc(), tie.desc()) if down else (value, tie)
+    query = query.order_by(*order).limit(limit)
+    return [Placed(row.id, Place(row.value, row.tie)) for row in session.execute(query)]
+
+
+def _column(study: Study, sort: str) -> tuple[Any, Any, list[ColumnElement[bool]]]:
+    """The value that the list is sorted by, what tells equal ones apart, and what joins both to
+    the latent. All are of one index, in this order."""
+    if sort == "cost":
+        mine = LatentCost.explanation_id == Latent.explanation_id
+        conditions = [mine, *cost_of(study), LatentCost.mean < NAN]
+        return LatentCost.mean, LatentCost.explanation_id, conditions
+    if sort in SCORES:
+        mine = Score.explanation_id == Latent.explanation_id
+        of = Score.simulator_id == study.simulator_id
+        return Score.value, Score.explanation_id, [mine, of, Score.name == sort, Score.value < NAN]
+    return getattr(Latent, sort), Latent.index, []
+
+
+def _without(study: Study, sort: str) -> list[ColumnElement[bool]]:
+    """That a latent has no value to sort by; nothing for columns that every latent has."""
+    if sort == "cost":
+        cost = aliased(LatentCost)
+        return [
+            ~exists().where(
+                cost.explanation_id == Latent.explanation_id,
+                *cost_of(study, cost),
+                cost.mean < NAN,
+            )
+        ]
+    if sort in SCORES:
+        score = aliased(Score)
+        return [
+            ~exists().where(
+                score.explanation_id == Latent.explanation_id,
+                score.simulator_id == study.simulator_id,
+                score.name == sort,
+                score.value < NAN,
+            )
+        ]
+    return []
+
+
+def nearest(session: Session, study: Study, wanted: LatentFilter) -> list[Placed]:
+    """The latents nearest in meaning, by their distance.
+
+    Where few match, all of them are compared; else the index is asked, which goes on until enough
+    of what it finds match.
+    """
+    total, more = count(session, study, wanted)
+    exact = not more and total <= COUNTED
+    distance: Any = Explanation.embedding.cosine_distance(meaning.embed_query(wanted.meaning))
+    query = (
+        select(Latent.id, distance.label("distance"))
+        .join(Explanation, Explanation.id == Latent.explanation_id)
+        .where(*matching(study, wanted), Explanation.embedding.is_not(None))
+        # Adding 0 makes it another expression than the index has.
+        .order_by(distance + 0.0 if exact else distance)
+        .limit(NEAREST)
+    )
+    if not exact:
+        session.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
+        session.execute(text(f"SET LOCAL hnsw.ef_search = {NEAREST}"))
+    # A text without a known word has no direction, and no distance from anything.
+    found = [row for row in session.execute(query) if row.distance == row.distance]
+    return [Placed(row.id, Place(row.distance, number)) for number, row in enumerate(found)]
+
+
+@cache
+def _rows_query() -> Select[*tuple[Any, ...]]:
+    """Made once: putting it together takes as long as running it."""
+    study: Any = SimpleNamespace(id=bindparam("study"), simulator_id=bindparam("simulator"))
+    scores = {name: aliased(Score) for name in SCORES}
+    query = (
+        select(
+            Latent.id,
+            Latent.index,
+            Latent.firing_rate,
+            Latent.max_activation,
+            Latent.mean_activation,
+            Explanation.id.label("explanation_id"),
+            Explanation.text.label("explanation"),
+            Explanation.author,
+            LatentCost.mean.label("cost"),
+            scores["correlation"].low.label("correlation_low"),
+            scores["correlation"].high.label("correlation_high"),
+            *(score.value.label(name) for name, score in scores.items()),
+            on_list(study, STARRED).label("starred"),
+        )
+        .outerjoin(Explanation, Explanation.id == Latent.explanation_id)
+        .outerjoin(
+            LatentCost, and_(LatentCost.explanation_id == Latent.explanation_id, *cost_of(study))
+        )
+        .where(Latent.id.in_(bindparam("ids", expanding=True)))
+    )
+    for name, score in scores.items():
+        query = query.outerjoin(
+            score,
+            (score.explanation_id == Latent.explanation_id)
+            & (score.simulator_id == study.simulator_id)
+            & (score.name == name),
+        )
+    return query
+
+
+def _rows(
+    session: Session,
+    study: Study,
+    part: list[Placed],
+    nearness: dict[int, float] | None = None,
+) -> list[RowMapping]:
+    """What the list shows of some latents, in their order."""
+    values = {
+        "ids": [one.latent_id for one in part],
+        "study": study.id,
+        "simulator": study.simulator_id,
+    }
+    of = {row.id: row for row in session.execute(_rows_query(), values).mappings()}
+    return [
+        {**of[one.latent_id], "nearness": (nearness or {}).get(one.latent_id)}  # type: ignore[misc]
+        for one in part
+        if one.latent_id in of
+    ]
+
+
+def neighbours(
+    session: Session, study: Study, wanted: LatentFilter, latent: Latent
+) -> tuple[int | None, int | None]:
+    """Indices of the latents before and after this one in a list. It need not be in it itself:
+    then they are those between which it would stand."""
+    if wanted.meaning.strip():
+        near = nearest(session, study, wanted)
+        order = [one.latent_id for one in near]
+        at = order.index(latent.id) if latent.id in order else None
+        around = [at - 1, at + 1] if at is not None else [-1, 0]
+        ids = [order[i] if 0 <= i < len(order) else None for i in around]
+    else:
+        place = _place(session, study, wanted, latent)
+        ids = [
+            found[0].latent_id if found else None
+            for found in (
+                walk(session, study, wanted, place, backwards=backwards, limit=1)
+                for backwards in (True, False)
+            )
+        ]
+    known = select(Latent.id, Latent.index.label("number")).where(
+        Latent.id.in_([i for i in ids if i is not None])
+    )
+    index = {row.id: row.number for row in session.execute(known)}
+    before, after = (index.get(i) if i is not None else None for i in ids)
+    return before, after
+
+
+def _place(session: Session, study: Study, wanted: LatentFilter, latent: Latent) -> Place:
+    """Where a latent stands, or would stand, in a list by a column."""
+    if wanted.sort == "index":
+        return Place(None, latent.index)
+    value, tie, conditions = _column(study, wanted.sort)
+    query = select(value.label("value"), tie.label("tie")).where(
+        Latent.id == latent.id, *conditions
+    )
+    row = session.execute(query).first()
+    return Place(row.value, row.tie) if row is not None else Place(None, latent.index)
+
+
+def random_latent(session: Session, study: Study, wanted: LatentFilter) -> int | None:
+    """Index of any latent of the list; None if it is empty."""
+    if wanted.meaning.strip():
+        ids = [one.latent_id for one in nearest(session, study, wanted)]
+        query = select(Latent.index).where(Latent.id.in_(ids))
+    else:
+        query = select(Latent.index).where(*matching(study, wanted))
+    return session.scalar(query.order_by(func.random()).limit(1))

@@ -1,0 +1,245 @@
+"""How fast the pages are on a large study: through the real server, with many clients at once.
+
+A database of its own is filled with COPY: 32,768 latents, 40 examples each, two versions of every
+explanation with scores, costs and embeddings. The statements behind each page are then explained:
+none may read a large table row by row. Last, the pages are asked for as browsers ask for them.
+
+    python -m benchmarks.pages [--check] [--latents 32768] [--keep FOLDER]
+"""
+
+import argparse
+import asyncio
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import numpy as np
+from sqlalchemy import event
+
+from benchmarks import pages_data
+from cli.fetch import fetch
+from cli.processes import start, stop
+from cli.servers import embedded_servers, free_port, migrate, use
+from interp.embed import MODEL
+from models.database import get_engine
+from models.settings import get_settings
+
+GOAL = 150.0
+"""Milliseconds that 95 of 100 answers may take at most, with 16 clients."""
+LARGEST = 100_000
+"""Bytes that a latent's page may have, compressed."""
+CLIENTS = (1, 16)
+WORKERS = 2
+"""Processes of the web server: as many as the cores that the goal is for."""
+LARGE = 1000
+"""Reading a table of more rows than this from end to end is a missing index."""
+
+
+class Measured(NamedTuple):
+    """One page at one number of clients."""
+
+    page: str
+    clients: int
+    requests: int
+    median: float
+    p95: float
+    """Milliseconds."""
+    size: float
+    """Bytes on the wire, the largest."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="fail if a goal is missed")
+    parser.add_argument("--latents", type=int, default=32_768)
+    parser.add_argument("--seconds", type=float, default=6.0, help="for each page and clients")
+    parser.add_argument("--workers", type=int, default=WORKERS)
+    parser.add_argument("--keep", type=Path, help="keep the database here, and use it again")
+    arguments = parser.parse_args()
+    models = fetch(MODEL, get_settings().data, lambda said: print(f"{said}…", flush=True)).parent
+    with _folder(arguments.keep) as folder, embedded_servers(folder) as servers:
+        use(servers)
+        migrate(servers.database_url)
+        get_settings().home = folder
+        if not (folder / "models").exists():
+            (folder / "models").symlink_to(models)
+        began = time.monotonic()
+        pages_data.fill(arguments.latents)
+        print(f"filled in {time.monotonic() - began:.0f} s", flush=True)
+        asked = pages_data.addresses()
+        reads = _explain(asked)
+        with _web(folder, arguments.workers) as port:
+            measured = asyncio.run(_measure(port, asked, arguments.seconds))
+    ok = _report(measured, reads)
+    if arguments.check and not ok:
+        sys.exit(1)
+
+
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="palimpsest-pages-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def _web(folder: Path, workers: int) -> Iterator[int]:
+    """The web server as in production; yields its port."""
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(port)]
+    os.environ["PALIMPSEST_HOME"] = str(folder)
+    more = ["--workers", str(workers), "--no-access-log"]
+    child = start("web", [*command, *more], folder, cwd=Path(__file__).parents[1])
+    try:
+        for _ in range(300):
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/healthz")
+                break
+            except httpx.TransportError:
+                time.sleep(0.2)
+        yield port
+    finally:
+        stop([child])
+
+
+class Client:
+    """A connection that asks for one page after another, as a browser's does, but at the cost of
+    almost no processor time: it shares the cores with the server."""
+
+    async def connect(self, port: int) -> "Client":
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", port)
+        return self
+
+    async def ask(self, address: str) -> tuple[float, int]:
+        """Milliseconds until the whole answer is here, and its bytes.
+
+        Raises:
+            RuntimeError: It is not the page.
+        """
+        began = time.perf_counter()
+        request = f"GET {address} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n"
+        self.writer.write(request.encode())
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        length = int(re.search(rb"content-length: (\d+)", head)[1])  # type: ignore[index]
+        await self.reader.readexactly(length)
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(f"{address}: {head.splitlines()[0].decode()}")
+        return 1000 * (time.perf_counter() - began), length
+
+
+async def _measure(port: int, asked: dict[str, list[str]], seconds: float) -> list[Measured]:
+    for addresses in asked.values():  # the processes open connections and load templates
+        await _load(port, "", addresses, max(CLIENTS), 0.5)
+    return [
+        await _load(port, page, addresses, count, seconds)
+        for count in CLIENTS
+        for page, addresses in asked.items()
+    ]
+
+
+async def _load(port: int, page: str, addresses: list[str], count: int, seconds: float) -> Measured:
+    """Ask for one kind of page from several clients at once, each waiting for its answer."""
+    clients = [await Client().connect(port) for _ in range(count)]
+    found: list[tuple[float, int]] = []
+    until = time.monotonic() + seconds
+
+    async def go_on(client: Client, number: int) -> None:
+        while time.monotonic() < until:
+            found.append(await client.ask(addresses[number % len(addresses)]))
+            number += len(clients)
+
+    await asyncio.gather(*(go_on(client, number) for number, client in enumerate(clients)))
+    for client in clients:
+        client.writer.close()
+    times, sizes = zip(*found, strict=True)
+    median, p95 = np.percentile(times, [50, 95])
+    return Measured(page, len(clients), len(found), float(median), float(p95), max(sizes))
+
+
+def _explain(asked: dict[str, list[str]]) -> list[str]:
+    """Explain every statement of every kind of page; print the slowest plan.
+
+    Returns:
+        The pages that read a large table from end to end, with the table.
+    """
+    from fastapi.testclient import TestClient
+
+    from app.main import app
+
+    statements: dict[str, list[tuple[str, Any]]] = {}
+    page = ""
+
+    def keep(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        statements.setdefault(page, []).append((statement, parameters))
+
+    with TestClient(app) as client:
+        event.listen(get_engine(), "before_cursor_execute", keep)
+        for name, addresses in asked.items():
+            page = name
+            assert client.get(addresses[0]).status_code == 200
+        event.remove(get_engine(), "before_cursor_execute", keep)
+    reads: list[str] = []
+    slowest: tuple[float, str, str] = (0.0, "", "")
+    with get_engine().connect() as connection:
+        for page, made in statements.items():
+            total = 0.0
+            for statement, parameters in made:
+                if not statement.lstrip().startswith(("SELECT", "WITH")):
+                    connection.exec_driver_sql(statement, parameters)
+                    continue
+                for _ in range(2):  # the second time from memory
+                    answer = connection.exec_driver_sql(
+                        f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters
+                    ).scalar_one()[0]
+                took = answer["Execution Time"] + answer["Planning Time"]
+                total += took
+                reads += [f"{page}: {name}" for name in _read_whole(answer["Plan"])]
+                if took > slowest[0]:
+                    lines = connection.exec_driver_sql(
+                        f"EXPLAIN (ANALYZE, COSTS OFF) {statement}", parameters
+                    ).scalars()
+                    slowest = took, page, "\n".join(lines)
+            connection.rollback()
+            print(f"{page}: {len(made)} statements, {total:.1f} ms in PostgreSQL", flush=True)
+    plan = re.sub(r"'\[[^']{80,}\]'", "'[…]'", slowest[2])
+    print(f"\nThe slowest statement: {slowest[0]:.1f} ms, of the {slowest[1]}\n{plan}\n")
+    return sorted(set(reads))
+
+
+def _read_whole(plan: dict[str, Any]) -> list[str]:
+    """Large tables that a plan reads from end to end."""
+    rows = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
+    here = [plan["Relation Name"]] if plan["Node Type"] == "Seq Scan" and rows > LARGE else []
+    return here + [name for part in plan.get("Plans", []) for name in _read_whole(part)]
+
+
+def _report(measured: list[Measured], reads: list[str]) -> bool:
+    print(f"{'page':34} {'clients':>7} {'requests':>8} {'median':>8} {'p95':>8} {'KB':>6}")
+    for one in measured:
+        print(
+            f"{one.page:34} {one.clients:7} {one.requests:8} {one.median:5.0f} ms "
+            f"{one.p95:5.0f} ms {one.size / 1000:6.1f}"
+        )
+    for read in reads:
+        print(f"read without an index: {read}")
+    most = max(CLIENTS)
+    worst = max(one.p95 for one in measured if one.clients == most)
+    size = max(one.size for one in measured if one.page == pages_data.LATENT)
+    if size > LARGEST:
+        print(f"a latent's page has {size / 1000:.0f} KB, more than {LARGEST / 1000:.0f}")
+    print(f"pages ratio {GOAL / worst:.1f} (goal 1.0)")
+    return worst <= GOAL and size <= LARGEST and not reads
+
+
+if __name__ == "__main__":
+    main()
