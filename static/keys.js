@@ -57,7 +57,7 @@ function search() {
   if (list) location.href = `${list.href}#q`;
 }
 
-let go = 0; // when `g` was pressed
+let go = -Infinity; // when `g` was pressed
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
@@ -69,7 +69,7 @@ document.addEventListener("keydown", (event) => {
   }
   if (document.querySelector("dialog[open]")) return;
   const after = performance.now() - go < 1500 ? GO[event.key]?.() : null;
-  go = event.key === "g" ? performance.now() : 0;
+  go = event.key === "g" ? performance.now() : -Infinity;
   if (after) after.click();
   else if (event.key === "?") keys.showModal();
   else if (event.key === "/") search();

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import httpx
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from playwright.sync_api import Page, expect
@@ -87,11 +86,9 @@ def erring(db: Session, study: Study) -> Study:
     changes = {"context_ids": [c.id for c in contexts], "values": values, "missing": 1}
     db.execute(update(Simulation).filter_by(**of).values(**changes))
     db.commit()
-    offsets = torch.zeros(7, dtype=torch.int64)
+    offsets = np.zeros(7, np.int64)
     offsets[1:] = 1
-    shard = Shard(
-        offsets, torch.tensor([LENGTH + 3]).int(), torch.tensor([4.0]), torch.zeros(2), 3 * LENGTH
-    )
+    shard = Shard(offsets, np.array([LENGTH + 3]), np.array([4.0]), np.zeros(2), 3 * LENGTH)
     ActivationStore(get_settings().activations(study.id, "calibrate"), LENGTH).write(0, shard)
     return study
 
