@@ -16,6 +16,7 @@ from playwright.sync_api import Page
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.exports import queries
 from app.exports.schemas import PARTS, ExportQuery
 from app.exports.tables import TABLES
 from interp.errors import InputError
@@ -210,19 +211,23 @@ def test_an_export_of_nothing_known_is_refused(web: str, study: Study) -> None:
     problem_of(httpx.get(f"{api}/{study.slug}/export", params={"format": "xls"}), 422)
 
 
-def test_blocks_are_written_as_they_are_read(db: Session, study: Study) -> None:
-    """Memory is bounded: what was written before the last row is read is already to be had."""
-    from app.exports import queries
-
+def test_an_export_is_sent_block_by_block_and_is_of_one_moment(
+    db: Session, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = {name: table._replace(at_once=1) for name, table in TABLES.items()}
-    monkey = pytest.MonkeyPatch()
-    with monkey.context() as patch:
-        patch.setattr(queries, "TABLES", small)
-        wanted = ExportQuery(parts=["explanations"], format="jsonl")
-        pieces = list(queries.download(study.slug, wanted))
-    assert len(pieces) >= 1
-    patched = zipfile.ZipFile(io.BytesIO(b"".join(pieces)))
-    assert len(rows(patched, "explanations", "jsonl")) == 6
+    monkeypatch.setattr(queries, "TABLES", small)
+    pieces = queries.download(study.slug, ExportQuery(parts=["latents", "explanations"]))
+    content = [next(pieces)]
+    latent = db.scalars(select(Latent).filter_by(study_id=study.id, index=4)).one()
+    db.add(Explanation(latent_id=latent.id, text="later", author_kind="person", author="ana"))
+    db.commit()
+    content += pieces
+    assert len(content) > 12, "one piece a row, of six latents and six explanations"
+    archive = zipfile.ZipFile(io.BytesIO(b"".join(content)))
+    assert "later" not in [row["text"] for row in rows(archive, "explanations", "parquet")]
+    file = pq.ParquetFile(io.BytesIO(archive.read(f"{study.slug}/latents.parquet")))
+    assert file.num_row_groups == 6
+    assert file.schema_arrow.field("firing_rate").metadata[b"about"].startswith(b"share of tokens")
 
 
 # --- Import ---------------------------------------------------------------------------------------

@@ -29,11 +29,8 @@ def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
     """
     path = Path(job.params["path"])
     lines = _read(path)
-    latents = dict(
-        session.execute(select(Latent.index, Latent.id).where(Latent.study_id == study.id))
-        .tuples()
-        .all()
-    )
+    query = select(Latent.index, Latent.id).where(Latent.study_id == study.id)
+    latents: dict[int, int] = {index: identity for index, identity in session.execute(query)}
     for line in lines:
         if line.written.latent not in latents:
             raise InputError(
@@ -43,15 +40,9 @@ def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
     new = _new(session, study, lines)
     done = len(lines) - len(new)
     for block in _blocks(new):
-        current = dict(
-            session.execute(
-                select(Latent.id, Latent.explanation_id).where(
-                    Latent.id.in_([latents[written.latent] for written in block])
-                )
-            )
-            .tuples()
-            .all()
-        )
+        of = Latent.id.in_([latents[written.latent] for written in block])
+        found = session.execute(select(Latent.id, Latent.explanation_id).where(of))
+        current = {identity: explanation for identity, explanation in found}
         add(
             session,
             [
@@ -87,7 +78,8 @@ def _new(session: Session, study: Study, lines: list[Line]) -> list[Written]:
     """The explanations that are not there yet, in their order."""
     query = select(Latent.index, Explanation.text, Explanation.author)
     query = query.join(Latent, Latent.id == Explanation.latent_id)
-    there = Counter(session.execute(query.where(Latent.study_id == study.id)).tuples())
+    found = session.execute(query.where(Latent.study_id == study.id))
+    there = Counter((index, text, author) for index, text, author in found)
     new: list[Written] = []
     for _, written in lines:
         same = (written.latent, written.text, written.author)
