@@ -27,7 +27,7 @@ FORMATS = {
     "jsonl": "a JSON object on each line",
     "csv": "lists as JSON text in their fields",
 }
-LARGE = ("simulations", "contexts")
+LARGE = ("simulations",)
 """Parts that are not ticked at first."""
 
 

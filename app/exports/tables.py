@@ -209,16 +209,16 @@ TABLES: dict[Part, Table] = {
         2048,
     ),
     "explanations": Table(
-        "All versions of every latent's explanation.",
+        "All versions of every latent’s explanation.",
         (
             LATENT,
             Column("explanation_id", pa.int64(), "number of this version"),
             Column("text", pa.string(), "what makes the latent fire"),
-            Column("author", pa.string(), "a person's name, or the explainer"),
+            Column("author", pa.string(), "a person’s name, or the explainer"),
             Column("author_kind", pa.string(), "person or model"),
-            Column("prompt_version", pa.string(), "version of the explainer's prompt or rules"),
+            Column("prompt_version", pa.string(), "version of the explainer’s prompt or rules"),
             Column("parent_id", pa.int64(), "the version that was current before"),
-            Column("current", pa.bool_(), "whether it is the latent's current explanation"),
+            Column("current", pa.bool_(), "whether it is the latent’s current explanation"),
             Column("details", pa.string(), "what its author says of it, an object", json=True),
             WHEN,
         ),
@@ -230,7 +230,7 @@ TABLES: dict[Part, Table] = {
         (
             LATENT,
             EXPLANATION,
-            Column("simulator_id", pa.int64(), "null for a language model's judgements"),
+            Column("simulator_id", pa.int64(), "null for a language model’s judgements"),
             Column("name", pa.string(), "correlation, sensitivity, …, detection or fuzzing"),
             Column("value", pa.float32(), "null where it is not defined"),
             Column("low", pa.float32(), f"lower {_BOUND}"),
@@ -306,7 +306,7 @@ TABLES: dict[Part, Table] = {
         2048,
     ),
     "examples": Table(
-        "Contexts of the explain set with the latent's real activations.",
+        "Contexts of the explain set with the latent’s real activations.",
         (
             LATENT,
             CONTEXT,
@@ -318,7 +318,7 @@ TABLES: dict[Part, Table] = {
         2048,
     ),
     "contexts": Table(
-        "The windows of text, all of the study's.",
+        "The windows of text, all of the study’s.",
         (
             Column("context_id", pa.int64(), "number of the context"),
             SET,
