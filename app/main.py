@@ -15,6 +15,8 @@ from app.checks import pages as checks_pages
 from app.errors import PROBLEMS, add_handlers
 from app.explanations import api as explanations_api
 from app.explanations import pages as explanations_pages
+from app.exports import api as exports_api
+from app.exports import pages as exports_pages
 from app.generations import api as generations_api
 from app.generations import pages as generations_pages
 from app.jobs import api as jobs_api
@@ -70,6 +72,7 @@ def create_app() -> FastAPI:
         activity_api,
         checks_api,
         simulators_api,
+        exports_api,
         work_api,
         jobs_api,
     ):
@@ -87,6 +90,7 @@ def create_app() -> FastAPI:
         sentences_pages,
         checks_pages,
         simulators_pages,
+        exports_pages,
         work_pages,
         jobs_pages,
     ):

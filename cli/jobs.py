@@ -60,7 +60,7 @@ def collect(
             session, Job(study_id=study.id, kind="collect", params=params, created_by=user)
         )
 
-    _run(study, queue)
+    run(study, queue)
 
 
 def explain(
@@ -92,7 +92,7 @@ def explain(
             "then_simulate": {"simulator_id": simulator, "costs": costs} if simulator else None,
         }
     )
-    _run(study, lambda session, study, user: explain(session, study, data, user))
+    run(study, lambda session, study, user: explain(session, study, data, user))
 
 
 def simulate(
@@ -130,7 +130,7 @@ def simulate(
             return simulate_first(session, study, first, data, user)
         return (simulate_missing if missing else simulate)(session, study, data, user)
 
-    _run(study, queue)
+    run(study, queue)
 
 
 def judge(
@@ -147,7 +147,7 @@ def judge(
 
     llm = {"backend": backend, "model": located(model), "base_url": base_url}
     data = JudgeCreate.model_validate({"llm": llm, "latents": _numbers(latents), "author": author})
-    _run(study, lambda session, study, user: judge(session, study, data, user))
+    run(study, lambda session, study, user: judge(session, study, data, user))
 
 
 class Protocol(StrEnum):
@@ -167,7 +167,7 @@ def rewrite(
     """Measure the loss with more and more of the simulated latents rewritten."""
     from app.rewrites.queries import measure
 
-    _run(
+    run(
         study,
         lambda session, study, user: measure(session, study, protocol.value, author, user),
         show=_show_rewrite,
@@ -178,7 +178,7 @@ def check(study: StudyName) -> None:
     """Check that the study's measurements are what they should be."""
     from app.checks.queries import check
 
-    _run(study, check, show=_show_checks)
+    run(study, check, show=_show_checks)
 
 
 def _show_rewrite(session: "Session", job: "Job") -> None:
@@ -244,7 +244,7 @@ def _numbers(latents: str | None) -> list[int] | None:
         ) from None
 
 
-def _run(
+def run(
     slug: str,
     queue: Callable[["Session", "Study", str], "Job"],
     show: Callable[["Session", "Job"], None] | None = None,

@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from cli import jobs, simulators, studies, train, users
+from cli import export, jobs, simulators, studies, train, users
 from cli.errors import CommandError
 from cli.failures import explain
 from models.settings import get_settings
@@ -27,6 +27,8 @@ app.command("judge")(jobs.judge)
 app.command()(jobs.simulate)
 app.command()(jobs.rewrite)
 app.command()(jobs.check)
+app.command("export")(export.export)
+app.command("import")(export.import_)
 app.command("train-simulator")(train.train_simulator)
 console = Console()
 

@@ -1,10 +1,8 @@
 """Write explanations of latents."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy import Exists, exists, select
 from sqlalchemy.orm import Session
 
@@ -15,7 +13,7 @@ from models import Explanation, Job, Latent, Study
 from workers.jobs import Progress
 from workers.queue import publish, submit
 from workers.resources import store_of
-from workers.tasks import explain_llm
+from workers.tasks import explain_file, explain_llm
 from workers.tasks.explanations import add
 from workers.tasks.rows import context_strings, first_position
 
@@ -30,7 +28,7 @@ def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
         case "lexical":
             yield from _lexical(session, job, study)
         case "file":
-            yield from _from_file(session, job, study)
+            yield from explain_file.run(session, job, study)
         case "prompted" | "contrastive" | "refine":
             yield from explain_llm.run(session, job, study, method)
         case _:
@@ -113,78 +111,6 @@ def _lexical(session: Session, job: Job, study: Study) -> Iterator[Progress]:
         session.commit()
         publish(study.id, "latents")
         yield Progress(start + len(block), len(latents), "latents", "explaining")
-
-
-def _from_file(session: Session, job: Job, study: Study) -> Iterator[Progress]:
-    """Add explanations that were written elsewhere: JSON lines with ``latent``, ``text``,
-    ``author`` and, if they have one, ``prompt_version``.
-
-    Raises:
-        InputError: A line is not like that, or is of a latent that the study does not have.
-    """
-    path = Path(job.params["path"])
-    rows = _read(path)
-    latents = {
-        latent.index: latent
-        for latent in session.scalars(select(Latent).where(Latent.study_id == study.id))
-    }
-    if unknown := [row["latent"] for row in rows if row["latent"] not in latents]:
-        raise InputError(f"{path.name} explains latent {unknown[0]}, which the study has not.")
-    for start in range(0, len(rows), BLOCK):
-        block = rows[start : start + BLOCK]
-        there = set(
-            session.execute(
-                select(Explanation.latent_id, Explanation.text, Explanation.author).where(
-                    Explanation.latent_id.in_([latents[row["latent"]].id for row in block])
-                )
-            ).tuples()
-        )
-        add(
-            session,
-            [
-                {
-                    "latent_id": latents[row["latent"]].id,
-                    "text": row["text"],
-                    "author_kind": "model",
-                    "author": row["author"],
-                    "prompt_version": row["prompt_version"],
-                    "parent_id": latents[row["latent"]].explanation_id,
-                    "details": {},
-                }
-                for row in block
-                if (latents[row["latent"]].id, row["text"], row["author"]) not in there
-            ],
-        )
-        session.commit()
-        publish(study.id, "latents")
-        yield Progress(start + len(block), len(rows), "explanations", f"reading {path.name}")
-
-
-class Written(BaseModel):
-    """A line of a file of explanations."""
-
-    latent: int = Field(ge=0)
-    text: str = Field(pattern=r"^[^\x00-\x1f]*\S[^\x00-\x1f]*$", max_length=2000)
-    author: str = Field(min_length=1, max_length=200)
-    prompt_version: str | None = None
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}.") from None
-    for number, line in enumerate(lines, 1):
-        try:
-            rows.append(Written.model_validate_json(line).model_dump())
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise InputError(
-                f"{path.name}, line {number}, is no explanation: {where}: {first['msg']}."
-            ) from None
-    return rows
 
 
 def _explained() -> Exists:

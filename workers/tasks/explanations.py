@@ -11,7 +11,9 @@ from workers.tasks.embed import vectors_of
 
 
 def add(session: Session, rows: Sequence[dict[str, Any]]) -> list[int]:
-    """Insert explanations and make them the current ones, except where a person wrote the current.
+    """Insert explanations, one a latent, and make them the current ones.
+
+    A model's does not take the place of one that a person wrote.
 
     Returns:
         Their ids, in the same order.
@@ -30,7 +32,11 @@ def add(session: Session, rows: Sequence[dict[str, Any]]) -> list[int]:
     )
     session.execute(
         update(Latent)
-        .where(Latent.id == Explanation.latent_id, Explanation.id.in_(ids), ~by_a_person)
+        .where(
+            Latent.id == Explanation.latent_id,
+            Explanation.id.in_(ids),
+            ~by_a_person | (Explanation.author_kind == "person"),
+        )
         .values(explanation_id=Explanation.id)
         .execution_options(synchronize_session=False)
     )

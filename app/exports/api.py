@@ -1,0 +1,53 @@
+"""A study to take away, and explanations to bring in."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, UploadFile
+from fastapi.responses import StreamingResponse
+
+from app.database import Database
+from app.exports import queries
+from app.exports.schemas import ExportQuery
+from app.jobs.schemas import JobOut
+from app.security import CurrentUser
+from app.studies.queries import Slug, get_study
+from models import Job
+
+router = APIRouter(tags=["exports"])
+
+ZIP: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/zip": {}}, "description": "The tables and study.json."}
+}
+
+
+@router.get(
+    "/studies/{slug}/export",
+    summary="Export a study",
+    response_class=StreamingResponse,
+    responses=ZIP,
+)
+def export(
+    slug: Slug, wanted: Annotated[ExportQuery, Query()], session: Database
+) -> StreamingResponse:
+    """A zip with one table for each part, and `study.json`: where they come from, and what their
+    columns mean. Of all latents, or of those that match a filter. What is missing is null."""
+    get_study(session, slug)
+    return StreamingResponse(
+        queries.download(slug, wanted),
+        media_type="application/zip",
+        headers={"Content-Disposition": f'attachment; filename="{slug}.zip"'},
+    )
+
+
+@router.post(
+    "/studies/{slug}/import",
+    summary="Import explanations",
+    status_code=201,
+    response_model=JobOut,
+)
+def import_explanations(slug: Slug, file: UploadFile, session: Database, user: CurrentUser) -> Job:
+    """Add the explanations of a file as new versions: .jsonl, .csv or .parquet with latent, text
+    and, if they have them, author, author_kind and prompt_version. Those without an author are
+    yours. One bad line refuses the whole file."""
+    study = get_study(session, slug)
+    return queries.import_explanations(session, study, file.filename or "", file.file, user)

@@ -1,0 +1,85 @@
+"""The page on which a study is taken away, and explanations are brought in."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, UploadFile
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from sqlalchemy.orm import Session
+
+from app.database import Database
+from app.errors import Conflict
+from app.exports import queries
+from app.exports.schemas import PARTS, ExportQuery
+from app.exports.tables import TABLES
+from app.latents.filters import count
+from app.latents.schemas import LatentMatch
+from app.security import CurrentUser
+from app.studies.queries import Slug, get_study
+from app.templates import render
+from interp.errors import InputError
+from interp.explain.files import ENDINGS
+from models import Study
+
+router = APIRouter()
+
+FORMATS = {
+    "parquet": "smallest; pandas, Polars, DuckDB",
+    "jsonl": "a JSON object on each line",
+    "csv": "lists as JSON text in their fields",
+}
+LARGE = ("simulations",)
+"""Parts that are not ticked at first."""
+
+
+@router.get("/studies/{slug}/export")
+def export_page(
+    request: Request, slug: Slug, wanted: Annotated[ExportQuery, Query()], session: Database
+) -> HTMLResponse:
+    """The forms. A filter in the address narrows what is exported."""
+    study = get_study(session, slug)
+    return _page(request, session, study, wanted, "parts" in request.query_params)
+
+
+@router.post("/studies/{slug}/import")
+def import_explanations(
+    request: Request, slug: Slug, file: UploadFile, session: Database, user: CurrentUser
+) -> Response:
+    """The button that imports: queue the job, or show what is wrong with the file."""
+    study = get_study(session, slug)
+    if not file.filename:
+        return _page(request, session, study, ExportQuery(), False, "Choose a file first.", 422)
+    try:
+        job = queries.import_explanations(session, study, file.filename, file.file, user)
+    except InputError as error:
+        return _page(request, session, study, ExportQuery(), False, str(error), 422)
+    except Conflict as error:
+        return _page(request, session, study, ExportQuery(), False, error.detail, 409)
+    return RedirectResponse(f"/jobs/{job.id}", 303)
+
+
+def _page(
+    request: Request,
+    session: Session,
+    study: Study,
+    wanted: ExportQuery,
+    chosen: bool,
+    error: str = "",
+    status: int = 200,
+) -> HTMLResponse:
+    match = LatentMatch.model_validate(wanted.model_dump())
+    total, more = count(session, study, match)
+    context = {
+        "study": study,
+        "tables": TABLES,
+        "ticked": wanted.parts if chosen else [name for name in PARTS if name not in LARGE],
+        "formats": FORMATS,
+        "format": wanted.format,
+        "filter": match.filter(),
+        "narrowed": match.in_words(),
+        "total": total,
+        "more": more,
+        "amounts": queries.amounts(session, study),
+        "endings": ENDINGS,
+        "error": error,
+    }
+    return render(request, "exports.html", context, status)

@@ -1,0 +1,173 @@
+"""An export of a study out of the database, and explanations of a file into it."""
+
+import json
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.errors import Conflict
+from app.exports.files import Open, in_folder, writing, zipped
+from app.exports.schemas import ExportQuery
+from app.exports.tables import TABLES
+from app.jobs.queries import submit
+from app.simulators.queries import cleanliness
+from app.simulators.schemas import StudySimulatorOut
+from app.studies.queries import get_study
+from app.studies.schemas import StudyOut
+from interp.errors import InputError
+from interp.explain.files import Line, read
+from models import Explanation, Job, Latent, Score, Simulation, Simulator, Study
+from models.database import new_session
+from models.settings import get_settings
+
+FORMAT = 1
+"""Raise it with every change that readers of an export must know of."""
+LARGEST = 200 * 2**20
+"""Bytes of a file of explanations, at most."""
+
+
+def download(slug: str, wanted: ExportQuery) -> Iterator[bytes]:
+    """An export as one zip, in pieces. Memory is bounded by a block of rows."""
+    yield from zipped(lambda open_: _write(slug, wanted, open_), slug, wanted.format)
+
+
+def export(slug: str, wanted: ExportQuery, folder: Path) -> Iterator[None]:
+    """Write an export to a folder; stops after each block of rows."""
+    yield from _write(slug, wanted, in_folder(folder))
+
+
+def _write(slug: str, wanted: ExportQuery, open_: Open) -> Iterator[None]:
+    """Write the tables, then ``study.json`` with where they come from."""
+    with new_session() as session:
+        # All tables show the study at one moment, whatever workers save meanwhile.
+        isolated = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        session.connection(execution_options=isolated)
+        study = get_study(session, slug)
+        files: dict[str, Any] = {}
+        for name in wanted.parts:
+            table = TABLES[name]
+            rows = 0
+            query = table.query(study, wanted).execution_options(yield_per=table.at_once)
+            file = f"{name}.{wanted.format}"
+            with open_(file) as out, writing(table, wanted.format, out) as write:
+                for part in session.execute(query).partitions():
+                    block = table.block(part)
+                    write(block)
+                    rows += block.num_rows
+                    yield
+            files[name] = {
+                "file": file,
+                "rows": rows,
+                "about": table.about,
+                "columns": {column.name: column.about for column in table.columns},
+            }
+        with open_("study.json") as out:
+            record = json.dumps(_record(session, study, wanted, files), indent=2)
+            out.write(record.encode() + b"\n")
+        yield
+
+
+def _record(
+    session: Session, study: Study, wanted: ExportQuery, files: dict[str, Any]
+) -> dict[str, Any]:
+    """Where the tables come from, so that every figure in them can be made again."""
+    return {
+        "format": FORMAT,
+        "palimpsest": version("palimpsest"),
+        "exported_at": datetime.now(UTC).isoformat(),
+        "study": StudyOut.model_validate(study).model_dump(mode="json"),
+        "latents": wanted.in_words() or "all",
+        "filter": wanted.filter(),
+        "simulators": [
+            _simulator(session, study, simulator).model_dump(mode="json")
+            for simulator in _simulators(session, study)
+        ],
+        "tables": files,
+    }
+
+
+def _simulators(session: Session, study: Study) -> Sequence[Simulator]:
+    """The study's simulator, and all others that its explanations were simulated or scored with."""
+    used = (
+        select(made.simulator_id)
+        .join(Explanation, Explanation.id == made.explanation_id)
+        .join(Latent, Latent.id == Explanation.latent_id)
+        .where(Latent.study_id == study.id, made.simulator_id.is_not(None))
+        for made in (Simulation, Score)
+    )
+    wanted = Simulator.id.in_(next(used).union(next(used)))
+    query = select(Simulator).where(wanted | (Simulator.id == study.simulator_id))
+    return session.scalars(query.order_by(Simulator.id)).all()
+
+
+def _simulator(session: Session, study: Study, simulator: Simulator) -> StudySimulatorOut:
+    worth = cleanliness(session, study, simulator)
+    fields = {column.key: getattr(simulator, column.key) for column in Simulator.__table__.columns}
+    return StudySimulatorOut(
+        **fields,
+        cleanliness=worth.verdict,
+        reason=worth.reason,
+        used=simulator.id == study.simulator_id,
+    )
+
+
+def import_explanations(
+    session: Session, study: Study, name: str, file: IO[bytes], user: str
+) -> Job:
+    """Queue the explanations of a file as new versions. Commits the session.
+
+    The file is read whole before anything is queued, and kept in the data folder.
+
+    Args:
+        name: Of the file; its ending says what kind it is.
+
+    Raises:
+        InputError: A line is no explanation, or is of a latent that the study does not have.
+        Conflict: The study has no latents yet.
+    """
+    if file.seek(0, 2) > LARGEST:
+        raise InputError(f"{name} is larger than {LARGEST // 2**20} MB: import it in parts.")
+    file.seek(0)
+    lines = read(file, name, author=user)
+    _all_known(session, study, name, lines)
+    stem = re.sub(r"[^\w-]+", "-", Path(name).stem).strip("-")[:80] or "explanations"
+    folder = get_settings().data / "studies" / str(study.id) / "imports" / uuid.uuid4().hex[:12]
+    folder.mkdir(parents=True)
+    path = folder / f"{stem}.jsonl"
+    with path.open("w", encoding="utf-8") as out:
+        out.writelines(line.written.model_dump_json() + "\n" for line in lines)
+    params = {"method": "file", "path": str(path)}
+    return submit(session, Job(study_id=study.id, kind="explain", params=params, created_by=user))
+
+
+def _all_known(session: Session, study: Study, name: str, lines: list[Line]) -> None:
+    """Raise for the first line whose latent the study does not have."""
+    known = set(session.scalars(select(Latent.index).where(Latent.study_id == study.id)))
+    if not known:
+        raise Conflict(
+            f"Study {study.slug} has no latents yet: its activations are still to be collected."
+        )
+    for line in lines:
+        if line.written.latent not in known:
+            raise InputError(
+                f"{name}, {line.where}, is of latent {line.written.latent}, which the study has "
+                f"not: it has {len(known):,} (0 to {max(known):,})."
+            )
+
+
+def amounts(session: Session, study: Study) -> dict[str, int]:
+    """How many explanations and simulations there are to take away."""
+    of = select(func.count()).select_from(Explanation)
+    of = of.join(Latent, Latent.id == Explanation.latent_id).where(Latent.study_id == study.id)
+    simulated = of.join(Simulation, Simulation.explanation_id == Explanation.id)
+    return {
+        "explanations": session.scalar(of) or 0,
+        "simulations": session.scalar(simulated) or 0,
+    }

@@ -1,0 +1,91 @@
+"""``palimpsest export`` and ``palimpsest import``: take a study away, bring explanations in."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.errors import CommandError
+from cli.jobs import StudyName, console, run
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from models import Job, Study
+
+
+class Format(StrEnum):
+    """How tables are written."""
+
+    parquet = "parquet"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+def export(
+    study: StudyName,
+    out: Annotated[Path, typer.Option(help="Folder for the tables; new, or empty.")],
+    format: Annotated[Format, typer.Option(help="How they are written.")] = Format.parquet,
+    parts: Annotated[
+        str | None,
+        typer.Option(help="Such as explanations,scores,costs; all if left out."),
+    ] = None,
+) -> None:
+    """Write a study's explanations, scores, simulations and costs to a folder."""
+    from app.exports.queries import export
+    from app.exports.schemas import ExportQuery
+    from cli.servers import connect
+
+    asked = {"format": format.value} | ({"parts": parts} if parts is not None else {})
+    wanted = ExportQuery.model_validate(asked)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CommandError(f"{out} is there already and not an empty folder. Choose another one.")
+    with connect():
+        _must_be_there(study)
+        out.mkdir(parents=True, exist_ok=True)
+        with console.status("Exporting"):
+            for _ in export(study, wanted, out):
+                pass
+    for file in sorted(out.iterdir()):
+        console.print(f"{file} ({file.stat().st_size:,} bytes)", soft_wrap=True, highlight=False)
+
+
+def import_(
+    study: StudyName,
+    path: Annotated[
+        Path,
+        typer.Argument(help="A .jsonl, .csv or .parquet file, or the folder of an export."),
+    ],
+) -> None:
+    """Add explanations that were written elsewhere as new versions."""
+    from app.exports.queries import import_explanations
+
+    file = _file(path)
+
+    def queue(session: "Session", study: "Study", user: str) -> "Job":
+        with file.open("rb") as opened:
+            return import_explanations(session, study, file.name, opened, user)
+
+    run(study, queue)
+
+
+def _must_be_there(slug: str) -> None:
+    from app.studies.queries import get_study
+    from models.database import new_session
+
+    with new_session() as session:
+        get_study(session, slug)
+
+
+def _file(path: Path) -> Path:
+    """The file of explanations: itself, or the one in the folder of an export."""
+    from interp.explain.files import ENDINGS
+
+    if not path.is_dir():
+        return path
+    found = [file for ending in ENDINGS if (file := path / f"explanations{ending}").is_file()]
+    if len(found) != 1:
+        names = ", ".join(f"explanations{ending}" for ending in ENDINGS)
+        raise CommandError(f"{path} must have one of {names}; it has {len(found)} of them.")
+    return found[0]

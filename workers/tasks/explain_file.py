@@ -1,0 +1,102 @@
+"""Explanations that were written elsewhere become versions of their latents."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from interp.errors import InputError
+from interp.explain.files import Line, Written, read
+from models import Explanation, Job, Latent, Study
+from workers.jobs import Progress
+from workers.queue import publish
+from workers.tasks.explanations import add
+
+BLOCK = 256
+"""Explanations added before the job is saved."""
+
+
+def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
+    """Add the explanations of a file that the study does not have yet.
+
+    The study has one if a version of the same latent has its text and its author; a text that
+    stands in the file twice becomes two versions. Versions of one latent keep their order.
+
+    Raises:
+        InputError: A line is no explanation, or is of a latent that the study does not have.
+    """
+    path = Path(job.params["path"])
+    lines = _read(path)
+    query = select(Latent.index, Latent.id).where(Latent.study_id == study.id)
+    latents: dict[int, int] = {index: identity for index, identity in session.execute(query)}
+    for line in lines:
+        if line.written.latent not in latents:
+            raise InputError(
+                f"{path.name}, {line.where}, explains latent {line.written.latent}, "
+                "which the study has not."
+            )
+    new = _new(session, study, lines)
+    done = len(lines) - len(new)
+    for block in _blocks(new):
+        of = Latent.id.in_([latents[written.latent] for written in block])
+        found = session.execute(select(Latent.id, Latent.explanation_id).where(of))
+        current = {identity: explanation for identity, explanation in found}
+        add(
+            session,
+            [
+                {
+                    "latent_id": latents[written.latent],
+                    "text": written.text,
+                    "author_kind": written.author_kind,
+                    "author": written.author,
+                    "prompt_version": written.prompt_version,
+                    "parent_id": current[latents[written.latent]],
+                    "details": {"imported_by": job.created_by},
+                }
+                for written in block
+            ],
+        )
+        session.commit()
+        publish(study.id, "latents")
+        done += len(block)
+        yield Progress(done, len(lines), "explanations", f"reading {path.name}")
+    if not new:
+        yield Progress(done, len(lines), "explanations", "all are there already")
+
+
+def _read(path: Path) -> list[Line]:
+    try:
+        with path.open("rb") as file:
+            return read(file, path.name)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}.") from None
+
+
+def _new(session: Session, study: Study, lines: list[Line]) -> list[Written]:
+    """The explanations that are not there yet, in their order."""
+    query = select(Latent.index, Explanation.text, Explanation.author)
+    query = query.join(Latent, Latent.id == Explanation.latent_id)
+    found = session.execute(query.where(Latent.study_id == study.id))
+    there = Counter((index, text, author) for index, text, author in found)
+    new: list[Written] = []
+    for _, written in lines:
+        same = (written.latent, written.text, written.author)
+        if there[same]:
+            there[same] -= 1
+        else:
+            new.append(written)
+    return new
+
+
+def _blocks(new: list[Written]) -> Iterator[list[Written]]:
+    """Blocks in which no latent comes twice: each version is written upon the one before it."""
+    rounds: dict[int, list[Written]] = {}
+    seen: Counter[int] = Counter()
+    for written in new:
+        rounds.setdefault(seen[written.latent], []).append(written)
+        seen[written.latent] += 1
+    for one in rounds.values():
+        for start in range(0, len(one), BLOCK):
+            yield one[start : start + BLOCK]
