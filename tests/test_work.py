@@ -275,7 +275,9 @@ def test_the_forms_work_without_scripts(pages: httpx.Client, db: Session, study:
     assert job is not None and job.params["explanation_ids"] == [current_of(db, study, 3).id]
     pages.post(f"/jobs/{job.id}/cancel")
     estimate = job.params["estimate"]
-    assert f"estimate {estimate['tokens_read']:,} tokens read" in text_of(pages.get("/jobs"))
+    assert f"estimate {estimate['tokens_read']:,} tokens read" in text_of(
+        pages.get(f"/studies/{study.slug}/jobs")
+    )
 
     fields = {"task": "explain", "latent": "2", "method": "prompted", "backend": "vllm"}
     refused = pages.get(path, params=fields)
@@ -303,6 +305,8 @@ def test_see_the_cost_and_start_on_a_latents_page(
     expect(form.locator(".estimate")).to_contain_text("1 latent to explain")
     expect(form.get_by_label("Language model")).to_be_hidden()
     form.get_by_label("Explainer").select_option("contrastive")
+    # The last language model that was used is filled in, whoever used it.
+    form.get_by_label("Back end").select_option("transformers")
     expect(form.get_by_label("Address")).to_be_hidden()
     form.get_by_label("Back end").select_option("openai")
     form.get_by_label("Address").fill("http://localhost:1/v1")
