@@ -82,7 +82,7 @@ def test_an_edit_moves_lanes_scores_and_chart_without_a_reload(
     }
     for part, html in after.items():
         assert html != before[part], f"the {part} did not change"
-    expect(latent_page.locator("#history")).to_contain_text(wording)
+    expect(latent_page.locator("#explanation")).to_contain_text(wording)
 
     expect(overview.locator("#results")).to_contain_text("before the last edit", timeout=JOB)
     expect(overview.locator("#figures tbody")).not_to_have_text(before["figures"], timeout=JOB)
