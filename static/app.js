@@ -13,6 +13,9 @@ function draw(root) {
       downloadFileName: figure.id,
       defaultStyle: " ", // a menu, but in our own style
       tooltip: { theme: dark.matches ? "dark" : "light" },
+    }).then(() => {
+      // The library draws its menu's button as dots, without a name.
+      figure.querySelector("summary")?.setAttribute("aria-label", "Save this chart");
     });
   }
 }

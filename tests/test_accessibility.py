@@ -1,0 +1,192 @@
+"""What axe-core finds wrong with each page, light and dark, wide and narrow: nothing serious."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+from sqlalchemy.orm import Session
+
+from models import Explanation, Job, JobEvent, LatentList, LatentListItem, Sentence, Study
+from models.database import new_session
+from tests.factories import check, commented, generation
+from tests.reading import current_of, latent_of
+from tests.rewrites import rewrite
+from tests.text_study import text_study
+
+AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+GRAVE = ("serious", "critical")
+
+
+def everything(session: Session) -> dict[str, str]:
+    """A study with something on every page.
+
+    Returns:
+        The address of each page, by what it is.
+    """
+    study = text_study(session)
+    here = f"/studies/{study.slug}"
+    explained = [latent_of(session, study, index) for index in (0, 1)]
+    first = rewrite(session, study, explained)
+    commented(session, explained[1])
+    current = current_of(session, study, 1)
+    reworded = _reworded(session, study)
+    second = rewrite(session, study, [latent_of(session, study, i) for i in (0, 1)], parent=first)
+    starred = LatentList(study_id=study.id, name="starred", created_by="ana")
+    named = LatentList(study_id=study.id, name="to reword", created_by="ana")
+    session.add_all([starred, named])
+    session.flush()
+    session.add(LatentListItem(list_id=starred.id, latent_id=explained[0].id, created_by="ana"))
+    check(session, study, identity="passed", bookkeeping="failed", seeds="skipped")
+    made = generation(session, study, explained)
+    sentence = _sentence(session, study)
+    failed = Job(
+        study_id=study.id,
+        kind="simulate",
+        status="failed",
+        done=3,
+        total=8,
+        unit="batches",
+        message="ValueError: the reply is no list",
+        created_by="ana",
+    )
+    session.add(failed)
+    session.flush()
+    session.add(JobEvent(job_id=failed.id, text=failed.message))
+    session.commit()
+    a_latent, dead, old = f"{here}/latents/0", f"{here}/latents/2", f"{here}/latents/1"
+    return {
+        "studies": "/studies",
+        "new study": "/studies/new",
+        "simulators": "/simulators",
+        "all jobs": "/jobs",
+        "an error": f"{here}/latents/5000",
+        "overview": here,
+        "overview, paper": f"{here}?protocol=paper",
+        "latents": f"{here}/latents",
+        "latents, filtered": f"{here}/latents?simulated=true&firing_rate_min=0",
+        "latents, none": f"{here}/latents?q=nothing+says+this",
+        "lists": f"{here}/lists",
+        "latent": a_latent,
+        "latent, quantiles": f"{a_latent}?examples=interval",
+        "latent, random": f"{a_latent}?examples=random",
+        "latent, near misses": f"{a_latent}?examples=near_miss",
+        "latent, difference": f"{a_latent}?lanes=difference",
+        "latent, sentence": f"{a_latent}?sentence={sentence.id}",
+        "latent with history": old,
+        "latent, dead": dead,
+        "agreement": f"{a_latent}/agreement",
+        "similar": f"{a_latent}/similar",
+        "errors": f"{a_latent}/errors",
+        "compare": f"{old}/compare?a={current.id}&b={reworded.id}",
+        "latent, commented": f"{here}/latents/1?version={current.id}",
+        "try": f"{here}/try",
+        "sentence": f"{here}/sentences/{sentence.id}",
+        "generate": f"{here}/generate",
+        "generation": f"{here}/generations/{made.id}",
+        "checks": f"{here}/checks",
+        "jobs": f"{here}/jobs",
+        "job": f"/jobs/{failed.id}",
+        "work": f"{here}/work",
+        "compare rewrites": f"{here}/compare?a={first.id}&b={second.id}",
+    }
+
+
+def _reworded(session: Session, study: Study) -> Explanation:
+    """A new wording of latent 1 that a person wrote and nothing has simulated yet."""
+    latent = latent_of(session, study, 1)
+    reworded = Explanation(
+        latent_id=latent.id,
+        text="the legislature, and what it votes on",
+        author_kind="person",
+        author="ana",
+        parent_id=latent.explanation_id,
+    )
+    session.add(reworded)
+    session.flush()
+    latent.explanation_id = reworded.id
+    return reworded
+
+
+def _sentence(session: Session, study: Study) -> Sentence:
+    job = Job(study_id=study.id, kind="sentence", status="finished", created_by="ana")
+    session.add(job)
+    session.flush()
+    strings = ["<s>", "In", " the", " year", " 1790", " Congress"]
+    sentence = Sentence(
+        study_id=study.id,
+        job_id=job.id,
+        simulator_id=study.simulator_id,
+        text="".join(strings[1:]),
+        tokens=list(range(len(strings))),
+        strings=strings,
+        active=[[], [], [[3, 0.5]], [[3, 1.0]], [[0, 9.0], [3, 0.5]], [[1, 9.0], [0, 0.5]]],
+        simulated={
+            str(current_of(session, study, 0).id): {
+                "values": [None, 0.5, 0.0, 3.0, 9.0, None],
+                "failures": {"The reply is no JSON list.": 1},
+            }
+        },
+        created_by="ana",
+    )
+    session.add(sentence)
+    session.flush()
+    job.params = {"sentence_id": sentence.id}
+    return sentence
+
+
+@pytest.fixture(scope="module")
+def addresses(web: str) -> dict[str, str]:
+    with new_session() as session:
+        return {name: web + path for name, path in everything(session).items()}
+
+
+def _unfold(page: Page) -> None:
+    """Open whatever is folded, and wait for what is fetched then and for the charts."""
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    page.wait_for_load_state("networkidle")
+    page.wait_for_function(
+        "[...document.querySelectorAll('[data-chart] .drawing')]"
+        ".every((one) => one.querySelector('details'))"
+    )
+
+
+def wrongs(page: Page) -> list[str]:
+    """What axe-core finds serious or critical on a page, as it is now."""
+    page.evaluate(AXE)
+    found: list[dict[str, Any]] = page.evaluate(
+        "axe.run(document, {resultTypes: ['violations']}).then((found) => found.violations)"
+    )
+    return [
+        f"{one['id']} ({one['impact']}): {node['target']} {node['html'][:160]}"
+        f" {node['failureSummary']}"
+        for one in found
+        if one["impact"] in GRAVE
+        for node in one["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_page_shuts_anybody_out(
+    browser: Browser, addresses: dict[str, str], width: int, scheme: Any
+) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = context.new_page()
+    found = {}
+    for name, address in addresses.items():
+        page.goto(address)
+        _unfold(page)
+        if grave := wrongs(page):
+            found[name] = grave
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            found.setdefault(name, []).append("it scrolls sideways")
+    context.close()
+    assert not found, "\n".join(f"{name}: {one}" for name, of in found.items() for one in of)
+
+
+def test_what_is_wrong_is_found(browser_page: Page) -> None:
+    browser_page.set_content(
+        "<html lang=en><title>t</title><main><h1>t</h1><input><p style='color: #bbb'>pale</p></main>"
+    )
+    assert [one.split()[0] for one in wrongs(browser_page)] == ["color-contrast", "label"]
