@@ -154,7 +154,7 @@ def test_the_page_of_a_sentence_without_scripts(
     path = f"/studies/{study.slug}/sentences/{sentence.id}"
     page = pages.get(path)
     text = text_of(page)
-    assert "On “ fellow”: the strongest 2 of 2 active latents" in text
+    assert "On “fellow”: the strongest 2 of 2 active latents" in text
     assert f'href="/studies/{study.slug}/latents/0?sentence={sentence.id}"' in page.text
     assert "1 missing: The reply is no JSON list." in text
     last = text_of(pages.get(path, params={"token": 3}))
