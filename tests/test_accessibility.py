@@ -187,6 +187,7 @@ def test_no_page_shuts_anybody_out(
 
 def test_what_is_wrong_is_found(browser_page: Page) -> None:
     browser_page.set_content(
-        "<html lang=en><title>t</title><main><h1>t</h1><input><p style='color: #bbb'>pale</p></main>"
+        "<html lang=en><title>t</title>"
+        "<main><h1>t</h1><input><p style='color: #bbb'>pale</p></main>"
     )
     assert [one.split()[0] for one in wrongs(browser_page)] == ["color-contrast", "label"]
