@@ -1,18 +1,30 @@
 """The database session of a request, and rows as plain data."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import Depends
+from anyio import CancelScope
+from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.orm import Session
 
 from models import Base
 from models.database import new_session
 
 
-def _session() -> Iterator[Session]:
-    with new_session() as session:
+async def _session(request: Request) -> AsyncIterator[Session]:
+    # Making one asks the database nothing, so it needs no thread. Closing one that has written
+    # does, and is done even when the browser has gone.
+    reads = request.method in {"GET", "HEAD"}
+    session = new_session(reads=reads)
+    try:
         yield session
+    finally:
+        if reads or not session.in_transaction():
+            session.close()
+        else:
+            with CancelScope(shield=True):
+                await run_in_threadpool(session.close)
 
 
 # Closed before the answer is sent, so that a stream of events holds no connection.

@@ -6,9 +6,11 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import Depends, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from pwdlib import PasswordHash
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -49,7 +51,7 @@ def verify(password: str, password_hash: str) -> bool:
     return True
 
 
-def current_user(
+async def current_user(
     session: Database,
     credentials: Annotated[HTTPBasicCredentials | None, Depends(HTTPBasic(auto_error=False))],
 ) -> str:
@@ -61,6 +63,10 @@ def current_user(
     settings = get_settings()
     if not settings.accounts:
         return settings.user
+    return await run_in_threadpool(_signed_in, session, credentials)
+
+
+def _signed_in(session: Session, credentials: HTTPBasicCredentials | None) -> str:
     if credentials is not None and "\0" not in credentials.username:
         user = session.scalar(select(User).where(User.name == credentials.username))
         known = verify(credentials.password, user.password_hash if user else _ABSENT)
@@ -76,7 +82,9 @@ def current_user(
 CurrentUser = Annotated[str, Depends(current_user)]
 
 
-def same_site(request: Request) -> None:
+# This and `current_user` stand before every answer. Mostly they wait for nothing, so they are
+# coroutines: going to another thread and back takes longer than what they do.
+async def same_site(request: Request) -> None:
     """Refuse a change that a page of another site makes a browser ask for.
 
     Browsers say where a request comes from; programs that are not browsers say nothing, and pass.

@@ -26,7 +26,7 @@ SIMULATED = 256
 """Latents with simulated values on their examples: those whose pages are asked for."""
 VERSIONS = 2
 SCORES = ("correlation", "sensitivity", "specificity", "explained_variance", "f1", "auroc")
-SLOW = ("ix_explanation_embedding", "ix_explanation_words", "ix_explanation_plain_words")
+SLOW = ("ix_explanation_embedding", "ix_explanation_words")
 """Indexes that are made faster when the rows are there."""
 
 

@@ -3,7 +3,7 @@
 from functools import cache
 
 from sqlalchemy import Engine, create_engine, make_url
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session
 
 from models.settings import get_settings
 
@@ -18,9 +18,25 @@ def get_engine() -> Engine:
     url = get_settings().database_url
     if url is None:
         raise RuntimeError("DATABASE_URL is not set; start with `palimpsest up`, or set it.")
-    return create_engine(make_url(url).set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+    return create_engine(
+        make_url(url).set(drivername="postgresql+psycopg"),
+        pool_pre_ping=True,
+        # A search by meaning looks at so many explanations at once, and goes on until enough of
+        # them are current ones, and match.
+        connect_args={"options": "-c hnsw.ef_search=100 -c hnsw.iterative_scan=strict_order"},
+    )
 
 
-def new_session() -> Session:
-    """A session on the engine of this process; use it as a context manager."""
-    return sessionmaker(get_engine(), expire_on_commit=False)()
+@cache
+def _reading_engine() -> Engine:
+    return get_engine().execution_options(isolation_level="AUTOCOMMIT")
+
+
+def new_session(*, reads: bool = False) -> Session:
+    """A session on the engine of this process; use it as a context manager.
+
+    Args:
+        reads: It only reads: each statement is a transaction of its own. That saves two round
+            trips, and the rollback at the end, at which psycopg forgets what it has prepared.
+    """
+    return Session(_reading_engine() if reads else get_engine(), expire_on_commit=False)

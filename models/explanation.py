@@ -2,7 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from pgvector.sqlalchemy import Vector
+from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, UniqueConstraint
 from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import TSVECTOR
@@ -21,12 +21,6 @@ class Explanation(Base):
     __table_args__ = (
         CheckConstraint("author_kind IN ('person', 'model')", name="author_kind"),
         Index(None, "words", postgresql_using="gin"),
-        # Words as they are written, for those that are only begun: stems do not begin alike.
-        Index(
-            "ix_explanation_plain_words",
-            sql("to_tsvector('simple', text)"),
-            postgresql_using="gin",
-        ),
         Index(
             "ix_explanation_not_embedded", "latent_id", postgresql_where=sql("embedding IS NULL")
         ),
@@ -40,7 +34,7 @@ class Explanation(Base):
             None,
             "embedding",
             postgresql_using="hnsw",
-            postgresql_ops={"embedding": "vector_cosine_ops"},
+            postgresql_ops={"embedding": "halfvec_cosine_ops"},
         ),
     )
 
@@ -61,11 +55,13 @@ class Explanation(Base):
     ``tokens_written`` and ``seconds``."""
     created_at: Mapped[Created]
     words: Mapped[str] = mapped_column(
-        TSVECTOR, Computed("to_tsvector('english', text)", persisted=True), deferred=True
+        TSVECTOR,
+        Computed("to_tsvector('english', text) || to_tsvector('simple', text)", persisted=True),
+        deferred=True,
     )
-    """For search by words."""
-    embedding: Mapped[NDArray[np.float32] | None] = mapped_column(Vector(EMBEDDING), deferred=True)
-    """For search by meaning; None until a worker has made it."""
+    """For search by words: their stems, and how they are written, for those that are only begun."""
+    embedding: Mapped[NDArray[np.float32] | None] = mapped_column(HALFVEC(EMBEDDING), deferred=True)
+    """For search by meaning, in half precision, which ranks alike; None until a worker made it."""
 
 
 class Comment(Base):

@@ -187,7 +187,7 @@ def compare_page(
         "study": study,
         "simulator": study_simulator(session, study),
         "latent": latent,
-        "entries": history(session, study, versions),
+        "entries": history(session, versions),
         "compared": compare(session, study, latent, first, second) if first and second else None,
         "simulating": {
             number

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fastapi import HTTPException
-from sqlalchemy import and_, false, func, or_, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import false, func, or_, select
+from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
 from app.jobs.queries import ACTIVE, submit, tell
+from app.latents.filters import cost_of
 from app.latents.meaning import embedding_of
 from models import Comment, Explanation, Job, Latent, LatentCost, Score, Study
 
@@ -29,8 +30,14 @@ class Version(NamedTuple):
     """One version of a latent's text, with what it reached."""
 
     explanation: Explanation
-    correlation: Score | None
+    scores: list[Score]
+    """As :func:`list_scores` gives them."""
     cost: LatentCost | None
+    """Rewritten alone, isotonic."""
+
+    @property
+    def correlation(self) -> Score | None:
+        return next((score for score in self.scores if score.name == "correlation"), None)
 
 
 class Saved(NamedTuple):
@@ -44,30 +51,15 @@ class Saved(NamedTuple):
 
 def list_versions(session: Session, study: Study, latent: Latent) -> list[Version]:
     """All versions of a latent's text, newest first."""
-    score, cost = aliased(Score), aliased(LatentCost)
-    query = (
-        select(Explanation, score, cost)
-        .outerjoin(
-            score,
-            and_(
-                score.explanation_id == Explanation.id,
-                score.simulator_id == study.simulator_id,
-                score.name == "correlation",
-            ),
-        )
-        .outerjoin(
-            cost,
-            and_(
-                cost.explanation_id == Explanation.id,
-                cost.simulator_id == study.simulator_id,
-                cost.condition == "rewritten",
-                cost.calibration == "isotonic",
-            ),
-        )
-        .where(Explanation.latent_id == latent.id)
-        .order_by(Explanation.id.desc())
+    query = select(Explanation).where(Explanation.latent_id == latent.id)
+    found = list(session.scalars(query.order_by(Explanation.id.desc())))
+    ids = [explanation.id for explanation in found]
+    scores = scores_by_explanation(session, study, ids)
+    costs = session.scalars(
+        select(LatentCost).where(LatentCost.explanation_id.in_(ids), *cost_of(study))
     )
-    return [Version(*row) for row in session.execute(query)]
+    cost_by = {cost.explanation_id: cost for cost in costs}
+    return [Version(one, scores[one.id], cost_by.get(one.id)) for one in found]
 
 
 def get_explanation(session: Session, explanation_id: int) -> Explanation:

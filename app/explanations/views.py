@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from app.database import columns
 from app.explanations.compare import Compared, Side
 from app.explanations.diff import Change, word_diff
-from app.explanations.queries import Version, list_comments, list_scores, scores_by_explanation
+from app.explanations.queries import Version, list_comments, list_scores
 from app.explanations.schemas import ExplanationOut, ScoreOut
 from app.latents.queries import list_costs
 from app.latents.schemas import (
@@ -19,7 +19,7 @@ from app.latents.schemas import (
     SideOut,
 )
 from app.simulators.queries import verdict
-from models import Comment, Explanation, Latent, Score, Study
+from models import Comment, Explanation, Study
 
 SCORES = {
     "correlation": ("correlation", "Pearson correlation of simulated with real activation"),
@@ -82,18 +82,16 @@ class Entry(NamedTuple):
     """Number of the version it was written from; None if that is not in the history."""
     diff: tuple[Change, ...]
     """From that one to this; empty without one."""
-    scores: list[Score]
     comments: list[Comment]
 
 
-def history(session: Session, study: Study, versions: list[Version]) -> list[Entry]:
+def history(session: Session, versions: list[Version]) -> list[Entry]:
     """Versions with what the page shows of each.
 
     Args:
         versions: All versions of a latent's text, newest first.
     """
     ids = [version.explanation.id for version in versions]
-    scores = scores_by_explanation(session, study, ids)
     comments = list_comments(session, ids)
     numbers = {number: len(ids) - place for place, number in enumerate(ids)}
     texts = {version.explanation.id: version.explanation.text for version in versions}
@@ -107,7 +105,6 @@ def history(session: Session, study: Study, versions: list[Version]) -> list[Ent
                 version,
                 numbers[parent] if parent is not None else None,
                 word_diff(texts[parent], explanation.text) if parent is not None else (),
-                scores[explanation.id],
                 [comment for comment in comments if comment.explanation_id == explanation.id],
             )
         )
@@ -136,8 +133,6 @@ def compared_out(session: Session, study: Study, compared: Compared) -> Compared
 
 def edit_context(
     session: Session,
-    study: Study,
-    latent: Latent,
     versions: list[Version],
     comment: dict[str, Any] | None,
     user: str,
@@ -148,7 +143,7 @@ def edit_context(
         comment: A refused comment: explanation_id, text, error; None if there is none.
     """
     return {
-        "history": history(session, study, versions),
+        "history": history(session, versions),
         "comment": comment or {},
         "user": user,
         "score_names": SCORES,

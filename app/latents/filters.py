@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import numpy as np
-from sqlalchemy import REAL, ColumnElement, cast, exists, func, or_, select
+from sqlalchemy import REAL, ColumnElement, cast, exists, func, literal, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from app.latents.schemas import LatentMatch
@@ -19,8 +19,11 @@ from models import (
     Study,
 )
 
-COUNTED = 1000
+COUNTED = 300
 """Latents that match are counted up to this."""
+# Made once: SQLAlchemy works out the columns of every alias anew.
+_current, _version = aliased(Explanation), aliased(Explanation)
+_score, _cost = aliased(Score), aliased(LatentCost)  # the list itself may be sorted by these
 NAN = cast("NaN", REAL)
 """Sorts, and compares, above all numbers in PostgreSQL; a figure that is not defined is missing."""
 OPERATORS = re.compile(r'"|(^|\s)-\S|\sor\s', re.IGNORECASE)
@@ -31,36 +34,32 @@ def matching(study: Study, wanted: LatentMatch) -> list[ColumnElement[bool]]:
     """What is true of the latents of a study that match a filter."""
     conditions: list[ColumnElement[bool]] = [Latent.study_id == study.id]
     conditions += _between(Latent.firing_rate, wanted.firing_rate_min, wanted.firing_rate_max)
+    of_current = []
     if wanted.q.strip():
-        current = aliased(Explanation)
-        conditions.append(exists().where(current.id == Latent.explanation_id, has(current, wanted)))
+        of_current.append(has(_current, wanted))
     if wanted.written_by:
-        current = aliased(Explanation)
-        conditions.append(
-            exists().where(current.id == Latent.explanation_id, current.author == wanted.written_by)
-        )
+        of_current.append(_current.author == _literal(wanted.written_by))
+    if of_current:
+        conditions.append(exists().where(_current.id == Latent.explanation_id, *of_current))
     if wanted.edited:
-        version = aliased(Explanation)
         conditions.append(
-            exists().where(version.latent_id == Latent.id, version.author_kind == "person")
+            exists().where(_version.latent_id == Latent.id, _version.author_kind == "person")
         )
-    score = aliased(Score)
-    bounds = _between(score.value, wanted.correlation_min, wanted.correlation_max)
+    bounds = _between(_score.value, wanted.correlation_min, wanted.correlation_max)
     if wanted.simulated or bounds:
         # Scores are saved with the simulation they come from, even where they are not defined.
         conditions.append(
             exists().where(
-                score.explanation_id == Latent.explanation_id,
-                score.simulator_id == study.simulator_id,
-                score.name == "correlation",
+                _score.explanation_id == Latent.explanation_id,
+                _score.simulator_id == study.simulator_id,
+                _score.name == "correlation",
                 *bounds,
             )
         )
-    cost = aliased(LatentCost)  # the list itself may be sorted by cost
-    if bounds := _between(cost.mean, wanted.cost_min, wanted.cost_max):
+    if bounds := _between(_cost.mean, wanted.cost_min, wanted.cost_max):
         conditions.append(
             exists().where(
-                cost.explanation_id == Latent.explanation_id, *cost_of(study, cost), *bounds
+                _cost.explanation_id == Latent.explanation_id, *cost_of(study, _cost), *bounds
             )
         )
     if wanted.missing:
@@ -100,11 +99,11 @@ def has(explanation: Any, wanted: LatentMatch) -> ColumnElement[bool]:
     words = re.findall(r"[^\W_]+", wanted.q)
     if not words:  # such as a comma, which is no word to full-text search
         return explanation.text.icontains(wanted.q.strip(), autoescape=True)
-    stems = explanation.words.op("@@")(func.websearch_to_tsquery("english", wanted.q))
-    if OPERATORS.search(wanted.q):
-        return stems
-    begun = func.to_tsquery("simple", " & ".join(f"{word}:*" for word in words))
-    return or_(stems, func.to_tsvector("simple", explanation.text).op("@@")(begun))
+    asked: ColumnElement[Any] = func.websearch_to_tsquery("english", _literal(wanted.q))
+    if not OPERATORS.search(wanted.q):
+        begun = _literal(" & ".join(f"{word}:*" for word in words))
+        asked = asked.op("||")(func.to_tsquery("simple", begun))
+    return explanation.words.op("@@")(asked)
 
 
 def _between(
@@ -113,10 +112,19 @@ def _between(
     """Bounds of a column of float4, rounded to that: 0.1 is meant to be 0.1."""
     conditions: list[ColumnElement[bool]] = []
     if low is not None:
-        conditions += [column >= real(low), column < NAN]
+        # Not "less than": a list sorted by the column would begin to read its index there.
+        conditions += [column >= _literal(real(low)), column != NAN]
     if high is not None:
-        conditions.append(column <= real(high))
+        conditions.append(column <= _literal(real(high)))
     return conditions
+
+
+def _literal(value: Any) -> ColumnElement[Any]:
+    """A value that is written into the statement, not handed to one that is planned for any value.
+
+    How many latents match depends on it, and so does the plan that is fast.
+    """
+    return literal(value, literal_execute=True)
 
 
 def real(value: float) -> float:
@@ -125,7 +133,7 @@ def real(value: float) -> float:
 
 
 def count(session: Session, study: Study, wanted: LatentMatch) -> tuple[int, bool]:
-    """How many latents match, and whether they are more than that: they are counted up to 1,000."""
+    """How many latents match, and whether they are more than that: they are counted up to 300."""
     if not wanted.filter():
         return study.coder_info.get("num_latents", 0), False
     some = select(Latent.id).where(*matching(study, wanted)).limit(COUNTED + 1).subquery()

@@ -4,6 +4,8 @@ A page begins where the last one ended: a place in an index, not a number of row
 thousandth page takes as long as the first.
 """
 
+import random
+from collections.abc import Collection
 from functools import cache
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -12,7 +14,6 @@ from sqlalchemy import (
     REAL,
     BigInteger,
     ColumnElement,
-    RowMapping,
     Select,
     and_,
     bindparam,
@@ -20,17 +21,18 @@ from sqlalchemy import (
     exists,
     func,
     select,
-    text,
     tuple_,
 )
 from sqlalchemy.orm import Session, aliased
 
 from app.latents import meaning
-from app.latents.filters import COUNTED, NAN, cost_of, count, matching, on_list, real
+from app.latents.filters import COUNTED, NAN, cost_of, count, matching, real
 from app.latents.schemas import NEAREST, STARRED, LatentFilter, Part
-from models import Explanation, Latent, LatentCost, Score, Study
+from models import Explanation, Latent, LatentCost, LatentList, LatentListItem, Score, Study
 
 SCORES = ("correlation", "sensitivity", "specificity", "explained_variance")
+FIGURES = frozenset((*SCORES, "cost"))
+"""What the list says of the current explanation of a latent, besides its text and its author."""
 
 
 class Place(NamedTuple):
@@ -54,13 +56,15 @@ class Placed(NamedTuple):
     """A latent and its place."""
 
     latent_id: int
+    latent: int
+    """Its index."""
     place: Place
 
 
 class Found(NamedTuple):
     """One page of the list."""
 
-    rows: list[RowMapping]
+    rows: list[dict[str, Any]]
     total: int
     more: bool
     """There are more than ``total``."""
@@ -70,8 +74,18 @@ class Found(NamedTuple):
     """Where the next page begins; None if this is the last."""
 
 
-def list_latents(session: Session, study: Study, wanted: Part, *, limit: int) -> Found:
+def list_latents(
+    session: Session,
+    study: Study,
+    wanted: Part,
+    *,
+    limit: int,
+    figures: Collection[str] = FIGURES,
+) -> Found:
     """One page of the list of latents.
+
+    Args:
+        figures: The scores to read, and ``cost``. Each takes its time to look up.
 
     Raises:
         Conflict: It is a search by meaning, and the model for that is not fetched.
@@ -80,24 +94,29 @@ def list_latents(session: Session, study: Study, wanted: Part, *, limit: int) ->
     place = Place.parse(wanted.before or wanted.after)
     backwards = bool(wanted.before) and place is not None
     if wanted.meaning.strip():
-        near = nearest(session, study, wanted)
-        total, more = len(near), False
         start = 0
         if place is not None:
             start = max(0, place.tie - limit) if backwards else place.tie
             limit = min(limit, place.tie) if backwards else limit
+        # Of many, no more are looked for than this page shows.
+        many = more or total > NEAREST
+        near = nearest(
+            session, study, wanted, limit=min(start + limit + 1, NEAREST) if many else NEAREST
+        )
+        total, more = (len(near) if len(near) <= start + limit else min(total, NEAREST)), False
         part = near[start : start + limit]
         before = Place(None, start) if start else None
         after = Place(None, start + limit) if start + limit < len(near) else None
         nearness = {one.latent_id: 1 - (one.place.value or 0.0) for one in part}
-        return Found(_rows(session, study, part, nearness), total, more, before, after)
+        rows = _rows(session, study, part, figures, nearness)
+        return Found(rows, total, more, before, after)
     part = walk(session, study, wanted, place, backwards=backwards, limit=limit + 1)
     beyond, part = len(part) > limit, part[:limit]
     if backwards:
         part.reverse()
     earlier, later = (beyond, True) if backwards else (place is not None, beyond)
     return Found(
-        _rows(session, study, part),
+        _rows(session, study, part, figures),
         total,
         more,
         part[0].place if earlier and part else None,
@@ -154,7 +173,7 @@ def _by_index(
         tie = cast(place.tie, BigInteger)
         query = query.where(Latent.index < tie if down else Latent.index > tie)
     query = query.order_by(Latent.index.desc() if down else Latent.index).limit(limit)
-    return [Placed(row.id, Place(None, row.number)) for row in session.execute(query)]
+    return [Placed(row.id, row.number, Place(None, row.number)) for row in session.execute(query)]
 
 
 def _by_value(
@@ -167,15 +186,19 @@ def _by_value(
     limit: int,
 ) -> list[Placed]:
     value, tie, conditions = _column(study, wanted.sort)
-    query = select(Latent.id, value.label("value"), tie.label("tie"))
+    number = Latent.index.label("number")
+    query = select(Latent.id, number, value.label("value"), tie.label("tie"))
     query = query.where(*matching(study, wanted), *conditions)
+    known = [value < NAN]
     if place is not None and place.value is not None:
         key = tuple_(value, tie)
         there = tuple_(cast(place.value, REAL), cast(place.tie, BigInteger))
-        query = query.where(key < there if down else key > there)
+        # What is before a place is known; saying so, the index would be read from its end.
+        known = [key < there] if down else [key > there, *known]
+    query = query.where(*known)
     order = (value.desc(), tie.desc()) if down else (value, tie)
     query = query.order_by(*order).limit(limit)
-    return [Placed(row.id, Place(row.value, row.tie)) for row in session.execute(query)]
+    return [Placed(row.id, row.number, Place(row.value, row.tie)) for row in session.execute(query)]
 
 
 def _column(study: Study, sort: str) -> tuple[Any, Any, list[ColumnElement[bool]]]:
@@ -183,12 +206,11 @@ def _column(study: Study, sort: str) -> tuple[Any, Any, list[ColumnElement[bool]
     the latent. All are of one index, in this order."""
     if sort == "cost":
         mine = LatentCost.explanation_id == Latent.explanation_id
-        conditions = [mine, *cost_of(study), LatentCost.mean < NAN]
-        return LatentCost.mean, LatentCost.explanation_id, conditions
+        return LatentCost.mean, LatentCost.explanation_id, [mine, *cost_of(study)]
     if sort in SCORES:
         mine = Score.explanation_id == Latent.explanation_id
         of = Score.simulator_id == study.simulator_id
-        return Score.value, Score.explanation_id, [mine, of, Score.name == sort, Score.value < NAN]
+        return Score.value, Score.explanation_id, [mine, of, Score.name == sort]
     return getattr(Latent, sort), Latent.index, []
 
 
@@ -216,7 +238,9 @@ def _without(study: Study, sort: str) -> list[ColumnElement[bool]]:
     return []
 
 
-def nearest(session: Session, study: Study, wanted: LatentFilter) -> list[Placed]:
+def nearest(
+    session: Session, study: Study, wanted: LatentFilter, *, limit: int = NEAREST
+) -> list[Placed]:
     """The latents nearest in meaning, by their distance.
 
     Where few match, all of them are compared; else the index is asked, which goes on until enough
@@ -226,55 +250,58 @@ def nearest(session: Session, study: Study, wanted: LatentFilter) -> list[Placed
     exact = not more and total <= COUNTED
     distance: Any = Explanation.embedding.cosine_distance(meaning.embed_query(wanted.meaning))
     query = (
-        select(Latent.id, distance.label("distance"))
+        select(Latent.id, Latent.index.label("number"), distance.label("distance"))
         .join(Explanation, Explanation.id == Latent.explanation_id)
         .where(*matching(study, wanted), Explanation.embedding.is_not(None))
         # Adding 0 makes it another expression than the index has.
         .order_by(distance + 0.0 if exact else distance)
-        .limit(NEAREST)
+        .limit(limit)
     )
-    if not exact:
-        session.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
-        session.execute(text(f"SET LOCAL hnsw.ef_search = {NEAREST}"))
     # A text without a known word has no direction, and no distance from anything.
     found = [row for row in session.execute(query) if row.distance == row.distance]
-    return [Placed(row.id, Place(row.distance, number)) for number, row in enumerate(found)]
+    return [Placed(row.id, row.number, Place(row.distance, rank)) for rank, row in enumerate(found)]
 
 
 @cache
-def _rows_query() -> Select[*tuple[Any, ...]]:
+def _rows_query(figures: frozenset[str]) -> Select[*tuple[Any, ...]]:
     """Made once: putting it together takes as long as running it."""
     study: Any = SimpleNamespace(id=bindparam("study"), simulator_id=bindparam("simulator"))
-    scores = {name: aliased(Score) for name in SCORES}
-    query = (
-        select(
-            Latent.id,
-            Latent.index,
-            Latent.firing_rate,
-            Latent.max_activation,
-            Latent.mean_activation,
-            Explanation.id.label("explanation_id"),
-            Explanation.text.label("explanation"),
-            Explanation.author,
-            LatentCost.mean.label("cost"),
-            scores["correlation"].low.label("correlation_low"),
-            scores["correlation"].high.label("correlation_high"),
-            *(score.value.label(name) for name, score in scores.items()),
-            on_list(study, STARRED).label("starred"),
-        )
-        .outerjoin(Explanation, Explanation.id == Latent.explanation_id)
-        .outerjoin(
-            LatentCost, and_(LatentCost.explanation_id == Latent.explanation_id, *cost_of(study))
-        )
-        .where(Latent.id.in_(bindparam("ids", expanding=True)))
+    scores = {name: aliased(Score) for name in SCORES if name in figures}
+    starred = select(LatentList.id).where(
+        LatentList.study_id == study.id, LatentList.name == STARRED
     )
+    columns: list[Any] = [
+        Latent.id,
+        Latent.index,
+        Latent.firing_rate,
+        Latent.max_activation,
+        Latent.mean_activation,
+        Explanation.id.label("explanation_id"),
+        Explanation.text.label("explanation"),
+        Explanation.author,
+        LatentListItem.latent_id.is_not(None).label("starred"),
+    ]
+    joins: list[tuple[Any, ...]] = [
+        (Explanation, Explanation.id == Latent.explanation_id),
+        (
+            LatentListItem,
+            LatentListItem.latent_id == Latent.id,
+            LatentListItem.list_id == starred.scalar_subquery(),
+        ),
+    ]
+    if "cost" in figures:
+        columns.append(LatentCost.mean.label("cost"))
+        mine = LatentCost.explanation_id == Latent.explanation_id
+        joins.append((LatentCost, mine, *cost_of(study)))
     for name, score in scores.items():
-        query = query.outerjoin(
-            score,
-            (score.explanation_id == Latent.explanation_id)
-            & (score.simulator_id == study.simulator_id)
-            & (score.name == name),
-        )
+        columns.append(score.value.label(name))
+        if name == "correlation":
+            columns += [score.low.label("correlation_low"), score.high.label("correlation_high")]
+        mine = score.explanation_id == Latent.explanation_id
+        joins.append((score, mine, score.simulator_id == study.simulator_id, score.name == name))
+    query = select(*columns).where(Latent.id.in_(bindparam("ids", expanding=True)))
+    for table, *conditions in joins:
+        query = query.outerjoin(table, and_(*conditions))
     return query
 
 
@@ -282,17 +309,20 @@ def _rows(
     session: Session,
     study: Study,
     part: list[Placed],
+    figures: Collection[str],
     nearness: dict[int, float] | None = None,
-) -> list[RowMapping]:
+) -> list[dict[str, Any]]:
     """What the list shows of some latents, in their order."""
     values = {
         "ids": [one.latent_id for one in part],
         "study": study.id,
         "simulator": study.simulator_id,
     }
-    of = {row.id: row for row in session.execute(_rows_query(), values).mappings()}
+    query = _rows_query(FIGURES.intersection(figures))
+    of = {row["id"]: row for row in session.execute(query, values).mappings()}
+    near = nearness or {}
     return [
-        {**of[one.latent_id], "nearness": (nearness or {}).get(one.latent_id)}  # type: ignore[misc]
+        {**of[one.latent_id], "nearness": near.get(one.latent_id)}
         for one in part
         if one.latent_id in of
     ]
@@ -305,24 +335,19 @@ def neighbours(
     then they are those between which it would stand."""
     if wanted.meaning.strip():
         near = nearest(session, study, wanted)
-        order = [one.latent_id for one in near]
-        at = order.index(latent.id) if latent.id in order else None
-        around = [at - 1, at + 1] if at is not None else [-1, 0]
-        ids = [order[i] if 0 <= i < len(order) else None for i in around]
-    else:
-        place = _place(session, study, wanted, latent)
-        ids = [
-            found[0].latent_id if found else None
-            for found in (
-                walk(session, study, wanted, place, backwards=backwards, limit=1)
-                for backwards in (True, False)
-            )
-        ]
-    known = select(Latent.id, Latent.index.label("number")).where(
-        Latent.id.in_([i for i in ids if i is not None])
-    )
-    index = {row.id: row.number for row in session.execute(known)}
-    before, after = (index.get(i) if i is not None else None for i in ids)
+        order = [one.latent for one in near]
+        at = order.index(latent.index) if latent.index in order else None
+        left, right = [at - 1, at + 1] if at is not None else [-1, 0]
+        return (
+            order[left] if left >= 0 else None,
+            order[right] if right < len(order) else None,
+        )
+    place = _place(session, study, wanted, latent)
+    around = [
+        walk(session, study, wanted, place, backwards=backwards, limit=1)
+        for backwards in (True, False)
+    ]
+    before, after = (found[0].latent if found else None for found in around)
     return before, after
 
 
@@ -332,7 +357,7 @@ def _place(session: Session, study: Study, wanted: LatentFilter, latent: Latent)
         return Place(None, latent.index)
     value, tie, conditions = _column(study, wanted.sort)
     query = select(value.label("value"), tie.label("tie")).where(
-        Latent.id == latent.id, *conditions
+        Latent.id == latent.id, *conditions, value < NAN
     )
     row = session.execute(query).first()
     return Place(row.value, row.tie) if row is not None else Place(None, latent.index)
@@ -341,8 +366,7 @@ def _place(session: Session, study: Study, wanted: LatentFilter, latent: Latent)
 def random_latent(session: Session, study: Study, wanted: LatentFilter) -> int | None:
     """Index of any latent of the list; None if it is empty."""
     if wanted.meaning.strip():
-        ids = [one.latent_id for one in nearest(session, study, wanted)]
-        query = select(Latent.index).where(Latent.id.in_(ids))
-    else:
-        query = select(Latent.index).where(*matching(study, wanted))
+        near = nearest(session, study, wanted)
+        return random.choice(near).latent if near else None
+    query = select(Latent.index).where(*matching(study, wanted))
     return session.scalar(query.order_by(func.random()).limit(1))

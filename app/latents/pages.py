@@ -16,7 +16,6 @@ from app.explanations.queries import (
     authors,
     get_version,
     is_simulated,
-    list_scores,
     list_versions,
     simulate_jobs,
 )
@@ -115,7 +114,7 @@ def list_latents(
     if by_meaning and not meaning.is_fetched():
         found, notice = listing.Found([], 0, False, None, None), meaning.NOT_FETCHED
     else:
-        found = listing.list_latents(session, study, wanted, limit=PAGE)
+        found = listing.list_latents(session, study, wanted, limit=PAGE, figures=wanted.show)
     link = _link(study, wanted)
     context = {
         "study": study,
@@ -229,11 +228,10 @@ def show_latent(
         sentence: A text that somebody tried, shown as one more example.
     """
     versions = list_versions(session, study, latent)
-    current = next(
-        (v.explanation for v in versions if v.explanation.id == latent.explanation_id), None
-    )
+    by_id = {v.explanation.id: v for v in versions}
+    current = by_id[latent.explanation_id].explanation if latent.explanation_id else None
     shown = get_version(session, latent, version) if version is not None else current
-    scores = list_scores(session, study, shown) if shown else []
+    scores = by_id[shown.id].scores if shown else []
     costs = queries.shown_costs(session, study, shown) if shown else []
     about = simulate_jobs(session, study, [v.explanation.id for v in versions])
     simulator = study_simulator(session, study)
@@ -291,7 +289,7 @@ def show_latent(
             if saved and (saved.parent_id or 0) < v.explanation.id < saved.id
         ],
         "max_length": MAX_LENGTH,
-        **edit_context(session, study, latent, versions, comment, user),
+        **edit_context(session, versions, comment, user),
     }
     return render(request, "latent.html", context, status)
 

@@ -205,7 +205,7 @@ class LatentSummary(BaseModel):
 class LatentList(BaseModel):
     """One page of latents."""
 
-    total: int = Field(description="Latents that match; with a filter counted up to 1,000.")
+    total: int = Field(description="Latents that match; with a filter counted up to 300.")
     more: bool = Field(description="Whether more than this match.")
     before: str | None = Field(description="Where the page before ends; null on the first one.")
     after: str | None = Field(description="Where the next page begins; null on the last one.")

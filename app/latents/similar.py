@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import Explanation, Latent, Study
@@ -55,8 +55,6 @@ def _by_meaning(session: Session, study: Study, latent: Latent) -> list[Neighbou
     )
     if own is None:
         return None
-    # The index holds all versions in all studies: it is asked on until enough are current here.
-    session.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
     distance = Explanation.embedding.cosine_distance(own)
     found = session.execute(
         select(Latent.index, distance.label("distance"), Explanation.text)

@@ -204,7 +204,8 @@ def missing_values(
             func.coalesce(func.sum(func.cardinality(Simulation.context_ids)), 0),
         ).where(*of)
     ).one()
-    return Missing(missing, contexts * simulated_tokens(study), _reasons(session, of))
+    reasons = _reasons(session, of) if missing else {}
+    return Missing(missing, contexts * simulated_tokens(study), reasons)
 
 
 def _reasons(session: Session, of: Sequence[ColumnElement[bool]]) -> dict[str, int]:

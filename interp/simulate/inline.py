@@ -51,8 +51,8 @@ from interp.subject import output_head
 VERSION = "inline-1"
 """Version of the layout and the architecture; stored with every simulator that has it."""
 
-BATCH_TOKENS = {"cpu": 2_000, "cuda": 64_000}
-"""Tokens of text that are read at once."""
+BATCH_TOKENS = {"cpu": 600, "cuda": 64_000}
+"""Tokens of text that are read at once. On a CPU more of them only leave its caches."""
 KEPT_CONTEXTS = 2048
 """Contexts whose states are kept: 84 kB for one of 33 tokens and a base of 640 dimensions."""
 SILENT = 5.0
