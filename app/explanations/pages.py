@@ -16,7 +16,6 @@ from app.explanations.schemas import clean, clean_comment
 from app.explanations.views import SCORES, history
 from app.explanations.worst import worst_of
 from app.jobs.queries import ACTIVE
-from app.latents.examples import RAW_MAX
 from app.latents.pages import VersionId, show_latent
 from app.latents.queries import Index, get_latent
 from app.latents.within import kept
@@ -157,7 +156,6 @@ def errors_page(
         "worst": worst_of(session, study, latent, explanation),
         "llm": last_llm(session),
         "backends": get_args(Backend),
-        "raw_max": RAW_MAX,
     }
     return render(request, "errors.html", context)
 
@@ -197,7 +195,6 @@ def compare_page(
             for number in job.params["explanation_ids"]
         },
         "score_names": SCORES,
-        "raw_max": RAW_MAX,
     }
     return render(request, "compare.html", context)
 
