@@ -7,9 +7,10 @@ from html import unescape
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Study
+from models import Job, Study
 from tests.factories import commented, little_study, reword
 from tests.reading import current_of, latent_of
 
@@ -82,6 +83,24 @@ def test_what_is_done_goes_back_into_the_list(
     assert "Back to the list" in refused.text
     starred = pages.post(f"{path}/star", data={"on": "true", "next": f"{path}?sort=firing_rate"})
     assert starred.headers["location"] == f"{path}?sort=firing_rate"
+
+
+def test_work_on_a_latent_goes_back_into_the_list(
+    pages: httpx.Client, db: Session, study: Study
+) -> None:
+    path = f"/studies/{study.slug}"
+    page = pages.get(f"{path}/latents/3", params=LIST).text
+    link = re.search(r'hx-get="([^"]*/work[^"]*)"', page)
+    assert link
+    form = pages.get(unescape(link[1])).text
+    (within, *_) = re.findall(r'name="within" value="([^"]*)"', form)
+    data = {"task": "simulate", "latent": "3", "within": unescape(within)}
+    done = pages.post(f"{path}/work", data=data | {"simulator_id": str(study.simulator_id)})
+    assert done.status_code == 303, done.text
+    back = httpx.URL(done.headers["location"])
+    assert back.path == f"{path}/latents/3" and _names_the_list(back)
+    job = db.scalars(select(Job).filter_by(study_id=study.id, kind="simulate")).one()
+    assert job.params["explanation_ids"] == [current_of(db, study, 3).id]
 
 
 def test_a_job_is_stopped_within_the_list(pages: httpx.Client, db: Session, study: Study) -> None:
