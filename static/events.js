@@ -3,7 +3,7 @@
 // would take them all, and the next tab would wait for ever. Nothing is lost: the first event of a
 // stream is `refresh`, so a tab that is shown again fetches what it missed.
 
-const ASK = 15_000; // milliseconds between two looks of a hidden tab
+const ASK = 10_000; // milliseconds between two looks of a hidden tab
 
 class Stream extends EventTarget {
   constructor(url) {

@@ -25,7 +25,7 @@ from app.simulators.schemas import Backend
 from app.studies.queries import Slug, get_study
 from app.templates import render
 from app.work.queries import last_llm
-from models import Explanation, Latent
+from models import Explanation, Latent, Study
 
 router = APIRouter()
 
