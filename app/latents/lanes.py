@@ -92,7 +92,7 @@ def token_html(token: Token, look: Look, *, other: Token | None = None, here: bo
         here: Whether it is the one that is meant.
     """
     shown = str(escape(visible(token.text)))
-    names = ["t", _state(token), "two" if other else "", "here" if here else ""]
+    names = ["t", _state(token), "paired" if other else "", "here" if here else ""]
     second = ""
     if other is not None:
         # Its own lane's value even where that is 0: it would inherit the other's.
