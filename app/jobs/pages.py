@@ -21,7 +21,9 @@ PARTS = 20
 """Failed parts that the page of a job lists."""
 LATENTS = 12
 """Latents that it links to."""
-Next = Annotated[str, Form(alias="next", max_length=500, pattern=r"^/(jobs|studies)[\w/?=&-]*$")]
+Next = Annotated[
+    str, Form(alias="next", max_length=8000, pattern=r"^/(jobs|studies)[\w/?=&%.+~*-]*$")
+]
 """Page of this site to go back to."""
 
 

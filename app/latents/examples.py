@@ -31,7 +31,7 @@ class Token:
     calibrated: float | None
     """The raw value as an activation, by isotonic calibration."""
     state: str
-    """``bos``, ``none`` (not simulated yet), ``missing`` or ``simulated``."""
+    """``bos``, ``none`` (not simulated), ``missing`` or ``simulated``."""
     id: int
     """In the subject model's vocabulary."""
 
@@ -53,6 +53,15 @@ class ShownExample:
     @property
     def peak(self) -> float:
         return max((token.real for token in self.tokens), default=0.0)
+
+
+class Lane(NamedTuple):
+    """What the study's simulator makes of one explanation on the contexts of one set."""
+
+    rows: dict[int, NDArray[np.float32]]
+    """Raw values by the context's id, NaN where missing; empty if it is not simulated."""
+    knots: tuple[list[float], list[float]] | None
+    """Of the isotonic calibration, if it is fitted."""
 
 
 class Interval(NamedTuple):
@@ -81,13 +90,7 @@ def list_examples(
     kinds: Sequence[Kind] = KINDS,
 ) -> list[ShownExample]:
     """Examples of a latent with what the study's simulator makes of an explanation on them."""
-    rows_of: dict[int, NDArray[np.float32]] = {}
-    knots = None
-    if explanation is not None and study.simulator_id is not None:
-        simulation = get_simulation(session, study, explanation, "explain")
-        if simulation is not None:
-            rows_of = dict(zip(simulation.context_ids, simulation.values, strict=True))
-            knots = isotonic_knots(session, study, explanation)
+    lane = lane_of(session, study, explanation, "explain")
     found = session.execute(
         select(
             Example.kind,
@@ -109,7 +112,7 @@ def list_examples(
             context_id,
             document,
             start,
-            tokens_of(study, activations, ids, strings, rows_of.get(context_id), knots),
+            tokens_of(study, activations, ids, strings, lane.rows.get(context_id), lane.knots),
         )
         for kind, rank, activations, context_id, document, start, ids, strings in found
     ]
@@ -120,6 +123,17 @@ def count_examples(session: Session, latent: Latent) -> dict[str, int]:
     """How many examples of each kind a latent has."""
     query = select(Example.kind, func.count()).where(Example.latent_id == latent.id)
     return {kind: count for kind, count in session.execute(query.group_by(Example.kind))}
+
+
+def lane_of(session: Session, study: Study, explanation: Explanation | None, set_name: str) -> Lane:
+    """The lane of an explanation under the study's simulator; empty where there is none."""
+    if explanation is None or study.simulator_id is None:
+        return Lane({}, None)
+    simulation = get_simulation(session, study, explanation, set_name)
+    if simulation is None:
+        return Lane({}, None)
+    rows = dict(zip(simulation.context_ids, simulation.values, strict=True))
+    return Lane(rows, isotonic_knots(session, study, explanation))
 
 
 def get_simulation(
@@ -154,9 +168,9 @@ def isotonic_knots(
 
 def tokens_of(
     study: Study,
-    activations: list[float],
-    ids: list[int],
-    strings: list[str],
+    activations: Sequence[float],
+    ids: Sequence[int],
+    strings: Sequence[str],
     values: NDArray[np.float32] | None,
     knots: tuple[list[float], list[float]] | None,
 ) -> list[Token]:

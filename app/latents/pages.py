@@ -25,7 +25,7 @@ from app.jobs.queries import ACTIVE, STOPPED, active_jobs
 from app.latents import listing, meaning, queries
 from app.latents.agreement import Agreement, agreement
 from app.latents.charts import EMPHASIS, agreement_chart, confusion_chart, cost_chart
-from app.latents.examples import RAW_MAX, bins
+from app.latents.examples import bins
 from app.latents.prompts import prompts
 from app.latents.queries import Index
 from app.latents.schemas import (
@@ -269,7 +269,6 @@ def show_latent(
         "groups": examples.groups if examples else [],
         "sentence": sentence,
         "on_sentence": firing_of(session, study, sentence, latent, shown) if sentence else None,
-        "raw_max": RAW_MAX,
         "jobs": active_jobs(session, study),
         "about": {job.id for job in about},
         "stopped": next(iter(about[:1]), None) if about and about[0].status in STOPPED else None,
