@@ -6,7 +6,7 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.latents.schemas import Kind
@@ -82,6 +82,46 @@ class Window(NamedTuple):
     copies: list[ShownExample]
 
 
+# Statements of every latent's page are put together once: that takes as long as running them.
+_EXAMPLES = (
+    select(
+        Example.kind,
+        Example.rank,
+        Example.activations,
+        Context.id,
+        Context.document,
+        Context.start,
+        Context.tokens,
+        Context.strings,
+    )
+    .join(Context, Context.id == Example.context_id)
+    .where(
+        Example.latent_id == bindparam("latent"),
+        Example.kind.in_(bindparam("kinds", expanding=True)),
+    )
+)
+_EXAMPLE_COUNTS = (
+    select(Example.kind, func.count())
+    .where(Example.latent_id == bindparam("latent"))
+    .group_by(Example.kind)
+)
+_SIMULATION = select(Simulation).where(
+    Simulation.explanation_id == bindparam("explanation"),
+    Simulation.simulator_id == bindparam("simulator"),
+    Simulation.set == bindparam("set"),
+)
+_KNOTS = (
+    select(Calibration.x, Calibration.y)
+    .join(Simulation, Simulation.id == Calibration.simulation_id)
+    .where(
+        Simulation.explanation_id == bindparam("explanation"),
+        Simulation.simulator_id == bindparam("simulator"),
+        Simulation.set == "calibrate",
+        Calibration.method == bindparam("method"),
+    )
+)
+
+
 def list_examples(
     session: Session,
     study: Study,
@@ -91,20 +131,7 @@ def list_examples(
 ) -> list[ShownExample]:
     """Examples of a latent with what the study's simulator makes of an explanation on them."""
     lane = lane_of(session, study, explanation, "explain")
-    found = session.execute(
-        select(
-            Example.kind,
-            Example.rank,
-            Example.activations,
-            Context.id,
-            Context.document,
-            Context.start,
-            Context.tokens,
-            Context.strings,
-        )
-        .join(Context, Context.id == Example.context_id)
-        .where(Example.latent_id == latent.id, Example.kind.in_(kinds))
-    )
+    found = session.execute(_EXAMPLES, {"latent": latent.id, "kinds": kinds})
     shown = [
         ShownExample(
             kind,
@@ -121,8 +148,8 @@ def list_examples(
 
 def count_examples(session: Session, latent: Latent) -> dict[str, int]:
     """How many examples of each kind a latent has."""
-    query = select(Example.kind, func.count()).where(Example.latent_id == latent.id)
-    return {kind: count for kind, count in session.execute(query.group_by(Example.kind))}
+    found = session.execute(_EXAMPLE_COUNTS, {"latent": latent.id})
+    return {kind: count for kind, count in found}
 
 
 def lane_of(session: Session, study: Study, explanation: Explanation | None, set_name: str) -> Lane:
@@ -140,30 +167,17 @@ def get_simulation(
     session: Session, study: Study, explanation: Explanation, set_name: str
 ) -> Simulation | None:
     """What the study's simulator made of an explanation on one set of contexts."""
-    return session.scalar(
-        select(Simulation).where(
-            Simulation.explanation_id == explanation.id,
-            Simulation.simulator_id == study.simulator_id,
-            Simulation.set == set_name,
-        )
-    )
+    values = {"explanation": explanation.id, "simulator": study.simulator_id, "set": set_name}
+    return session.scalar(_SIMULATION, values)
 
 
 def isotonic_knots(
     session: Session, study: Study, explanation: Explanation, method: str = "isotonic"
 ) -> tuple[list[float], list[float]] | None:
     """The map from raw simulated values to activations, if it is fitted."""
-    calibration = session.scalar(
-        select(Calibration)
-        .join(Simulation, Simulation.id == Calibration.simulation_id)
-        .where(
-            Simulation.explanation_id == explanation.id,
-            Simulation.simulator_id == study.simulator_id,
-            Simulation.set == "calibrate",
-            Calibration.method == method,
-        )
-    )
-    return (calibration.x, calibration.y) if calibration is not None else None
+    values = {"explanation": explanation.id, "simulator": study.simulator_id, "method": method}
+    found = session.execute(_KNOTS, values).first()
+    return (found.x, found.y) if found is not None else None
 
 
 def tokens_of(

@@ -262,14 +262,13 @@ def show_latent(
         "cost_chart": cost_chart(costs, simulator.cleanliness if simulator else None)
         if costs
         else None,
-        "prompts": prompts(session, study, latent),
         "histogram": histogram,
         "counted": counted,
         "examples": examples,
         "groups": examples.groups if examples else [],
         "sentence": sentence,
         "on_sentence": firing_of(session, study, sentence, latent, shown) if sentence else None,
-        "jobs": active_jobs(session, study),
+        "jobs": request.state.jobs if request.method == "GET" else active_jobs(session, study),
         "about": {job.id for job in about},
         "stopped": next(iter(about[:1]), None) if about and about[0].status in STOPPED else None,
         "simulating": any(
@@ -351,6 +350,15 @@ def similar_page(request: Request, slug: Slug, index: Index, session: Database) 
         "similar": similar_latents(session, study, latent),
     }
     return render(request, "latent/similar_page.html", context)
+
+
+@router.get("/studies/{slug}/latents/{index}/prompts")
+def prompts_page(request: Request, slug: Slug, index: Index, session: Database) -> HTMLResponse:
+    """What an explainer reads of a latent: a page of its own, and a part of the latent's."""
+    study = get_study(session, slug)
+    latent = queries.get_latent(session, study, index)
+    context = {"study": study, "latent": latent, "prompts": prompts(session, study, latent)}
+    return render(request, "latent/prompts_page.html", context)
 
 
 def _shown(session: Session, latent: Latent, version: int | None) -> Explanation | None:

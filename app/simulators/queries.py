@@ -2,9 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Integer, cast, collate, func, select, true
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Integer,
+    any_,
+    bindparam,
+    cast,
+    collate,
+    func,
+    select,
+    true,
+)
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
@@ -233,36 +244,39 @@ def study_simulators(session: Session, study: Study) -> list[StudySimulator]:
     ]
 
 
+# As an array: a job may be about thousands of explanations.
+_SIMULATIONS = (
+    Simulation.explanation_id == any_(bindparam("explanations", type_=ARRAY(BigInteger))),
+    Simulation.simulator_id == bindparam("simulator"),
+)
+_MISSING = select(
+    func.coalesce(func.sum(Simulation.missing), 0),
+    func.coalesce(func.sum(func.cardinality(Simulation.context_ids)), 0),
+).where(*_SIMULATIONS)
+
+
 def missing_values(
     session: Session, study: Study, explanation_ids: Sequence[int], simulator_id: int | None
 ) -> Missing:
     """What a simulator gave no value for in its simulations of some explanations."""
-    of = (
-        Simulation.explanation_id.in_(explanation_ids),
-        Simulation.simulator_id == simulator_id,
-    )
-    missing, contexts = session.execute(
-        select(
-            func.coalesce(func.sum(Simulation.missing), 0),
-            func.coalesce(func.sum(func.cardinality(Simulation.context_ids)), 0),
-        ).where(*of)
-    ).one()
-    reasons = _reasons(session, of) if missing else {}
+    values = {"explanations": list(explanation_ids), "simulator": simulator_id}
+    missing, contexts = session.execute(_MISSING, values).one()
+    reasons = _reasons(session, values) if missing else {}
     return Missing(missing, contexts * simulated_tokens(study), reasons)
 
 
-def _reasons(session: Session, of: Sequence[ColumnElement[bool]]) -> dict[str, int]:
+def _reasons(session: Session, values: dict[str, Any]) -> dict[str, int]:
     each = func.jsonb_each_text(Simulation.failures).table_valued("key", "value").lateral()
     count = func.sum(cast(each.c.value, Integer))
-    rows = session.execute(
+    query = (
         select(each.c.key, count)
         .select_from(Simulation)
         .join(each, true())
-        .where(*of)
+        .where(*_SIMULATIONS)
         .group_by(each.c.key)
         .order_by(count.desc(), each.c.key)
     )
-    return {reason: int(number) for reason, number in rows}
+    return {reason: int(number) for reason, number in session.execute(query, values)}
 
 
 def simulated_tokens(study: Study) -> int:
