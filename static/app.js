@@ -60,7 +60,7 @@ tip.hidden = true;
 document.body.append(tip);
 
 document.addEventListener("pointerover", (event) => {
-  const token = event.target.closest?.(".t, .tok");
+  const token = event.target.closest?.(".t");
   tip.hidden = !token;
   if (!token) return;
   if (token.title) {

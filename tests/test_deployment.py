@@ -39,6 +39,7 @@ def dockerfile(instruction: str) -> list[str]:
 def test_services_and_profiles() -> None:
     assert set(SERVICES) == {
         "migrate",
+        "fetch",
         "web",
         "worker",
         "worker-gpu",
@@ -106,7 +107,8 @@ def test_health_checks_ask_what_is_there() -> None:
     asked = re.findall(r"http://127\.0\.0\.1:8000(/[^'\"]*)", str(OURS["web"]["healthcheck"]))
     assert asked == ["/healthz"]
     assert set(asked) <= paths
-    assert all("healthcheck" in service for name, service in SERVICES.items() if name != "migrate")
+    lasting = [service for service in SERVICES.values() if service.get("restart") != "no"]
+    assert len(lasting) == len(SERVICES) - 2 and all("healthcheck" in one for one in lasting)
     target = re.search(r"celery -A (\S+) inspect ping", str(OURS["worker"]["healthcheck"]))
     assert target is not None
     assert isinstance(find_app(target[1]), Celery)

@@ -24,7 +24,7 @@ from interp.explain.files import read
 from models import Context, Explanation, Job, Latent, Score, Simulation, Study
 from tests.conftest import palimpsest
 from tests.factories import CONTEXTS, LENGTH, little_study, reword
-from tests.reading import problem_of
+from tests.reading import problem_of, text_of
 from workers.tasks import explain
 
 
@@ -297,6 +297,20 @@ def test_an_import_without_authors_is_signed_by_who_imports(
         (2, "local", "person", True),
         (3, "local", "person", True),
     ]
+
+
+def test_what_a_file_says_that_others_wrote_is_marked(web: str, db: Session, study: Study) -> None:
+    line = {"latent": 2, "text": "not mine", "author": "ana", "author_kind": "person"}
+    mine = line | {"latent": 3, "text": "mine", "author": "local"}
+    content = "\n".join(map(json.dumps, (line, mine))).encode()
+    finish(db, upload(web, study, "both.jsonl", content).json()["id"])
+    here = f"{web}/studies/{study.slug}"
+    page = text_of(httpx.get(f"{here}/latents/2"))
+    assert page.count("ana (imported by local)") == 2, "beside the wording and in the history"
+    assert "imported by" not in text_of(httpx.get(f"{here}/latents/3"))
+    activity = text_of(httpx.get(here))
+    assert "ana (imported by local) reworded latent 2" in activity
+    assert "local reworded latent 3" in activity
 
 
 GOOD = b'{"latent": 1, "text": "good", "author": "a"}\n'

@@ -131,7 +131,7 @@ def test_lanes_show_what_they_say() -> None:
     assert "--o:1.00" in high and "--u" not in high
     raw = token_html(_token(calibrated=None), Look("both", False, 8.0))
     assert "--s:0.71" in raw and "not calibrated" in raw
-    for state, words in (("missing", "simulated value missing"), ("none", "not simulated yet")):
+    for state, words in (("missing", "simulated value missing"), ("none", "not simulated")):
         shown = token_html(
             _token(simulated=None, calibrated=None, state=state), Look("both", False, 8.0)
         )

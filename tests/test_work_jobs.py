@@ -1,5 +1,6 @@
 """Explainers, judges and trained simulators on a real worker, a real study and a real model."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.exports.queries import import_explanations
+from app.sentences.queries import create_sentence, firing
+from app.sentences.schemas import SentenceCreate
 from app.simulators.queries import add_simulator, cleanliness
 from app.simulators.schemas import SimulatorCreate
 from cli.errors import CommandError
@@ -111,6 +115,37 @@ def test_a_file_with_a_bad_line_adds_nothing(
     assert job.status == "failed"
     assert reason in job.message
     assert [v.author for v in versions(db, latent)] == ["lexical"]
+
+
+def test_an_import_goes_through_a_worker(db: Session, living_study: Study) -> None:
+    (latent,) = latents_that_fire(db, living_study, 7)[6:]
+    line = json.dumps({"latent": latent.index, "text": "Of a file.", "author": "a model"})
+    file = io.BytesIO(line.encode())
+    job = import_explanations(db, living_study, "theirs.jsonl", file, "bob")
+    wait_for_jobs(db, living_study.id)
+    db.refresh(job)
+    assert (job.status, job.done, job.total) == ("finished", 1, 1), job.message
+    found = versions(db, latent)[-1]
+    assert (found.text, found.author) == ("Of a file.", "a model")
+    assert found.details["imported_by"] == "bob"
+    db.refresh(latent)
+    assert latent.explanation_id == found.id
+
+
+def test_a_sentence_goes_through_a_worker(db: Session, living_study: Study) -> None:
+    text = "My fellow citizens, the state of the Union is strong."
+    sentence = create_sentence(db, living_study, SentenceCreate(text=text), "tests")
+    wait_for_jobs(db, living_study.id)
+    job = db.get_one(Job, sentence.job_id)
+    db.refresh(job)
+    assert job.status == "finished", job.message
+    db.refresh(sentence)
+    assert "".join(sentence.strings[1:]) == text
+    assert sentence.active[0] == [] and all(sentence.active[1:])
+    strongest, total = firing(db, living_study, sentence, limit=3)
+    assert total > 3
+    assert {token.state for token in strongest[0].tokens} <= {"bos", "simulated", "missing"}
+    assert strongest[0].simulated is not None, "with the explanation that it has now"
 
 
 # --- Explainers and judges that are language models -----------------------------------------------

@@ -31,7 +31,7 @@ def _edits(session: Session, study: Study, limit: int) -> list[Activity]:
     return [
         Activity(
             at=row.Explanation.created_at,
-            who=row.Explanation.author,
+            who=_writer(row.Explanation),
             kind="edit",
             latent=row.latent,
             explanation_id=row.Explanation.id,
@@ -96,6 +96,11 @@ def _own(session: Session, study: Study, ids: list[int]) -> dict[int, Comparison
         )
     )
     return {i: Comparison.model_validate(before) for i, before in rows if before is not None}
+
+
+def _writer(explanation: Explanation) -> str:
+    by = explanation.imported_by
+    return f"{explanation.author} (imported by {by})" if by else explanation.author
 
 
 def _jobs(session: Session, study: Study, limit: int) -> list[Activity]:

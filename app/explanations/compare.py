@@ -6,9 +6,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.explanations.diff import Change, word_diff
-from app.explanations.lanes import Lane, Value, lane_of
 from app.explanations.queries import NAMES, list_scores
-from app.latents.examples import KINDS
+from app.latents.examples import KINDS, Lane, Token, lane_of, tokens_of
 from app.latents.queries import list_costs
 from app.rewrites.schemas import Comparison
 from models import Context, Example, Explanation, Latent, LatentCost, Score, Study
@@ -19,8 +18,8 @@ class ComparedToken(NamedTuple):
 
     text: str
     real: float
-    a: Value
-    b: Value
+    a: Token
+    b: Token
 
 
 class ComparedExample(NamedTuple):
@@ -85,7 +84,7 @@ def compare(
             explanation,
             list_scores(session, study, explanation),
             list_costs(session, study, explanation),
-            bool(lane),
+            bool(lane.rows),
         )
         for explanation, lane in zip((a, b), lanes, strict=True)
     ]
@@ -94,7 +93,7 @@ def compare(
         sides[1],
         word_diff(a.text, b.text),
         _paired(*sides),
-        _examples(session, latent, *lanes),
+        _examples(session, study, latent, *lanes),
     )
 
 
@@ -126,7 +125,16 @@ def _turned(other: Comparison) -> Comparison:
     return other.model_copy(update=negated)
 
 
-def _examples(session: Session, latent: Latent, a: Lane, b: Lane) -> list[ComparedExample]:
+def _examples(
+    session: Session, study: Study, latent: Latent, a: Lane, b: Lane
+) -> list[ComparedExample]:
+    def tokens(example: Example, context: Context) -> list[ComparedToken]:
+        each = (example.activations, context.tokens, context.strings)
+        sides = (tokens_of(study, *each, lane.rows.get(context.id), lane.knots) for lane in (a, b))
+        return [
+            ComparedToken(one.text, one.real, one, two) for one, two in zip(*sides, strict=True)
+        ]
+
     found = session.execute(
         select(Example, Context)
         .join(Context, Context.id == Example.context_id)
@@ -138,16 +146,7 @@ def _examples(session: Session, latent: Latent, a: Lane, b: Lane) -> list[Compar
             example.rank,
             context.document,
             context.start,
-            [
-                ComparedToken(*token)
-                for token in zip(
-                    context.strings,
-                    example.activations,
-                    a.values(context.id, len(context.strings)),
-                    b.values(context.id, len(context.strings)),
-                    strict=True,
-                )
-            ],
+            tokens(example, context),
         )
         for example, context in found
     ]

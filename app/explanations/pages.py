@@ -16,16 +16,16 @@ from app.explanations.schemas import clean, clean_comment
 from app.explanations.views import SCORES, history
 from app.explanations.worst import worst_of
 from app.jobs.queries import ACTIVE
-from app.latents.examples import RAW_MAX
 from app.latents.pages import VersionId, show_latent
 from app.latents.queries import Index, get_latent
+from app.latents.within import kept
 from app.security import CurrentUser
 from app.simulators.queries import study_simulator
 from app.simulators.schemas import Backend
 from app.studies.queries import Slug, get_study
 from app.templates import render
 from app.work.queries import last_llm
-from models import Explanation, Latent
+from models import Explanation, Latent, Study
 
 router = APIRouter()
 
@@ -56,13 +56,12 @@ def save_explanation(
     except Conflict as error:
         edit = {"text": text, "parent_id": parent, "error": error.detail}
         return show_latent(request, session, study, latent, edit=edit, user=user, status=409)
-    return RedirectResponse(
-        f"/studies/{slug}/latents/{index}?saved={saved.explanation.id}#edit", 303
-    )
+    return _to_latent(request, study, latent, "edit", saved=saved.explanation.id)
 
 
 @router.post("/studies/{slug}/latents/{index}/simulate")
 def simulate(
+    request: Request,
     slug: Slug,
     index: Index,
     session: Database,
@@ -82,12 +81,10 @@ def simulate(
         raise Conflict(f"Latent {index} has no explanation yet. Write one first.")
     explanation = queries.get_version(session, latent, wanted)
     queries.simulate(session, study, explanation, user)
-    here = f"/studies/{slug}/latents/{index}"
     if other := _number(compared_with):
-        return RedirectResponse(
-            f"{here}/compare?a={min(other, wanted)}&b={max(other, wanted)}", 303
-        )
-    return RedirectResponse(f"{here}#edit", 303)
+        fields = kept(request.query_params).at(a=min(other, wanted), b=max(other, wanted))
+        return RedirectResponse(f"/studies/{slug}/latents/{index}/compare{fields}", 303)
+    return _to_latent(request, study, latent, "edit")
 
 
 @router.get("/studies/{slug}/latents/{index}/others")
@@ -129,6 +126,7 @@ def preview_page(
     context = {
         "study": study,
         "latent": latent,
+        "within": kept(request.query_params),
         "text": text,
         "reading": reading,
         "problem": problem,
@@ -152,12 +150,12 @@ def errors_page(
         "study": study,
         "simulator": study_simulator(session, study),
         "latent": latent,
+        "within": kept(request.query_params),
         "explanation": explanation,
         "is_current": explanation.id == latent.explanation_id,
         "worst": worst_of(session, study, latent, explanation),
         "llm": last_llm(session),
         "backends": get_args(Backend),
-        "raw_max": RAW_MAX,
     }
     return render(request, "errors.html", context)
 
@@ -187,6 +185,7 @@ def compare_page(
         "study": study,
         "simulator": study_simulator(session, study),
         "latent": latent,
+        "within": kept(request.query_params),
         "entries": history(session, versions),
         "compared": compare(session, study, latent, first, second) if first and second else None,
         "simulating": {
@@ -196,7 +195,6 @@ def compare_page(
             for number in job.params["explanation_ids"]
         },
         "score_names": SCORES,
-        "raw_max": RAW_MAX,
     }
     return render(request, "compare.html", context)
 
@@ -223,18 +221,26 @@ def add_comment(
             request, session, study, latent, edit={}, user=user, comment=comment, status=422
         )
     queries.add_comment(session, study, explanation, cleaned, user)
-    return _to_version(slug, latent, explanation.id)
+    return _to_latent(request, study, latent, f"version-{explanation.id}")
 
 
 @router.post("/comments/{comment_id}/delete")
-def delete_comment(comment_id: CommentId, session: Database, user: CurrentUser) -> RedirectResponse:
+def delete_comment(
+    request: Request, comment_id: CommentId, session: Database, user: CurrentUser
+) -> RedirectResponse:
     """The button that takes a comment back."""
     study, latent = queries.delete_comment(session, comment_id, user)
-    return RedirectResponse(f"/studies/{study.slug}/latents/{latent.index}#history", 303)
+    return _to_latent(request, study, latent, "history")
 
 
-def _to_version(slug: str, latent: Latent, explanation_id: int) -> RedirectResponse:
-    return RedirectResponse(f"/studies/{slug}/latents/{latent.index}#version-{explanation_id}", 303)
+def _to_latent(
+    request: Request, study: Study, latent: Latent, part: str, **fields: int
+) -> RedirectResponse:
+    """To a part of a latent's page, within the list that the form's own address carried."""
+    fields_and_list = kept(request.query_params).at(**fields)
+    return RedirectResponse(
+        f"/studies/{study.slug}/latents/{latent.index}{fields_and_list}#{part}", 303
+    )
 
 
 def _number(text: str) -> int | None:

@@ -1,11 +1,12 @@
 """Explanations in the database: every version, and saving a new one."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 from fastapi import HTTPException
-from sqlalchemy import false, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import bindparam, false, func, or_, select
+from sqlalchemy.orm import Session, defer
 
 from app.errors import Conflict, NotFound
 from app.jobs.queries import ACTIVE, submit, tell
@@ -49,15 +50,32 @@ class Saved(NamedTuple):
     """Somebody saved another version between the parent and this one."""
 
 
+# Statements of every latent's page are put together once: that takes as long as running them.
+_IDS: Any = bindparam("explanations", expanding=True)
+_SIMULATOR: Any = SimpleNamespace(simulator_id=bindparam("simulator"))
+_VERSIONS = (
+    select(Explanation)
+    .where(Explanation.latent_id == bindparam("latent"))
+    .order_by(Explanation.id.desc())
+)
+_COSTS = select(LatentCost).where(LatentCost.explanation_id.in_(_IDS), *cost_of(_SIMULATOR))
+_SCORES = (
+    select(Score)
+    .where(
+        Score.explanation_id.in_(_IDS),
+        or_(Score.simulator_id == _SIMULATOR.simulator_id, Score.simulator_id.is_(None)),
+    )
+    .order_by(Score.id)
+)
+_COMMENTS = select(Comment).where(Comment.explanation_id.in_(_IDS)).order_by(Comment.id)
+
+
 def list_versions(session: Session, study: Study, latent: Latent) -> list[Version]:
     """All versions of a latent's text, newest first."""
-    query = select(Explanation).where(Explanation.latent_id == latent.id)
-    found = list(session.scalars(query.order_by(Explanation.id.desc())))
+    found = list(session.scalars(_VERSIONS, {"latent": latent.id}))
     ids = [explanation.id for explanation in found]
     scores = scores_by_explanation(session, study, ids)
-    costs = session.scalars(
-        select(LatentCost).where(LatentCost.explanation_id.in_(ids), *cost_of(study))
-    )
+    costs = session.scalars(_COSTS, {"explanations": ids, "simulator": study.simulator_id})
     cost_by = {cost.explanation_id: cost for cost in costs}
     return [Version(one, scores[one.id], cost_by.get(one.id)) for one in found]
 
@@ -96,14 +114,8 @@ def scores_by_explanation(
     session: Session, study: Study, explanation_ids: Sequence[int]
 ) -> dict[int, list[Score]]:
     """The same for several explanations, by explanation."""
-    found = session.scalars(
-        select(Score)
-        .where(
-            Score.explanation_id.in_(explanation_ids),
-            or_(Score.simulator_id == study.simulator_id, Score.simulator_id.is_(None)),
-        )
-        .order_by(Score.id)
-    )
+    values = {"explanations": explanation_ids, "simulator": study.simulator_id}
+    found = session.scalars(_SCORES, values)
     newest: dict[int, dict[str, Score]] = {number: {} for number in explanation_ids}
     for score in found:
         newest[score.explanation_id][score.name] = score
@@ -123,8 +135,7 @@ def newer_versions(session: Session, latent: Latent, parent_id: int | None) -> l
 
 def list_comments(session: Session, explanation_ids: Sequence[int]) -> list[Comment]:
     """Comments on some explanations, oldest first."""
-    query = select(Comment).where(Comment.explanation_id.in_(explanation_ids))
-    return list(session.scalars(query.order_by(Comment.id)))
+    return list(session.scalars(_COMMENTS, {"explanations": explanation_ids}))
 
 
 def add_comment(
@@ -253,8 +264,11 @@ def simulate(session: Session, study: Study, explanation: Explanation, user: str
 def simulate_jobs(session: Session, study: Study, explanation_ids: list[int]) -> list[Job]:
     """Simulate jobs about any of some explanations, newest first."""
     about = [Job.params.contains({"explanation_ids": [number]}) for number in explanation_ids]
-    query = select(Job).where(
-        Job.study_id == study.id, Job.kind == "simulate", or_(false(), *about)
+    # A job may be about thousands: what it was asked for is read of those that are looked into.
+    query = (
+        select(Job)
+        .options(defer(Job.params))
+        .where(Job.study_id == study.id, Job.kind == "simulate", or_(false(), *about))
     )
     return list(session.scalars(query.order_by(Job.id.desc())))
 

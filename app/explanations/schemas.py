@@ -110,10 +110,12 @@ class ValueOut(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     state: Literal["bos", "none", "missing", "simulated"] = Field(
-        description="bos: first token, never simulated; none: not simulated yet; missing: the "
+        description="bos: first token, never simulated; none: not simulated; missing: the "
         "simulator gave no value."
     )
-    raw: Number = Field(description="0 to 9; null where there is none.")
+    raw: Number = Field(
+        validation_alias="simulated", description="0 to 9; null where there is none."
+    )
     calibrated: Number = Field(description="The raw value as an activation (isotonic).")
 
 

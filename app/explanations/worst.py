@@ -6,8 +6,7 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.explanations.lanes import Value, lane_of
-from app.latents.examples import get_simulation, isotonic_knots
+from app.latents.examples import Token, get_simulation, isotonic_knots, tokens_of
 from interp.activations import ActivationStore
 from interp.explain.errors import Place, worst_places
 from interp.explain.prompts import AFTER, BEFORE
@@ -23,7 +22,7 @@ class WrongToken(NamedTuple):
 
     text: str
     real: float
-    said: Value
+    said: Token
 
 
 class Wrong(NamedTuple):
@@ -91,19 +90,15 @@ def worst_of(
     positives, negatives = worst_places(calibrated, real, count=count)
     shown = {ids[place.row] for place in (*positives, *negatives)}
     contexts = {c.id: c for c in session.scalars(select(Context).where(Context.id.in_(shown)))}
-    lane = lane_of(session, study, explanation, "calibrate")
-
     begins = 1 if study.prepend_bos else 0
 
     def wrong(place: Place) -> Wrong:
         context = contexts[ids[place.row]]
         first = max(begins, place.position - BEFORE)
         last = place.position + AFTER + 1
-        said = lane.values(context.id, len(context.strings))
-        tokens = [
-            WrongToken(text, float(value), simulated)
-            for text, value, simulated in zip(context.strings, real[place.row], said, strict=True)
-        ][first:last]
+        activations, values = real[place.row].tolist(), simulation.values[place.row]
+        said = tokens_of(study, activations, context.tokens, context.strings, values, knots)
+        tokens = [WrongToken(token.text, token.real, token) for token in said[first:last]]
         return Wrong(
             context.id,
             context.document,

@@ -21,7 +21,9 @@ PARTS = 20
 """Failed parts that the page of a job lists."""
 LATENTS = 12
 """Latents that it links to."""
-Next = Annotated[str, Form(alias="next", max_length=500, pattern=r"^/(jobs|studies)[\w/?=&-]*$")]
+Next = Annotated[
+    str, Form(alias="next", max_length=8000, pattern=r"^/(jobs|studies)[\w/?=&%.+~*-]*$")
+]
 """Page of this site to go back to."""
 
 
@@ -29,7 +31,8 @@ def jobs_in_head(request: Request, session: Database) -> None:
     """For every page: what waits and runs, of its study or of all, as its head says it."""
     if request.method == "GET":
         slug = request.path_params.get("slug")
-        request.state.now = now(queries.active_jobs_of(session, slug))
+        request.state.jobs = queries.active_jobs_of(session, slug)
+        request.state.now = now(request.state.jobs)
 
 
 @router.get("/jobs")

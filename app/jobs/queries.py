@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
-from sqlalchemy import case, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import bindparam, case, func, select, update
+from sqlalchemy.orm import Session, defer
 
 from app.errors import Conflict, NotFound
 from app.simulators.queries import Missing, missing_values
@@ -126,12 +126,15 @@ def active_jobs(session: Session, study: Study | None) -> list[Job]:
     return list(session.scalars(query))
 
 
+# The head of every page shows them: put together once, and without what jobs are asked for, as one
+# may be about thousands of explanations.
+_ACTIVE = select(Job).options(defer(Job.params)).where(Job.status.in_(ACTIVE)).order_by(Job.id)
+_ACTIVE_OF = _ACTIVE.join(Study, Study.id == Job.study_id).where(Study.slug == bindparam("slug"))
+
+
 def active_jobs_of(session: Session, slug: str | None) -> list[Job]:
     """The same, of the study of this name if there is one."""
-    query = select(Job).where(Job.status.in_(ACTIVE))
-    if slug is not None:
-        query = query.join(Study, Study.id == Job.study_id).where(Study.slug == slug)
-    return list(session.scalars(query))
+    return list(session.scalars(_ACTIVE if slug is None else _ACTIVE_OF, {"slug": slug}))
 
 
 def latest_job(session: Session, study: Study) -> Job | None:

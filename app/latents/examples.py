@@ -6,7 +6,7 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.latents.schemas import Kind
@@ -31,7 +31,7 @@ class Token:
     calibrated: float | None
     """The raw value as an activation, by isotonic calibration."""
     state: str
-    """``bos``, ``none`` (not simulated yet), ``missing`` or ``simulated``."""
+    """``bos``, ``none`` (not simulated), ``missing`` or ``simulated``."""
     id: int
     """In the subject model's vocabulary."""
 
@@ -55,6 +55,15 @@ class ShownExample:
         return max((token.real for token in self.tokens), default=0.0)
 
 
+class Lane(NamedTuple):
+    """What the study's simulator makes of one explanation on the contexts of one set."""
+
+    rows: dict[int, NDArray[np.float32]]
+    """Raw values by the context's id, NaN where missing; empty if it is not simulated."""
+    knots: tuple[list[float], list[float]] | None
+    """Of the isotonic calibration, if it is fitted."""
+
+
 class Interval(NamedTuple):
     """A part of a latent's range of activations."""
 
@@ -73,6 +82,46 @@ class Window(NamedTuple):
     copies: list[ShownExample]
 
 
+# Statements of every latent's page are put together once: that takes as long as running them.
+_EXAMPLES = (
+    select(
+        Example.kind,
+        Example.rank,
+        Example.activations,
+        Context.id,
+        Context.document,
+        Context.start,
+        Context.tokens,
+        Context.strings,
+    )
+    .join(Context, Context.id == Example.context_id)
+    .where(
+        Example.latent_id == bindparam("latent"),
+        Example.kind.in_(bindparam("kinds", expanding=True)),
+    )
+)
+_EXAMPLE_COUNTS = (
+    select(Example.kind, func.count())
+    .where(Example.latent_id == bindparam("latent"))
+    .group_by(Example.kind)
+)
+_SIMULATION = select(Simulation).where(
+    Simulation.explanation_id == bindparam("explanation"),
+    Simulation.simulator_id == bindparam("simulator"),
+    Simulation.set == bindparam("set"),
+)
+_KNOTS = (
+    select(Calibration.x, Calibration.y)
+    .join(Simulation, Simulation.id == Calibration.simulation_id)
+    .where(
+        Simulation.explanation_id == bindparam("explanation"),
+        Simulation.simulator_id == bindparam("simulator"),
+        Simulation.set == "calibrate",
+        Calibration.method == bindparam("method"),
+    )
+)
+
+
 def list_examples(
     session: Session,
     study: Study,
@@ -81,27 +130,8 @@ def list_examples(
     kinds: Sequence[Kind] = KINDS,
 ) -> list[ShownExample]:
     """Examples of a latent with what the study's simulator makes of an explanation on them."""
-    rows_of: dict[int, NDArray[np.float32]] = {}
-    knots = None
-    if explanation is not None and study.simulator_id is not None:
-        simulation = get_simulation(session, study, explanation, "explain")
-        if simulation is not None:
-            rows_of = dict(zip(simulation.context_ids, simulation.values, strict=True))
-            knots = isotonic_knots(session, study, explanation)
-    found = session.execute(
-        select(
-            Example.kind,
-            Example.rank,
-            Example.activations,
-            Context.id,
-            Context.document,
-            Context.start,
-            Context.tokens,
-            Context.strings,
-        )
-        .join(Context, Context.id == Example.context_id)
-        .where(Example.latent_id == latent.id, Example.kind.in_(kinds))
-    )
+    lane = lane_of(session, study, explanation, "explain")
+    found = session.execute(_EXAMPLES, {"latent": latent.id, "kinds": kinds})
     shown = [
         ShownExample(
             kind,
@@ -109,7 +139,7 @@ def list_examples(
             context_id,
             document,
             start,
-            tokens_of(study, activations, ids, strings, rows_of.get(context_id), knots),
+            tokens_of(study, activations, ids, strings, lane.rows.get(context_id), lane.knots),
         )
         for kind, rank, activations, context_id, document, start, ids, strings in found
     ]
@@ -118,45 +148,43 @@ def list_examples(
 
 def count_examples(session: Session, latent: Latent) -> dict[str, int]:
     """How many examples of each kind a latent has."""
-    query = select(Example.kind, func.count()).where(Example.latent_id == latent.id)
-    return {kind: count for kind, count in session.execute(query.group_by(Example.kind))}
+    found = session.execute(_EXAMPLE_COUNTS, {"latent": latent.id})
+    return {kind: count for kind, count in found}
+
+
+def lane_of(session: Session, study: Study, explanation: Explanation | None, set_name: str) -> Lane:
+    """The lane of an explanation under the study's simulator; empty where there is none."""
+    if explanation is None or study.simulator_id is None:
+        return Lane({}, None)
+    simulation = get_simulation(session, study, explanation, set_name)
+    if simulation is None:
+        return Lane({}, None)
+    rows = dict(zip(simulation.context_ids, simulation.values, strict=True))
+    return Lane(rows, isotonic_knots(session, study, explanation))
 
 
 def get_simulation(
     session: Session, study: Study, explanation: Explanation, set_name: str
 ) -> Simulation | None:
     """What the study's simulator made of an explanation on one set of contexts."""
-    return session.scalar(
-        select(Simulation).where(
-            Simulation.explanation_id == explanation.id,
-            Simulation.simulator_id == study.simulator_id,
-            Simulation.set == set_name,
-        )
-    )
+    values = {"explanation": explanation.id, "simulator": study.simulator_id, "set": set_name}
+    return session.scalar(_SIMULATION, values)
 
 
 def isotonic_knots(
     session: Session, study: Study, explanation: Explanation, method: str = "isotonic"
 ) -> tuple[list[float], list[float]] | None:
     """The map from raw simulated values to activations, if it is fitted."""
-    calibration = session.scalar(
-        select(Calibration)
-        .join(Simulation, Simulation.id == Calibration.simulation_id)
-        .where(
-            Simulation.explanation_id == explanation.id,
-            Simulation.simulator_id == study.simulator_id,
-            Simulation.set == "calibrate",
-            Calibration.method == method,
-        )
-    )
-    return (calibration.x, calibration.y) if calibration is not None else None
+    values = {"explanation": explanation.id, "simulator": study.simulator_id, "method": method}
+    found = session.execute(_KNOTS, values).first()
+    return (found.x, found.y) if found is not None else None
 
 
 def tokens_of(
     study: Study,
-    activations: list[float],
-    ids: list[int],
-    strings: list[str],
+    activations: Sequence[float],
+    ids: Sequence[int],
+    strings: Sequence[str],
     values: NDArray[np.float32] | None,
     knots: tuple[list[float], list[float]] | None,
 ) -> list[Token]:

@@ -1,15 +1,17 @@
 """Tokens with their activations as HTML: two lanes, or the difference between them.
 
-Written in Python and not in a template, as a page has hundreds of them.
+Written in Python and not in a template, as a page has hundreds of them. Templates that show a whole
+text in both lanes have it as the filter ``lanes``.
 """
 
+from collections.abc import Iterable
 from math import sqrt
 from typing import Literal, NamedTuple
 
 from markupsafe import Markup, escape
 
 from app.latents.examples import RAW_MAX, Token, Window
-from app.templates import figure, visible
+from app.templates import figure, templates, visible
 
 Lanes = Literal["both", "real", "simulated", "difference"]
 LANES: dict[Lanes, str] = {
@@ -49,6 +51,32 @@ def window_html(window: Window, look: Look) -> Markup:
     )
 
 
+def lanes_html(
+    tokens: Iterable[Token],
+    top: float,
+    others: Iterable[Token] | None = None,
+    here: int | None = None,
+) -> Markup:
+    """A text in both lanes.
+
+    Args:
+        top: The latent's largest activation.
+        others: The same tokens with what another wording makes of them: a third lane.
+        here: The token that is meant, counted from 0.
+    """
+    look = Look("both", False, top)
+    second: list[Token] | None = None if others is None else list(others)
+    return Markup(
+        "".join(
+            token_html(token, look, other=second[at] if second else None, here=at == here)
+            for at, token in enumerate(tokens)
+        )
+    )
+
+
+templates.env.filters["lanes"] = lanes_html
+
+
 def _cut(count: int, where: str) -> str:
     if not count:
         return ""
@@ -56,13 +84,23 @@ def _cut(count: int, where: str) -> str:
     return f'<span class="cut" title="{tokens}">…</span>'
 
 
-def token_html(token: Token, look: Look) -> str:
-    """One token: its text, its colours as custom properties, its values as a title."""
-    text = visible(token.text)
-    shown = str(escape(text))
-    state = "" if token.state == "simulated" else f" {token.state}"
-    style = _style(token, look)
-    html = f'<span class="t{state}"{style} title="{_title(token, shown)}">{shown}</span>'
+def token_html(token: Token, look: Look, *, other: Token | None = None, here: bool = False) -> str:
+    """One token: its text, its colours as custom properties, its values as a title.
+
+    Args:
+        other: What another wording makes of it: a lane below the others.
+        here: Whether it is the one that is meant.
+    """
+    shown = str(escape(visible(token.text)))
+    names = ["t", _state(token), "paired" if other else "", "here" if here else ""]
+    second = ""
+    if other is not None:
+        # Its own lane's value even where that is 0: it would inherit the other's.
+        second = f'<i class="{_state(other)}" style="--s:{_simulated(other, look):.2f}"></i>'
+    html = (
+        f'<span class="{" ".join(filter(None, names))}"{_style(token, look)} '
+        f'title="{_title(token, shown, other)}">{shown}{second}</span>'
+    )
     if look.breaks and "\n" in token.text:
         lines = "<br>" * token.text.count("\n")
         # The sign of a break that is followed by text in its own token begins the new line.
@@ -70,17 +108,26 @@ def token_html(token: Token, look: Look) -> str:
     return html
 
 
+def _state(token: Token) -> str:
+    return "" if token.state == "simulated" else token.state
+
+
+def _simulated(token: Token, look: Look) -> float:
+    """How strong the colour of a simulated value is; 0 where there is none."""
+    if token.simulated is None:
+        return 0.0
+    # Without a calibration there is only the raw value; the legend says so.
+    if token.calibrated is None:
+        return ramp(token.simulated, RAW_MAX)
+    return ramp(token.calibrated, look.top)
+
+
 def _style(token: Token, look: Look) -> str:
     values: dict[str, float] = {}
     if look.lanes in ("both", "real"):
         values["r"] = ramp(token.real, look.top)
-    if look.lanes in ("both", "simulated") and token.simulated is not None:
-        # Without a calibration there is only the raw value; the legend says so.
-        values["s"] = (
-            ramp(token.simulated, RAW_MAX)
-            if token.calibrated is None
-            else ramp(token.calibrated, look.top)
-        )
+    if look.lanes in ("both", "simulated"):
+        values["s"] = _simulated(token, look)
     if look.lanes == "difference" and token.difference is not None:
         values["o"] = ramp(token.difference, look.top)
         values["u"] = ramp(-token.difference, look.top)
@@ -88,20 +135,23 @@ def _style(token: Token, look: Look) -> str:
     return f' style="{style}"' if style else ""
 
 
-def _title(token: Token, shown: str) -> str:
+def _title(token: Token, shown: str, other: Token | None) -> str:
     lines = [f"“{shown}” · token {token.id}", f"real {figure(token.real, 2)}"]
-    match token.state:
-        case "bos":
-            lines[0] = f"Beginning of the context: not simulated. Token {token.id}"
-        case "none":
-            lines.append("not simulated yet")
-        case "missing":
-            lines.append("simulated value missing")
-        case _:
-            lines.append(f"simulated {figure(token.simulated, 2)} of 9")
-            if token.calibrated is None:
-                lines.append("not calibrated")
-            else:
-                lines.append(f"calibrated {figure(token.calibrated, 2)}")
-                lines.append(f"difference {figure(token.difference, 2, sign=True)}")
+    if token.state == "bos":
+        lines[0] = f"Beginning of the text: never simulated. Token {token.id}"
+    elif other is None:
+        lines += _said(token)
+    else:
+        lines += [f"A: {', '.join(_said(token))}", f"B: {', '.join(_said(other))}"]
     return "&#10;".join(lines)
+
+
+def _said(token: Token) -> list[str]:
+    """What a wording makes of a token, in words."""
+    if token.state != "simulated":
+        return ["not simulated" if token.state == "none" else "simulated value missing"]
+    said = [f"simulated {figure(token.simulated, 2)} of 9"]
+    if token.calibrated is None:
+        return [*said, "not calibrated"]
+    said.append(f"calibrated {figure(token.calibrated, 2)}")
+    return [*said, f"difference {figure(token.difference, 2, sign=True)}"]

@@ -328,6 +328,20 @@ def _rows(
     ]
 
 
+_LATENT = Latent.study_id == bindparam("study")
+_BY_INDEX = select(
+    select(func.max(Latent.index))
+    .where(_LATENT, Latent.index < bindparam("index"))
+    .scalar_subquery()
+    .label("before"),
+    select(func.min(Latent.index))
+    .where(_LATENT, Latent.index > bindparam("index"))
+    .scalar_subquery()
+    .label("after"),
+)
+"""The neighbours in the list of all latents by index, in which most pages are opened."""
+
+
 def neighbours(
     session: Session, study: Study, wanted: LatentFilter, latent: Latent
 ) -> tuple[int | None, int | None]:
@@ -342,6 +356,9 @@ def neighbours(
             order[left] if left >= 0 else None,
             order[right] if right < len(order) else None,
         )
+    if not wanted.state():
+        row = session.execute(_BY_INDEX, {"study": study.id, "index": latent.index}).one()
+        return row.before, row.after
     place = _place(session, study, wanted, latent)
     around = [
         walk(session, study, wanted, place, backwards=backwards, limit=1)

@@ -25,7 +25,7 @@ from app.jobs.queries import ACTIVE, STOPPED, active_jobs
 from app.latents import listing, meaning, queries
 from app.latents.agreement import Agreement, agreement
 from app.latents.charts import EMPHASIS, agreement_chart, confusion_chart, cost_chart
-from app.latents.examples import RAW_MAX, bins
+from app.latents.examples import bins
 from app.latents.prompts import prompts
 from app.latents.queries import Index
 from app.latents.schemas import (
@@ -262,15 +262,13 @@ def show_latent(
         "cost_chart": cost_chart(costs, simulator.cleanliness if simulator else None)
         if costs
         else None,
-        "prompts": prompts(session, study, latent),
         "histogram": histogram,
         "counted": counted,
         "examples": examples,
         "groups": examples.groups if examples else [],
         "sentence": sentence,
         "on_sentence": firing_of(session, study, sentence, latent, shown) if sentence else None,
-        "raw_max": RAW_MAX,
-        "jobs": active_jobs(session, study),
+        "jobs": request.state.jobs if request.method == "GET" else active_jobs(session, study),
         "about": {job.id for job in about},
         "stopped": next(iter(about[:1]), None) if about and about[0].status in STOPPED else None,
         "simulating": any(
@@ -352,6 +350,15 @@ def similar_page(request: Request, slug: Slug, index: Index, session: Database) 
         "similar": similar_latents(session, study, latent),
     }
     return render(request, "latent/similar_page.html", context)
+
+
+@router.get("/studies/{slug}/latents/{index}/prompts")
+def prompts_page(request: Request, slug: Slug, index: Index, session: Database) -> HTMLResponse:
+    """What an explainer reads of a latent: a page of its own, and a part of the latent's."""
+    study = get_study(session, slug)
+    latent = queries.get_latent(session, study, index)
+    context = {"study": study, "latent": latent, "prompts": prompts(session, study, latent)}
+    return render(request, "latent/prompts_page.html", context)
 
 
 def _shown(session: Session, latent: Latent, version: int | None) -> Explanation | None:

@@ -3,7 +3,7 @@
 from typing import Annotated, NamedTuple
 
 from fastapi import Path
-from sqlalchemy import REAL, RowMapping, cast, exists, func, select
+from sqlalchemy import REAL, RowMapping, bindparam, cast, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.errors import NotFound
@@ -21,15 +21,18 @@ from models import (
 Index = Annotated[int, Path(ge=0, lt=2**31, description="Index of a latent in its coder.")]
 
 
+_BY_INDEX = select(Latent).where(
+    Latent.study_id == bindparam("study"), Latent.index == bindparam("index")
+)
+
+
 def get_latent(session: Session, study: Study, index: int) -> Latent:
     """One latent of a study.
 
     Raises:
         NotFound: The study has none of this index.
     """
-    latent = session.scalar(
-        select(Latent).where(Latent.study_id == study.id, Latent.index == index)
-    )
+    latent = session.scalar(_BY_INDEX, {"study": study.id, "index": index})
     if latent is not None:
         return latent
     count, last = session.execute(
@@ -70,23 +73,37 @@ class EditNext(NamedTuple):
     """How many of these costs are clearly above zero: their intervals leave it out."""
 
 
+_COSTS = select(LatentCost).where(
+    LatentCost.explanation_id.in_(bindparam("explanations", expanding=True)),
+    LatentCost.simulator_id == bindparam("simulator"),
+)
+
+
 def list_costs(session: Session, study: Study, explanation: Explanation) -> list[LatentCost]:
     """What an explanation costs under the study's simulator: zeroed first, then rewritten."""
-    found = session.scalars(
-        select(LatentCost).where(
-            LatentCost.explanation_id == explanation.id,
-            LatentCost.simulator_id == study.simulator_id,
-        )
-    )
+    return _costs_of(session, study, [explanation.id])[explanation.id]
+
+
+def _costs_of(
+    session: Session, study: Study, explanation_ids: list[int]
+) -> dict[int, list[LatentCost]]:
+    found: dict[int, list[LatentCost]] = {number: [] for number in explanation_ids}
+    values = {"explanations": explanation_ids, "simulator": study.simulator_id}
+    for cost in session.scalars(_COSTS, values):
+        found[cost.explanation_id].append(cost)
     order = ["", "isotonic", "quantile", "linear", "none"]
-    return sorted(found, key=lambda cost: order.index(cost.calibration))
+    return {
+        number: sorted(costs, key=lambda cost: order.index(cost.calibration))
+        for number, costs in found.items()
+    }
 
 
 def shown_costs(session: Session, study: Study, explanation: Explanation) -> list[ShownCost]:
     """Costs of one wording, and of the one it was written from: zeroed, previous, this."""
-    costs = list_costs(session, study, explanation)
-    parent = session.get(Explanation, explanation.parent_id) if explanation.parent_id else None
-    previous = list_costs(session, study, parent) if parent and costs else []
+    parent = [explanation.parent_id] if explanation.parent_id else []
+    found = _costs_of(session, study, [explanation.id, *parent])
+    costs = found[explanation.id]
+    previous = found[parent[0]] if parent and costs else []
     zeroed = [ShownCost("zeroed", cost) for cost in costs if cost.condition == "zeroed"]
     before = [ShownCost("previous, isotonic", c) for c in previous if c.calibration == "isotonic"]
     this = [

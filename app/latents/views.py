@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -23,6 +23,7 @@ from app.latents.examples import (
 )
 from app.latents.lanes import LANES, Lanes, Look, window_html
 from app.latents.schemas import Kind
+from app.latents.within import Kept, kept
 from models import Explanation, Latent, Study
 
 Tab = Literal["top", "interval", "random", "near_miss"]
@@ -61,6 +62,12 @@ class ExampleView(BaseModel):
     breaks: bool = False
 
 
+class AskedView(ExampleView):
+    """A view, and the list that its latent was opened from."""
+
+    within: Kept = Kept({})
+
+
 class Item(NamedTuple):
     """An example as it is shown."""
 
@@ -94,7 +101,7 @@ class Choice(NamedTuple):
 class Shown(NamedTuple):
     """The examples of a latent in one view."""
 
-    view: ExampleView
+    view: AskedView
     tabs: list[Choice]
     toggles: dict[str, list[Choice]]
     groups: list[Group]
@@ -106,7 +113,7 @@ class Shown(NamedTuple):
     """Whether the shares of the intervals are counted, and not read off quantiles."""
 
 
-def asked_view(request: Request) -> ExampleView:
+def asked_view(request: Request) -> AskedView:
     """The view that a request asks for.
 
     A request for parts of the page, by htmx, does not repeat the state in its own address: it is
@@ -117,8 +124,9 @@ def asked_view(request: Request) -> ExampleView:
     """
     names = ExampleView.model_fields
     asked = {name: value for name, value in request.query_params.items() if name in names}
+    within = kept(request.query_params)
     try:
-        view = ExampleView.model_validate(asked)
+        view = AskedView.model_validate({**asked, "within": within})
     except ValidationError as error:
         raise RequestValidationError(
             [{**item, "loc": ("query", *item["loc"])} for item in error.errors()]
@@ -126,7 +134,7 @@ def asked_view(request: Request) -> ExampleView:
     if current := request.headers.get("HX-Current-URL"):
         before = {name: value for name, value in parse_qsl(_query(current)) if name in names}
         try:
-            return ExampleView.model_validate({**before, **asked})
+            return AskedView.model_validate({**before, **asked, "within": within})
         except ValidationError:
             return view
     return view
@@ -144,7 +152,7 @@ def shown_examples(
     study: Study,
     latent: Latent,
     explanation: Explanation | None,
-    view: ExampleView,
+    view: AskedView,
     version: int | None,
 ) -> Shown | None:
     """The examples of one view, with links to the others.
@@ -215,23 +223,17 @@ def _tabs(view: ExampleView, counts: dict[str, int], link: Callable[..., Choice]
 
 
 def _link(
-    study: Study, latent: Latent, view: ExampleView, version: int | None
+    study: Study, latent: Latent, view: AskedView, version: int | None
 ) -> Callable[..., Choice]:
     here = f"/studies/{study.slug}/latents/{latent.index}"
-    kept = {"version": version} if version is not None else {}
 
     def link(name: str, label: str, current: bool, **changes: Any) -> Choice:
         state = view.model_copy(update=changes)
-        query = urlencode(_words(kept | state.model_dump(exclude_defaults=True)))
+        fields = state.model_dump(exclude={"within"})
         # The part's address names everything, as what it leaves out is taken from the address bar.
-        whole = urlencode(_words(kept | state.model_dump()))
-        return Choice(
-            name,
-            label,
-            current,
-            here + (f"?{query}" if query else ""),
-            f"{here}/examples?{whole}",
-        )
+        own = state.model_dump(exclude={"within"}, exclude_defaults=True)
+        page, part = (view.within.at(version=version, **_words(each)) for each in (own, fields))
+        return Choice(name, label, current, f"{here}{page}", f"{here}/examples{part}")
 
     return link
 

@@ -1,7 +1,8 @@
 """The list that a latent was opened from: the way to its neighbours there, and back."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 from pydantic import ValidationError
@@ -13,33 +14,56 @@ from app.latents.schemas import LatentFilter
 from models import Latent, Study
 
 
-class Within(NamedTuple):
+@dataclass(frozen=True)
+class Kept:
+    """The list that a latent was opened from, as addresses carry it on."""
+
+    state: dict[str, Any]
+    """Its fields in an address; none for the list of all latents by index."""
+
+    def at(self, **fields: Any) -> str:
+        """What follows the path of an address: these fields where they have a value, and the list.
+
+        Its question mark is included.
+        """
+        named = {name: value for name, value in fields.items() if value is not None} | self.state
+        return f"?{urlencode(named)}" if named else ""
+
+    @property
+    def query(self) -> str:
+        """The list alone, with its question mark, or nothing."""
+        return self.at()
+
+
+@dataclass(frozen=True)
+class Within(Kept):
     """A latent's place in the list it was opened from."""
 
     words: str
     """What the list is; empty for the list of all latents by index."""
-    state: dict[str, str]
-    """Its fields in an address."""
-    query: str
-    """The same with its question mark, or nothing."""
     before: int | None
     after: int | None
 
 
-def within(session: Session, study: Study, latent: Latent, params: Mapping[str, str]) -> Within:
+def kept(params: Mapping[str, str]) -> Kept:
     """The list that an address names; that of all latents where it is none."""
     try:
-        wanted = LatentFilter.model_validate(dict(params))
+        return Kept(LatentFilter.model_validate(dict(params)).state())
+    except ValidationError:
+        return Kept({})
+
+
+def within(session: Session, study: Study, latent: Latent, params: Mapping[str, str]) -> Within:
+    """A latent's place in the list that an address names; in all latents where that is none."""
+    wanted = LatentFilter.model_validate(kept(params).state)
+    try:
         before, after = neighbours(session, study, wanted, latent)
-    except (ValidationError, Conflict):
+    except Conflict:
         wanted = LatentFilter()
         before, after = neighbours(session, study, wanted, latent)
-    state = wanted.state()
-    query = f"?{urlencode(state)}" if state else ""
-    return Within(wanted.in_words(), state, query, before, after)
+    return Within(wanted.state(), wanted.in_words(), before, after)
 
 
 def latent_address(study: Study, index: int, wanted: LatentFilter) -> str:
     """Address of a latent's page, opened from a list."""
-    query = urlencode(wanted.state())
-    return f"/studies/{study.slug}/latents/{index}" + (f"?{query}" if query else "")
+    return f"/studies/{study.slug}/latents/{index}{Kept(wanted.state()).query}"

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, delete, func, literal, select
+from sqlalchemy import ColumnElement, bindparam, delete, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -136,14 +136,16 @@ def is_starred(session: Session, latent: Latent) -> bool:
     return STARRED in lists_of(session, latent)
 
 
+_NAMES_OF = (
+    select(LatentList.name)
+    .join(LatentListItem, LatentListItem.list_id == LatentList.id)
+    .where(LatentListItem.latent_id == bindparam("latent"))
+)
+
+
 def lists_of(session: Session, latent: Latent) -> list[str]:
     """Names of the lists that a latent is on; the starred ones first."""
-    query = (
-        select(LatentList.name)
-        .join(LatentListItem, LatentListItem.list_id == LatentList.id)
-        .where(LatentListItem.latent_id == latent.id)
-    )
-    found = session.scalars(query)
+    found = session.scalars(_NAMES_OF, {"latent": latent.id})
     return sorted(found, key=lambda name: (name != STARRED, name.casefold()))
 
 

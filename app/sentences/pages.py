@@ -11,7 +11,6 @@ from app.database import Database
 from app.errors import Conflict, messages
 from app.forms import form_fields
 from app.jobs.queries import ACTIVE, STOPPED
-from app.latents.examples import RAW_MAX
 from app.latents.schemas import NoNul
 from app.security import CurrentUser
 from app.sentences import queries
@@ -100,7 +99,6 @@ def show_sentence(
         "peaks": [active[0][1] if active else 0.0 for active in sentence.active],
         "job": job if job and job.status in ACTIVE + STOPPED else None,
         "running": job is not None and job.status in ACTIVE,
-        "raw_max": RAW_MAX,
     }
     return render(request, "sentence.html", context)
 

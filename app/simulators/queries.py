@@ -2,9 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Integer, cast, func, select, true
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Integer,
+    any_,
+    bindparam,
+    cast,
+    collate,
+    func,
+    select,
+    true,
+)
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
@@ -28,6 +39,17 @@ class Cleanliness(NamedTuple):
     verdict: Verdict
     reason: str
     """Why, in a sentence or two."""
+
+
+class TrainedOn(NamedTuple):
+    """What a study must know of a trained simulator's record."""
+
+    base: str
+    """The language model under it."""
+    seen: int
+    """Documents of the calibrate and evaluate sets that it was trained on."""
+    example: str
+    """One of them; empty without one."""
 
 
 class Missing(NamedTuple):
@@ -119,12 +141,11 @@ def cleanliness(session: Session, study: Study, simulator: Simulator) -> Cleanli
     Latents that every fold of a trained simulator was trained on spoil no figure: such a simulator
     gives no value for them.
     """
-    trained = Trained.model_validate(simulator.training) if simulator.training else None
-    seen = _seen_documents(session, study, trained) if trained else []
-    if trained and seen:
+    trained = _trained_on(session, study, simulator)
+    if trained and trained.seen:
         return Cleanliness(
             "contaminated",
-            f"The simulator was trained on text that it is measured on: {_some(seen)} of the "
+            f"The simulator was trained on text that it is measured on: {_some(trained)} of the "
             "calibrate and evaluate sets. No figure here says how well it does on other text.",
         )
     bases = {_name(simulator.model)} | ({_name(trained.base)} if trained else set())
@@ -139,20 +160,53 @@ def cleanliness(session: Session, study: Study, simulator: Simulator) -> Cleanli
     )
 
 
-def _seen_documents(session: Session, study: Study, trained: Trained) -> list[str]:
-    """Documents of the calibrate and evaluate sets that a simulator was trained on."""
-    if not trained.seen_documents(study.corpus, trained.documents):
-        return []  # another corpus: its documents may have the same names
+_TRAINED_ON: dict[tuple[int, int], TrainedOn | None] = {}
+"""By study and simulator. A record never changes, nor do the contexts of a collected study; records
+name thousands of latents, and every page asks."""
+
+
+def _trained_on(session: Session, study: Study, simulator: Simulator) -> TrainedOn | None:
+    """What matters of a trained simulator's record; None for a prompted one."""
+    key = study.id, simulator.id
+    if key in _TRAINED_ON:
+        return _TRAINED_ON[key]
+    training = Simulator.training
+    base, corpus = session.execute(
+        select(training["base"].astext, training["corpus"].astext).where(
+            Simulator.id == simulator.id
+        )
+    ).one_or_none() or (None, None)
+    found = None
+    if base is not None:
+        # Documents of another corpus may have the same names.
+        seen = _seen_documents(session, study, simulator) if corpus == study.corpus else (0, "")
+        found = TrainedOn(base, *seen)
+    if study.coder_info:
+        _TRAINED_ON[key] = found
+    return found
+
+
+def _seen_documents(session: Session, study: Study, simulator: Simulator) -> tuple[int, str]:
+    """How many documents of the calibrate and evaluate sets it was trained on, and the first."""
     measured = select(Context.document).where(
         Context.study_id == study.id, Context.set.in_(("calibrate", "evaluate"))
     )
-    return trained.seen_documents(study.corpus, session.scalars(measured.distinct()))
+    each = func.jsonb_array_elements_text(Simulator.training["documents"])
+    name = each.table_valued("value").lateral().c.value
+    query = (
+        select(func.count(name.distinct()), func.min(collate(name, "C")))
+        .select_from(Simulator)
+        .join(name.table, true())
+        .where(Simulator.id == simulator.id, name.in_(measured))
+    )
+    count, first = session.execute(query).one()
+    return count, first or ""
 
 
-def _some(documents: list[str]) -> str:
-    if len(documents) == 1:
-        return f"the document “{documents[0]}”"
-    return f"{len(documents):,} documents, such as “{documents[0]}”,"
+def _some(trained: TrainedOn) -> str:
+    if trained.seen == 1:
+        return f"the document “{trained.example}”"
+    return f"{trained.seen:,} documents, such as “{trained.example}”,"
 
 
 def _name(model: str) -> str:
@@ -190,36 +244,39 @@ def study_simulators(session: Session, study: Study) -> list[StudySimulator]:
     ]
 
 
+# As an array: a job may be about thousands of explanations.
+_SIMULATIONS = (
+    Simulation.explanation_id == any_(bindparam("explanations", type_=ARRAY(BigInteger))),
+    Simulation.simulator_id == bindparam("simulator"),
+)
+_MISSING = select(
+    func.coalesce(func.sum(Simulation.missing), 0),
+    func.coalesce(func.sum(func.cardinality(Simulation.context_ids)), 0),
+).where(*_SIMULATIONS)
+
+
 def missing_values(
     session: Session, study: Study, explanation_ids: Sequence[int], simulator_id: int | None
 ) -> Missing:
     """What a simulator gave no value for in its simulations of some explanations."""
-    of = (
-        Simulation.explanation_id.in_(explanation_ids),
-        Simulation.simulator_id == simulator_id,
-    )
-    missing, contexts = session.execute(
-        select(
-            func.coalesce(func.sum(Simulation.missing), 0),
-            func.coalesce(func.sum(func.cardinality(Simulation.context_ids)), 0),
-        ).where(*of)
-    ).one()
-    reasons = _reasons(session, of) if missing else {}
+    values = {"explanations": list(explanation_ids), "simulator": simulator_id}
+    missing, contexts = session.execute(_MISSING, values).one()
+    reasons = _reasons(session, values) if missing else {}
     return Missing(missing, contexts * simulated_tokens(study), reasons)
 
 
-def _reasons(session: Session, of: Sequence[ColumnElement[bool]]) -> dict[str, int]:
+def _reasons(session: Session, values: dict[str, Any]) -> dict[str, int]:
     each = func.jsonb_each_text(Simulation.failures).table_valued("key", "value").lateral()
     count = func.sum(cast(each.c.value, Integer))
-    rows = session.execute(
+    query = (
         select(each.c.key, count)
         .select_from(Simulation)
         .join(each, true())
-        .where(*of)
+        .where(*_SIMULATIONS)
         .group_by(each.c.key)
         .order_by(count.desc(), each.c.key)
     )
-    return {reason: int(number) for reason, number in rows}
+    return {reason: int(number) for reason, number in session.execute(query, values)}
 
 
 def simulated_tokens(study: Study) -> int:

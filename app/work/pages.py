@@ -1,6 +1,7 @@
 """The forms to explain latents, and to simulate and judge explanations; what that will cost."""
 
 from typing import Annotated, Any, get_args
+from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -15,6 +16,7 @@ from app.jobs.api import JobId
 from app.jobs.pages import Next
 from app.jobs.queries import get_job
 from app.latents.schemas import LatentMatch
+from app.latents.within import Kept, kept
 from app.security import CurrentUser
 from app.simulators.queries import study_simulators
 from app.simulators.schemas import Backend
@@ -90,7 +92,7 @@ def start(
         errors = {"form": error.detail}
         return _page(request, session, study, values, task, None, errors, error.status_code)
     latent = values.get("latent", "")
-    back = f"latents/{latent}" if latent.isdecimal() else "jobs"
+    back = f"latents/{latent}{_within(values).query}" if latent.isdecimal() else "jobs"
     return RedirectResponse(f"/studies/{slug}/{back}", 303)
 
 
@@ -142,6 +144,12 @@ def _filled(values: dict[str, str], *names: str) -> dict[str, str]:
     return {name: values[name] for name in names if values.get(name, "").strip()}
 
 
+def _within(values: dict[str, str]) -> Kept:
+    """The list that the latent was opened from. One field carries it: its own would narrow what is
+    meant."""
+    return kept(dict(parse_qsl(values.get("within", "").removeprefix("?"))))
+
+
 def _narrowed(values: dict[str, str]) -> str:
     """The filter in words; empty without one, or where it is not valid."""
     try:
@@ -167,6 +175,7 @@ def _page(
         "values": {**llm, **values},
         "filter": _filled(values, *LatentMatch.model_fields),
         "narrowed": _narrowed(values),
+        "within": _within(values),
         "task": task,
         "estimate": estimate,
         "errors": errors,
