@@ -107,6 +107,7 @@ def everything(session: Session) -> dict[str, str]:
         "agreement": f"{a_latent}/agreement",
         "similar": f"{a_latent}/similar",
         "errors": f"{a_latent}/errors",
+        "prompts": f"{a_latent}/prompts",
         "compare": f"{old}/compare?a={current.id}&b={reworded.id}",
         "latent, commented": f"{here}/latents/1?version={current.id}",
         "try": f"{here}/try",
@@ -178,11 +179,15 @@ def _unfold(page: Page) -> None:
     page.evaluate(
         """async () => {
           for (const one of document.querySelectorAll("details")) one.open = true;
-          await new Promise((then) => setTimeout(then, 50)); // they tell htmx a moment later
+          for (const one of document.querySelectorAll("[hx-trigger*=intersect]")) {
+            one.scrollIntoView();
+          }
+          await new Promise((then) => setTimeout(then, 50)); // htmx is told a moment later
+          scrollTo(0, 0);
         }"""
     )
     page.wait_for_function(
-        "!document.querySelector('.htmx-request') &&"
+        "() => !document.querySelector('.htmx-request') &&"
         "[...document.querySelectorAll('[data-chart] .drawing')]"
         ".every((one) => one.querySelector('details'))"
     )
@@ -215,7 +220,7 @@ def _fits(page: Page) -> bool:
     """Whether nothing is wider than the window, once charts have followed it."""
     try:
         page.wait_for_function(
-            "document.documentElement.scrollWidth <= innerWidth", timeout=3000, polling=50
+            "() => document.documentElement.scrollWidth <= innerWidth", timeout=3000
         )
     except TimeoutError:
         return False

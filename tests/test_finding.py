@@ -436,34 +436,3 @@ def test_a_click_right_after_typing_counts(web: str, study: Study, browser_page:
         expect(page.locator("th[aria-sort]")).to_contain_text("fires on")
         expect(page.locator("th[aria-sort]")).to_have_attribute("aria-sort", direction)
         expect(page).to_have_url(re.compile(f"sort=firing_rate.*order={order}|sort=firing_rate$"))
-
-
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_fit(
-    web: str,
-    db: Session,
-    study: Study,
-    browser_page: Page,
-    width: int,
-    scheme: str,
-    tmp_path: Path,
-) -> None:
-    page = browser_page
-    page.set_viewport_size({"width": width, "height": 900})
-    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-    httpx.put(f"{web}/api/v1/studies/{study.slug}/latents/1/star")
-    httpx.post(
-        f"{web}/api/v1/studies/{study.slug}/lists", json={"name": "a list of mine", "latents": [1]}
-    )
-    query = "correlation_max=0.9&sort=correlation&order=desc&show=correlation&show=author"
-    for name, path in {
-        "list": "latents",
-        "filtered": f"latents?{query}",
-        "lists": "lists",
-        "latent": "latents/1?on_list=starred",
-    }.items():
-        page.goto(f"{web}/studies/{study.slug}/{path}")
-        page.wait_for_load_state("load")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
-        page.screenshot(path=tmp_path / f"{name}.png")

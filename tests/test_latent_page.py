@@ -488,18 +488,3 @@ def test_everything_is_there_without_scripts(web: str, study: Study, browser: Br
     page.get_by_role("link", name="Scatter, calibration").click()
     expect(page.locator(".confusion")).to_be_visible()
     context.close()
-
-
-@pytest.mark.parametrize("width", [390, 1280, 1920])
-def test_nothing_is_wider_than_the_screen(
-    web: str, study: Study, browser_page: Page, width: int
-) -> None:
-    page = browser_page
-    page.set_viewport_size({"width": width, "height": 900})
-    for query in ("", "?examples=interval&lanes=difference&text=full&breaks=true"):
-        page.goto(f"{web}{_here(study)}{query}")
-        page.locator("#agreement-here summary").click()
-        expect(page.locator("#confusion-chart svg.marks")).to_be_visible()
-        page.locator("#like-it").scroll_into_view_if_needed()
-        expect(page.locator("#similar-latents")).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth") <= width

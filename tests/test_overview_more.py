@@ -202,15 +202,3 @@ def test_lines_are_chosen(web: str, db: Session, study: Study, browser_page: Pag
     nothing = page.goto(f"{web}/studies/{study.slug}?chosen=true")
     assert nothing and nothing.status == 200
     expect(page.locator("#loss-chart svg.marks")).to_be_visible()
-
-
-@pytest.mark.parametrize("width", [1280, 390])
-def test_the_comparison_fits_the_screen(
-    web: str, db: Session, study: Study, browser_page: Page, width: int
-) -> None:
-    page = browser_page
-    page.set_viewport_size({"width": width, "height": 800})
-    first, second = _second(db, study)
-    page.goto(f"{web}/studies/{study.slug}/compare?a={first.id}&b={second.id}")
-    expect(page.locator("#compare-chart svg.marks")).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -286,17 +286,3 @@ def test_two_editors(web: str, db: Session, study: Study, browser_page: Page) ->
         "saved another version: “theirs”"
     )
     assert current_of(db, study, 2).text == "mine"
-
-
-@pytest.mark.parametrize("width", [1280, 390])
-def test_nothing_is_wider_than_the_screen(
-    web: str, db: Session, study: Study, browser_page: Page, width: int
-) -> None:
-    browser_page.set_viewport_size({"width": width, "height": 800})
-    made = generation(db, study, [latent_of(db, study, 0)])
-    check(db, study, **{"a check with a long name": "cannot tell"})
-    written = ("/generate", f"/generations/{made.id}", "/checks", "/work?latent=0")
-    for path in ("", "?view=orderings", "/latents", "/latents/0", "/latents/5", "/jobs", *written):
-        browser_page.goto(f"{web}/studies/{study.slug}{path}")
-        browser_page.wait_for_load_state("load")
-        assert browser_page.evaluate("document.documentElement.scrollWidth") <= width, path
