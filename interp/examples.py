@@ -66,8 +66,8 @@ def sample_examples(
 class Occurrences(NamedTuple):
     """Which contexts hold a token, for each token."""
 
-    contexts: Int[np.ndarray, "token"]
-    """The context of each token of the set, sorted by token id."""
+    contexts: Int[np.ndarray, "entry"]
+    """By token id, and for each id ascending; a context that holds a token twice stands once."""
     bounds: Int[np.ndarray, "id+1"]
     """Token id ``i`` has the entries ``bounds[i]`` to ``bounds[i + 1]``."""
 
@@ -75,11 +75,14 @@ class Occurrences(NamedTuple):
     def of(cls, tokens: Int[np.ndarray, "context seq"], *, first_position: int) -> "Occurrences":
         ids = tokens[:, first_position:]
         order = ids.ravel().argsort(kind="stable")
-        counts = np.bincount(ids.ravel(), minlength=int(tokens.max(initial=-1)) + 1)
-        return cls(order // max(ids.shape[1], 1), np.concatenate([[0], counts.cumsum()]))
+        sorted_ids, contexts = ids.ravel()[order], order // max(ids.shape[1], 1)
+        new = np.ones(len(order), bool)
+        new[1:] = (np.diff(sorted_ids) != 0) | (np.diff(contexts) != 0)
+        counts = np.bincount(sorted_ids[new], minlength=int(tokens.max(initial=-1)) + 1)
+        return cls(contexts[new], np.concatenate([[0], counts.cumsum()]))
 
     def of_token(self, token: int) -> Int[np.ndarray, "context"]:
-        return np.unique(self.contexts[self.bounds[token] : self.bounds[token + 1]])
+        return self.contexts[self.bounds[token] : self.bounds[token + 1]]
 
 
 def sample_near_misses(
@@ -106,11 +109,12 @@ def sample_near_misses(
     inside = latent.positions > first_position
     active = tokens[latent.contexts, latent.positions]
     before = tokens[latent.contexts[inside], latent.positions[inside] - 1]
-    taken = set(latent.contexts.tolist())
+    free = np.ones(len(tokens), bool)
+    free[latent.contexts] = False
     chosen: list[int] = []
     for ids in (active, before):
-        for row in islice(_in_turn(ids, occurrences, taken, count, rng), count - len(chosen)):
-            taken.add(row)
+        for row in islice(_in_turn(ids, occurrences, free, count, rng), count - len(chosen)):
+            free[row] = False
             chosen.append(row)
     silent = np.zeros(tokens.shape[1], np.float32)
     return [Example("near_miss", rank, row, silent) for rank, row in enumerate(chosen)]
@@ -119,15 +123,16 @@ def sample_near_misses(
 def _in_turn(
     ids: Int[np.ndarray, "entry"],
     occurrences: Occurrences,
-    taken: set[int],
+    free: NDArray[np.bool_],
     count: int,
     rng: np.random.Generator,
 ) -> Iterator[int]:
-    """Contexts of the most frequent tokens, one of each in turn, that are not taken."""
+    """Contexts of the most frequent tokens, one of each in turn, that are free."""
     found, counts = np.unique(ids, return_counts=True)
     queues: list[list[int]] = []
     for token in found[np.argsort(-counts, kind="stable")].tolist():
-        rows = np.setdiff1d(occurrences.of_token(token), np.fromiter(taken, np.int64, len(taken)))
+        rows = occurrences.of_token(token)
+        rows = rows[free[rows]]
         if len(rows):
             queues.append(rng.permutation(rows)[:count].tolist())
         if len(queues) == count:
@@ -136,7 +141,7 @@ def _in_turn(
         for queue in queues:
             while queue:
                 row = queue.pop(0)
-                if row not in taken:
+                if free[row]:
                     yield row
                     break
 
