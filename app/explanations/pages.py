@@ -87,6 +87,8 @@ def simulate(
         return RedirectResponse(
             f"{here}/compare?a={min(other, wanted)}&b={max(other, wanted)}", 303
         )
+    if wanted != latent.explanation_id:
+        return RedirectResponse(f"{here}?version={wanted}#scores", 303)
     return RedirectResponse(f"{here}#edit", 303)
 
 

@@ -171,7 +171,7 @@ def _line_layers(lines: list[Spec], named: Sequence[Line], axis: alt.Y) -> list[
         if log
         else alt.Scale(zero=False, nice=False, padding=28),
         axis=alt.Axis(
-            format=".2~%", values=sorted({row["tick"] for row in lines}), labelOverlap=True
+            format=".2~p", values=sorted({row["tick"] for row in lines}), labelOverlap=True
         ),
     )
     shown = [line for line in named if any(row["series"] == line.name for row in lines)]
