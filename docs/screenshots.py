@@ -19,7 +19,7 @@ from playwright.sync_api import Locator, Page, sync_playwright
 
 FOLDER = Path(__file__).parent / "tour"
 WIDTH = 1280
-MARGIN = 24
+MARGIN = 14
 """Pixels kept above and below what a picture is of."""
 COLORS = 256
 WORD = "dollar"
