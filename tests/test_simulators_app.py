@@ -289,10 +289,13 @@ def test_contaminated_figures_are_never_without_a_warning(
 
 
 def test_clean_figures_say_so(api: httpx.Client, pages: httpx.Client, study: Study) -> None:
-    for path in ("", "/latents", "/latents/0", "/generate"):
+    for path in ("", "/latents", "/generate"):
         page = pages.get(f"/studies/{study.slug}{path}")
         assert "independent The simulator runs on another model" in text_of(page), path
         assert "Contaminated" not in page.text
+    latent = pages.get(f"/studies/{study.slug}/latents/0")
+    assert "independent" in text_of(latent), "where there is little room, the reason is in the title"
+    assert 'title="The simulator runs on another model' in latent.text
     assert {
         s["cleanliness"] for s in api.get(f"/studies/{study.slug}/latents/0").json()["scores"]
     } == {"independent"}

@@ -156,7 +156,12 @@ def _rule_layers(rules: list[Spec], axis: alt.Y) -> list[alt.Chart]:
             y=_y("increase:Q", axis), color=color, tooltip=tooltip
         ),
         base.mark_text(align="left", baseline="bottom", fontSize=12, dx=4).encode(
-            x=alt.value(0), y=_y("label_y:Q", axis), text="label:N", color=color, tooltip=tooltip
+            # In the page's text colour: that of the rule is too faint for words, on light or dark.
+            x=alt.value(0),
+            y=_y("label_y:Q", axis),
+            text="label:N",
+            color=alt.value("currentColor"),
+            tooltip=tooltip,
         ),
     ]
 
@@ -171,7 +176,10 @@ def _line_layers(lines: list[Spec], named: Sequence[Line], axis: alt.Y) -> list[
         if log
         else alt.Scale(zero=False, nice=False, padding=28),
         axis=alt.Axis(
-            format=".2~%", values=sorted({row["tick"] for row in lines}), labelOverlap=True
+            # In significant digits: 60%, 5%, 0.1%.
+            labelExpr="format(datum.value, datum.value < 0.01 ? '.1~p' : '.2~p')",
+            values=sorted({row["tick"] for row in lines}),
+            labelOverlap=True,
         ),
     )
     shown = [line for line in named if any(row["series"] == line.name for row in lines)]
