@@ -12,6 +12,10 @@ from models.base import Base, Created, Floats, Id, Ids, Json, Matrix
 
 EMBEDDING = 384
 """Dimensions of an explanation's embedding."""
+MARKS = "“”‘’…–—"
+PLAIN = f"translate(text, '{MARKS}', '{' ' * len(MARKS)}')"
+"""An explanation's text for search by words. In a database whose locale is C, as the embedded one's
+is, PostgreSQL takes whatever is not ASCII for letters: “state” with its marks would be one word."""
 
 
 class Explanation(Base):
@@ -57,7 +61,9 @@ class Explanation(Base):
     created_at: Mapped[Created]
     words: Mapped[str] = mapped_column(
         TSVECTOR,
-        Computed("to_tsvector('english', text) || to_tsvector('simple', text)", persisted=True),
+        Computed(
+            f"to_tsvector('english', {PLAIN}) || to_tsvector('simple', {PLAIN})", persisted=True
+        ),
         deferred=True,
     )
     """For search by words: their stems, and how they are written, for those that are only begun."""

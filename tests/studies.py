@@ -38,7 +38,7 @@ def make_study(db: Session, data: StudyCreate) -> Study:
 
 
 def wait_until(
-    db: Session, condition: Callable[[], object], *, timeout: float = 240, what: str = ""
+    db: Session, condition: Callable[[], object], *, timeout: float = 900, what: str = ""
 ) -> None:
     """Wait until a condition on the database holds."""
     deadline = time.monotonic() + timeout
@@ -52,7 +52,7 @@ def wait_until(
     raise AssertionError(f"waited {timeout} s for {what or condition}; jobs: {jobs}")
 
 
-def wait_for_jobs(db: Session, study_id: int, *, timeout: float = 240) -> list[Job]:
+def wait_for_jobs(db: Session, study_id: int, *, timeout: float = 900) -> list[Job]:
     """Wait until no job of a study is queued or running; return its jobs."""
     jobs = select(Job).where(Job.study_id == study_id).order_by(Job.id)
     wait_until(

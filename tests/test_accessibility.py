@@ -1,21 +1,47 @@
-"""What axe-core finds wrong with each page, light and dark, wide and narrow: nothing serious."""
+"""What axe-core finds wrong with each page, light and dark, wide and narrow: nothing serious.
+
+No page scrolls sideways either. A page that is not looked at here fails a test.
+"""
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, TimeoutError
 from sqlalchemy.orm import Session
+from starlette.routing import compile_path
 
 from models import Explanation, Job, JobEvent, LatentList, LatentListItem, Sentence, Study
 from models.database import new_session
 from tests.factories import check, commented, generation
 from tests.reading import current_of, latent_of
 from tests.rewrites import rewrite
+from tests.test_api_description import page_routes
 from tests.text_study import text_study
 
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 GRAVE = ("serious", "critical")
+COLOURS = ["color-contrast", "link-in-text-block"]
+"""Rules that look at colours. All others see no difference between light and dark."""
+LOOKS: tuple[tuple[int, Any, list[str]], ...] = (
+    (1280, "light", []),
+    (1280, "dark", COLOURS),
+    (390, "dark", []),
+    (390, "light", COLOURS),
+)
+"""Each width and colour scheme, and the rules to run; all of them where none is named."""
+NO_PAGES = {
+    "/": "goes on to /studies",
+    "/events": "a stream",
+    "/studies/{slug}/events": "a stream",
+    "/studies/{slug}/figures.csv": "a file",
+    "/studies/{slug}/latents/random": "goes on to a latent",
+    "/studies/{slug}/latents/{index}/others": "a part of a latent's page",
+    "/studies/{slug}/latents/{index}/examples": "a part of a latent's page",
+    "/jobs/now": "a part of every page",
+}
+"""What a browser fetches, and is no page."""
 
 
 def everything(session: Session) -> dict[str, str]:
@@ -63,15 +89,18 @@ def everything(session: Session) -> dict[str, str]:
         "an error": f"{here}/latents/5000",
         "overview": here,
         "overview, paper": f"{here}?protocol=paper",
+        "overview, orderings": f"{here}?view=orderings",
         "latents": f"{here}/latents",
         "latents, filtered": f"{here}/latents?simulated=true&firing_rate_min=0",
+        "latents, sorted": f"{here}/latents?sort=correlation&order=desc&show=correlation&show=cost",
         "latents, none": f"{here}/latents?q=nothing+says+this",
         "lists": f"{here}/lists",
         "latent": a_latent,
         "latent, quantiles": f"{a_latent}?examples=interval",
         "latent, random": f"{a_latent}?examples=random",
         "latent, near misses": f"{a_latent}?examples=near_miss",
-        "latent, difference": f"{a_latent}?lanes=difference",
+        "latent, difference": f"{a_latent}?lanes=difference&text=full&breaks=true",
+        "latent, within": f"{a_latent}?on_list=starred",
         "latent, sentence": f"{a_latent}?sentence={sentence.id}",
         "latent with history": old,
         "latent, dead": dead,
@@ -88,6 +117,9 @@ def everything(session: Session) -> dict[str, str]:
         "jobs": f"{here}/jobs",
         "job": f"/jobs/{failed.id}",
         "work": f"{here}/work",
+        "work, one latent": f"{here}/work?latent=0",
+        "export": f"{here}/export",
+        "export, narrowed": f"{here}/export?q=numbers&parts=scores&format=csv",
         "compare rewrites": f"{here}/compare?a={first.id}&b={second.id}",
     }
 
@@ -143,19 +175,32 @@ def addresses(web: str) -> dict[str, str]:
 
 def _unfold(page: Page) -> None:
     """Open whatever is folded, and wait for what is fetched then and for the charts."""
-    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
-    page.wait_for_load_state("networkidle")
+    page.evaluate(
+        """async () => {
+          for (const one of document.querySelectorAll("details")) one.open = true;
+          await new Promise((then) => setTimeout(then, 50)); // they tell htmx a moment later
+        }"""
+    )
     page.wait_for_function(
+        "!document.querySelector('.htmx-request') &&"
         "[...document.querySelectorAll('[data-chart] .drawing')]"
         ".every((one) => one.querySelector('details'))"
     )
 
 
-def wrongs(page: Page) -> list[str]:
-    """What axe-core finds serious or critical on a page, as it is now."""
-    page.evaluate(AXE)
+def wrongs(page: Page, rules: list[str]) -> list[str]:
+    """What axe-core finds serious or critical on a page, as it is now.
+
+    Args:
+        rules: Those to run; all that are on by default where none is named.
+    """
+    options: dict[str, Any] = {"resultTypes": ["violations"], "preload": False}
+    if rules:
+        options["runOnly"] = {"type": "rule", "values": rules}
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE)
     found: list[dict[str, Any]] = page.evaluate(
-        "axe.run(document, {resultTypes: ['violations']}).then((found) => found.violations)"
+        "(options) => axe.run(document, options).then((found) => found.violations)", options
     )
     return [
         f"{one['id']} ({one['impact']}): {node['target']} {node['html'][:160]}"
@@ -166,23 +211,45 @@ def wrongs(page: Page) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
-def test_no_page_shuts_anybody_out(
-    browser: Browser, addresses: dict[str, str], width: int, scheme: Any
-) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    page = context.new_page()
-    found = {}
+def _fits(page: Page) -> bool:
+    """Whether nothing is wider than the window, once charts have followed it."""
+    try:
+        page.wait_for_function(
+            "document.documentElement.scrollWidth <= innerWidth", timeout=3000, polling=50
+        )
+    except TimeoutError:
+        return False
+    return True
+
+
+def test_no_page_shuts_anybody_out(browser: Browser, addresses: dict[str, str]) -> None:
+    page = browser.new_page()
+    found = []
     for name, address in addresses.items():
+        page.set_viewport_size({"width": 1920, "height": 900})
+        page.emulate_media(color_scheme="light")
         page.goto(address)
         _unfold(page)
-        if grave := wrongs(page):
-            found[name] = grave
-        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-            found.setdefault(name, []).append("it scrolls sideways")
-    context.close()
-    assert not found, "\n".join(f"{name}: {one}" for name, of in found.items() for one in of)
+        if not _fits(page):
+            found.append(f"{name}, 1920: it scrolls sideways")
+        for width, scheme, rules in LOOKS:
+            page.set_viewport_size({"width": width, "height": 900})
+            page.emulate_media(color_scheme=scheme)
+            if not _fits(page):
+                found.append(f"{name}, {width}: it scrolls sideways")
+            found += [f"{name}, {width}, {scheme}: {one}" for one in wrongs(page, rules)]
+    page.close()
+    assert not found, "\n".join(found)
+
+
+def test_every_page_is_looked_at(addresses: dict[str, str]) -> None:
+    pages = {path: compile_path(path)[0] for path, ways in page_routes().items() if "GET" in ways}
+    assert pages.keys() >= NO_PAGES.keys(), "one of these is gone"
+    seen = set()
+    for address in addresses.values():
+        found = [path for path, form in pages.items() if form.match(urlsplit(address).path)]
+        seen.add(min(found, key=lambda path: path.count("{")))
+    assert pages.keys() - NO_PAGES.keys() - seen == set(), "add these to everything()"
 
 
 def test_what_is_wrong_is_found(browser_page: Page) -> None:
@@ -190,4 +257,7 @@ def test_what_is_wrong_is_found(browser_page: Page) -> None:
         "<html lang=en><title>t</title>"
         "<main><h1>t</h1><input><p style='color: #bbb'>pale</p></main>"
     )
-    assert [one.split()[0] for one in wrongs(browser_page)] == ["color-contrast", "label"]
+    assert [one.split()[0] for one in wrongs(browser_page, [])] == ["color-contrast", "label"]
+    assert [one.split()[0] for one in wrongs(browser_page, COLOURS)] == ["color-contrast"]
+    browser_page.set_content("<p style='width: 3000px'>wide</p>")
+    assert not _fits(browser_page)

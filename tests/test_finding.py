@@ -165,7 +165,7 @@ def test_words(db: Session, study: Study) -> None:
         "the government of nations",
         "governs a nation, kindly",
         "punctuation “;”",
-        "kind words",
+        "kind “marks”…",
     ]
     for index, text in enumerate(texts):
         current_of(db, study, index).text = text
@@ -181,6 +181,10 @@ def test_words(db: Session, study: Study) -> None:
         '"kindly nation"': [],
         "kindly or punctuation": [1, 2, 3],
         "the": [0],
+        "mark": [3],
+        "marking": [3],
+        "“marks”": [3],
+        "marks…": [3],
         ";": [2],
         "“;”": [2],
         "%": [4],
@@ -419,6 +423,19 @@ def test_find_star_and_walk(web: str, study: Study, browser_page: Page) -> None:
     page.get_by_label("Put on the list").fill("doubtful")
     page.get_by_role("button", name="the ticked ones").click()
     expect(page.locator("#latents")).to_contain_text("1 of 6 latents on the list “doubtful”")
+
+
+def test_a_click_right_after_typing_counts(web: str, study: Study, browser_page: Page) -> None:
+    """The field that is left then asks for the list too, in the order from before."""
+    page = browser_page
+    page.goto(f"{web}/studies/{study.slug}/latents")
+    for order, direction in (("desc", "descending"), ("asc", "ascending")):
+        page.get_by_label("Words in the explanation").fill(f"numb{'er' if order == 'asc' else ''}")
+        expect(page).to_have_url(re.compile(f"q=numb{'er' if order == 'asc' else '(&|$)'}"))
+        page.locator("#latents thead").get_by_role("link", name="fires on").click()
+        expect(page.locator("th[aria-sort]")).to_contain_text("fires on")
+        expect(page.locator("th[aria-sort]")).to_have_attribute("aria-sort", direction)
+        expect(page).to_have_url(re.compile(f"sort=firing_rate.*order={order}|sort=firing_rate$"))
 
 
 @pytest.mark.parametrize("width", [1280, 390])

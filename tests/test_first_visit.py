@@ -31,7 +31,7 @@ def test_a_first_visit(web: str, browser_page: Page, living_study: Study, db: Se
 
     # Find one about numbers, by its words; the one that fires most is easiest to judge.
     page.get_by_role("link", name="Latents", exact=True).click()
-    word = _search(page, "million", "hundred", "dollars", "two", "one", "year")
+    word = _search(page, "million", "hundred", "dollar", "two", "one", "year")
     page.locator("#latents thead").get_by_role("link", name="fires on").click()
     expect(page.locator("#latents th[aria-sort]")).to_contain_text("fires on")
     first = page.locator("#latents tbody tr").first

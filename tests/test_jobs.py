@@ -1,5 +1,6 @@
 """Jobs on a real worker with the real model: the whole chain, and what disturbs it."""
 
+import json
 import shutil
 import signal
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from safetensors.torch import load_file, save_file
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -28,6 +30,7 @@ from models import (
     Study,
 )
 from tests.conftest import palimpsest
+from tests.engine import DEMO_CODER
 from tests.studies import make_study, small_study, wait_for_jobs, wait_until
 from workers.queue import submit
 
@@ -251,33 +254,45 @@ def test_doing_a_finished_job_again_changes_nothing(db: Session, living_study: S
     assert after == before
 
 
+SOME = 1024
+"""Latents of the coder of studies that are only disturbed: two blocks of those that are saved."""
+
+
+@pytest.fixture(scope="module")
+def some_latents(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's coder with its first latents only: a quarter of the work."""
+    folder = tmp_path_factory.mktemp("coder")
+    weights = load_file(DEMO_CODER / "sae.safetensors")
+    for name in ("encoder.weight", "encoder.bias", "W_dec"):
+        weights[name] = weights[name][:SOME].clone()
+    save_file(weights, folder / "sae.safetensors")
+    settings = json.loads((DEMO_CODER / "cfg.json").read_text())
+    (folder / "cfg.json").write_text(json.dumps(settings | {"num_latents": SOME}))
+    return folder
+
+
 def test_a_killed_worker_loses_no_work(
-    db: Session, worker: Child, model_cache: Path, data_folder: Path
+    db: Session, worker: Child, model_cache: Path, data_folder: Path, some_latents: Path
 ) -> None:
-    study = make_study(
-        db, small_study("killed", model_cache / "smollm2-135m-instruct", first_latents=0)
-    )
+    changes = {"coder": str(some_latents), "first_latents": 0}
+    study = make_study(db, small_study("killed", model_cache / "smollm2-135m-instruct", **changes))
     latents = select(func.count()).where(Latent.study_id == study.id)
     wait_until(db, lambda: db.scalar(latents), what="the first latents")
     (pool,) = psutil.Process(worker.process.pid).children()
     pool.send_signal(signal.SIGKILL)
     jobs = wait_for_jobs(db, study.id)
     assert [(j.kind, j.status) for j in jobs] == [("collect", "finished"), ("explain", "finished")]
-    assert db.scalar(latents) == 4096
+    assert db.scalar(latents) == SOME
     shutil.rmtree(data_folder / "studies" / str(study.id))
 
 
 def test_a_cancelled_job_stops_and_goes_on_when_it_is_retried(
-    db: Session, worker: Child, model_cache: Path
+    db: Session, worker: Child, model_cache: Path, some_latents: Path
 ) -> None:
+    # Contexts are saved by the 512, so it is cancelled while the second lot is read.
+    changes = {"coder": str(some_latents), "first_latents": 0, "contexts_explain": 1100}
     study = make_study(
-        db,
-        small_study(
-            "cancelled",
-            model_cache / "smollm2-135m-instruct",
-            first_latents=0,
-            contexts_explain=1500,
-        ),
+        db, small_study("cancelled", model_cache / "smollm2-135m-instruct", **changes)
     )
     job = db.scalars(select(Job).where(Job.study_id == study.id)).one()
     wait_until(db, lambda: job.done > 0, what="the first contexts")

@@ -22,12 +22,29 @@ from tests.conftest import palimpsest
 RESTART_SECONDS = 20
 
 
+@contextmanager
+def folder(model_cache: Path) -> Iterator[Path]:
+    """A data folder with nothing in it but the fetched model."""
+    with tempfile.TemporaryDirectory(prefix="palimpsest-up-") as name:
+        data = Path(name)
+        (data / "models").symlink_to(model_cache)
+        yield data
+
+
 @pytest.fixture
 def home(model_cache: Path) -> Iterator[Path]:
     """A data folder of the test's own."""
-    with tempfile.TemporaryDirectory(prefix="palimpsest-up-") as folder:
-        data = Path(folder)
-        (data / "models").symlink_to(model_cache)
+    with folder(model_cache) as data:
+        yield data
+
+
+@pytest.fixture(scope="module")
+def used(model_cache: Path) -> Iterator[Path]:
+    """A data folder that several tests start from, whatever the one before left there.
+
+    Making PostgreSQL's files and all tables takes longer than the rest of a start.
+    """
+    with folder(model_cache) as data:
         yield data
 
 
@@ -116,10 +133,10 @@ def test_starts_stops_and_starts_again(home: Path) -> None:
     again.assert_no_child_is_left()
 
 
-def test_only_one_in_a_folder_and_on_a_port(home: Path) -> None:
-    with running(home) as up, tempfile.TemporaryDirectory(prefix="palimpsest-") as other:
-        second = palimpsest("up", "--no-demo", PALIMPSEST_HOME=str(home))
-        assert_one_line(second, str(home), "in use by another palimpsest")
+def test_only_one_in_a_folder_and_on_a_port(used: Path) -> None:
+    with running(used) as up, tempfile.TemporaryDirectory(prefix="palimpsest-") as other:
+        second = palimpsest("up", "--no-demo", PALIMPSEST_HOME=str(used))
+        assert_one_line(second, str(used), "in use by another palimpsest")
 
         port = port_of(up.url)
         taken = palimpsest("up", "--no-demo", "--port", port, PALIMPSEST_HOME=other)
@@ -127,12 +144,12 @@ def test_only_one_in_a_folder_and_on_a_port(home: Path) -> None:
         assert httpx.get(f"{up.url}/healthz").is_success
 
 
-def test_doctor(home: Path) -> None:
-    with running(home):
-        healthy = palimpsest("doctor", PALIMPSEST_HOME=str(home))
+def test_doctor(used: Path) -> None:
+    with running(used):
+        healthy = palimpsest("doctor", PALIMPSEST_HOME=str(used))
         assert healthy.returncode == 0, healthy.stdout + healthy.stderr
         assert "problem" not in healthy.stdout
-    stopped = palimpsest("doctor", PALIMPSEST_HOME=str(home))
+    stopped = palimpsest("doctor", PALIMPSEST_HOME=str(used))
     assert stopped.returncode == 1
     lines = [line for line in stopped.stdout.splitlines() if "problem" in line]
     assert len(lines) == 3  # PostgreSQL, Redis, worker
@@ -140,24 +157,24 @@ def test_doctor(home: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["worker", "web", "postgres", "valkey"])
-def test_dead_child(home: Path, name: str) -> None:
+def test_dead_child(used: Path, name: str) -> None:
     word = {"worker": "celery", "web": "uvicorn"}.get(name, name)
-    with running(home) as up:
+    with running(used) as up:
         up.child(word).kill()
         _, errors = up.process.communicate(timeout=60)
         assert up.process.returncode == 1
         (line,) = errors.splitlines()
         assert f"The {name} process was killed by signal 9" in line
-        assert str(home / "log" / f"{name}.log") in line
+        assert str(used / "log" / f"{name}.log") in line
     up.assert_no_child_is_left()
 
 
-def test_goes_on_after_it_was_killed(home: Path) -> None:
-    with running(home) as up:
+def test_goes_on_after_it_was_killed(used: Path) -> None:
+    with running(used) as up:
         port = port_of(up.url)
         up.stop(signal.SIGKILL)
         assert any(child.is_running() for child in up.children)
-        with running(home, "--port", port) as again:
+        with running(used, "--port", port) as again:
             up.assert_no_child_is_left()
             assert again.seconds < RESTART_SECONDS
             assert httpx.get(f"{again.url}/healthz").is_success

@@ -18,6 +18,7 @@ from models import (
     Simulation,
     Study,
 )
+from models.explanation import MARKS
 
 COUNTED = 300
 """Latents that match are counted up to this."""
@@ -99,7 +100,8 @@ def has(explanation: Any, wanted: LatentMatch) -> ColumnElement[bool]:
     words = re.findall(r"[^\W_]+", wanted.q)
     if not words:  # such as a comma, which is no word to full-text search
         return explanation.text.icontains(wanted.q.strip(), autoescape=True)
-    asked: ColumnElement[Any] = func.websearch_to_tsquery("english", _literal(wanted.q))
+    plain = wanted.q.translate(str.maketrans(MARKS, " " * len(MARKS)))
+    asked: ColumnElement[Any] = func.websearch_to_tsquery("english", _literal(plain))
     if not OPERATORS.search(wanted.q):
         begun = _literal(" & ".join(f"{word}:*" for word in words))
         asked = asked.op("||")(func.to_tsquery("simple", begun))

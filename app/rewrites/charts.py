@@ -156,12 +156,7 @@ def _rule_layers(rules: list[Spec], axis: alt.Y) -> list[alt.Chart]:
             y=_y("increase:Q", axis), color=color, tooltip=tooltip
         ),
         base.mark_text(align="left", baseline="bottom", fontSize=12, dx=4).encode(
-            # In the page's text colour: that of the rule is too faint for words, on light or dark.
-            x=alt.value(0),
-            y=_y("label_y:Q", axis),
-            text="label:N",
-            color=alt.value("currentColor"),
-            tooltip=tooltip,
+            x=alt.value(0), y=_y("label_y:Q", axis), text="label:N", tooltip=tooltip
         ),
     ]
 
