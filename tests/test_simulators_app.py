@@ -275,7 +275,7 @@ def test_clean_figures_say_so(api: httpx.Client, pages: httpx.Client, study: Stu
         assert "independent The simulator runs on another model" in text_of(page), path
         assert "Contaminated" not in page.text
     latent = pages.get(f"/studies/{study.slug}/latents/0")
-    assert "independent" in text_of(latent), "where there is little room, the reason is in the title"
+    assert "independent" in text_of(latent), "with little room, the reason is in the title"
     assert 'title="The simulator runs on another model' in latent.text
     assert {
         s["cleanliness"] for s in api.get(f"/studies/{study.slug}/latents/0").json()["scores"]
