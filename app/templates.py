@@ -24,7 +24,7 @@ def figure(value: float | None, digits: int = 3, sign: bool = False) -> str:
         return "–"
     text = f"{value:{'+' if sign else ''}.{digits}f}"
     # A minus that is as wide as a plus; no sign on what rounds to zero.
-    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
+    return text.replace("-", "−") if text.strip("+-0.") else text.lstrip("+-")
 
 
 def interval(low: float | None, high: float | None, digits: int = 3, sign: bool = False) -> str:
