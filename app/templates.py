@@ -24,7 +24,7 @@ def figure(value: float | None, digits: int = 3, sign: bool = False) -> str:
         return "–"
     text = f"{value:{'+' if sign else ''}.{digits}f}"
     # A minus that is as wide as a plus; no sign on what rounds to zero.
-    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
+    return text.replace("-", "−") if text.strip("+-0.") else text.lstrip("+-")
 
 
 def interval(low: float | None, high: float | None, digits: int = 3, sign: bool = False) -> str:
@@ -91,19 +91,20 @@ def seconds_in_words(seconds: float) -> str:
         return f"{1000 * seconds:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
-    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:02.0f} min"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
 def simulator_name(simulator: Simulator) -> str:
     """A simulator in a few words: method, model, and what is not the default."""
     options = simulator.options
     parts = [f"{simulator.method} on {Path(simulator.model).name}"]
-    if "folder" in options:
-        parts.append(Path(options["folder"]).name)
+    if "folder" in options and (folder := Path(options["folder"]).name) != simulator.method:
+        parts.append(folder)
     if backend := options.get("backend"):
         parts.append(
             f"by {backend}" + (f" at {options['base_url']}" if "base_url" in options else "")

@@ -9,13 +9,12 @@ from typing import Any
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
-from sqlalchemy import inspect, select, update
-from sqlalchemy.event import listen
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.latents.prompts import prompts
 from app.rewrites.queries import latest_results, measured_authors
-from app.simulators.queries import cleanliness, get_simulator
+from app.simulators.queries import cleanliness
 from interp.explain.prompts import CONTRASTIVE, PROMPTED, Shown, contrastive, prompted
 from interp.simulate.trained import Fold, Trained
 from models import Context, Example, Explanation, LatentCost, Rewrite, Score, Simulator, Study
@@ -205,24 +204,6 @@ def test_what_a_trained_simulator_is_worth(
     assert ("Washington 1790" in found.reason) == (verdict == "contaminated")
 
 
-def test_what_a_simulator_is_worth_is_looked_up_once(db: Session, study: Study) -> None:
-    simulator = trained(db, documents=["Washington 1790"])
-    db.execute(update(Context).filter_by(study_id=study.id).values(set="evaluate"))
-    db.commit()
-    number = simulator.id
-    asked: list[str] = []
-    db.refresh(study)
-    first = cleanliness(db, study, get_simulator(db, number))
-    assert first.verdict == "contaminated"
-    db.expire_all()
-    db.refresh(study)
-    again = get_simulator(db, number)
-    assert "training" in inspect(again).unloaded, "thousands of latents that no page reads"
-    listen(db.connection(), "before_cursor_execute", lambda *call: asked.append(call[2]))
-    assert cleanliness(db, study, again) == first
-    assert asked == []
-
-
 def test_what_a_prompted_simulator_is_worth(db: Session, study: Study) -> None:
     for model, verdict in {
         "/models/smollm2-135m-instruct": "same model",
@@ -289,10 +270,13 @@ def test_contaminated_figures_are_never_without_a_warning(
 
 
 def test_clean_figures_say_so(api: httpx.Client, pages: httpx.Client, study: Study) -> None:
-    for path in ("", "/latents", "/latents/0", "/generate"):
+    for path in ("", "/latents", "/generate"):
         page = pages.get(f"/studies/{study.slug}{path}")
         assert "independent The simulator runs on another model" in text_of(page), path
         assert "Contaminated" not in page.text
+    latent = pages.get(f"/studies/{study.slug}/latents/0")
+    assert "independent" in text_of(latent), "with little room, the reason is in the title"
+    assert 'title="The simulator runs on another model' in latent.text
     assert {
         s["cleanliness"] for s in api.get(f"/studies/{study.slug}/latents/0").json()["scores"]
     } == {"independent"}

@@ -84,6 +84,8 @@ def simulate(
     if other := _number(compared_with):
         fields = kept(request.query_params).at(a=min(other, wanted), b=max(other, wanted))
         return RedirectResponse(f"/studies/{slug}/latents/{index}/compare{fields}", 303)
+    if wanted != latent.explanation_id:
+        return _to_latent(request, study, latent, "scores", version=wanted)
     return _to_latent(request, study, latent, "edit")
 
 

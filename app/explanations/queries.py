@@ -5,7 +5,8 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from fastapi import HTTPException
-from sqlalchemy import bindparam, false, func, or_, select
+from sqlalchemy import ARRAY, any_, bindparam, func, or_, select
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session, defer
 
 from app.errors import Conflict, NotFound
@@ -66,6 +67,17 @@ _SCORES = (
         or_(Score.simulator_id == _SIMULATOR.simulator_id, Score.simulator_id.is_(None)),
     )
     .order_by(Score.id)
+)
+# A job may be about thousands: what it was asked for is read of those that are looked into.
+_SIMULATE_JOBS = (
+    select(Job)
+    .options(defer(Job.params))
+    .where(
+        Job.study_id == bindparam("study"),
+        Job.kind == "simulate",
+        Job.params.contains(any_(bindparam("about", type_=ARRAY(JSONB)))),
+    )
+    .order_by(Job.id.desc())
 )
 _COMMENTS = select(Comment).where(Comment.explanation_id.in_(_IDS)).order_by(Comment.id)
 
@@ -263,14 +275,8 @@ def simulate(session: Session, study: Study, explanation: Explanation, user: str
 
 def simulate_jobs(session: Session, study: Study, explanation_ids: list[int]) -> list[Job]:
     """Simulate jobs about any of some explanations, newest first."""
-    about = [Job.params.contains({"explanation_ids": [number]}) for number in explanation_ids]
-    # A job may be about thousands: what it was asked for is read of those that are looked into.
-    query = (
-        select(Job)
-        .options(defer(Job.params))
-        .where(Job.study_id == study.id, Job.kind == "simulate", or_(false(), *about))
-    )
-    return list(session.scalars(query.order_by(Job.id.desc())))
+    about = [{"explanation_ids": [number]} for number in explanation_ids]
+    return list(session.scalars(_SIMULATE_JOBS, {"study": study.id, "about": about}))
 
 
 def _job(study: Study, explanation: Explanation, user: str, then_rewrite: bool = True) -> Job:

@@ -11,7 +11,7 @@ from app.errors import Conflict
 from app.exports import queries
 from app.exports.schemas import PARTS, ExportQuery
 from app.exports.tables import TABLES
-from app.latents.filters import count
+from app.latents.filters import matched
 from app.latents.schemas import LatentMatch
 from app.security import CurrentUser
 from app.studies.queries import Slug, get_study
@@ -67,7 +67,7 @@ def _page(
     status: int = 200,
 ) -> HTMLResponse:
     match = LatentMatch.model_validate(wanted.model_dump())
-    total, more = count(session, study, match)
+    total, more, *_ = matched(session, study, match)
     context = {
         "study": study,
         "tables": TABLES,

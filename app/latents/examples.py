@@ -20,8 +20,7 @@ INTERVALS = 5
 """Equal parts of a latent's range of activations, by which examples are grouped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """One token of an example, in the two lanes."""
 
     text: str

@@ -1,10 +1,21 @@
 """Which latents match a filter, as conditions that indexes answer."""
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import REAL, ColumnElement, cast, exists, func, literal, select
+from sqlalchemy import (
+    ARRAY,
+    REAL,
+    BigInteger,
+    ColumnElement,
+    any_,
+    cast,
+    exists,
+    func,
+    literal,
+    select,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from app.latents.schemas import LatentMatch
@@ -134,10 +145,30 @@ def real(value: float) -> float:
     return float(np.float32(value))
 
 
-def count(session: Session, study: Study, wanted: LatentMatch) -> tuple[int, bool]:
-    """How many latents match, and whether they are more than that: they are counted up to 300."""
-    if not wanted.filter():
-        return study.coder_info.get("num_latents", 0), False
-    some = select(Latent.id).where(*matching(study, wanted)).limit(COUNTED + 1).subquery()
-    found = session.scalar(select(func.count()).select_from(some)) or 0
-    return min(found, COUNTED), found > COUNTED
+class Matched(NamedTuple):
+    """The latents that match a filter."""
+
+    total: int
+    more: bool
+    """There are more than ``total``, which is then as far as they are counted."""
+    few: bool
+    """They are known one by one."""
+    conditions: list[ColumnElement[bool]]
+    """What is true of them."""
+
+
+def matched(session: Session, study: Study, wanted: LatentMatch) -> Matched:
+    """Find the latents that match, up to as many as are counted.
+
+    Where they are few, they are named one by one from there on: what the filter costs is paid
+    once, and an order does not tempt the planner to go through all latents in that order.
+    """
+    conditions = matching(study, wanted)
+    latents = study.coder_info.get("num_latents", 0)
+    if not wanted.filter() and latents > COUNTED:
+        return Matched(latents, False, False, conditions)
+    ids = session.scalars(select(Latent.id).where(*conditions).limit(COUNTED + 1)).all()
+    if len(ids) > COUNTED:
+        return Matched(COUNTED, True, False, conditions)
+    among = Latent.id == any_(literal(ids, ARRAY(BigInteger)))
+    return Matched(len(ids), False, True, [among])

@@ -123,15 +123,15 @@ def _simulated(token: Token, look: Look) -> float:
 
 
 def _style(token: Token, look: Look) -> str:
-    values: dict[str, float] = {}
-    if look.lanes in ("both", "real"):
-        values["r"] = ramp(token.real, look.top)
+    values: list[tuple[str, float]] = []
+    if look.lanes in ("both", "real") and token.real > 0:
+        values.append(("r", ramp(token.real, look.top)))
     if look.lanes in ("both", "simulated"):
-        values["s"] = _simulated(token, look)
+        values.append(("s", _simulated(token, look)))
     if look.lanes == "difference" and token.difference is not None:
-        values["o"] = ramp(token.difference, look.top)
-        values["u"] = ramp(-token.difference, look.top)
-    style = ";".join(f"--{name}:{value:.2f}" for name, value in values.items() if value >= 0.005)
+        values.append(("o", ramp(token.difference, look.top)))
+        values.append(("u", ramp(-token.difference, look.top)))
+    style = ";".join([f"--{name}:{value:.2f}" for name, value in values if value >= 0.005])
     return f' style="{style}"' if style else ""
 
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, aliased
 
 from app.latents import meaning
-from app.latents.filters import COUNTED, NAN, cost_of, count, matching, real
+from app.latents.filters import NAN, Matched, cost_of, matched, matching, real
 from app.latents.schemas import NEAREST, STARRED, LatentFilter, Part
 from models import Explanation, Latent, LatentCost, LatentList, LatentListItem, Score, Study
 
@@ -90,7 +90,8 @@ def list_latents(
     Raises:
         Conflict: It is a search by meaning, and the model for that is not fetched.
     """
-    total, more = count(session, study, wanted)
+    found = matched(session, study, wanted)
+    total, more = found.total, found.more
     place = Place.parse(wanted.before or wanted.after)
     backwards = bool(wanted.before) and place is not None
     if wanted.meaning.strip():
@@ -99,10 +100,8 @@ def list_latents(
             start = max(0, place.tie - limit) if backwards else place.tie
             limit = min(limit, place.tie) if backwards else limit
         # Of many, no more are looked for than this page shows.
-        many = more or total > NEAREST
-        near = nearest(
-            session, study, wanted, limit=min(start + limit + 1, NEAREST) if many else NEAREST
-        )
+        enough = NEAREST if found.few else min(start + limit + 1, NEAREST)
+        near = nearest(session, wanted, found, limit=enough)
         total, more = (len(near) if len(near) <= start + limit else min(total, NEAREST)), False
         part = near[start : start + limit]
         before = Place(None, start) if start else None
@@ -110,7 +109,7 @@ def list_latents(
         nearness = {one.latent_id: 1 - (one.place.value or 0.0) for one in part}
         rows = _rows(session, study, part, figures, nearness)
         return Found(rows, total, more, before, after)
-    part = walk(session, study, wanted, place, backwards=backwards, limit=limit + 1)
+    part = walk(session, study, wanted, found, place, backwards=backwards, limit=limit + 1)
     beyond, part = len(part) > limit, part[:limit]
     if backwards:
         part.reverse()
@@ -128,6 +127,7 @@ def walk(
     session: Session,
     study: Study,
     wanted: LatentFilter,
+    latents: Matched,
     place: Place | None,
     *,
     backwards: bool,
@@ -139,36 +139,34 @@ def walk(
     """
     down = (wanted.order == "desc") != backwards
     if wanted.sort == "index":
-        return _by_index(session, study, wanted, [], place, down=down, limit=limit)
+        return _by_index(session, latents.conditions, place, down=down, limit=limit)
     missing = _without(study, wanted.sort)
+    without = [*latents.conditions, *missing]
     found: list[Placed] = []
     in_missing = place is not None and place.value is None
     if backwards and in_missing and missing:
-        found = _by_index(session, study, wanted, missing, place, down=True, limit=limit)
+        found = _by_index(session, without, place, down=True, limit=limit)
         place = None
     if len(found) < limit and (backwards or not in_missing):
         left = limit - len(found)
-        found += _by_value(session, study, wanted, place, down=down, limit=left)
+        column = _column(study, wanted.sort)
+        found += _by_value(session, column, latents.conditions, place, down=down, limit=left)
         place = None
     if len(found) < limit and missing and not backwards:
         left = limit - len(found)
-        found += _by_index(session, study, wanted, missing, place, down=False, limit=left)
+        found += _by_index(session, without, place, down=False, limit=left)
     return found
 
 
 def _by_index(
     session: Session,
-    study: Study,
-    wanted: LatentFilter,
     conditions: list[ColumnElement[bool]],
     place: Place | None,
     *,
     down: bool,
     limit: int,
 ) -> list[Placed]:
-    query = select(Latent.id, Latent.index.label("number")).where(
-        *matching(study, wanted), *conditions
-    )
+    query = select(Latent.id, Latent.index.label("number")).where(*conditions)
     if place is not None:
         tie = cast(place.tie, BigInteger)
         query = query.where(Latent.index < tie if down else Latent.index > tie)
@@ -178,17 +176,17 @@ def _by_index(
 
 def _by_value(
     session: Session,
-    study: Study,
-    wanted: LatentFilter,
+    column: tuple[Any, Any, list[ColumnElement[bool]]],
+    conditions: list[ColumnElement[bool]],
     place: Place | None,
     *,
     down: bool,
     limit: int,
 ) -> list[Placed]:
-    value, tie, conditions = _column(study, wanted.sort)
+    value, tie, joined = column
     number = Latent.index.label("number")
     query = select(Latent.id, number, value.label("value"), tie.label("tie"))
-    query = query.where(*matching(study, wanted), *conditions)
+    query = query.where(*conditions, *joined)
     known = [value < NAN]
     if place is not None and place.value is not None:
         key = tuple_(value, tie)
@@ -239,22 +237,20 @@ def _without(study: Study, sort: str) -> list[ColumnElement[bool]]:
 
 
 def nearest(
-    session: Session, study: Study, wanted: LatentFilter, *, limit: int = NEAREST
+    session: Session, wanted: LatentFilter, latents: Matched, *, limit: int = NEAREST
 ) -> list[Placed]:
     """The latents nearest in meaning, by their distance.
 
     Where few match, all of them are compared; else the index is asked, which goes on until enough
     of what it finds match.
     """
-    total, more = count(session, study, wanted)
-    exact = not more and total <= COUNTED
     distance: Any = Explanation.embedding.cosine_distance(meaning.embed_query(wanted.meaning))
     query = (
         select(Latent.id, Latent.index.label("number"), distance.label("distance"))
         .join(Explanation, Explanation.id == Latent.explanation_id)
-        .where(*matching(study, wanted), Explanation.embedding.is_not(None))
+        .where(*latents.conditions, Explanation.embedding.is_not(None))
         # Adding 0 makes it another expression than the index has.
-        .order_by(distance + 0.0 if exact else distance)
+        .order_by(distance + 0.0 if latents.few else distance)
         .limit(limit)
     )
     # A text without a known word has no direction, and no distance from anything.
@@ -347,8 +343,12 @@ def neighbours(
 ) -> tuple[int | None, int | None]:
     """Indices of the latents before and after this one in a list. It need not be in it itself:
     then they are those between which it would stand."""
+    if not wanted.state():
+        row = session.execute(_BY_INDEX, {"study": study.id, "index": latent.index}).one()
+        return row.before, row.after
+    latents = matched(session, study, wanted)
     if wanted.meaning.strip():
-        near = nearest(session, study, wanted)
+        near = nearest(session, wanted, latents)
         order = [one.latent for one in near]
         at = order.index(latent.index) if latent.index in order else None
         left, right = [at - 1, at + 1] if at is not None else [-1, 0]
@@ -356,12 +356,9 @@ def neighbours(
             order[left] if left >= 0 else None,
             order[right] if right < len(order) else None,
         )
-    if not wanted.state():
-        row = session.execute(_BY_INDEX, {"study": study.id, "index": latent.index}).one()
-        return row.before, row.after
     place = _place(session, study, wanted, latent)
     around = [
-        walk(session, study, wanted, place, backwards=backwards, limit=1)
+        walk(session, study, wanted, latents, place, backwards=backwards, limit=1)
         for backwards in (True, False)
     ]
     before, after = (found[0].latent if found else None for found in around)
@@ -383,7 +380,7 @@ def _place(session: Session, study: Study, wanted: LatentFilter, latent: Latent)
 def random_latent(session: Session, study: Study, wanted: LatentFilter) -> int | None:
     """Index of any latent of the list; None if it is empty."""
     if wanted.meaning.strip():
-        near = nearest(session, study, wanted)
+        near = nearest(session, wanted, matched(session, study, wanted))
         return random.choice(near).latent if near else None
     query = select(Latent.index).where(*matching(study, wanted))
     return session.scalar(query.order_by(func.random()).limit(1))

@@ -171,7 +171,10 @@ def _line_layers(lines: list[Spec], named: Sequence[Line], axis: alt.Y) -> list[
         if log
         else alt.Scale(zero=False, nice=False, padding=28),
         axis=alt.Axis(
-            format=".2~%", values=sorted({row["tick"] for row in lines}), labelOverlap=True
+            # In significant digits: 60%, 5%, 0.1%.
+            labelExpr="format(datum.value, datum.value < 0.01 ? '.1~p' : '.2~p')",
+            values=sorted({row["tick"] for row in lines}),
+            labelOverlap=True,
         ),
     )
     shown = [line for line in named if any(row["series"] == line.name for row in lines)]

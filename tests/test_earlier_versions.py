@@ -1,0 +1,53 @@
+"""What the page of a latent does with an earlier version of its text."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.templates import seconds_in_words
+from models import Explanation, Job
+from tests.reading import current_of, latent_of
+from tests.text_study import text_study
+
+
+def test_an_earlier_version_is_simulated_from_its_page(
+    web: str, db: Session, browser_page: Page
+) -> None:
+    study = text_study(db)
+    latent = latent_of(db, study, 4)
+    first = current_of(db, study, 4)
+    reworded = Explanation(
+        latent_id=latent.id, text="money", author_kind="person", author="ana", parent_id=first.id
+    )
+    db.add(reworded)
+    db.flush()
+    latent.explanation_id = reworded.id
+    db.commit()
+
+    page = browser_page
+    page.goto(f"{web}/studies/{study.slug}/latents/4?version={first.id}")
+    expect(page.locator("#scores")).to_contain_text("This version was never simulated.")
+    page.get_by_role("button", name="Simulate it").click()
+    expect(page.locator("#scores")).to_contain_text("Being simulated")
+    expect(page.locator("#explanation")).to_contain_text(first.text)
+    expect(page).to_have_url(re.compile(f"version={first.id}$"))
+    job = db.scalars(select(Job).filter_by(study_id=study.id, kind="simulate")).one()
+    assert job.params["explanation_ids"] == [first.id]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "200 ms"),
+        (5.25, "5.2 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (419.7, "7 min 00 s"),
+        (3599.8, "1 h 00 min"),
+    ],
+)
+def test_times_add_up(seconds: float, words: str) -> None:
+    assert seconds_in_words(seconds) == words
