@@ -1,11 +1,12 @@
 """Explanations in the database: every version, and saving a new one."""
 
 from collections.abc import Sequence
+from functools import cache
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from fastapi import HTTPException
-from sqlalchemy import ARRAY, any_, bindparam, func, or_, select
+from sqlalchemy import ARRAY, Select, any_, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session, defer
 
@@ -196,6 +197,11 @@ def is_simulated(scores: list[Score]) -> bool:
 
 def authors(session: Session, study: Study) -> list[str]:
     """Everybody, and every model, that wrote an explanation of a latent of the study."""
+    return sorted(session.scalars(_authors(), {"study": study.id}))
+
+
+@cache
+def _authors() -> Select[str]:
     # Author by author along the index: reading all explanations takes a while where they are many.
     author = select(func.min(Explanation.author).label("name")).cte("author", recursive=True)
     following = select(func.min(Explanation.author)).where(Explanation.author > author.c.name)
@@ -204,12 +210,12 @@ def authors(session: Session, study: Study) -> list[str]:
     here = (
         select(Explanation.id)
         .join(Latent, Latent.id == Explanation.latent_id)
-        .where(Explanation.author == author.c.name, Latent.study_id == study.id)
+        .where(Explanation.author == author.c.name, Latent.study_id == bindparam("study"))
         .order_by(Explanation.latent_id)
         .limit(1)
         .scalar_subquery()
     )
-    return sorted(session.scalars(select(author.c.name).where(here.is_not(None))))
+    return select(author.c.name).where(here.is_not(None))
 
 
 def save_explanation(

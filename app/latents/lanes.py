@@ -5,6 +5,7 @@ text in both lanes have it as the filter ``lanes``.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from math import sqrt
 from typing import Literal, NamedTuple
 
@@ -91,7 +92,7 @@ def token_html(token: Token, look: Look, *, other: Token | None = None, here: bo
         other: What another wording makes of it: a lane below the others.
         here: Whether it is the one that is meant.
     """
-    shown = str(escape(visible(token.text)))
+    shown = _shown(token.text)
     names = ["t", _state(token), "paired" if other else "", "here" if here else ""]
     second = ""
     if other is not None:
@@ -106,6 +107,11 @@ def token_html(token: Token, look: Look, *, other: Token | None = None, here: bo
         # The sign of a break that is followed by text in its own token begins the new line.
         return html + lines if token.text.strip(" ").endswith("\n") else lines + html
     return html
+
+
+@lru_cache(maxsize=100_000)
+def _shown(text: str) -> str:
+    return str(escape(visible(text)))
 
 
 def _state(token: Token) -> str:

@@ -24,6 +24,7 @@ from app.explanations.views import SCORES, edit_context
 from app.jobs.queries import ACTIVE, STOPPED, active_jobs
 from app.latents import listing, meaning, queries
 from app.latents.agreement import Agreement, agreement
+from app.latents.cells import cells_html
 from app.latents.charts import EMPHASIS, agreement_chart, confusion_chart, cost_chart
 from app.latents.examples import bins
 from app.latents.prompts import prompts
@@ -127,6 +128,8 @@ def list_latents(
         "rows": found.rows,
         "latents": study.coder_info.get("num_latents", 0),
         "columns": COLUMN_NAMES,
+        "cells": cells_html,
+        "headings": [(n, label) for n, (label, *_) in COLUMN_NAMES.items() if n in wanted.show],
         "by_meaning": by_meaning,
         "lacking": by_meaning and meaning.is_fetched() and meaning.lacking(session, study),
         "embedding": by_meaning and meaning.at_work(session, study),
