@@ -32,6 +32,7 @@ COUNTERPARTS = {
     f"GET {LATENT}/errors": ["GET /explanations/{explanation_id}/errors"],
     f"GET {LATENT}/examples": [f"GET {LATENT}/examples"],
     f"GET {LATENT}/others": [f"GET {LATENT}/explanations"],
+    f"GET {LATENT}/prompts": [f"GET {LATENT}/prompts"],
     f"GET {LATENT}/similar": [f"GET {LATENT}/similar"],
     f"POST {LATENT}/explanations": [f"POST {LATENT}/explanations"],
     f"POST {LATENT}/preview": [f"POST {LATENT}/preview"],

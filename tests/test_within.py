@@ -15,7 +15,7 @@ from tests.factories import commented, little_study, reword
 from tests.reading import current_of, latent_of
 
 LIST = {"q": '"numbers" -x%', "firing_rate_min": "0.01", "sort": "firing_rate", "order": "desc"}
-ELSEWHERE = {"star", "agreement", "similar", "random"}
+ELSEWHERE = {"star", "agreement", "prompts", "similar", "random"}
 """Parts of a latent that are not of the way back: fetched in place, or the list's own."""
 
 

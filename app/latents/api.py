@@ -15,6 +15,7 @@ from app.latents import listing, meaning, queries
 from app.latents.agreement import agreement
 from app.latents.examples import KINDS, intervals
 from app.latents.examples import list_examples as examples_of
+from app.latents.prompts import prompts
 from app.latents.queries import Index
 from app.latents.schemas import (
     AgreementOut,
@@ -29,6 +30,8 @@ from app.latents.schemas import (
     LatentOut,
     LatentQuery,
     LatentSummary,
+    PromptList,
+    PromptOut,
     SimilarOut,
 )
 from app.latents.similar import similar_latents
@@ -183,6 +186,15 @@ def list_similar(slug: Slug, index: Index, session: Database) -> SimilarOut:
     latent = queries.get_latent(session, study, index)
     found = similar_latents(session, study, latent)
     return SimilarOut.model_validate(found, from_attributes=True)
+
+
+@router.get("/studies/{slug}/latents/{index}/prompts", summary="List an explainer's prompts")
+def list_prompts(slug: Slug, index: Index, session: Database) -> PromptList:
+    """What the prompted and the contrastive explainer would ask a language model, word by word."""
+    study = get_study(session, slug)
+    latent = queries.get_latent(session, study, index)
+    items = [PromptOut.model_validate(one) for one in prompts(session, study, latent)]
+    return PromptList(items=items)
 
 
 def _version(session: Session, latent: Latent, explanation_id: int | None) -> Explanation | None:

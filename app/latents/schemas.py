@@ -376,6 +376,29 @@ class PointOut(BaseModel):
     position: int
 
 
+class MessageOut(BaseModel):
+    """One message of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class PromptOut(BaseModel):
+    """What an explainer would ask a language model about a latent."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    version: str = Field(description="Of the prompt, with the explainer's name.")
+    chat: list[MessageOut] = Field(description="Empty where there is nothing to ask.")
+    problem: str = Field(description="Why there is nothing to ask; empty if there is.")
+
+
+class PromptList(BaseModel):
+    """An explainer's prompts."""
+
+    items: list[PromptOut]
+
+
 class AgreementOut(BaseModel):
     """Simulated against real activations of one explanation, on the calibrate set."""
 
