@@ -194,9 +194,7 @@ def test_words(db: Session, study: Study) -> None:
         assert indices(db, study, q=query) == found, query
 
 
-def test_the_count_stops(
-    db: Session, study: Study, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_count_stops(db: Session, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filters, "COUNTED", 3)
     found = listing.list_latents(db, study, Part(q="fires"), limit=1)
     assert (found.total, found.more) == (3, True)
