@@ -223,6 +223,7 @@ def test_texts_of_charts_and_tokens_stand_out(
     faint = {one["text"]: round(one["ratio"], 2) for one in texts if one["ratio"] < 4.5}
     assert not faint, faint
     unlit = [one["under"] for one in texts]
+    assert len({round(under, 2) for under in unlit}) > 4, "the colours of activations are read"
     assert min(unlit) > 0.2 if scheme == "light" else max(unlit) < 0.25
 
 
