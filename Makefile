@@ -24,6 +24,7 @@ bench: .venv/installed-bench
 	$(BIN)/python -m benchmarks.rewrite_eval
 	$(BIN)/python -m benchmarks.simulator_quality
 	$(BIN)/python -m benchmarks.simulation
+	$(BIN)/python -m benchmarks.pages
 
 # make migration message="Latents have names"
 migration: .venv/installed-dev
