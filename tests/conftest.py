@@ -23,6 +23,7 @@ from cli.processes import Child, last_line, start, stop
 from cli.servers import Servers, embedded_servers, free_port, migrate, use
 from models import Job, Study
 from models.database import get_engine, new_session
+from tests.factories import little_study
 from tests.studies import make_study, small_study, wait_for_jobs
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -112,6 +113,19 @@ def web(servers: Servers, data_folder: Path) -> Iterator[str]:
     wait_for(f"{url}/healthz", child)
     yield url
     stop([child])
+
+
+@pytest.fixture
+def pages(web: str) -> Iterator[httpx.Client]:
+    """Asks the web server for its pages."""
+    with httpx.Client(base_url=web, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def study(db: Session) -> Study:
+    """A study made up of a few rows, with all kinds of figures."""
+    return little_study(db)
 
 
 @pytest.fixture(scope="session")

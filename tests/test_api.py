@@ -53,11 +53,6 @@ def api(web: str) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture
-def study(db: Session) -> Study:
-    return little_study(db)
-
-
 def _new(**changes: object) -> dict[str, object]:
     return {
         "slug": f"new-{uuid.uuid4().hex[:8]}",

@@ -26,12 +26,6 @@ from tests.reading import current_of, latent_of, problem_of, text_of
 
 
 @pytest.fixture
-def pages(web: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=web, timeout=30) as client:
-        yield client
-
-
-@pytest.fixture
 def study(db: Session) -> Study:
     study = little_study(db)
     simulator = db.get_one(Simulator, study.simulator_id)

@@ -19,20 +19,9 @@ EVIL = "<script>window.evil = 1</script>"
 
 
 @pytest.fixture
-def pages(web: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=web, timeout=30) as client:
-        yield client
-
-
-@pytest.fixture
 def api(web: str) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=f"{web}/api/v1", timeout=30) as client:
         yield client
-
-
-@pytest.fixture
-def study(db: Session) -> Study:
-    return little_study(db)
 
 
 def test_generations(api: httpx.Client, db: Session, study: Study) -> None:

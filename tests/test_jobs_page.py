@@ -1,7 +1,6 @@
 """Jobs: the page of one, its log, what runs in the head of every page, and the title."""
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import httpx
@@ -15,17 +14,6 @@ from models import Job, JobEvent, Simulation, Study
 from tests.factories import little_study
 from tests.reading import current_of, text_of
 from workers import queue
-
-
-@pytest.fixture
-def pages(web: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=web, timeout=30) as client:
-        yield client
-
-
-@pytest.fixture
-def study(db: Session) -> Study:
-    return little_study(db)
 
 
 def _job(db: Session, study: Study, **values: object) -> Job:

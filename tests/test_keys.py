@@ -4,15 +4,8 @@ import re
 
 import pytest
 from playwright.sync_api import Page, expect
-from sqlalchemy.orm import Session
 
 from models import Study
-from tests.factories import little_study
-
-
-@pytest.fixture
-def study(db: Session) -> Study:
-    return little_study(db)
 
 
 def test_keys_lead_through_the_pages(web: str, study: Study, browser_page: Page) -> None:

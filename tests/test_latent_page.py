@@ -3,7 +3,6 @@
 import gzip
 import re
 import shutil
-from collections.abc import Iterator
 
 import httpx
 import numpy as np
@@ -25,12 +24,6 @@ from tests.reading import current_of, latent_of, problem_of, text_of
 from tests.text_study import LATENTS, store_activations, text_study
 from workers import queue
 from workers.tasks.collect import BINS, _complete_latents, histogram
-
-
-@pytest.fixture
-def pages(web: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=web, timeout=30) as client:
-        yield client
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 """The overview of a study: what rewriting costs, in both protocols and all views."""
 
 import re
-from collections.abc import Iterator
 
 import httpx
-import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -15,17 +13,6 @@ from tests.factories import little_study, reword
 from tests.reading import current_of, latent_of, text_of
 from tests.rewrites import rewrite
 from workers import queue
-
-
-@pytest.fixture
-def pages(web: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=web, timeout=30) as client:
-        yield client
-
-
-@pytest.fixture
-def study(db: Session) -> Study:
-    return little_study(db)
 
 
 def _top(db: Session, study: Study) -> RewritePoint:

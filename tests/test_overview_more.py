@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -18,17 +17,6 @@ from models import Context, Explanation, Job, Rewrite, RewritePoint, Study
 from tests.factories import little_study, reword
 from tests.reading import latent_of, problem_of, text_of
 from tests.rewrites import rewrite
-
-
-@pytest.fixture
-def pages(web: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=web, timeout=30) as client:
-        yield client
-
-
-@pytest.fixture
-def study(db: Session) -> Study:
-    return little_study(db)
 
 
 def _second(db: Session, study: Study, **changes: object) -> tuple[Rewrite, Rewrite]:

@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from html import unescape
 
 import httpx
@@ -26,17 +25,6 @@ from tests.reading import current_of, latent_of
 from workers import queue
 
 EVIL = "<script>window.evil = 1</script><img src=x onerror='window.evil = 1'>"
-
-
-@pytest.fixture
-def pages(web: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=web, timeout=30) as client:
-        yield client
-
-
-@pytest.fixture
-def study(db: Session) -> Study:
-    return little_study(db)
 
 
 def test_the_app_imports_no_torch() -> None:

@@ -1,7 +1,6 @@
 """Try a sentence: what fires on it, by hand and with the real model on a real worker."""
 
 import re
-from collections.abc import Iterator
 from html import unescape
 
 import httpx
@@ -23,17 +22,6 @@ from workers import queue
 
 EVIL = "<script>window.evil = 1</script>"
 WORDS = ["<s>", "My", " fellow", " citizens"]
-
-
-@pytest.fixture
-def pages(web: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=web, timeout=30) as client:
-        yield client
-
-
-@pytest.fixture
-def study(db: Session) -> Study:
-    return little_study(db)
 
 
 def _read(db: Session, study: Study, **changes: object) -> Sentence:

@@ -1,7 +1,6 @@
 """What is done on a latent's page leaves it in the list that it was opened from."""
 
 import re
-from collections.abc import Iterator
 from html import unescape
 
 import httpx
@@ -11,23 +10,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import Job, Study
-from tests.factories import commented, little_study, reword
+from tests.factories import commented, reword
 from tests.reading import current_of, latent_of
 
 LIST = {"q": '"numbers" -x%', "firing_rate_min": "0.01", "sort": "firing_rate", "order": "desc"}
 ELSEWHERE = {"star", "agreement", "prompts", "similar", "random"}
 """Parts of a latent that are not of the way back: fetched in place, or the list's own."""
-
-
-@pytest.fixture
-def pages(web: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=web, timeout=30) as client:
-        yield client
-
-
-@pytest.fixture
-def study(db: Session) -> Study:
-    return little_study(db)
 
 
 def _addresses(page: httpx.Response, study: Study) -> list[httpx.URL]:

@@ -24,20 +24,9 @@ EXAMPLES = 3
 
 
 @pytest.fixture
-def pages(web: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=web, timeout=30) as client:
-        yield client
-
-
-@pytest.fixture
 def api(web: str) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=f"{web}/api/v1", timeout=30) as client:
         yield client
-
-
-@pytest.fixture
-def study(db: Session) -> Study:
-    return little_study(db)
 
 
 def new_simulator(db: Session, method: str, **options: Any) -> Simulator:
