@@ -91,13 +91,13 @@ def list_() -> None:
     from cli.servers import connect
     from models.database import new_session
 
+    table = Table("number", "simulator", "version", "trained on", box=None)
     with connect(), new_session() as session:
         simulators = list_simulators(session)
-    table = Table("number", "simulator", "version", "trained on", box=None)
-    for simulator in simulators:
-        corpus = simulator.training.get("corpus", "")
-        name = escape(simulator_name(simulator))
-        table.add_row(str(simulator.id), name, simulator.prompt_version, escape(corpus))
+        for simulator in simulators:
+            corpus = simulator.training.get("corpus", "")
+            name = escape(simulator_name(simulator))
+            table.add_row(str(simulator.id), name, simulator.prompt_version, escape(corpus))
     if simulators:
         console.print(table)
     else:

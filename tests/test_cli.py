@@ -151,7 +151,9 @@ def test_simulators(environment: dict[str, str], db: Session) -> None:
         assert added.returncode == 0, added.stderr
     simulator = db.scalars(select(Simulator).filter_by(model="somebody/some-model")).one()
     assert f"It is simulator {simulator.id}." in added.stdout
-    listed = palimpsest("simulator", "list", **environment | {"COLUMNS": "200"}).stdout
+    run = palimpsest("simulator", "list", **environment | {"COLUMNS": "200"})
+    assert run.returncode == 0, run.stderr
+    listed = run.stdout
     assert re.search(rf"{simulator.id} +last_token on some-model +last_token-1", listed)
     study = little_study(db)
     used = palimpsest("simulator", "use", study.slug, str(simulator.id), **environment)
