@@ -230,13 +230,11 @@ def simulate(session: Session, study: Study, latent: Latent, contexts: list[Cont
         )
 
 
-def reword(session: Session, study: Study, index: int) -> LatentCost:
-    """Give a latent a new wording that is simulated: its isotonic cost, not compared yet."""
-    latent = session.scalars(select(Latent).filter_by(study_id=study.id, index=index)).one()
-    contexts = session.scalars(select(Context).filter_by(study_id=study.id).order_by(Context.id))
+def new_wording(session: Session, latent: Latent, text: str) -> Explanation:
+    """Make a wording that a person wrote the current one; nothing has simulated it yet."""
     reworded = Explanation(
         latent_id=latent.id,
-        text="another",
+        text=text,
         author_kind="person",
         author="ana",
         parent_id=latent.explanation_id,
@@ -244,6 +242,14 @@ def reword(session: Session, study: Study, index: int) -> LatentCost:
     session.add(reworded)
     session.flush()
     latent.explanation_id = reworded.id
+    return reworded
+
+
+def reword(session: Session, study: Study, index: int) -> LatentCost:
+    """Give a latent a new wording that is simulated: its isotonic cost, not compared yet."""
+    latent = session.scalars(select(Latent).filter_by(study_id=study.id, index=index)).one()
+    contexts = session.scalars(select(Context).filter_by(study_id=study.id).order_by(Context.id))
+    reworded = new_wording(session, latent, "another")
     simulate(session, study, latent, list(contexts))
     session.commit()
     costs = select(LatentCost).filter_by(explanation_id=reworded.id, calibration="isotonic")

@@ -12,9 +12,9 @@ from playwright.sync_api import Browser, Page, TimeoutError
 from sqlalchemy.orm import Session
 from starlette.routing import compile_path
 
-from models import Explanation, Job, JobEvent, LatentList, LatentListItem, Sentence, Study
+from models import Job, JobEvent, LatentList, LatentListItem, Sentence, Study
 from models.database import new_session
-from tests.factories import check, commented, generation
+from tests.factories import check, commented, generation, new_wording
 from tests.reading import current_of, latent_of
 from tests.rewrites import rewrite
 from tests.test_api_description import page_routes
@@ -43,6 +43,9 @@ NO_PAGES = {
 }
 """What a browser fetches, and is no page."""
 
+LONG_NAME = "every_state_of_the_union_address_from_1790_to_2020_as_spoken"
+"""Without a space to break it at."""
+
 
 def everything(session: Session) -> dict[str, str]:
     """A study with something on every page.
@@ -51,12 +54,14 @@ def everything(session: Session) -> dict[str, str]:
         The address of each page, by what it is.
     """
     study = text_study(session)
+    study.title = f"Layer 15 on {LONG_NAME}"
     here = f"/studies/{study.slug}"
     explained = [latent_of(session, study, index) for index in (0, 1)]
     first = rewrite(session, study, explained)
     commented(session, explained[1])
     current = current_of(session, study, 1)
-    reworded = _reworded(session, study)
+    text = "the legislature, and what it votes on"
+    reworded = new_wording(session, latent_of(session, study, 1), text)
     second = rewrite(session, study, [latent_of(session, study, i) for i in (0, 1)], parent=first)
     starred = LatentList(study_id=study.id, name="starred", created_by="ana")
     named = LatentList(study_id=study.id, name="to reword", created_by="ana")
@@ -73,8 +78,8 @@ def everything(session: Session) -> dict[str, str]:
         done=3,
         total=8,
         unit="batches",
-        message="ValueError: the reply is no list",
-        created_by="ana",
+        message=f"ValueError: {LONG_NAME} is no list",
+        created_by=LONG_NAME,
     )
     session.add(failed)
     session.flush()
@@ -123,22 +128,6 @@ def everything(session: Session) -> dict[str, str]:
         "export, narrowed": f"{here}/export?q=numbers&parts=scores&format=csv",
         "compare rewrites": f"{here}/compare?a={first.id}&b={second.id}",
     }
-
-
-def _reworded(session: Session, study: Study) -> Explanation:
-    """A new wording of latent 1 that a person wrote and nothing has simulated yet."""
-    latent = latent_of(session, study, 1)
-    reworded = Explanation(
-        latent_id=latent.id,
-        text="the legislature, and what it votes on",
-        author_kind="person",
-        author="ana",
-        parent_id=latent.explanation_id,
-    )
-    session.add(reworded)
-    session.flush()
-    latent.explanation_id = reworded.id
-    return reworded
 
 
 def _sentence(session: Session, study: Study) -> Sentence:
