@@ -28,8 +28,8 @@ def get_engine() -> Engine:
 
 
 @cache
-def _reading_engine() -> Engine:
-    return get_engine().execution_options(isolation_level="AUTOCOMMIT")
+def _reading(engine: Engine) -> Engine:
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def new_session(*, reads: bool = False) -> Session:
@@ -39,4 +39,5 @@ def new_session(*, reads: bool = False) -> Session:
         reads: It only reads: each statement is a transaction of its own. That saves two round
             trips, and the rollback at the end, at which psycopg forgets what it has prepared.
     """
-    return Session(_reading_engine() if reads else get_engine(), expire_on_commit=False)
+    engine = get_engine()
+    return Session(_reading(engine) if reads else engine, expire_on_commit=False)
