@@ -1,4 +1,5 @@
-"""Search: one column for words, with stems and words as they are written; embeddings in half."""
+"""Search: one column for words, with stems and words as they are written, found in quotation marks
+too; embeddings in half."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,21 +11,21 @@ down_revision = "0007"
 branch_labels = None
 depends_on = None
 
-STEMS = "to_tsvector('english', text)"
-WRITTEN = "to_tsvector('simple', text)"
+PLAIN = "translate(text, '“”‘’…–—', '       ')"
 
 
 def upgrade() -> None:
     op.drop_index(op.f("ix_explanation_plain_words"), table_name="explanation")
-    _change(f"{STEMS} || {WRITTEN}", HALFVEC(384), "halfvec_cosine_ops")
+    words = f"to_tsvector('english', {PLAIN}) || to_tsvector('simple', {PLAIN})"
+    _change(words, HALFVEC(384), "halfvec_cosine_ops")
 
 
 def downgrade() -> None:
-    _change(STEMS, VECTOR(384), "vector_cosine_ops")
+    _change("to_tsvector('english', text)", VECTOR(384), "vector_cosine_ops")
     op.create_index(
         op.f("ix_explanation_plain_words"),
         "explanation",
-        [sa.text(WRITTEN)],
+        [sa.text("to_tsvector('simple', text)")],
         postgresql_using="gin",
     )
 
