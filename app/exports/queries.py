@@ -3,7 +3,7 @@
 import json
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,8 +17,7 @@ from app.exports.files import Open, in_folder, writing, zipped
 from app.exports.schemas import ExportQuery
 from app.exports.tables import TABLES
 from app.jobs.queries import submit
-from app.simulators.queries import cleanliness
-from app.simulators.schemas import StudySimulatorOut
+from app.simulators.queries import StudySimulator, as_seen, cleanliness
 from app.studies.queries import get_study
 from app.studies.schemas import StudyOut
 from interp.errors import InputError
@@ -86,14 +85,13 @@ def _record(
         "latents": wanted.in_words() or "all",
         "filter": wanted.filter(),
         "simulators": [
-            _simulator(session, study, simulator).model_dump(mode="json")
-            for simulator in _simulators(session, study)
+            as_seen(study, one).model_dump(mode="json") for one in _simulators(session, study)
         ],
         "tables": files,
     }
 
 
-def _simulators(session: Session, study: Study) -> Sequence[Simulator]:
+def _simulators(session: Session, study: Study) -> list[StudySimulator]:
     """The study's simulator, and all others that its explanations were simulated or scored with."""
     used = (
         select(made.simulator_id)
@@ -104,18 +102,10 @@ def _simulators(session: Session, study: Study) -> Sequence[Simulator]:
     )
     wanted = Simulator.id.in_(next(used).union(next(used)))
     query = select(Simulator).where(wanted | (Simulator.id == study.simulator_id))
-    return session.scalars(query.order_by(Simulator.id)).all()
-
-
-def _simulator(session: Session, study: Study, simulator: Simulator) -> StudySimulatorOut:
-    worth = cleanliness(session, study, simulator)
-    fields = {column.key: getattr(simulator, column.key) for column in Simulator.__table__.columns}
-    return StudySimulatorOut(
-        **fields,
-        cleanliness=worth.verdict,
-        reason=worth.reason,
-        used=simulator.id == study.simulator_id,
-    )
+    return [
+        StudySimulator(simulator, cleanliness(session, study, simulator))
+        for simulator in session.scalars(query.order_by(Simulator.id))
+    ]
 
 
 def import_explanations(

@@ -37,12 +37,4 @@ def get_simulator(simulator_id: SimulatorId, session: Database) -> Simulator:
 def list_study_simulators(slug: Slug, session: Database) -> list[StudySimulatorOut]:
     """All simulators, with what their figures are worth for this study."""
     study = get_study(session, slug)
-    return [
-        StudySimulatorOut(
-            **SimulatorOut.model_validate(simulator).model_dump(),
-            cleanliness=clean.verdict,
-            reason=clean.reason,
-            used=simulator.id == study.simulator_id,
-        )
-        for simulator, clean in queries.study_simulators(session, study)
-    ]
+    return [queries.as_seen(study, one) for one in queries.study_simulators(session, study)]

@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
-from app.simulators.schemas import SimulatorCreate, Verdict
+from app.simulators.schemas import SimulatorCreate, SimulatorOut, StudySimulatorOut, Verdict
 from interp.errors import InputError
 from interp.simulate import all_at_once, json_reply, last_token
 from interp.simulate.trained import Trained
@@ -242,6 +242,16 @@ def study_simulators(session: Session, study: Study) -> list[StudySimulator]:
         StudySimulator(simulator, cleanliness(session, study, simulator))
         for simulator in list_simulators(session)
     ]
+
+
+def as_seen(study: Study, one: StudySimulator) -> StudySimulatorOut:
+    """A simulator as a study sees it, as JSON."""
+    return StudySimulatorOut(
+        **SimulatorOut.model_validate(one.simulator).model_dump(),
+        cleanliness=one.cleanliness.verdict,
+        reason=one.cleanliness.reason,
+        used=one.simulator.id == study.simulator_id,
+    )
 
 
 # As an array: a job may be about thousands of explanations.
