@@ -31,7 +31,7 @@ def jobs_in_head(request: Request, session: Database) -> None:
     """For every page: what waits and runs, of its study or of all, as its head says it."""
     if request.method == "GET":
         slug = request.path_params.get("slug")
-        request.state.jobs = queries.active_jobs_of(session, slug)
+        request.state.jobs = queries.active_jobs(session, slug)
         request.state.now = now(request.state.jobs)
 
 
@@ -51,7 +51,7 @@ def jobs_now(
 ) -> HTMLResponse:
     """The part of every page's head that says what runs."""
     of = get_study(session, study) if study else None
-    context = {"study": of, "now": now(queries.active_jobs(session, of))}
+    context = {"study": of, "now": now(queries.active_jobs(session, study or None))}
     return render(request, "now.html", context)
 
 

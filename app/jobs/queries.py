@@ -118,22 +118,14 @@ def list_jobs(
     return listed, session.scalar(count) or 0
 
 
-def active_jobs(session: Session, study: Study | None) -> list[Job]:
-    """Jobs of a study, or of all, that wait or run, oldest first."""
-    query = select(Job).where(Job.status.in_(ACTIVE)).order_by(Job.id)
-    if study is not None:
-        query = query.where(Job.study_id == study.id)
-    return list(session.scalars(query))
-
-
 # The head of every page shows them: put together once, and without what jobs are asked for, as one
 # may be about thousands of explanations.
 _ACTIVE = select(Job).options(defer(Job.params)).where(Job.status.in_(ACTIVE)).order_by(Job.id)
 _ACTIVE_OF = _ACTIVE.join(Study, Study.id == Job.study_id).where(Study.slug == bindparam("slug"))
 
 
-def active_jobs_of(session: Session, slug: str | None) -> list[Job]:
-    """The same, of the study of this name if there is one."""
+def active_jobs(session: Session, slug: str | None) -> list[Job]:
+    """Jobs of the study of this name, or of all, that wait or run, oldest first."""
     return list(session.scalars(_ACTIVE if slug is None else _ACTIVE_OF, {"slug": slug}))
 
 

@@ -234,7 +234,8 @@ def show_latent(
     by_id = {v.explanation.id: v for v in versions}
     current = by_id[latent.explanation_id].explanation if latent.explanation_id else None
     shown = get_version(session, latent, version) if version is not None else current
-    scores = by_id[shown.id].scores if shown else []
+    reached = by_id[shown.id] if shown else None
+    scores = reached.scores if reached else []
     costs = queries.shown_costs(session, study, shown) if shown else []
     about = simulate_jobs(session, study, [v.explanation.id for v in versions])
     simulator = study_simulator(session, study)
@@ -252,6 +253,7 @@ def show_latent(
         "versions": versions,
         "current": current,
         "shown": shown,
+        "reached": reached,
         "scores": scores,
         "simulated": is_simulated(scores),
         "costs": costs,
@@ -271,7 +273,7 @@ def show_latent(
         "groups": examples.groups if examples else [],
         "sentence": sentence,
         "on_sentence": firing_of(session, study, sentence, latent, shown) if sentence else None,
-        "jobs": request.state.jobs if request.method == "GET" else active_jobs(session, study),
+        "jobs": request.state.jobs if request.method == "GET" else active_jobs(session, study.slug),
         "about": {job.id for job in about},
         "stopped": next(iter(about[:1]), None) if about and about[0].status in STOPPED else None,
         "simulating": any(

@@ -12,7 +12,7 @@ from app.database import Database
 from app.errors import messages
 from app.explanations.queries import authors
 from app.forms import form_fields
-from app.jobs.queries import active_jobs, latest_job
+from app.jobs.queries import latest_job
 from app.latents.queries import edit_next, simulated_explanations
 from app.latents.schemas import NoNul
 from app.rewrites.charts import loss_chart, missing_latents
@@ -134,7 +134,7 @@ def study_overview(
             else None,
             "simulated": bool(simulated_explanations(session, study)),
             "edit_next": edit_next(session, study, limit=EDIT_NEXT),
-            "jobs": active_jobs(session, study),
+            "jobs": request.state.jobs,
             "last_job": latest_job(session, study),
         },
     )
