@@ -3,7 +3,7 @@
 Written in Python and not in a template, as a page has hundreds of them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -24,7 +24,7 @@ def cells_html(row: Row, columns: Sequence[tuple[Column, str]]) -> Markup:
         "".join(
             [
                 f'<td{"" if name == "author" else _NUMBER} data-label="{heading}">'
-                f"{_WRITTEN.get(name, _two_digits(name))(row)}</td>"
+                f"{_written(name, row)}</td>"
                 for name, heading in columns
             ]
         )
@@ -34,8 +34,19 @@ def cells_html(row: Row, columns: Sequence[tuple[Column, str]]) -> Markup:
 _NUMBER = ' class="n"'
 
 
-def _two_digits(name: str) -> Callable[[Row], str]:
-    return lambda row: figure(row[name], 2)
+def _written(name: Column, row: Row) -> str:
+    match name:
+        case "firing_rate":
+            return _firing_rate(row)
+        case "correlation":
+            return _correlation(row)
+        case "specificity":
+            return figure(row[name], 3)
+        case "cost":
+            return figure(row[name], 5, sign=True)
+        case "author":
+            return str(escape(row[name] or "–"))
+    return figure(row[name], 2)
 
 
 def _firing_rate(row: Row) -> str:
@@ -52,12 +63,3 @@ def _correlation(row: Row) -> str:
         return figure(value)
     bounds = interval(row["correlation_low"], row["correlation_high"], 2)
     return f'{figure(value, 2)} <span class="interval">{bounds}</span>'
-
-
-_WRITTEN: dict[str, Callable[[Row], str]] = {
-    "firing_rate": _firing_rate,
-    "correlation": _correlation,
-    "specificity": lambda row: figure(row["specificity"], 3),
-    "cost": lambda row: figure(row["cost"], 5, sign=True),
-    "author": lambda row: str(escape(row["author"] or "–")),
-}

@@ -47,15 +47,19 @@ class Within(Kept):
 
 def kept(params: Mapping[str, str]) -> Kept:
     """The list that an address names; that of all latents where it is none."""
+    return Kept(_wanted(params).state())
+
+
+def _wanted(params: Mapping[str, str]) -> LatentFilter:
     try:
-        return Kept(LatentFilter.model_validate(dict(params)).state())
+        return LatentFilter.model_validate(dict(params))
     except ValidationError:
-        return Kept({})
+        return LatentFilter()
 
 
 def within(session: Session, study: Study, latent: Latent, params: Mapping[str, str]) -> Within:
     """A latent's place in the list that an address names; in all latents where that is none."""
-    wanted = LatentFilter.model_validate(kept(params).state)
+    wanted = _wanted(params)
     try:
         before, after = neighbours(session, study, wanted, latent)
     except Conflict:
