@@ -1,9 +1,5 @@
 """The web server: pages, the JSON API under /api/v1, and events."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
-from anyio import to_thread
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
@@ -45,15 +41,6 @@ from models.database import new_session
 from workers.queue import get_redis
 
 API = "/api/v1"
-THREADS = 4
-"""Requests that a process works on at once. Only one of its threads runs Python at a time, so more
-of them would only take turns, and all answers would come late."""
-
-
-@asynccontextmanager
-async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
-    to_thread.current_default_thread_limiter().total_tokens = THREADS
-    yield
 
 
 def create_app() -> FastAPI:
@@ -61,7 +48,6 @@ def create_app() -> FastAPI:
     app = FastAPI(
         title="Palimpsest",
         version="1",
-        lifespan=_lifespan,
         summary="Rewrite latents of a language model in plain English, and see what it costs.",
         openapi_url=f"{API}/openapi.json",
         # The built-in documentation pages load their scripts from elsewhere.
