@@ -101,9 +101,9 @@ def respond(
     if request.url.path.startswith("/api/"):
         problem = Problem(title=title, status=status, detail=detail, errors=errors or [])
         return JSONResponse(problem.model_dump(), status, media_type="application/problem+json")
-    return render(
-        request, "error.html", {"title": title, "status": status, "detail": detail}, status
-    )
+    # What runs is not asked for: the database may be what failed.
+    context = {"title": title, "status": status, "detail": detail, "now": None}
+    return render(request, "error.html", context, status)
 
 
 def add_handlers(app: FastAPI) -> None:

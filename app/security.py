@@ -69,6 +69,9 @@ async def current_user(
 def _signed_in(session: Session, credentials: HTTPBasicCredentials | None) -> str:
     if credentials is not None and "\0" not in credentials.username:
         user = session.scalar(select(User).where(User.name == credentials.username))
+        # The answer may wait for its thread, and is not to hold a connection while it does: others
+        # would wait for that on all threads.
+        session.close()
         known = verify(credentials.password, user.password_hash if user else _ABSENT)
         if user is not None and known:
             return user.name

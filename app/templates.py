@@ -141,6 +141,7 @@ templates.env.globals |= {
     "duration": duration,
     "seconds_left": progress.seconds_left,
     "job_percent": progress.percent,
+    "jobs_now": progress.now,
 }
 
 

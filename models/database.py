@@ -7,6 +7,17 @@ from sqlalchemy.orm import Session
 
 from models.settings import get_settings
 
+CONNECTIONS = 8
+"""How many a process keeps open. One that is opened for an answer costs more than the answer."""
+OPTIONS = (
+    # A search by meaning looks at so many explanations at once, and goes on until enough of them
+    # are current ones, and match.
+    "hnsw.ef_search=100",
+    "hnsw.iterative_scan=strict_order",
+    # Answers take milliseconds: to start processes that help takes longer than they save.
+    "max_parallel_workers_per_gather=0",
+)
+
 
 @cache
 def get_engine() -> Engine:
@@ -21,9 +32,8 @@ def get_engine() -> Engine:
     return create_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
         pool_pre_ping=True,
-        # A search by meaning looks at so many explanations at once, and goes on until enough of
-        # them are current ones, and match.
-        connect_args={"options": "-c hnsw.ef_search=100 -c hnsw.iterative_scan=strict_order"},
+        pool_size=CONNECTIONS,
+        connect_args={"options": " ".join(f"-c {option}" for option in OPTIONS)},
     )
 
 

@@ -1,5 +1,6 @@
 """The JSON API on a real web server, PostgreSQL and Valkey."""
 
+import asyncio
 import os
 import sys
 import threading
@@ -432,6 +433,22 @@ def test_accounts(web_with_accounts: str, db: Session, study: Study) -> None:
     assert httpx.get(f"{url}/healthz").status_code == 200
     saved = httpx.post(path, json={"text": "by ana"}, auth=("ana", "right horse"))
     assert saved.json()["explanation"]["author"] == "ana"
+
+
+def test_many_people_at_once(web_with_accounts: str, db: Session, study: Study) -> None:
+    """Nobody waits for a connection that somebody holds who waits for a thread."""
+    db.add(User(name="ben", password_hash=hasher.hash("right horse")))
+    db.commit()
+    address = f"/studies/{study.slug}/latents/0"
+
+    async def ask() -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(
+            base_url=web_with_accounts, auth=("ben", "right horse"), timeout=120, limits=limits
+        ) as client:
+            return await asyncio.gather(*(client.get(address) for _ in range(80)))
+
+    assert {answer.status_code for answer in asyncio.run(ask())} == {200}
 
 
 MODES = [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE]

@@ -1,5 +1,6 @@
 """The jobs pages."""
 
+from functools import cache
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request
@@ -27,12 +28,14 @@ Next = Annotated[
 """Page of this site to go back to."""
 
 
-def jobs_in_head(request: Request, session: Database) -> None:
-    """For every page: what waits and runs, of its study or of all, as its head says it."""
-    if request.method == "GET":
-        slug = request.path_params.get("slug")
-        request.state.jobs = queries.active_jobs(session, slug)
-        request.state.now = now(request.state.jobs)
+async def jobs_in_head(request: Request, session: Database) -> None:
+    """For every page: what waits and runs, of its study or of all, for its head to say.
+
+    It is asked when the page is written, on the thread that writes it: a thread of its own takes
+    longer to get than an answer.
+    """
+    slug = request.path_params.get("slug")
+    request.state.jobs = cache(lambda: queries.active_jobs(session, slug))
 
 
 @router.get("/jobs")

@@ -21,7 +21,7 @@ from app.explanations.queries import (
 )
 from app.explanations.schemas import MAX_LENGTH
 from app.explanations.views import SCORES, edit_context
-from app.jobs.queries import ACTIVE, STOPPED, active_jobs
+from app.jobs.queries import ACTIVE, STOPPED
 from app.latents import listing, meaning, queries
 from app.latents.agreement import Agreement, agreement
 from app.latents.cells import cells_html
@@ -116,6 +116,7 @@ def list_latents(
         found, notice = listing.Found([], 0, False, None, None), meaning.NOT_FETCHED
     else:
         found = listing.list_latents(session, study, wanted, limit=PAGE, figures=wanted.show)
+    lacking = by_meaning and meaning.is_fetched() and meaning.lacking(session, study)
     link = _link(study, wanted)
     context = {
         "study": study,
@@ -131,8 +132,8 @@ def list_latents(
         "cells": cells_html,
         "headings": [(n, label) for n, (label, *_) in COLUMN_NAMES.items() if n in wanted.show],
         "by_meaning": by_meaning,
-        "lacking": by_meaning and meaning.is_fetched() and meaning.lacking(session, study),
-        "embedding": by_meaning and meaning.at_work(session, study),
+        "lacking": lacking,
+        "embedding": lacking and meaning.at_work(session, study),
         "authors": authors(session, study),
         "lists": list_names(session, study),
         "list": get_named(session, study, wanted.on_list) if wanted.on_list else None,
@@ -273,7 +274,7 @@ def show_latent(
         "groups": examples.groups if examples else [],
         "sentence": sentence,
         "on_sentence": firing_of(session, study, sentence, latent, shown) if sentence else None,
-        "jobs": request.state.jobs if request.method == "GET" else active_jobs(session, study.slug),
+        "jobs": request.state.jobs(),
         "about": {job.id for job in about},
         "stopped": next(iter(about[:1]), None) if about and about[0].status in STOPPED else None,
         "simulating": any(

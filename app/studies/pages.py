@@ -134,7 +134,7 @@ def study_overview(
             else None,
             "simulated": bool(simulated_explanations(session, study)),
             "edit_next": edit_next(session, study, limit=EDIT_NEXT),
-            "jobs": request.state.jobs,
+            "jobs": request.state.jobs(),
             "last_job": latest_job(session, study),
         },
     )
