@@ -4,9 +4,10 @@ from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, UniqueConstraint
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from models.base import Base, Created, Floats, Id, Json
+from models.explanation import Simulator
 
 
 class Study(Base):
@@ -37,6 +38,7 @@ class Study(Base):
     seed: Mapped[int]
     simulator_id: Mapped[int | None] = mapped_column(ForeignKey("simulator.id"))
     """The simulator that edits of this study are measured with."""
+    simulator: Mapped[Simulator | None] = relationship(viewonly=True)
     coder_info: Mapped[Json] = mapped_column(default=dict)
     """Known once collected: kind, k, skip, num_latents, fvu (fraction of variance unexplained on
     the calibrate set), sha256 of the weights, tokens collected, dead latents, code_version."""

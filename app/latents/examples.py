@@ -6,8 +6,8 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import bindparam, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import and_, bindparam, func, select
+from sqlalchemy.orm import Session, aliased
 
 from app.latents.schemas import Kind
 from models import Calibration, Context, Example, Explanation, Latent, Simulation, Study
@@ -104,20 +104,36 @@ _EXAMPLE_COUNTS = (
     .where(Example.latent_id == bindparam("latent"))
     .group_by(Example.kind)
 )
-_SIMULATION = select(Simulation).where(
+_OF_EXPLANATION = (
     Simulation.explanation_id == bindparam("explanation"),
     Simulation.simulator_id == bindparam("simulator"),
-    Simulation.set == bindparam("set"),
 )
+_SIMULATION = select(Simulation).where(*_OF_EXPLANATION, Simulation.set == bindparam("set"))
 _KNOTS = (
     select(Calibration.x, Calibration.y)
     .join(Simulation, Simulation.id == Calibration.simulation_id)
     .where(
-        Simulation.explanation_id == bindparam("explanation"),
-        Simulation.simulator_id == bindparam("simulator"),
+        *_OF_EXPLANATION,
         Simulation.set == "calibrate",
         Calibration.method == bindparam("method"),
     )
+)
+_calibrate = aliased(Simulation)
+_LANE = (
+    select(Simulation.context_ids, Simulation.values, Calibration.x, Calibration.y)
+    .outerjoin(
+        _calibrate,
+        and_(
+            _calibrate.explanation_id == Simulation.explanation_id,
+            _calibrate.simulator_id == Simulation.simulator_id,
+            _calibrate.set == "calibrate",
+        ),
+    )
+    .outerjoin(
+        Calibration,
+        and_(Calibration.simulation_id == _calibrate.id, Calibration.method == "isotonic"),
+    )
+    .where(*_OF_EXPLANATION, Simulation.set == bindparam("set"))
 )
 
 
@@ -155,11 +171,12 @@ def lane_of(session: Session, study: Study, explanation: Explanation | None, set
     """The lane of an explanation under the study's simulator; empty where there is none."""
     if explanation is None or study.simulator_id is None:
         return Lane({}, None)
-    simulation = get_simulation(session, study, explanation, set_name)
-    if simulation is None:
+    values = {"explanation": explanation.id, "simulator": study.simulator_id, "set": set_name}
+    found = session.execute(_LANE, values).first()
+    if found is None:
         return Lane({}, None)
-    rows = dict(zip(simulation.context_ids, simulation.values, strict=True))
-    return Lane(rows, isotonic_knots(session, study, explanation))
+    rows = dict(zip(found.context_ids, found.values, strict=True))
+    return Lane(rows, (found.x, found.y) if found.x is not None else None)
 
 
 def get_simulation(

@@ -11,11 +11,13 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    ARRAY,
     REAL,
     BigInteger,
     ColumnElement,
     Select,
     and_,
+    any_,
     bindparam,
     cast,
     exists,
@@ -140,11 +142,11 @@ def walk(
     down = (wanted.order == "desc") != backwards
     if wanted.sort == "index":
         return _by_index(session, latents.conditions, place, down=down, limit=limit)
-    missing = _without(study, wanted.sort)
-    without = [*latents.conditions, *missing]
+    some_lack_it = wanted.sort in FIGURES
     found: list[Placed] = []
     in_missing = place is not None and place.value is None
-    if backwards and in_missing and missing:
+    if backwards and in_missing and some_lack_it:
+        without = [*latents.conditions, _without(study, wanted.sort)]
         found = _by_index(session, without, place, down=True, limit=limit)
         place = None
     if len(found) < limit and (backwards or not in_missing):
@@ -152,8 +154,9 @@ def walk(
         column = _column(study, wanted.sort)
         found += _by_value(session, column, latents.conditions, place, down=down, limit=left)
         place = None
-    if len(found) < limit and missing and not backwards:
+    if len(found) < limit and some_lack_it and not backwards:
         left = limit - len(found)
+        without = [*latents.conditions, _without(study, wanted.sort)]
         found += _by_index(session, without, place, down=False, limit=left)
     return found
 
@@ -212,28 +215,19 @@ def _column(study: Study, sort: str) -> tuple[Any, Any, list[ColumnElement[bool]
     return getattr(Latent, sort), Latent.index, []
 
 
-def _without(study: Study, sort: str) -> list[ColumnElement[bool]]:
-    """That a latent has no value to sort by; nothing for columns that every latent has."""
-    if sort == "cost":
+def _without(study: Study, figure: str) -> ColumnElement[bool]:
+    """That a latent has no value of a figure."""
+    if figure == "cost":
         cost = aliased(LatentCost)
-        return [
-            ~exists().where(
-                cost.explanation_id == Latent.explanation_id,
-                *cost_of(study, cost),
-                cost.mean < NAN,
-            )
-        ]
-    if sort in SCORES:
-        score = aliased(Score)
-        return [
-            ~exists().where(
-                score.explanation_id == Latent.explanation_id,
-                score.simulator_id == study.simulator_id,
-                score.name == sort,
-                score.value < NAN,
-            )
-        ]
-    return []
+        mine = cost.explanation_id == Latent.explanation_id
+        return ~exists().where(mine, *cost_of(study, cost), cost.mean < NAN)
+    score = aliased(Score)
+    return ~exists().where(
+        score.explanation_id == Latent.explanation_id,
+        score.simulator_id == study.simulator_id,
+        score.name == figure,
+        score.value < NAN,
+    )
 
 
 def nearest(
@@ -295,7 +289,7 @@ def _rows_query(figures: frozenset[str]) -> Select[*tuple[Any, ...]]:
             columns += [score.low.label("correlation_low"), score.high.label("correlation_high")]
         mine = score.explanation_id == Latent.explanation_id
         joins.append((score, mine, score.simulator_id == study.simulator_id, score.name == name))
-    query = select(*columns).where(Latent.id.in_(bindparam("ids", expanding=True)))
+    query = select(*columns).where(Latent.id == any_(bindparam("ids", type_=ARRAY(BigInteger))))
     for table, *conditions in joins:
         query = query.outerjoin(table, and_(*conditions))
     return query

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Path
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
 from app.errors import Conflict, NotFound
 from app.jobs.queries import submit, tell
@@ -16,8 +16,9 @@ from models import Job, Latent, Study
 Slug = Annotated[str, Path(pattern=SLUG_PATTERN, max_length=80, description="Name of a study.")]
 
 
-# Statements that many pages make are put together once: that takes as long as running them.
-_BY_SLUG = select(Study).where(Study.slug == bindparam("slug"))
+# Statements that many pages make are put together once: that takes as long as running them. Most
+# pages that show a study show its simulator's figures, and say whose they are.
+_BY_SLUG = select(Study).options(joinedload(Study.simulator)).where(Study.slug == bindparam("slug"))
 
 
 class SlugTaken(Conflict):
