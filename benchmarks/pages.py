@@ -149,21 +149,21 @@ async def _measure(port: int, asked: dict[str, list[str]], seconds: float) -> li
 
 async def _load(port: int, page: str, addresses: list[str], count: int, seconds: float) -> Measured:
     """Ask for one kind of page from several clients at once, each waiting for its answer."""
-    clients = [await Client().connect(port) for _ in range(count)]
     found: list[tuple[float, int]] = []
     until = time.monotonic() + seconds
 
-    async def go_on(client: Client, number: int) -> None:
+    async def go_on(number: int) -> None:
+        await asyncio.sleep(number * 0.05)
+        client = await Client().connect(port)
         while time.monotonic() < until:
             found.append(await client.ask(addresses[number % len(addresses)]))
-            number += len(clients)
-
-    await asyncio.gather(*(go_on(client, number) for number, client in enumerate(clients)))
-    for client in clients:
+            number += count
         client.writer.close()
+
+    await asyncio.gather(*(go_on(number) for number in range(count)))
     times, sizes = zip(*found, strict=True)
     median, p95 = np.percentile(times, [50, 95])
-    return Measured(page, len(clients), len(found), float(median), float(p95), max(sizes))
+    return Measured(page, count, len(found), float(median), float(p95), max(sizes))
 
 
 def _explain(asked: dict[str, list[str]]) -> list[str]:
