@@ -14,8 +14,8 @@ from tests.factories import commented, reword
 from tests.reading import current_of, latent_of
 
 LIST = {"q": '"numbers" -x%', "firing_rate_min": "0.01", "sort": "firing_rate", "order": "desc"}
-ELSEWHERE = {"star", "agreement", "prompts", "similar", "random"}
-"""Parts of a latent that are not of the way back: fetched in place, or the list's own."""
+ELSEWHERE = {"star", "random"}
+"""Of a latent, what is no way back into its list: they name it otherwise."""
 
 
 def _addresses(page: httpx.Response, study: Study) -> list[httpx.URL]:
@@ -31,7 +31,10 @@ def _names_the_list(url: httpx.URL) -> bool:
     return LIST.items() <= dict(url.params).items()
 
 
-@pytest.mark.parametrize("part", ["", "/compare", "/errors", "/examples", "current", "earlier"])
+PARTS = ["", "/compare", "/errors", "/examples", "/agreement", "/similar", "/prompts"]
+
+
+@pytest.mark.parametrize("part", [*PARTS, "current", "earlier"])
 def test_links_and_forms_carry_the_list(
     pages: httpx.Client, db: Session, study: Study, part: str
 ) -> None:

@@ -39,7 +39,7 @@ from app.latents.schemas import (
 )
 from app.latents.similar import similar_latents
 from app.latents.views import asked_view, shown_examples
-from app.latents.within import latent_address, within
+from app.latents.within import kept, latent_address, within
 from app.lists.queries import get_named, lists_of
 from app.lists.queries import names as list_names
 from app.security import CurrentUser
@@ -341,6 +341,7 @@ def agreement_page(
         "problem": problem,
         "scatter": agreement_chart(found, worth) if found else None,
         "confusion": confusion_chart(found, worth) if found else None,
+        "within": kept(request.query_params),
     }
     return render(request, "latent/agreement_page.html", context)
 
@@ -354,6 +355,7 @@ def similar_page(request: Request, slug: Slug, index: Index, session: Database) 
         "study": study,
         "latent": latent,
         "similar": similar_latents(session, study, latent),
+        "within": kept(request.query_params),
     }
     return render(request, "latent/similar_page.html", context)
 
@@ -363,7 +365,12 @@ def prompts_page(request: Request, slug: Slug, index: Index, session: Database) 
     """What an explainer reads of a latent: a page of its own, and a part of the latent's."""
     study = get_study(session, slug)
     latent = queries.get_latent(session, study, index)
-    context = {"study": study, "latent": latent, "prompts": prompts(session, study, latent)}
+    context = {
+        "study": study,
+        "latent": latent,
+        "prompts": prompts(session, study, latent),
+        "within": kept(request.query_params),
+    }
     return render(request, "latent/prompts_page.html", context)
 
 
