@@ -3,9 +3,19 @@
 import numpy as np
 from numpy.typing import NDArray
 from pgvector.sqlalchemy import HALFVEC
-from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import (
+    CheckConstraint,
+    ColumnElement,
+    Computed,
+    ForeignKey,
+    Index,
+    UniqueConstraint,
+    and_,
+    case,
+)
 from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, Created, Floats, Id, Ids, Json, Matrix
@@ -70,11 +80,17 @@ class Explanation(Base):
     embedding: Mapped[NDArray[np.float32] | None] = mapped_column(HALFVEC(EMBEDDING), deferred=True)
     """For search by meaning, in half precision, which ranks alike; None until a worker made it."""
 
-    @property
+    @hybrid_property
     def imported_by(self) -> str | None:
         """Who brought in a wording that a file says another person wrote; None for all others."""
         by: str | None = self.details.get("imported_by")
         return by if self.author_kind == "person" and by != self.author else None
+
+    @imported_by.inplace.expression
+    @classmethod
+    def _imported_by(cls) -> ColumnElement[str | None]:
+        by = cls.details["imported_by"].astext
+        return case((and_(cls.author_kind == "person", by != cls.author), by))
 
 
 class Comment(Base):

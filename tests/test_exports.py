@@ -308,6 +308,8 @@ def test_what_a_file_says_that_others_wrote_is_marked(web: str, db: Session, stu
     page = text_of(httpx.get(f"{here}/latents/2"))
     assert page.count("ana (imported by local)") == 2, "beside the wording and in the history"
     assert "imported by" not in text_of(httpx.get(f"{here}/latents/3"))
+    listed = text_of(httpx.get(f"{here}/latents?show=author"))
+    assert listed.count("ana (imported by local)") == 1
     activity = text_of(httpx.get(here))
     assert "ana (imported by local) reworded latent 2" in activity
     assert "local reworded latent 3" in activity

@@ -45,7 +45,7 @@ def _written(name: Column, row: Row) -> str:
         case "cost":
             return figure(row[name], 5, sign=True)
         case "author":
-            return str(escape(row[name] or "–"))
+            return _author(row)
     return figure(row[name], 2)
 
 
@@ -55,6 +55,11 @@ def _firing_rate(row: Row) -> str:
     # Without an explanation the text says so already.
     explained = row["explanation"] is not None
     return '<span class="status">dead</span>' if explained else '<span class="muted">0%</span>'
+
+
+def _author(row: Row) -> str:
+    name, by = escape(row["author"] or "–"), row["imported_by"]
+    return f'{name} <span class="muted">(imported by {escape(by)})</span>' if by else str(name)
 
 
 def _correlation(row: Row) -> str:

@@ -269,6 +269,7 @@ def _rows_query(figures: frozenset[str]) -> Select[*tuple[Any, ...]]:
         Explanation.id.label("explanation_id"),
         Explanation.text.label("explanation"),
         Explanation.author,
+        Explanation.imported_by.label("imported_by"),
         LatentListItem.latent_id.is_not(None).label("starred"),
     ]
     joins: list[tuple[Any, ...]] = [
