@@ -114,8 +114,9 @@ def create_app() -> FastAPI:
     ):
         pages.include_router(module.router)
 
-    app.include_router(api)
+    # Routes are tried in turn, and people wait for pages.
     app.include_router(pages)
+    app.include_router(api)
     app.add_api_route("/healthz", health, tags=["health"], response_class=JSONResponse)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app
