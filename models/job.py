@@ -2,7 +2,17 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy import (
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    and_,
+    null,
+    or_,
+    text,
+)
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, Created, Id, Json
@@ -44,6 +54,19 @@ class Job(Base):
     created_at: Mapped[Created]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+    @hybrid_property
+    def urgent(self) -> bool:
+        """Whether somebody waits for it: it is about one sentence, prompt or explanation."""
+        one = self.kind == "simulate" and len(self.params.get("explanation_ids", ())) == 1
+        return self.kind in ("sentence", "generate") or one
+
+    @urgent.inplace.expression
+    @classmethod
+    def _urgent(cls) -> ColumnElement[bool]:
+        ids = cls.params["explanation_ids"]
+        one = and_(cls.kind == "simulate", ids[0].is_not(null()), ids[1].is_(null()))
+        return or_(cls.kind.in_(("sentence", "generate")), one)
 
 
 class JobEvent(Base):

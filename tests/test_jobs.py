@@ -31,6 +31,7 @@ from models import (
 )
 from tests.conftest import palimpsest
 from tests.engine import DEMO_CODER
+from tests.factories import little_study
 from tests.studies import make_study, small_study, wait_for_jobs, wait_until
 from workers.queue import submit
 
@@ -403,16 +404,37 @@ def test_two_quick_edits_are_both_in_the_layer(db: Session, living_study: Study)
     wait_for_jobs(db, living_study.id)
     one, other, *rest = _rewrite(db, living_study.id).explanation_ids
     edits = [_edit(db, one, "Numbers."), _edit(db, other, "The end of a sentence.")]
-    for edited in edits:
-        _simulate(db, living_study, edited)
     # A wording that is no longer current does not come back, though it is simulated again.
-    _simulate(db, living_study, db.get_one(Explanation, one))
+    wordings = [*edits, db.get_one(Explanation, one)]
+    waited_for = {_simulate(db, living_study, wording).id for wording in wordings}
     jobs = wait_for_jobs(db, living_study.id)
     assert all(job.status == "finished" for job in jobs), [job.message for job in jobs]
+    simulated_at = [job.finished_at for job in jobs if job.id in waited_for]
+    rewritten_at = [job.finished_at for job in jobs if job.id > max(waited_for)]
+    assert max(simulated_at) < min(rewritten_at), "an edit waits for no rewrite of another"
     for protocol in ("whole", "paper"):
         newest = _rewrite(db, living_study.id, protocol)
         assert newest.finished
         assert set(newest.explanation_ids) == {*rest, *(edited.id for edited in edits)}
+
+
+def test_what_somebody_waits_for_is_urgent(db: Session) -> None:
+    """In Python as in the database."""
+    study = little_study(db)
+    about = [{"explanation_ids": [1]}, {"explanation_ids": [1, 2]}, {"explanation_ids": []}, {}]
+    kinds = ("simulate", "rewrite", "sentence", "generate")
+    jobs = [
+        Job(study_id=study.id, kind=kind, params=params, status="finished", created_by="tests")
+        for kind in kinds
+        for params in about
+    ]
+    db.add_all(jobs)
+    db.commit()
+    urgent = [(job.kind, len(job.params.get("explanation_ids", ()))) for job in jobs if job.urgent]
+    assert set(urgent) == {("simulate", 1), *((k, n) for k in kinds[2:] for n in (0, 1, 2))}
+    found = select(Job.id).where(Job.study_id == study.id, Job.kind.in_(kinds), Job.urgent)
+    assert {*db.scalars(found)} >= {job.id for job in jobs if job.urgent}
+    assert not {*db.scalars(found)} & {job.id for job in jobs if not job.urgent}
 
 
 def test_an_edit_of_another_latent_is_compared_with_the_set_before(

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from celery.signals import worker_ready
-from sqlalchemy import select, text, update
+from sqlalchemy import and_, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from interp.errors import InputError
@@ -107,9 +107,9 @@ def _run(session: Session, job_id: int) -> None:
                 return
             publish(study.id, "job", job.id)
             began = now
-            if (newer := _newer_job(session, job)) or now > deadline:
+            if (waits := _gives_way(session, job)) or now > deadline:
                 line = f"{_done(progress)} done; other jobs have their turn."
-                note(session, job.id, "It waits: a newer job goes first." if newer else line)
+                note(session, job.id, "It waits: another job goes first." if waits else line)
                 session.commit()
                 send(job)
                 return
@@ -122,13 +122,18 @@ def _run(session: Session, job_id: int) -> None:
         _end(session, job, "finished", "")
 
 
-def _newer_job(session: Session, job: Job) -> bool:
-    """Whether a newer job of this queue waits. An edit goes before the long job it came after."""
+def _gives_way(session: Session, job: Job) -> bool:
+    """Whether another job of this queue goes first: one that somebody waits for; of two alike, the
+    newer, which an edit brought about."""
     kinds = [kind for kind, queue in QUEUES.items() if queue == QUEUES[job.kind]]
-    newer = select(Job.id).where(
-        Job.id > job.id, Job.kind.in_(kinds), Job.status.in_(("queued", "running"))
+    newer = Job.id > job.id
+    first = select(Job.id).where(
+        Job.id != job.id,
+        and_(Job.urgent, newer) if job.urgent else or_(Job.urgent, newer),
+        Job.kind.in_(kinds),
+        Job.status.in_(("queued", "running")),
     )
-    return session.scalar(newer.limit(1)) is not None
+    return session.scalar(first.limit(1)) is not None
 
 
 def _record(session: Session, job: Job, progress: Progress, seconds: float) -> bool:

@@ -95,8 +95,10 @@ def note(session: Session, job_id: int, line: str) -> None:
 
 
 def send(job: Job) -> None:
-    """Put a job on its queue, behind whatever waits there."""
-    celery.send_task(RUN_JOB, [job.id], queue=QUEUES[job.kind])
+    """Put a job on its queue, behind what waits there and is as urgent."""
+    # With Redis, 0 is taken first and 9 last.
+    priority = 0 if job.urgent else 9
+    celery.send_task(RUN_JOB, [job.id], queue=QUEUES[job.kind], priority=priority)
 
 
 def channel(study_id: int) -> str:
