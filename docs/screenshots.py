@@ -111,6 +111,7 @@ def _sentence(page: Page, here: str) -> str:
         page.get_by_label("Text").fill(SENTENCE)
         page.get_by_role("button", name="Try it").click()
     page.locator(".firing > li .t:not(.none):not(.bos)").first.wait_for(timeout=WAIT)
+    page.locator(".job-line").wait_for(state="detached", timeout=WAIT)
     return page.url
 
 
