@@ -38,6 +38,8 @@ LARGEST = 100_000
 CLIENTS = (1, 16)
 WORKERS = 2
 """Processes of the web server: as many as the cores that the goal is for."""
+APART = 0.05
+"""Seconds between the arrivals of two clients."""
 LARGE = 1000
 """Reading a table of more rows than this from end to end is a missing index."""
 
@@ -148,16 +150,23 @@ async def _measure(port: int, asked: dict[str, list[str]], seconds: float) -> li
 
 
 async def _load(port: int, page: str, addresses: list[str], count: int, seconds: float) -> Measured:
-    """Ask for one kind of page from several clients at once, each waiting for its answer."""
+    """Ask for one kind of page from several clients at once, each waiting for its answer.
+
+    They come one after another, as people do: all at once, one process of the server would take
+    most of them. What counts is asked for when all are there.
+    """
     found: list[tuple[float, int]] = []
-    until = time.monotonic() + seconds
+    all_here = time.monotonic() + count * APART
+    until = all_here + seconds
 
     async def go_on(number: int) -> None:
-        await asyncio.sleep(number * 0.05)
+        await asyncio.sleep(number * APART)
         client = await Client().connect(port)
-        while time.monotonic() < until:
-            found.append(await client.ask(addresses[number % len(addresses)]))
+        while (now := time.monotonic()) < until:
+            took = await client.ask(addresses[number % len(addresses)])
             number += count
+            if now >= all_here:
+                found.append(took)
         client.writer.close()
 
     await asyncio.gather(*(go_on(number) for number in range(count)))
