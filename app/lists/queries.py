@@ -34,10 +34,16 @@ def list_lists(session: Session, study: Study) -> list[Listed]:
     return sorted(found, key=lambda one: (one.list.name != STARRED, one.list.name.casefold()))
 
 
+# Put together once, as the list of latents shows them.
+_NAMES = select(LatentList.name).where(LatentList.study_id == bindparam("study"))
+
+
 def names(session: Session, study: Study) -> list[str]:
     """Names of the lists of a study; the starred ones first."""
-    found = session.scalars(select(LatentList.name).where(LatentList.study_id == study.id))
-    return sorted(found, key=lambda name: (name != STARRED, name.casefold()))
+    return sorted(
+        session.scalars(_NAMES, {"study": study.id}),
+        key=lambda name: (name != STARRED, name.casefold()),
+    )
 
 
 def get_named(session: Session, study: Study, name: str) -> LatentList | None:
