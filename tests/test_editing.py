@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from playwright.sync_api import Page, expect
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, delete, select, update
 from sqlalchemy.orm import Session
 
 from app.explanations.diff import word_diff
@@ -456,6 +456,17 @@ def test_two_versions_compared(pages: httpx.Client, db: Session, study: Study) -
     problem_of(pages.get(f"/api/v1{path}", params={"a": first}), 422)
     alone = pages.get(f"/studies/{study.slug}/latents/1/compare")
     assert "one version of its text" in text_of(alone)
+
+
+def test_a_lane_of_raw_values_says_so(pages: httpx.Client, db: Session, study: Study) -> None:
+    first, second = current_of(db, study, 0).id, reword(db, study, 0).explanation_id
+    path = f"/studies/{study.slug}/latents/0/compare?a={first}&b={second}"
+    assert "no calibration" not in text_of(pages.get(path))
+    simulated = select(Simulation.id).where(Simulation.explanation_id == first)
+    db.execute(delete(Calibration).where(Calibration.simulation_id.in_(simulated)))
+    db.commit()
+    text = text_of(pages.get(path))
+    assert "A has no calibration" in text and "B has no calibration" not in text
 
 
 def test_a_version_without_a_simulation_is_offered_one(

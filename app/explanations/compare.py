@@ -38,6 +38,8 @@ class Side(NamedTuple):
     costs: list[LatentCost]
     simulated: bool
     """Whether there are values to show on the examples."""
+    calibrated: bool
+    """Whether they are activations, and not raw values."""
 
 
 class Paired(NamedTuple):
@@ -85,6 +87,7 @@ def compare(
             list_scores(session, study, explanation),
             list_costs(session, study, explanation),
             bool(lane.rows),
+            lane.knots is not None,
         )
         for explanation, lane in zip((a, b), lanes, strict=True)
     ]
