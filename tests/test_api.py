@@ -48,12 +48,6 @@ CHECKS = [
 ]
 
 
-@pytest.fixture
-def api(web: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"{web}/api/v1", timeout=30) as client:
-        yield client
-
-
 def _new(**changes: object) -> dict[str, object]:
     return {
         "slug": f"new-{uuid.uuid4().hex[:8]}",
@@ -429,7 +423,9 @@ def test_accounts(web_with_accounts: str, db: Session, study: Study) -> None:
     assert refused.headers["www-authenticate"].startswith("Basic")
     for login in (("ana", "wrong horse"), ("nobody", "right horse"), ("a\0", "x")):
         problem_of(httpx.get(f"{url}/api/v1/studies", auth=login), 401)
-    assert httpx.get(f"{url}/studies").status_code == 401
+    page = httpx.get(f"{url}/studies")
+    assert page.status_code == 401
+    assert '="load' not in page.text, "a browser would ask for the password again"
     assert httpx.get(f"{url}/healthz").status_code == 200
     saved = httpx.post(path, json={"text": "by ana"}, auth=("ana", "right horse"))
     assert saved.json()["explanation"]["author"] == "ana"

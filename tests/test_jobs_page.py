@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -171,6 +171,18 @@ def test_the_head_of_every_page_says_what_runs(
     expect(head).to_be_hidden()
     expect(page).to_have_title(re.compile(r"^Simulate"))
     expect(page.get_by_role("button", name="Retry")).to_be_visible()
+
+
+def test_an_error_page_asks_once_what_runs(
+    web: str, db: Session, study: Study, browser: Browser
+) -> None:
+    job = _job(db, study, status="running", done=1, total=4, unit="steps")
+    page = browser.new_page()
+    page.goto(f"{web}/studies/{study.slug}/latents/5000")
+    expect(page.locator("#jobs-now")).to_have_text(re.compile(r"\d+ jobs?"))
+    page.close()
+    job.status = "cancelled"
+    db.commit()
 
 
 def test_no_page_asks_for_events_that_are_not_its_own(
