@@ -17,6 +17,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, Created, Id, Json
 
+WAITED_FOR = ("sentence", "generate")
+"""Kinds of jobs that somebody waits for, whatever they are about."""
+
 
 class Job(Base):
     """One piece of queued work and how far it is. The truth about a job is here, not in Redis."""
@@ -59,14 +62,14 @@ class Job(Base):
     def urgent(self) -> bool:
         """Whether somebody waits for it: it is about one sentence, prompt or explanation."""
         one = self.kind == "simulate" and len(self.params.get("explanation_ids", ())) == 1
-        return self.kind in ("sentence", "generate") or one
+        return self.kind in WAITED_FOR or one
 
     @urgent.inplace.expression
     @classmethod
     def _urgent(cls) -> ColumnElement[bool]:
         ids = cls.params["explanation_ids"]
         one = and_(cls.kind == "simulate", ids[0].is_not(null()), ids[1].is_(null()))
-        return or_(cls.kind.in_(("sentence", "generate")), one)
+        return or_(cls.kind.in_(WAITED_FOR), one)
 
 
 class JobEvent(Base):

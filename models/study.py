@@ -39,6 +39,7 @@ class Study(Base):
     simulator_id: Mapped[int | None] = mapped_column(ForeignKey("simulator.id"))
     """The simulator that edits of this study are measured with."""
     simulator: Mapped[Simulator | None] = relationship(viewonly=True)
+    """To read both at once. Another one is chosen by ``simulator_id``."""
     coder_info: Mapped[Json] = mapped_column(default=dict)
     """Known once collected: kind, k, skip, num_latents, fvu (fraction of variance unexplained on
     the calibrate set), sha256 of the weights, tokens collected, dead latents, code_version."""

@@ -128,7 +128,6 @@ def _gives_way(session: Session, job: Job) -> bool:
     kinds = [kind for kind, queue in QUEUES.items() if queue == QUEUES[job.kind]]
     newer = Job.id > job.id
     first = select(Job.id).where(
-        Job.id != job.id,
         and_(Job.urgent, newer) if job.urgent else or_(Job.urgent, newer),
         Job.kind.in_(kinds),
         Job.status.in_(("queued", "running")),
