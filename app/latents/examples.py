@@ -108,7 +108,8 @@ _OF_EXPLANATION = (
     Simulation.explanation_id == bindparam("explanation"),
     Simulation.simulator_id == bindparam("simulator"),
 )
-_SIMULATION = select(Simulation).where(*_OF_EXPLANATION, Simulation.set == bindparam("set"))
+_OF_SET = (*_OF_EXPLANATION, Simulation.set == bindparam("set"))
+_SIMULATION = select(Simulation).where(*_OF_SET)
 _KNOTS = (
     select(Calibration.x, Calibration.y)
     .join(Simulation, Simulation.id == Calibration.simulation_id)
@@ -133,7 +134,7 @@ _LANE = (
         Calibration,
         and_(Calibration.simulation_id == _calibrate.id, Calibration.method == "isotonic"),
     )
-    .where(*_OF_EXPLANATION, Simulation.set == bindparam("set"))
+    .where(*_OF_SET)
 )
 
 
