@@ -123,6 +123,13 @@ def pages(web: str) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
+def api(web: str) -> Iterator[httpx.Client]:
+    """Asks the web server's JSON API."""
+    with httpx.Client(base_url=f"{web}/api/v1", timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
 def study(db: Session) -> Study:
     """A study made up of a few rows, with all kinds of figures."""
     return little_study(db)

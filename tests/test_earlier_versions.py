@@ -8,7 +8,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.templates import seconds_in_words
-from models import Explanation, Job
+from models import Job
+from tests.factories import new_wording
 from tests.reading import current_of, latent_of
 from tests.text_study import text_study
 
@@ -19,12 +20,7 @@ def test_an_earlier_version_is_simulated_from_its_page(
     study = text_study(db)
     latent = latent_of(db, study, 4)
     first = current_of(db, study, 4)
-    reworded = Explanation(
-        latent_id=latent.id, text="money", author_kind="person", author="ana", parent_id=first.id
-    )
-    db.add(reworded)
-    db.flush()
-    latent.explanation_id = reworded.id
+    new_wording(db, latent, "money")
     db.commit()
 
     page = browser_page

@@ -3,7 +3,6 @@
 import math
 import random
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -24,12 +23,6 @@ from tests.reading import current_of, latent_of, problem_of, text_of
 from workers.tasks import embed as embedding
 
 MANY = 40
-
-
-@pytest.fixture
-def api(web: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"{web}/api/v1", timeout=30) as client:
-        yield client
 
 
 @pytest.fixture

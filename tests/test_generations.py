@@ -1,7 +1,6 @@
 """Generations and sanity checks: their pages and their API."""
 
 import re
-from collections.abc import Iterator
 from html import unescape
 
 import httpx
@@ -16,12 +15,6 @@ from tests.reading import current_of, latent_of, problem_of, text_of
 from workers import queue
 
 EVIL = "<script>window.evil = 1</script>"
-
-
-@pytest.fixture
-def api(web: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"{web}/api/v1", timeout=30) as client:
-        yield client
 
 
 def test_generations(api: httpx.Client, db: Session, study: Study) -> None:

@@ -31,7 +31,7 @@ from models import (
 )
 from tests.conftest import palimpsest
 from tests.engine import DEMO_CODER
-from tests.factories import little_study
+from tests.factories import little_study, new_wording
 from tests.studies import make_study, small_study, wait_for_jobs, wait_until
 from workers.queue import submit
 
@@ -358,16 +358,7 @@ def test_a_study_that_cannot_work_says_why_and_leaves_nothing_half_written(
 def _edit(db: Session, explanation_id: int, text: str) -> Explanation:
     """Save a new wording of an explanation's latent."""
     last = db.get_one(Explanation, explanation_id)
-    edited = Explanation(
-        latent_id=last.latent_id,
-        text=text,
-        author_kind="person",
-        author="tests",
-        parent_id=last.id,
-    )
-    db.add(edited)
-    db.flush()
-    db.get_one(Latent, last.latent_id).explanation_id = edited.id
+    edited = new_wording(db, db.get_one(Latent, last.latent_id), text)
     db.commit()
     return edited
 

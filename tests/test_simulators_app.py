@@ -2,7 +2,6 @@
 
 import hashlib
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,6 @@ from models import Context, Example, Explanation, LatentCost, Rewrite, Score, Si
 from tests.factories import LENGTH, little_study
 from tests.reading import current_of, latent_of, problem_of, text_of
 from tests.rewrites import rewrite
-
-
-@pytest.fixture
-def api(web: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"{web}/api/v1", timeout=30) as client:
-        yield client
 
 
 def record(**changes: Any) -> Trained:

@@ -16,6 +16,7 @@ from tests.reading import current_of, latent_of
 LIST = {"q": '"numbers" -x%', "firing_rate_min": "0.01", "sort": "firing_rate", "order": "desc"}
 ELSEWHERE = {"star", "random"}
 """Of a latent, what is no way back into its list: they name it otherwise."""
+PARTS = ["", "/compare", "/errors", "/examples", "/agreement", "/similar", "/prompts"]
 
 
 def _addresses(page: httpx.Response, study: Study) -> list[httpx.URL]:
@@ -29,9 +30,6 @@ def _addresses(page: httpx.Response, study: Study) -> list[httpx.URL]:
 
 def _names_the_list(url: httpx.URL) -> bool:
     return LIST.items() <= dict(url.params).items()
-
-
-PARTS = ["", "/compare", "/errors", "/examples", "/agreement", "/similar", "/prompts"]
 
 
 @pytest.mark.parametrize("part", [*PARTS, "current", "earlier"])

@@ -1,7 +1,6 @@
 """Explaining, simulating and judging many latents: what it will cost, the jobs, what is missing."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -21,12 +20,6 @@ from tests.reading import current_of, latent_of, problem_of, text_of
 LLM = {"backend": "openai", "model": "a-model", "base_url": "http://localhost:1/v1"}
 EXAMPLES = 3
 """Contexts that each latent of the little study is shown by."""
-
-
-@pytest.fixture
-def api(web: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"{web}/api/v1", timeout=30) as client:
-        yield client
 
 
 def new_simulator(db: Session, method: str, **options: Any) -> Simulator:
