@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from anyio import CancelScope
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
+from sqlalchemy import ARRAY, ColumnElement, Select, func
 from sqlalchemy.orm import Session
 
 from models import Base
@@ -29,6 +30,12 @@ async def _session(request: Request) -> AsyncIterator[Session]:
 
 # Closed before the answer is sent, so that a stream of events holds no connection.
 Database = Annotated[Session, Depends(_session, scope="function")]
+
+
+def array_of(query: Select[*tuple[Any, ...]]) -> ColumnElement[list[Any]]:
+    """All that a query of one column finds, as one value of another: a statement less to make."""
+    column = query.selected_columns[0]
+    return func.array(query.scalar_subquery(), type_=ARRAY(column.type))
 
 
 def columns(row: Base) -> dict[str, Any]:

@@ -237,7 +237,7 @@ def addresses() -> dict[str, list[str]]:
             )
         ).all()
     for value, number in rng.sample(found[: len(found) * 3 // 4], min(200, len(found) // 2)):
-        deep.append({**narrow, "order": "desc", "after": f"{value!r}~{number}"})
+        deep.append({**narrow, "order": "desc", "after": f"{value!r}~{number}~many"})
     return {
         "the table's first page": [at],
         "a filtered and sorted page, deep": [f"{at}?{urlencode(query)}" for query in deep],

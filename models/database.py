@@ -7,13 +7,16 @@ from sqlalchemy.orm import Session
 
 from models.settings import get_settings
 
-CONNECTIONS = 8
-"""How many a process keeps open. One that is opened for an answer costs more than the answer."""
+CONNECTIONS = 4
+"""How many a process keeps open, and answers at once. One that is opened for an answer costs more
+than the answer; with more of them answers take turns, and all come late."""
 OPTIONS = (
     # A search by meaning looks at so many explanations at once, and goes on until enough of them
     # are current ones, and match.
     "hnsw.ef_search=100",
     "hnsw.iterative_scan=strict_order",
+    # What is read is in memory, or on a disk that reads any page as fast as the next one.
+    "random_page_cost=1.1",
     # Answers take milliseconds: to start processes that help takes longer than they save.
     "max_parallel_workers_per_gather=0",
 )

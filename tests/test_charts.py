@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.latents.charts import cost_chart
-from app.latents.queries import ShownCost, reworded, shown_costs
+from app.latents.queries import ShownCost, list_costs, reworded, shown_costs
 from app.rewrites.charts import loss_chart, missing_latents
 from app.rewrites.queries import Results, latest_results, list_points
 from app.rewrites.schemas import Comparison
@@ -55,7 +55,8 @@ def _latents(db: Session, study: Study) -> list[Latent]:
 
 
 def _costs(db: Session, study: Study, latent: Latent) -> list[ShownCost]:
-    return shown_costs(db, study, db.get_one(Explanation, latent.explanation_id))
+    explanation = db.get_one(Explanation, latent.explanation_id)
+    return shown_costs(list_costs(db, study, explanation), [])
 
 
 def test_the_views_together_hold_exactly_the_points(results: Results) -> None:

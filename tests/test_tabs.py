@@ -29,10 +29,13 @@ def window(browser: Browser, tmp_path: Path) -> Iterator[BrowserContext]:
     command = [CHROMIUM, *CHROMIUM_FLAGS, *own]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        address = next(filter(None, (re.search(r"ws://\S+", line) for line in process.stderr)))[0]
-        attached = browser.browser_type.connect_over_cdp(address, no_defaults=True)
-        yield attached.contexts[0]
-        attached.new_browser_cdp_session().send("Browser.close")
+        try:
+            lines = (re.search(r"ws://\S+", line) for line in process.stderr)
+            address = next(filter(None, lines))[0]
+            attached = browser.browser_type.connect_over_cdp(address, no_defaults=True)
+            yield attached.contexts[0]
+        finally:
+            process.terminate()
 
 
 def test_the_eighth_tab_loads_and_the_one_in_front_is_live(

@@ -192,9 +192,11 @@ def compare_page(
         "compared": compare(session, study, latent, first, second) if first and second else None,
         "simulating": {
             number
-            for job in queries.simulate_jobs(session, study, [v.explanation.id for v in versions])
+            for job, about in queries.simulate_jobs(
+                session, study, [v.explanation.id for v in versions]
+            )
             if job.status in ACTIVE
-            for number in job.params["explanation_ids"]
+            for number in about
         },
         "score_names": SCORES,
     }

@@ -1,20 +1,32 @@
 """Explanations in the database: every version, and saving a new one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fastapi import HTTPException
-from sqlalchemy import ARRAY, Select, any_, bindparam, func, or_, select
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Select,
+    and_,
+    any_,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+)
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import Session, defer
+from sqlalchemy.orm import Session
 
+from app.database import array_of
 from app.errors import Conflict, NotFound
-from app.jobs.queries import ACTIVE, submit, tell
-from app.latents.filters import cost_of
+from app.jobs.progress import JobLine
+from app.jobs.queries import ACTIVE, LINE, submit, tell
 from app.latents.meaning import embedding_of
-from models import Comment, Explanation, Job, Latent, LatentCost, Score, Study
+from app.latents.queries import costs_by_explanation
+from models import Comment, Explanation, Job, Latent, LatentCost, Score, Simulation, Study
 
 NAMES = (
     "correlation",
@@ -30,17 +42,26 @@ NAMES = (
 
 
 class Version(NamedTuple):
-    """One version of a latent's text, with what it reached."""
+    """One version of a latent's text, with what it reached under the study's simulator."""
 
     explanation: Explanation
     scores: list[Score]
     """As :func:`list_scores` gives them."""
-    cost: LatentCost | None
-    """Rewritten alone, isotonic."""
+    costs: list[LatentCost]
+    """Rewritten alone, isotonic; of the shown version, and of that it was written from, all."""
+    comments: bool
+    """Whether anybody said something of it."""
+    missing: int
+    """Simulated values that are missing."""
 
     @property
     def correlation(self) -> Score | None:
         return next((score for score in self.scores if score.name == "correlation"), None)
+
+    @property
+    def cost(self) -> LatentCost | None:
+        """Rewritten alone, isotonic."""
+        return next((cost for cost in self.costs if cost.calibration == "isotonic"), None)
 
 
 class Saved(NamedTuple):
@@ -53,26 +74,35 @@ class Saved(NamedTuple):
 
 
 # Statements of every latent's page are put together once: that takes as long as running them.
-_IDS: Any = bindparam("explanations", expanding=True)
-_SIMULATOR: Any = SimpleNamespace(simulator_id=bindparam("simulator"))
-_VERSIONS = (
-    select(Explanation)
-    .where(Explanation.latent_id == bindparam("latent"))
-    .order_by(Explanation.id.desc())
+_OF_SIMULATOR = or_(Score.simulator_id == bindparam("simulator"), Score.simulator_id.is_(None))
+_MISSING = select(func.sum(Simulation.missing)).where(
+    Simulation.explanation_id == Explanation.id,
+    Simulation.simulator_id == bindparam("simulator"),
 )
-_COSTS = select(LatentCost).where(LatentCost.explanation_id.in_(_IDS), *cost_of(_SIMULATOR))
+_VERSIONS = (
+    select(
+        Explanation,
+        Score,
+        exists().where(Comment.explanation_id == Explanation.id),
+        func.coalesce(_MISSING.scalar_subquery(), 0),
+    )
+    .outerjoin(Score, and_(Score.explanation_id == Explanation.id, _OF_SIMULATOR))
+    .where(Explanation.latent_id == bindparam("latent"))
+    .order_by(Explanation.id.desc(), Score.id)
+)
 _SCORES = (
     select(Score)
-    .where(
-        Score.explanation_id.in_(_IDS),
-        or_(Score.simulator_id == _SIMULATOR.simulator_id, Score.simulator_id.is_(None)),
-    )
+    .where(Score.explanation_id == bindparam("explanation"), _OF_SIMULATOR)
     .order_by(Score.id)
 )
-# A job may be about thousands: what it was asked for is read of those that are looked into.
+_version = func.unnest(bindparam("ids", type_=ARRAY(BigInteger))).column_valued("version")
 _SIMULATE_JOBS = (
-    select(Job)
-    .options(defer(Job.params))
+    select(
+        *LINE,
+        array_of(
+            select(_version).where(Job.params["explanation_ids"].contains(func.to_jsonb(_version)))
+        ),
+    )
     .where(
         Job.study_id == bindparam("study"),
         Job.kind == "simulate",
@@ -80,17 +110,32 @@ _SIMULATE_JOBS = (
     )
     .order_by(Job.id.desc())
 )
-_COMMENTS = select(Comment).where(Comment.explanation_id.in_(_IDS)).order_by(Comment.id)
+_COMMENTS = (
+    select(Comment)
+    .where(Comment.explanation_id == any_(bindparam("explanations", type_=ARRAY(BigInteger))))
+    .order_by(Comment.id)
+)
 
 
-def list_versions(session: Session, study: Study, latent: Latent) -> list[Version]:
-    """All versions of a latent's text, newest first."""
-    found = list(session.scalars(_VERSIONS, {"latent": latent.id}))
-    ids = [explanation.id for explanation in found]
-    scores = scores_by_explanation(session, study, ids)
-    costs = session.scalars(_COSTS, {"explanations": ids, "simulator": study.simulator_id})
-    cost_by = {cost.explanation_id: cost for cost in costs}
-    return [Version(one, scores[one.id], cost_by.get(one.id)) for one in found]
+def list_versions(
+    session: Session, study: Study, latent: Latent, shown: int | None = None
+) -> list[Version]:
+    """All versions of a latent's text, newest first.
+
+    Args:
+        shown: The explanation of which all costs are given, and of that it was written from.
+    """
+    values = {"latent": latent.id, "simulator": study.simulator_id}
+    found = list(session.execute(_VERSIONS, values))
+    costs = costs_by_explanation(session, study, {one.id for one, *_ in found}, shown)
+    scores: dict[int, list[Score]] = {}
+    rest = {}
+    for explanation, score, *more in found:
+        rest[explanation] = more
+        scores.setdefault(explanation.id, []).extend([score] if score else [])
+    return [
+        Version(one, _in_order(scores[one.id]), costs[one.id], *more) for one, more in rest.items()
+    ]
 
 
 def get_explanation(session: Session, explanation_id: int) -> Explanation:
@@ -108,7 +153,8 @@ def get_explanation(session: Session, explanation_id: int) -> Explanation:
 def list_scores(session: Session, study: Study, explanation: Explanation) -> list[Score]:
     """Scores of an explanation under the study's simulator, and the newest judgements of language
     models, in their usual order."""
-    return scores_by_explanation(session, study, [explanation.id])[explanation.id]
+    values = {"explanation": explanation.id, "simulator": study.simulator_id}
+    return _in_order(session.scalars(_SCORES, values))
 
 
 def get_version(session: Session, latent: Latent, explanation_id: int) -> Explanation:
@@ -123,19 +169,14 @@ def get_version(session: Session, latent: Latent, explanation_id: int) -> Explan
     return explanation
 
 
-def scores_by_explanation(
-    session: Session, study: Study, explanation_ids: Sequence[int]
-) -> dict[int, list[Score]]:
-    """The same for several explanations, by explanation."""
-    values = {"explanations": explanation_ids, "simulator": study.simulator_id}
-    found = session.scalars(_SCORES, values)
-    newest: dict[int, dict[str, Score]] = {number: {} for number in explanation_ids}
-    for score in found:
-        newest[score.explanation_id][score.name] = score
-    return {
-        number: [scores[name] for name in NAMES if name in scores]
-        for number, scores in newest.items()
-    }
+def _in_order(scores: Iterable[Score]) -> list[Score]:
+    """The newest of each name, in their usual order.
+
+    Args:
+        scores: Of one explanation, oldest first.
+    """
+    newest = {score.name: score for score in scores}
+    return [newest[name] for name in NAMES if name in newest]
 
 
 def newer_versions(session: Session, latent: Latent, parent_id: int | None) -> list[Explanation]:
@@ -148,7 +189,9 @@ def newer_versions(session: Session, latent: Latent, parent_id: int | None) -> l
 
 def list_comments(session: Session, explanation_ids: Sequence[int]) -> list[Comment]:
     """Comments on some explanations, oldest first."""
-    return list(session.scalars(_COMMENTS, {"explanations": explanation_ids}))
+    if not explanation_ids:
+        return []
+    return list(session.scalars(_COMMENTS, {"explanations": list(explanation_ids)}))
 
 
 def add_comment(
@@ -197,11 +240,12 @@ def is_simulated(scores: list[Score]) -> bool:
 
 def authors(session: Session, study: Study) -> list[str]:
     """Everybody, and every model, that wrote an explanation of a latent of the study."""
-    return sorted(session.scalars(_authors(), {"study": study.id}))
+    return sorted(session.scalars(authors_query(), {"study": study.id}))
 
 
 @cache
-def _authors() -> Select[str]:
+def authors_query() -> Select[str]:
+    """The same for a study that is named when it is asked."""
     # Author by author along the index: reading all explanations takes a while where they are many.
     author = select(func.min(Explanation.author).label("name")).cte("author", recursive=True)
     following = select(func.min(Explanation.author)).where(Explanation.author > author.c.name)
@@ -272,17 +316,21 @@ def simulate(session: Session, study: Study, explanation: Explanation, user: str
     _need_simulator(study)
     if is_simulated(list_scores(session, study, explanation)):
         raise Conflict("This explanation is simulated already.")
-    if any(job.status in ACTIVE for job in simulate_jobs(session, study, [explanation.id])):
+    if any(job.status in ACTIVE for job, _ in simulate_jobs(session, study, [explanation.id])):
         raise Conflict("The simulation of this explanation is on its way already.")
     latent = session.get_one(Latent, explanation.latent_id)
     is_current = latent.explanation_id == explanation.id
     return submit(session, _job(study, explanation, user, then_rewrite=is_current))
 
 
-def simulate_jobs(session: Session, study: Study, explanation_ids: list[int]) -> list[Job]:
-    """Simulate jobs about any of some explanations, newest first."""
+def simulate_jobs(
+    session: Session, study: Study, explanation_ids: list[int]
+) -> list[tuple[JobLine, list[int]]]:
+    """Simulate jobs about any of some explanations, newest first, each with those it is about."""
     about = [{"explanation_ids": [number]} for number in explanation_ids]
-    return list(session.scalars(_SIMULATE_JOBS, {"study": study.id, "about": about}))
+    values = {"study": study.id, "about": about, "ids": explanation_ids}
+    found = session.execute(_SIMULATE_JOBS, values)
+    return [(JobLine(*line), ids) for *line, ids in found]
 
 
 def _job(study: Study, explanation: Explanation, user: str, then_rewrite: bool = True) -> Job:

@@ -92,7 +92,7 @@ def history(session: Session, versions: list[Version]) -> list[Entry]:
         versions: All versions of a latent's text, newest first.
     """
     ids = [version.explanation.id for version in versions]
-    comments = list_comments(session, ids)
+    comments = list_comments(session, [v.explanation.id for v in versions if v.comments])
     numbers = {number: len(ids) - place for place, number in enumerate(ids)}
     texts = {version.explanation.id: version.explanation.text for version in versions}
     entries = []

@@ -6,6 +6,20 @@ from typing import Any, NamedTuple
 from models import Job
 
 
+class JobLine(NamedTuple):
+    """What a line about a job shows: read without what the job was asked for, which may be
+    thousands of explanations, as pages read it in passing."""
+
+    id: int
+    kind: str
+    status: str
+    done: int
+    total: int | None
+    unit: str
+    message: str
+    usage: dict[str, Any]
+
+
 class Now(NamedTuple):
     """The jobs that wait or run, for the head of every page."""
 
@@ -19,23 +33,23 @@ class Now(NamedTuple):
         return "" if self.share is None else f"{int(100 * self.share)}%"
 
 
-def share(job: Job) -> float | None:
+def share(job: Job | JobLine) -> float | None:
     """The share of a job's work that is done; None while its total is not known."""
     return min(job.done / job.total, 1.0) if job.total else None
 
 
-def percent(job: Job) -> str:
+def percent(job: Job | JobLine) -> str:
     """The same in whole per cent; empty while it is not known."""
     return Now(1, share(job)).percent
 
 
-def now(jobs: Sequence[Job]) -> Now:
+def now(jobs: Sequence[JobLine]) -> Now:
     """Some jobs that wait or run, in two figures."""
     shares = [part for job in jobs if job.status == "running" and (part := share(job)) is not None]
     return Now(len(jobs), sum(shares) / len(shares) if shares else None)
 
 
-def seconds_left(job: Job) -> float | None:
+def seconds_left(job: Job | JobLine) -> float | None:
     """How long a running job still needs, in seconds at work, from its own rate so far.
 
     None before its first unit is done, and for a job that does not run. Time in which the worker

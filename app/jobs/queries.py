@@ -7,9 +7,10 @@ from typing import NamedTuple
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 from sqlalchemy import bindparam, case, func, select, update
-from sqlalchemy.orm import Session, defer
+from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
+from app.jobs.progress import JobLine
 from app.simulators.queries import Missing, missing_values
 from models import Explanation, Job, JobEvent, Latent, Simulation, Study
 from workers import queue
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 ACTIVE = ("queued", "running")
 STOPPED = ("failed", "cancelled")
+LINE = [getattr(Job, name) for name in JobLine._fields]
+"""Columns of a line about a job."""
 NOT_QUEUED = (
     "The job queue (Redis) cannot be reached, so this did not start. "
     "Nothing is lost: when it runs again, press Retry."
@@ -118,15 +121,15 @@ def list_jobs(
     return listed, session.scalar(count) or 0
 
 
-# The head of every page shows them: put together once, and without what jobs are asked for, as one
-# may be about thousands of explanations.
-_ACTIVE = select(Job).options(defer(Job.params)).where(Job.status.in_(ACTIVE)).order_by(Job.id)
-_ACTIVE_OF = _ACTIVE.join(Study, Study.id == Job.study_id).where(Study.slug == bindparam("slug"))
+# The head of every page shows them: put together once, as that takes as long as running it.
+_ACTIVE = select(*LINE).where(Job.status.in_(ACTIVE)).order_by(Job.id)
+_ACTIVE_OF = _ACTIVE.where(Study.id == Job.study_id, Study.slug == bindparam("slug"))
 
 
-def active_jobs(session: Session, slug: str | None) -> list[Job]:
+def active_jobs(session: Session, slug: str | None) -> list[JobLine]:
     """Jobs of the study of this name, or of all, that wait or run, oldest first."""
-    return list(session.scalars(_ACTIVE if slug is None else _ACTIVE_OF, {"slug": slug}))
+    found = session.execute(_ACTIVE if slug is None else _ACTIVE_OF, {"slug": slug})
+    return [JobLine(*row) for row in found]
 
 
 def latest_job(session: Session, study: Study) -> Job | None:

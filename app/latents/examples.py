@@ -6,7 +6,7 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import and_, bindparam, func, select
+from sqlalchemy import ARRAY, Text, and_, any_, bindparam, select
 from sqlalchemy.orm import Session, aliased
 
 from app.latents.schemas import Kind
@@ -96,13 +96,8 @@ _EXAMPLES = (
     .join(Context, Context.id == Example.context_id)
     .where(
         Example.latent_id == bindparam("latent"),
-        Example.kind.in_(bindparam("kinds", expanding=True)),
+        Example.kind == any_(bindparam("kinds", type_=ARRAY(Text))),
     )
-)
-_EXAMPLE_COUNTS = (
-    select(Example.kind, func.count())
-    .where(Example.latent_id == bindparam("latent"))
-    .group_by(Example.kind)
 )
 _OF_EXPLANATION = (
     Simulation.explanation_id == bindparam("explanation"),
@@ -147,7 +142,7 @@ def list_examples(
 ) -> list[ShownExample]:
     """Examples of a latent with what the study's simulator makes of an explanation on them."""
     lane = lane_of(session, study, explanation, "explain")
-    found = session.execute(_EXAMPLES, {"latent": latent.id, "kinds": kinds})
+    found = session.execute(_EXAMPLES, {"latent": latent.id, "kinds": list(kinds)})
     shown = [
         ShownExample(
             kind,
@@ -160,12 +155,6 @@ def list_examples(
         for kind, rank, activations, context_id, document, start, ids, strings in found
     ]
     return sorted(shown, key=lambda example: (KINDS.index(example.kind), example.rank))
-
-
-def count_examples(session: Session, latent: Latent) -> dict[str, int]:
-    """How many examples of each kind a latent has."""
-    found = session.execute(_EXAMPLE_COUNTS, {"latent": latent.id})
-    return {kind: count for kind, count in found}
 
 
 def lane_of(session: Session, study: Study, explanation: Explanation | None, set_name: str) -> Lane:

@@ -31,7 +31,7 @@ from models import (
 )
 from models.explanation import MARKS
 
-COUNTED = 300
+COUNTED = 1000
 """Latents that match are counted up to this."""
 # Made once: SQLAlchemy works out the columns of every alias anew.
 _current, _version = aliased(Explanation), aliased(Explanation)
@@ -151,24 +151,33 @@ class Matched(NamedTuple):
     total: int
     more: bool
     """There are more than ``total``, which is then as far as they are counted."""
-    few: bool
-    """They are known one by one."""
+    known: dict[int, int] | None
+    """Their ids by their index, where they are few."""
     conditions: list[ColumnElement[bool]]
     """What is true of them."""
 
 
-def matched(session: Session, study: Study, wanted: LatentMatch) -> Matched:
+def matched(session: Session, study: Study, wanted: LatentMatch, *, many: bool = False) -> Matched:
     """Find the latents that match, up to as many as are counted.
 
     Where they are few, they are named one by one from there on: what the filter costs is paid
     once, and an order does not tempt the planner to go through all latents in that order.
+
+    Args:
+        many: They were found to be more than are counted before.
     """
     conditions = matching(study, wanted)
     latents = study.coder_info.get("num_latents", 0)
     if not wanted.filter() and latents > COUNTED:
-        return Matched(latents, False, False, conditions)
-    ids = session.scalars(select(Latent.id).where(*conditions).limit(COUNTED + 1)).all()
-    if len(ids) > COUNTED:
-        return Matched(COUNTED, True, False, conditions)
-    among = Latent.id == any_(literal(ids, ARRAY(BigInteger)))
-    return Matched(len(ids), False, True, [among])
+        return Matched(latents, False, None, conditions)
+    if many:
+        return Matched(COUNTED, True, None, conditions)
+    found = select(Latent.id, Latent.index).where(*conditions).limit(COUNTED + 1).subquery()
+    ids, numbers = session.execute(
+        select(func.array_agg(found.c.id), func.array_agg(found.c.index))
+    ).one()
+    known = dict(zip(numbers or (), ids or (), strict=True))
+    if len(known) > COUNTED:
+        return Matched(COUNTED, True, None, conditions)
+    among = Latent.id == any_(literal(list(known.values()), ARRAY(BigInteger)))
+    return Matched(len(known), False, known, [among])

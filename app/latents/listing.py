@@ -44,14 +44,19 @@ class Place(NamedTuple):
     """What the list is sorted by; None if it is missing, and in a list by index."""
     tie: int
     """Tells latents of one value apart: an index, or the id of an explanation."""
+    many: bool = False
+    """Whether the list was found to have more than are counted, which is not found out again."""
 
     def __str__(self) -> str:
-        return f"{'' if self.value is None else repr(self.value)}~{self.tie}"
+        value = "" if self.value is None else repr(self.value)
+        return f"{value}~{self.tie}{'~many' if self.many else ''}"
 
     @classmethod
     def parse(cls, cursor: str) -> "Place | None":
-        value, _, tie = cursor.partition("~")
-        return cls(real(float(value)) if value else None, int(tie)) if tie else None
+        if not cursor:
+            return None
+        value, tie, *many = cursor.split("~")
+        return cls(real(float(value)) if value else None, int(tie), bool(many))
 
 
 class Placed(NamedTuple):
@@ -92,9 +97,9 @@ def list_latents(
     Raises:
         Conflict: It is a search by meaning, and the model for that is not fetched.
     """
-    found = matched(session, study, wanted)
-    total, more = found.total, found.more
     place = Place.parse(wanted.before or wanted.after)
+    found = matched(session, study, wanted, many=place is not None and place.many)
+    total, more = found.total, found.more
     backwards = bool(wanted.before) and place is not None
     if wanted.meaning.strip():
         start = 0
@@ -102,12 +107,12 @@ def list_latents(
             start = max(0, place.tie - limit) if backwards else place.tie
             limit = min(limit, place.tie) if backwards else limit
         # Of many, no more are looked for than this page shows.
-        enough = NEAREST if found.few else min(start + limit + 1, NEAREST)
+        enough = NEAREST if found.known is not None else min(start + limit + 1, NEAREST)
         near = nearest(session, wanted, found, limit=enough)
         total, more = (len(near) if len(near) <= start + limit else min(total, NEAREST)), False
         part = near[start : start + limit]
-        before = Place(None, start) if start else None
-        after = Place(None, start + limit) if start + limit < len(near) else None
+        before = Place(None, start, found.more) if start else None
+        after = Place(None, start + limit, found.more) if start + limit < len(near) else None
         nearness = {one.latent_id: 1 - (one.place.value or 0.0) for one in part}
         rows = _rows(session, study, part, figures, nearness)
         return Found(rows, total, more, before, after)
@@ -120,8 +125,8 @@ def list_latents(
         _rows(session, study, part, figures),
         total,
         more,
-        part[0].place if earlier and part else None,
-        part[-1].place if later and part else None,
+        part[0].place._replace(many=more) if earlier and part else None,
+        part[-1].place._replace(many=more) if later and part else None,
     )
 
 
@@ -140,6 +145,8 @@ def walk(
     The list has two stretches: latents with a value, then those without one, by their index.
     """
     down = (wanted.order == "desc") != backwards
+    if wanted.sort == "index" and latents.known is not None:
+        return _of_known(latents.known, place, down=down, limit=limit)
     if wanted.sort == "index":
         return _by_index(session, latents.conditions, place, down=down, limit=limit)
     some_lack_it = wanted.sort in FIGURES
@@ -159,6 +166,15 @@ def walk(
         without = [*latents.conditions, _without(study, wanted.sort)]
         found += _by_index(session, without, place, down=False, limit=left)
     return found
+
+
+def _of_known(
+    known: dict[int, int], place: Place | None, *, down: bool, limit: int
+) -> list[Placed]:
+    numbers = sorted(known, reverse=down)
+    if place is not None:
+        numbers = [n for n in numbers if (n < place.tie if down else n > place.tie)]
+    return [Placed(known[n], n, Place(None, n)) for n in numbers[:limit]]
 
 
 def _by_index(
@@ -244,7 +260,7 @@ def nearest(
         .join(Explanation, Explanation.id == Latent.explanation_id)
         .where(*latents.conditions, Explanation.embedding.is_not(None))
         # Adding 0 makes it another expression than the index has.
-        .order_by(distance + 0.0 if latents.few else distance)
+        .order_by(distance + 0.0 if latents.known is not None else distance)
         .limit(limit)
     )
     # A text without a known word has no direction, and no distance from anything.
@@ -319,28 +335,11 @@ def _rows(
     ]
 
 
-_LATENT = Latent.study_id == bindparam("study")
-_BY_INDEX = select(
-    select(func.max(Latent.index))
-    .where(_LATENT, Latent.index < bindparam("index"))
-    .scalar_subquery()
-    .label("before"),
-    select(func.min(Latent.index))
-    .where(_LATENT, Latent.index > bindparam("index"))
-    .scalar_subquery()
-    .label("after"),
-)
-"""The neighbours in the list of all latents by index, in which most pages are opened."""
-
-
 def neighbours(
     session: Session, study: Study, wanted: LatentFilter, latent: Latent
 ) -> tuple[int | None, int | None]:
     """Indices of the latents before and after this one in a list. It need not be in it itself:
     then they are those between which it would stand."""
-    if not wanted.state():
-        row = session.execute(_BY_INDEX, {"study": study.id, "index": latent.index}).one()
-        return row.before, row.after
     latents = matched(session, study, wanted)
     if wanted.meaning.strip():
         near = nearest(session, wanted, latents)

@@ -2,18 +2,20 @@
 
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import Field
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from app.database import Database
+from app.database import Database, array_of
 from app.errors import NotFound
 from app.explanations.queries import (
-    authors,
+    authors_query,
     get_version,
     is_simulated,
     list_versions,
@@ -24,11 +26,11 @@ from app.explanations.views import SCORES, edit_context
 from app.jobs.queries import ACTIVE, STOPPED
 from app.latents import listing, meaning, queries
 from app.latents.agreement import Agreement, agreement
-from app.latents.cells import cells_html
 from app.latents.charts import EMPHASIS, agreement_chart, confusion_chart, cost_chart
 from app.latents.examples import bins
 from app.latents.prompts import prompts
 from app.latents.queries import Index
+from app.latents.rows import row_html
 from app.latents.schemas import (
     COLUMNS,
     STARRED,
@@ -40,8 +42,7 @@ from app.latents.schemas import (
 from app.latents.similar import similar_latents
 from app.latents.views import asked_view, shown_examples
 from app.latents.within import kept, latent_address, within
-from app.lists.queries import get_named, lists_of
-from app.lists.queries import names as list_names
+from app.lists.queries import NAMES, by_name, get_named
 from app.security import CurrentUser
 from app.sentences.queries import firing_of, get_sentence
 from app.simulators.queries import missing_values, study_simulator
@@ -118,6 +119,7 @@ def list_latents(
         found = listing.list_latents(session, study, wanted, limit=PAGE, figures=wanted.show)
     lacking = by_meaning and meaning.is_fetched() and meaning.lacking(session, study)
     link = _link(study, wanted)
+    names, lists = session.execute(_to_choose(), {"study": study.id}).one()
     context = {
         "study": study,
         "simulator": study_simulator(session, study),
@@ -129,13 +131,13 @@ def list_latents(
         "rows": found.rows,
         "latents": study.coder_info.get("num_latents", 0),
         "columns": COLUMN_NAMES,
-        "cells": cells_html,
+        "row_html": row_html,
         "headings": [(n, label) for n, (label, *_) in COLUMN_NAMES.items() if n in wanted.show],
         "by_meaning": by_meaning,
         "lacking": lacking,
         "embedding": lacking and meaning.at_work(session, study),
-        "authors": authors(session, study),
-        "lists": list_names(session, study),
+        "authors": sorted(names),
+        "lists": by_name(lists),
         "list": get_named(session, study, wanted.on_list) if wanted.on_list else None,
         "starred": STARRED,
         "notice": notice,
@@ -144,6 +146,12 @@ def list_latents(
     # What the address bar says: without the fields of the form that were left empty.
     response.headers["HX-Push-Url"] = link(after=wanted.after, before=wanted.before)
     return response
+
+
+@cache
+def _to_choose() -> Select[list[str], list[str]]:
+    """Who wrote an explanation, and what lists there are: for the form that filters."""
+    return select(array_of(authors_query()), array_of(NAMES))
 
 
 def _link(study: Study, wanted: ListState) -> Callable[..., str]:
@@ -231,25 +239,29 @@ def show_latent(
         comment: A refused comment: explanation_id, text, error.
         sentence: A text that somebody tried, shown as one more example.
     """
-    versions = list_versions(session, study, latent)
+    number = latent.explanation_id if version is None else version
+    versions = list_versions(session, study, latent, number)
     by_id = {v.explanation.id: v for v in versions}
     current = by_id[latent.explanation_id].explanation if latent.explanation_id else None
     shown = get_version(session, latent, version) if version is not None else current
     reached = by_id[shown.id] if shown else None
     scores = reached.scores if reached else []
-    costs = queries.shown_costs(session, study, shown) if shown else []
+    before = by_id.get(shown.parent_id or 0) if shown else None
+    costs = queries.shown_costs(reached.costs if reached else [], before.costs if before else [])
     about = simulate_jobs(session, study, [v.explanation.id for v in versions])
     simulator = study_simulator(session, study)
     saved = edit.get("saved")
     old = shown.id if shown and shown is not current else None
-    examples = shown_examples(session, study, latent, shown, asked_view(request), old)
+    around = queries.around(session, study, latent)
+    view = asked_view(request)
+    examples = shown_examples(session, study, latent, shown, view, old, around.examples)
     histogram, counted = bins(latent, BINS)
     context = {
         "study": study,
         "simulator": simulator,
         "latent": latent,
-        "within": within(session, study, latent, request.query_params),
-        "on_lists": lists_of(session, latent),
+        "within": within(session, study, latent, request.query_params, around),
+        "on_lists": around.lists,
         "starred": STARRED,
         "versions": versions,
         "current": current,
@@ -263,7 +275,7 @@ def show_latent(
         "strata": Counter(costs[-1].cost.strata) if costs else None,
         "score_names": SCORES,
         "missing": missing_values(session, study, [shown.id], study.simulator_id)
-        if shown
+        if shown and reached and reached.missing
         else None,
         "cost_chart": cost_chart(costs, simulator.cleanliness if simulator else None)
         if costs
@@ -275,11 +287,11 @@ def show_latent(
         "sentence": sentence,
         "on_sentence": firing_of(session, study, sentence, latent, shown) if sentence else None,
         "jobs": request.state.jobs(),
-        "about": {job.id for job in about},
-        "stopped": next(iter(about[:1]), None) if about and about[0].status in STOPPED else None,
+        "about": {job.id for job, _ in about},
+        "stopped": about[0][0] if about and about[0][0].status in STOPPED else None,
         "simulating": any(
-            job.status in ACTIVE and shown and shown.id in job.params["explanation_ids"]
-            for job in about
+            job.status in ACTIVE and shown and shown.id in explanations
+            for job, explanations in about
         ),
         "edit": {
             "text": current.text if current else "",
@@ -307,7 +319,8 @@ def examples_part(
     latent = queries.get_latent(session, study, index)
     shown = _shown(session, latent, version)
     view = asked_view(request)
-    examples = shown_examples(session, study, latent, shown, view, version)
+    counts = queries.around(session, study, latent).examples
+    examples = shown_examples(session, study, latent, shown, view, version, counts)
     context = {"study": study, "latent": latent, "examples": examples}
     return render(request, "latent/examples.html", context)
 

@@ -1,18 +1,36 @@
 """Latents and their examples in the database."""
 
+from collections.abc import Collection
 from typing import Annotated, NamedTuple
 
 from fastapi import Path
-from sqlalchemy import REAL, RowMapping, bindparam, cast, exists, func, select
+from sqlalchemy import (
+    ARRAY,
+    REAL,
+    BigInteger,
+    RowMapping,
+    any_,
+    bindparam,
+    cast,
+    exists,
+    func,
+    or_,
+    select,
+)
 from sqlalchemy.orm import Session, aliased
 
+from app.database import array_of
 from app.errors import NotFound
+from app.lists.queries import by_name
 from app.rewrites.schemas import Comparison
 from models import (
     Calibration,
+    Example,
     Explanation,
     Latent,
     LatentCost,
+    LatentList,
+    LatentListItem,
     Score,
     Simulation,
     Study,
@@ -48,6 +66,49 @@ def get_latent(session: Session, study: Study, index: int) -> Latent:
     )
 
 
+class Around(NamedTuple):
+    """What the page of a latent says around it."""
+
+    before: int | None
+    after: int | None
+    """Indices of its neighbours in the list of all latents by index."""
+    lists: list[str]
+    """Names of the lists it is on; the starred ones first."""
+    examples: dict[str, int]
+    """How many it has of each kind."""
+
+
+_THERE = Latent.study_id == bindparam("study")
+_by_kind = (
+    select(Example.kind, func.count().label("count"))
+    .where(Example.latent_id == bindparam("latent"))
+    .group_by(Example.kind)
+    .subquery()
+)
+# One statement for all of it, as making a statement takes longer than answering this one.
+_AROUND = select(
+    select(func.max(Latent.index))
+    .where(_THERE, Latent.index < bindparam("index"))
+    .scalar_subquery(),
+    select(func.min(Latent.index))
+    .where(_THERE, Latent.index > bindparam("index"))
+    .scalar_subquery(),
+    array_of(
+        select(LatentList.name)
+        .join(LatentListItem, LatentListItem.list_id == LatentList.id)
+        .where(LatentListItem.latent_id == bindparam("latent"))
+    ),
+    select(func.jsonb_object_agg(_by_kind.c.kind, _by_kind.c.count)).scalar_subquery(),
+)
+
+
+def around(session: Session, study: Study, latent: Latent) -> Around:
+    """What the page of a latent says around it."""
+    values = {"study": study.id, "latent": latent.id, "index": latent.index}
+    before, after, lists, examples = session.execute(_AROUND, values).one()
+    return Around(before, after, by_name(lists), examples or {})
+
+
 class ShownCost(NamedTuple):
     """A cost as the page of its latent names it."""
 
@@ -73,39 +134,53 @@ class EditNext(NamedTuple):
     """How many of these costs are clearly above zero: their intervals leave it out."""
 
 
-_COSTS = select(LatentCost).where(
-    LatentCost.explanation_id.in_(bindparam("explanations", expanding=True)),
-    LatentCost.simulator_id == bindparam("simulator"),
+_parent = aliased(Explanation)
+_COSTS = (
+    select(LatentCost)
+    .where(
+        LatentCost.explanation_id == any_(bindparam("explanations", type_=ARRAY(BigInteger))),
+        LatentCost.simulator_id == bindparam("simulator"),
+        or_(
+            LatentCost.calibration == "isotonic",
+            LatentCost.explanation_id == bindparam("whole"),
+            LatentCost.explanation_id
+            == select(_parent.parent_id).where(_parent.id == bindparam("whole")).scalar_subquery(),
+        ),
+    )
+    .order_by(
+        func.array_position(["", "isotonic", "quantile", "linear", "none"], LatentCost.calibration)
+    )
 )
 
 
 def list_costs(session: Session, study: Study, explanation: Explanation) -> list[LatentCost]:
     """What an explanation costs under the study's simulator: zeroed first, then rewritten."""
-    return _costs_of(session, study, [explanation.id])[explanation.id]
+    return costs_by_explanation(session, study, [explanation.id], explanation.id)[explanation.id]
 
 
-def _costs_of(
-    session: Session, study: Study, explanation_ids: list[int]
+def costs_by_explanation(
+    session: Session, study: Study, explanation_ids: Collection[int], whole: int | None
 ) -> dict[int, list[LatentCost]]:
+    """What it costs to rewrite latents with explanations, isotonic.
+
+    Args:
+        whole: The explanation of which all costs are read, and of that it was written from.
+    """
     found: dict[int, list[LatentCost]] = {number: [] for number in explanation_ids}
-    values = {"explanations": explanation_ids, "simulator": study.simulator_id}
+    values = {"explanations": list(found), "simulator": study.simulator_id, "whole": whole}
     for cost in session.scalars(_COSTS, values):
         found[cost.explanation_id].append(cost)
-    order = ["", "isotonic", "quantile", "linear", "none"]
-    return {
-        number: sorted(costs, key=lambda cost: order.index(cost.calibration))
-        for number, costs in found.items()
-    }
+    return found
 
 
-def shown_costs(session: Session, study: Study, explanation: Explanation) -> list[ShownCost]:
+def shown_costs(costs: list[LatentCost], previous: list[LatentCost]) -> list[ShownCost]:
     """Costs of one wording, and of the one it was written from: zeroed, previous, this."""
-    parent = [explanation.parent_id] if explanation.parent_id else []
-    found = _costs_of(session, study, [explanation.id, *parent])
-    costs = found[explanation.id]
-    previous = found[parent[0]] if parent and costs else []
     zeroed = [ShownCost("zeroed", cost) for cost in costs if cost.condition == "zeroed"]
-    before = [ShownCost("previous, isotonic", c) for c in previous if c.calibration == "isotonic"]
+    before = [
+        ShownCost("previous, isotonic", cost)
+        for cost in previous
+        if costs and cost.calibration == "isotonic"
+    ]
     this = [
         ShownCost(f"this, {cost.calibration}", cost)
         for cost in costs

@@ -152,10 +152,13 @@ class LatentFilter(LatentMatch):
 
 Cursor = Annotated[
     str,
-    Field(max_length=60, pattern=r"^(|(-?\d{1,20}(\.\d{1,20})?(e[+-]?\d{1,2})?)?~\d{1,18})$"),
+    Field(
+        max_length=60, pattern=r"^(|(-?\d{1,20}(\.\d{1,20})?(e[+-]?\d{1,2})?)?~\d{1,18}(~many)?)$"
+    ),
 ]
 """A place in the list: the value that it is sorted by (nothing if missing), ``~``, and a number
-that tells equal values apart. Empty for the list's beginning."""
+that tells equal values apart; ``~many`` where more match than are counted. Empty for the list's
+beginning."""
 
 
 class Part(LatentFilter):
@@ -205,7 +208,7 @@ class LatentSummary(BaseModel):
 class LatentList(BaseModel):
     """One page of latents."""
 
-    total: int = Field(description="Latents that match; with a filter counted up to 300.")
+    total: int = Field(description="Latents that match; with a filter counted up to 1,000.")
     more: bool = Field(description="Whether more than this match.")
     before: str | None = Field(description="Where the page before ends; null on the first one.")
     after: str | None = Field(description="Where the next page begins; null on the last one.")

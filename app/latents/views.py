@@ -16,7 +16,6 @@ from app.latents.examples import (
     Window,
     bins,
     by_interval,
-    count_examples,
     intervals,
     list_examples,
     windows,
@@ -154,16 +153,17 @@ def shown_examples(
     explanation: Explanation | None,
     view: AskedView,
     version: int | None,
+    counts: dict[str, int],
 ) -> Shown | None:
     """The examples of one view, with links to the others.
 
     Args:
         version: Named in the links, where it is not the current explanation.
+        counts: How many there are of each kind.
 
     Returns:
         None where the latent has no examples.
     """
-    counts = count_examples(session, latent)
     if not counts:
         return None
     _, kinds, note = TABS[view.examples]

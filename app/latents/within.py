@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import Conflict
 from app.latents.listing import neighbours
+from app.latents.queries import Around
 from app.latents.schemas import LatentFilter
 from models import Latent, Study
 
@@ -57,15 +58,19 @@ def _wanted(params: Mapping[str, str]) -> LatentFilter:
         return LatentFilter()
 
 
-def within(session: Session, study: Study, latent: Latent, params: Mapping[str, str]) -> Within:
+def within(
+    session: Session, study: Study, latent: Latent, params: Mapping[str, str], around: Around
+) -> Within:
     """A latent's place in the list that an address names; in all latents where that is none."""
     wanted = _wanted(params)
-    try:
-        before, after = neighbours(session, study, wanted, latent)
-    except Conflict:
-        wanted = LatentFilter()
-        before, after = neighbours(session, study, wanted, latent)
-    return Within(wanted.state(), wanted.in_words(), before, after)
+    state = wanted.state()
+    if state:
+        try:
+            before, after = neighbours(session, study, wanted, latent)
+            return Within(state, wanted.in_words(), before, after)
+        except Conflict:
+            state = {}
+    return Within(state, "", around.before, around.after)
 
 
 def latent_address(study: Study, index: int, wanted: LatentFilter) -> str:

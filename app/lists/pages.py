@@ -11,6 +11,7 @@ from starlette.datastructures import FormData
 from app.database import Database
 from app.errors import Conflict, messages
 from app.latents.queries import Index
+from app.latents.rows import star_html
 from app.latents.schemas import LatentMatch
 from app.lists import queries
 from app.lists.api import ListId
@@ -55,8 +56,7 @@ def star(
     study = get_study(session, slug)
     queries.star(session, study, index, on, user)
     if "hx-request" in request.headers:
-        context = {"study": study, "index": index, "starred": on}
-        return render(request, "lists/star.html", context)
+        return HTMLResponse(star_html(f"/studies/{slug}/latents", index, on))
     return RedirectResponse(back or f"/studies/{slug}/latents/{index}", 303)
 
 

@@ -1,5 +1,6 @@
 """Lists of latents in the database. A latent with a star is one on the list ``starred``."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, bindparam, delete, func, literal, select
@@ -30,20 +31,17 @@ def list_lists(session: Session, study: Study) -> list[Listed]:
         .scalar_subquery()
     )
     query = select(LatentList, number).where(LatentList.study_id == study.id)
-    found = [Listed(*row) for row in session.execute(query)]
-    return sorted(found, key=lambda one: (one.list.name != STARRED, one.list.name.casefold()))
+    found = {row[0].name: Listed(*row) for row in session.execute(query)}
+    return [found[name] for name in by_name(found)]
 
 
-# Put together once, as the list of latents shows them.
-_NAMES = select(LatentList.name).where(LatentList.study_id == bindparam("study"))
+NAMES = select(LatentList.name).where(LatentList.study_id == bindparam("study"))
+"""Names of the lists of a study, which is named when it is asked."""
 
 
-def names(session: Session, study: Study) -> list[str]:
-    """Names of the lists of a study; the starred ones first."""
-    return sorted(
-        session.scalars(_NAMES, {"study": study.id}),
-        key=lambda name: (name != STARRED, name.casefold()),
-    )
+def by_name(names: Iterable[str]) -> list[str]:
+    """Names of lists in their usual order: the starred ones first."""
+    return sorted(names, key=lambda name: (name != STARRED, name.casefold()))
 
 
 def get_named(session: Session, study: Study, name: str) -> LatentList | None:
@@ -135,24 +133,6 @@ def star(session: Session, study: Study, index: int, on: bool, user: str) -> Non
     found = session.scalar(select(LatentList).filter_by(study_id=study.id, name=STARRED))
     if found is not None:
         remove(session, Listed(found, 0), one)
-
-
-def is_starred(session: Session, latent: Latent) -> bool:
-    """Whether a latent has a star."""
-    return STARRED in lists_of(session, latent)
-
-
-_NAMES_OF = (
-    select(LatentList.name)
-    .join(LatentListItem, LatentListItem.list_id == LatentList.id)
-    .where(LatentListItem.latent_id == bindparam("latent"))
-)
-
-
-def lists_of(session: Session, latent: Latent) -> list[str]:
-    """Names of the lists that a latent is on; the starred ones first."""
-    found = session.scalars(_NAMES_OF, {"latent": latent.id})
-    return sorted(found, key=lambda name: (name != STARRED, name.casefold()))
 
 
 def _listed(session: Session, found: LatentList) -> Listed:
