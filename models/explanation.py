@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import (
     CheckConstraint,
     ColumnElement,
@@ -20,8 +19,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, Created, Floats, Id, Ids, Json, Matrix
 
-EMBEDDING = 384
-"""Dimensions of an explanation's embedding."""
 MARKS = "“”‘’…–—"
 PLAIN = f"translate(text, '{MARKS}', '{' ' * len(MARKS)}')"
 """An explanation's text for search by words. In a database whose locale is C, as the embedded one's
@@ -35,20 +32,11 @@ class Explanation(Base):
     __table_args__ = (
         CheckConstraint("author_kind IN ('person', 'model')", name="author_kind"),
         Index(None, "words", postgresql_using="gin"),
-        Index(
-            "ix_explanation_not_embedded", "latent_id", postgresql_where=sql("embedding IS NULL")
-        ),
         Index(None, "author", "latent_id"),
         Index(
             "ix_explanation_by_person",
             "latent_id",
             postgresql_where=sql("author_kind = 'person'"),
-        ),
-        Index(
-            None,
-            "embedding",
-            postgresql_using="hnsw",
-            postgresql_ops={"embedding": "halfvec_cosine_ops"},
         ),
     )
 
@@ -77,8 +65,6 @@ class Explanation(Base):
         deferred=True,
     )
     """For search by words: their stems, and how they are written, for those that are only begun."""
-    embedding: Mapped[NDArray[np.float32] | None] = mapped_column(HALFVEC(EMBEDDING), deferred=True)
-    """For search by meaning, in half precision, which ranks alike; None until a worker made it."""
 
     @hybrid_property
     def imported_by(self) -> str | None:

@@ -2,12 +2,26 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, UniqueConstraint
+import numpy as np
+from numpy.typing import NDArray
+from pgvector.sqlalchemy import HALFVEC
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Integer,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from models.base import Base, Created, Floats, Id, Json
 from models.explanation import Simulator
+
+EMBEDDING = 384
+"""Dimensions of an explanation's embedding."""
 
 
 class Study(Base):
@@ -56,6 +70,17 @@ class Latent(Base):
         Index(None, "study_id", "max_activation", "index"),
         Index(None, "study_id", "mean_activation", "index"),
         Index(None, "explanation_id"),
+        Index(
+            "ix_latent_not_embedded",
+            "study_id",
+            postgresql_where=text("embedding IS NULL AND explanation_id IS NOT NULL"),
+        ),
+        Index(
+            None,
+            "embedding",
+            postgresql_using="hnsw",
+            postgresql_ops={"embedding": "halfvec_cosine_ops"},
+        ),
     )
 
     id: Mapped[Id]
@@ -82,6 +107,9 @@ class Latent(Base):
         ForeignKey("explanation.id", use_alter=True, ondelete="SET NULL")
     )
     """The current explanation: the newest version."""
+    embedding: Mapped[NDArray[np.float32] | None] = mapped_column(HALFVEC(EMBEDDING), deferred=True)
+    """Of the current explanation, for search by meaning: in half precision, which ranks alike.
+    None until a worker made it."""
 
 
 class LatentList(Base):

@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.explanations.queries import list_versions
 from app.latents.charts import cost_chart
-from app.latents.queries import ShownCost, list_costs, reworded, shown_costs
+from app.latents.queries import ShownCost, reworded, shown_costs
 from app.rewrites.charts import loss_chart, missing_latents
 from app.rewrites.queries import Results, latest_results, list_points
 from app.rewrites.schemas import Comparison
@@ -55,8 +56,12 @@ def _latents(db: Session, study: Study) -> list[Latent]:
 
 
 def _costs(db: Session, study: Study, latent: Latent) -> list[ShownCost]:
-    explanation = db.get_one(Explanation, latent.explanation_id)
-    return shown_costs(list_costs(db, study, explanation), [])
+    versions = {
+        v.explanation.id: v for v in list_versions(db, study, latent, latent.explanation_id)
+    }
+    shown = versions[latent.explanation_id or 0]
+    previous = versions.get(shown.explanation.parent_id or 0)
+    return shown_costs(shown.costs, previous.costs if previous else [])
 
 
 def test_the_views_together_hold_exactly_the_points(results: Results) -> None:

@@ -16,7 +16,7 @@ from app.latents import filters, listing
 from app.latents.schemas import LatentFilter, Part
 from cli.fetch import fetch
 from interp.embed import MODEL, embed
-from models import Explanation, Job, Latent, LatentCost, LatentList, Score, Study
+from models import Job, Latent, LatentCost, LatentList, Score, Study
 from models.settings import get_settings
 from tests.factories import little_study, reword
 from tests.reading import current_of, latent_of, problem_of, text_of
@@ -182,6 +182,15 @@ def test_the_count_stops(db: Session, study: Study, monkeypatch: pytest.MonkeyPa
     assert (found.total, found.more) == (3, True)
     assert listing.list_latents(db, study, Part(), limit=1).total == 6
 
+    # Further down the list it is known that they are many: nothing is counted again.
+    monkeypatch.setattr(filters, "COUNTED", 300)
+    further = listing.list_latents(db, study, Part(q="fires", after=str(found.after)), limit=1)
+    assert (further.total, further.more) == (300, True)
+    assert further.rows[0]["index"] == found.rows[0]["index"] + 1
+    again = Part(q="fires", before=str(further.before))
+    assert listing.list_latents(db, study, again, limit=1).rows == found.rows
+    assert listing.list_latents(db, study, Part(q="fires", after="~0"), limit=1).total < 300
+
 
 def test_search_by_meaning(
     meanings: Path,
@@ -203,7 +212,7 @@ def test_search_by_meaning(
     assert queued.headers["location"] == f"/studies/{study.slug}/jobs"
     job = db.scalars(select(Job).filter_by(study_id=study.id, kind="embed")).one()
     done = list(embedding.run(db, job, study))
-    assert (done[-1].done, done[-1].total, done[-1].unit) == (5, 5, "explanations")
+    assert (done[-1].done, done[-1].total, done[-1].unit) == (4, 4, "explanations")
     pages.post(f"/jobs/{job.id}/cancel")
 
     def nearest(words: str, **more: object) -> int:
@@ -249,7 +258,7 @@ def test_a_saved_wording_is_found_by_its_meaning(
     path = f"/studies/{study.slug}/latents/2/explanations"
     assert pages.post(path, data={"text": "cannons and muskets"}).status_code == 303
     assert indices(db, study, meaning="weapons") == [2]
-    vector = db.scalar(select(Explanation.embedding).filter_by(id=current_of(db, study, 2).id))
+    vector = db.scalar(select(Latent.embedding).filter_by(id=latent_of(db, study, 2).id))
     # It is stored in half precision.
     np.testing.assert_allclose(vector, embed(meanings, ["cannons and muskets"])[0], atol=1e-3)
 

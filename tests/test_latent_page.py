@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.latents.agreement import DRAWN, confusions
 from app.latents.examples import ShownExample, Token, bins, by_interval, intervals, windows
 from app.latents.lanes import Look, token_html
-from models import Context, Example, Explanation, Latent, Simulation, Study
+from models import Context, Example, Latent, Simulation, Study
 from models.settings import get_settings
 from tests.engine import random_coder
 from tests.factories import CONTEXTS, LENGTH, little_study
@@ -333,13 +333,7 @@ def test_a_confusion_has_no_share_of_nothing() -> None:
 
 def test_similar_latents(pages: httpx.Client, db: Session, study: Study) -> None:
     for index, angle in ((0, 0.0), (1, 0.5), (3, 0.1), (4, 2.0)):
-        explanation = current_of(db, study, index)
-        explanation.embedding = _direction(angle)
-    latent = latent_of(db, study, 1)
-    # An older wording of another latent is nearest, and does not count.
-    old = Explanation(latent_id=latent.id, text="older", author_kind="person", author="ana")
-    old.embedding = _direction(0.0)
-    db.add(old)
+        latent_of(db, study, index).embedding = _direction(angle)
     db.commit()
     found = pages.get(f"/api/v1{_here(study)}/similar").json()
     assert [one["latent"] for one in found["by_meaning"]] == [3, 1, 4]

@@ -131,3 +131,34 @@ def test_what_reads_follows_the_servers(servers: object) -> None:
     get_engine.cache_clear()
     with new_session(reads=True) as session:
         assert session.get_bind().pool is get_engine().pool  # type: ignore[union-attr]
+
+
+def test_embeddings_move_to_the_latents_whose_current_explanations_have_them(empty: str) -> None:
+    one, other = (
+        f"[{','.join('1' if i == place else '0' for i in range(384))}]" for place in (0, 1)
+    )
+    command.upgrade(alembic_config(empty), "0008")
+    engine = engine_of(empty)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO study (slug, title, model, coder, hookpoint, corpus, context_length,"
+            " prepend_bos, contexts_explain, contexts_calibrate, contexts_evaluate,"
+            " contexts_rewrite, seed, coder_info)"
+            " VALUES ('s', 's', 'm', 'c', 'h', 'sotu', 32, true, 9, 8, 24, 24, 0, '{}');"
+            "INSERT INTO latent (study_id, index, firing_rate, max_activation, mean_activation,"
+            " quantiles, promoted, suppressed) VALUES (1, 0, 0.1, 2, 1, '{0,2}', '[]', '[]'),"
+            " (1, 1, 0.1, 2, 1, '{0,2}', '[]', '[]');"
+            "INSERT INTO explanation (latent_id, text, author_kind, author, details, embedding)"
+            f" VALUES (1, 'old', 'person', 'tests', '{{}}', '{one}'),"
+            f" (1, 'new', 'person', 'tests', '{{}}', '{other}');"
+            "UPDATE latent SET explanation_id = 2 WHERE id = 1"
+        )
+    migrate(empty)
+    with engine.connect() as connection:
+        query = text("SELECT embedding::text FROM latent ORDER BY id")
+        assert list(connection.scalars(query)) == [other, None]
+    command.downgrade(alembic_config(empty), "0008")
+    with engine.connect() as connection:
+        query = text("SELECT embedding::text FROM explanation ORDER BY id")
+        assert list(connection.scalars(query)) == [None, other]
+    engine.dispose()

@@ -250,11 +250,12 @@ def authors_query() -> Select[str]:
     author = select(func.min(Explanation.author).label("name")).cte("author", recursive=True)
     following = select(func.min(Explanation.author)).where(Explanation.author > author.c.name)
     author = author.union_all(select(following.scalar_subquery()).where(author.c.name.is_not(None)))
-    # One explanation each will do; in this order the first is at hand in the index.
+    # One explanation each will do; in this order the first is at hand in the index. Not a join, of
+    # which PostgreSQL may read a whole side before it finds the first.
+    study = select(Latent.study_id).where(Latent.id == Explanation.latent_id).scalar_subquery()
     here = (
         select(Explanation.id)
-        .join(Latent, Latent.id == Explanation.latent_id)
-        .where(Explanation.author == author.c.name, Latent.study_id == bindparam("study"))
+        .where(Explanation.author == author.c.name, study == bindparam("study"))
         .order_by(Explanation.latent_id)
         .limit(1)
         .scalar_subquery()
@@ -294,11 +295,11 @@ def save_explanation(
         author_kind="person",
         author=user,
         parent_id=current if parent_id is None else parent_id,
-        embedding=embedding_of(text),
     )
     session.add(explanation)
     session.flush()
     latent.explanation_id = explanation.id
+    latent.embedding = embedding_of(text)
     conflict = parent_id is not None and parent_id != current
     job = submit(session, _job(study, explanation, user))
     tell(study.id, "latent", latent.id)

@@ -254,11 +254,10 @@ def nearest(
     Where few match, all of them are compared; else the index is asked, which goes on until enough
     of what it finds match.
     """
-    distance: Any = Explanation.embedding.cosine_distance(meaning.embed_query(wanted.meaning))
+    distance: Any = Latent.embedding.cosine_distance(meaning.embed_query(wanted.meaning))
     query = (
         select(Latent.id, Latent.index.label("number"), distance.label("distance"))
-        .join(Explanation, Explanation.id == Latent.explanation_id)
-        .where(*latents.conditions, Explanation.embedding.is_not(None))
+        .where(*latents.conditions, Latent.embedding.is_not(None))
         # Adding 0 makes it another expression than the index has.
         .order_by(distance + 0.0 if latents.known is not None else distance)
         .limit(limit)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.errors import Conflict
 from app.jobs.queries import ACTIVE, submit
 from interp.embed import MODEL, embed
-from models import Explanation, Job, Latent, Study
+from models import Job, Latent, Study
 from models.settings import get_settings, model_folder
 
 COMMAND = f"palimpsest fetch {MODEL}"
@@ -50,8 +50,8 @@ def lacking(session: Session, study: Study) -> bool:
     query = select(
         exists().where(
             Latent.study_id == study.id,
-            Explanation.id == Latent.explanation_id,
-            Explanation.embedding.is_(None),
+            Latent.explanation_id.is_not(None),
+            Latent.embedding.is_(None),
         )
     )
     return bool(session.scalar(query))

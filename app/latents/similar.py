@@ -50,20 +50,13 @@ def _by_direction(session: Session, study: Study, latent: Latent) -> list[Neighb
 
 
 def _by_meaning(session: Session, study: Study, latent: Latent) -> list[Neighbour] | None:
-    own = session.scalar(
-        select(Explanation.embedding).where(Explanation.id == latent.explanation_id)
-    )
-    if own is None:
+    if latent.embedding is None:
         return None
-    distance = Explanation.embedding.cosine_distance(own)
+    distance = Latent.embedding.cosine_distance(latent.embedding)
     found = session.execute(
         select(Latent.index, distance.label("distance"), Explanation.text)
-        .join(Latent, Latent.explanation_id == Explanation.id)
-        .where(
-            Latent.study_id == study.id,
-            Latent.id != latent.id,
-            Explanation.embedding.is_not(None),
-        )
+        .join(Explanation, Explanation.id == Latent.explanation_id)
+        .where(Latent.study_id == study.id, Latent.id != latent.id, Latent.embedding.is_not(None))
         .order_by(distance)
         .limit(COUNT)
     )

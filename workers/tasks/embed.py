@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from interp.embed import MODEL, embed
@@ -19,11 +19,11 @@ BLOCK = 512
 
 
 def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
-    """Embed the explanations of a study that are not yet: all versions, in the order of writing."""
+    """Embed the current explanations of a study that are not yet, in the order of writing."""
     lacking = (
         select(Explanation.id, Explanation.text)
-        .join(Latent, Latent.id == Explanation.latent_id)
-        .where(Latent.study_id == study.id, Explanation.embedding.is_(None))
+        .join(Latent, Latent.explanation_id == Explanation.id)
+        .where(Latent.study_id == study.id, Latent.embedding.is_(None))
     )
     left = session.scalar(select(func.count()).select_from(lacking.subquery())) or 0
     total = job.done + left
@@ -31,17 +31,27 @@ def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
         vectors = vectors_of([row.text for row in block])
         if vectors is None:
             raise InputError(f"The model is not here: run `palimpsest fetch {MODEL}` once.")
-        session.execute(
-            update(Explanation),
-            [
-                {"id": row.id, "embedding": vector}
-                for row, vector in zip(block, vectors, strict=True)
-            ],
-        )
+        save(session, [row.id for row in block], vectors)
         session.commit()
         left -= len(block)
         yield Progress(total - max(left, 0), total, "explanations", "embedding")
     publish(study.id, "latents")
+
+
+def save(
+    session: Session, explanation_ids: Sequence[int], vectors: Sequence[NDArray[np.float32]]
+) -> None:
+    """Save the embeddings of explanations, where they are current."""
+    rows = [
+        {"explanation": number, "vector": vector}
+        for number, vector in zip(explanation_ids, vectors, strict=True)
+    ]
+    session.connection().execute(
+        update(Latent)
+        .where(Latent.explanation_id == bindparam("explanation"))
+        .values(embedding=bindparam("vector")),
+        rows,
+    )
 
 
 def vectors_of(texts: Sequence[str]) -> Sequence[NDArray[np.float32]] | None:

@@ -7,7 +7,7 @@ from sqlalchemy import exists, insert, update
 from sqlalchemy.orm import Session, aliased
 
 from models import Explanation, Latent
-from workers.tasks.embed import vectors_of
+from workers.tasks.embed import save, vectors_of
 
 
 def add(session: Session, rows: Sequence[dict[str, Any]]) -> list[int]:
@@ -20,9 +20,6 @@ def add(session: Session, rows: Sequence[dict[str, Any]]) -> list[int]:
     """
     if not rows:
         return []
-    vectors = vectors_of([row["text"] for row in rows])
-    if vectors is not None:
-        rows = [{**row, "embedding": vector} for row, vector in zip(rows, vectors, strict=True)]
     ids = session.scalars(
         insert(Explanation).returning(Explanation.id, sort_by_parameter_order=True), rows
     ).all()
@@ -37,7 +34,10 @@ def add(session: Session, rows: Sequence[dict[str, Any]]) -> list[int]:
             Explanation.id.in_(ids),
             ~by_a_person | (Explanation.author_kind == "person"),
         )
-        .values(explanation_id=Explanation.id)
+        .values(explanation_id=Explanation.id, embedding=None)
         .execution_options(synchronize_session=False)
     )
+    vectors = vectors_of([row["text"] for row in rows])
+    if vectors is not None:
+        save(session, ids, vectors)
     return list(ids)
