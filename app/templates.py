@@ -22,6 +22,8 @@ def figure(value: float | None, digits: int = 3, sign: bool = False) -> str:
     """A number for reading; an en dash where there is none."""
     if value is None or not isfinite(value):
         return "–"
+    if value >= 0 and not sign:  # as most are, and a page has hundreds
+        return f"{value + 0.0:.{digits}f}"  # without the sign of a negative zero
     text = f"{value:{'+' if sign else ''}.{digits}f}"
     # A minus that is as wide as a plus; no sign on what rounds to zero.
     return text.replace("-", "−") if text.strip("+-0.") else text.lstrip("+-")
@@ -123,6 +125,7 @@ def visible(token: str) -> str:
 
 
 templates = Jinja2Templates(directory=ROOT / "templates")
+templates.env.auto_reload = False  # or every page looks whether thirty files have changed
 templates.env.trim_blocks = True
 templates.env.lstrip_blocks = True
 templates.env.filters |= {

@@ -93,13 +93,17 @@ def token_html(token: Token, look: Look, *, other: Token | None = None, here: bo
         here: Whether it is the one that is meant.
     """
     shown = _shown(token.text)
-    names = ["t", _state(token), "paired" if other else "", "here" if here else ""]
+    names = _CLASSES[token.state]
     second = ""
     if other is not None:
+        names += " paired"
         # Its own lane's value even where that is 0: it would inherit the other's.
-        second = f'<i class="{_state(other)}" style="--s:{_simulated(other, look):.2f}"></i>'
+        state = "" if other.state == "simulated" else other.state
+        second = f'<i class="{state}" style="--s:{_simulated(other, look):.2f}"></i>'
+    if here:
+        names += " here"
     html = (
-        f'<span class="{" ".join(filter(None, names))}"{_style(token, look)} '
+        f'<span class="{names}"{_style(token, look)} '
         f'title="{_title(token, shown, other)}">{shown}{second}</span>'
     )
     if look.breaks and "\n" in token.text:
@@ -114,8 +118,7 @@ def _shown(text: str) -> str:
     return str(escape(visible(text)))
 
 
-def _state(token: Token) -> str:
-    return "" if token.state == "simulated" else token.state
+_CLASSES = {"simulated": "t", **{state: f"t {state}" for state in ("bos", "none", "missing")}}
 
 
 def _simulated(token: Token, look: Look) -> float:
@@ -129,35 +132,36 @@ def _simulated(token: Token, look: Look) -> float:
 
 
 def _style(token: Token, look: Look) -> str:
-    values: list[tuple[str, float]] = []
-    if look.lanes in ("both", "real") and token.real > 0:
-        values.append(("r", ramp(token.real, look.top)))
+    real = simulated = over = under = 0.0
+    if token.real > 0 and look.lanes in ("both", "real"):
+        real = ramp(token.real, look.top)
     if look.lanes in ("both", "simulated"):
-        values.append(("s", _simulated(token, look)))
-    if look.lanes == "difference" and token.difference is not None:
-        values.append(("o", ramp(token.difference, look.top)))
-        values.append(("u", ramp(-token.difference, look.top)))
+        simulated = _simulated(token, look)
+    elif look.lanes == "difference" and token.difference is not None:
+        over, under = ramp(token.difference, look.top), ramp(-token.difference, look.top)
+    values = ("r", real), ("s", simulated), ("o", over), ("u", under)
     style = ";".join([f"--{name}:{value:.2f}" for name, value in values if value >= 0.005])
     return f' style="{style}"' if style else ""
 
 
 def _title(token: Token, shown: str, other: Token | None) -> str:
-    lines = [f"“{shown}” · token {token.id}", f"real {figure(token.real, 2)}"]
+    real = f"real {figure(token.real, 2)}"
     if token.state == "bos":
-        lines[0] = f"Beginning of the text: never simulated. Token {token.id}"
-    elif other is None:
-        lines += _said(token)
-    else:
-        lines += [f"A: {', '.join(_said(token))}", f"B: {', '.join(_said(other))}"]
-    return "&#10;".join(lines)
+        return f"Beginning of the text: never simulated. Token {token.id}&#10;{real}"
+    said = (
+        _said(token, "&#10;")
+        if other is None
+        else f"A: {_said(token, ', ')}&#10;B: {_said(other, ', ')}"
+    )
+    return f"“{shown}” · token {token.id}&#10;{real}&#10;{said}"
 
 
-def _said(token: Token) -> list[str]:
-    """What a wording makes of a token, in words."""
+def _said(token: Token, apart: str) -> str:
+    """What a wording makes of a token, in words with something between them."""
     if token.state != "simulated":
-        return ["not simulated" if token.state == "none" else "simulated value missing"]
-    said = [f"simulated {figure(token.simulated, 2)} of 9"]
+        return "not simulated" if token.state == "none" else "simulated value missing"
+    said = f"simulated {figure(token.simulated, 2)} of 9"
     if token.calibrated is None:
-        return [*said, "not calibrated"]
-    said.append(f"calibrated {figure(token.calibrated, 2)}")
-    return [*said, f"difference {figure(token.difference, 2, sign=True)}"]
+        return f"{said}{apart}not calibrated"
+    difference = figure(token.difference, 2, sign=True)
+    return f"{said}{apart}calibrated {figure(token.calibrated, 2)}{apart}difference {difference}"

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import exists, select
+from sqlalchemy import bindparam, exists, select
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict
@@ -45,16 +45,13 @@ def embedding_of(text: str) -> NDArray[np.float32] | None:
     return _embed(text) if is_fetched() else None
 
 
-def lacking(session: Session, study: Study) -> bool:
-    """Whether some current explanation has no vector yet, so that the search cannot find it."""
-    query = select(
-        exists().where(
-            Latent.study_id == study.id,
-            Latent.explanation_id.is_not(None),
-            Latent.embedding.is_(None),
-        )
-    )
-    return bool(session.scalar(query))
+LACKING = exists().where(
+    Latent.study_id == bindparam("study"),
+    Latent.explanation_id.is_not(None),
+    Latent.embedding.is_(None),
+)
+"""Whether some current explanation of a study, which is named when it is asked, has no vector yet,
+so that the search cannot find it."""
 
 
 def embed_study(session: Session, study: Study, user: str) -> Job:
@@ -65,7 +62,7 @@ def embed_study(session: Session, study: Study, user: str) -> Job:
     """
     if not is_fetched():
         raise Conflict(NOT_FETCHED)
-    if not lacking(session, study):
+    if not session.scalar(select(LACKING), {"study": study.id}):
         raise Conflict("Every explanation of this study can be found by its meaning already.")
     if at_work(session, study):
         raise Conflict("A job makes the explanations ready for search by meaning already.")

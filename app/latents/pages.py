@@ -117,9 +117,9 @@ def list_latents(
         found, notice = listing.Found([], 0, False, None, None), meaning.NOT_FETCHED
     else:
         found = listing.list_latents(session, study, wanted, limit=PAGE, figures=wanted.show)
-    lacking = by_meaning and meaning.is_fetched() and meaning.lacking(session, study)
     link = _link(study, wanted)
-    names, lists = session.execute(_to_choose(), {"study": study.id}).one()
+    names, lists, lacking = session.execute(_beside(), {"study": study.id}).one()
+    lacking = lacking and by_meaning and meaning.is_fetched()
     context = {
         "study": study,
         "simulator": study_simulator(session, study),
@@ -149,9 +149,10 @@ def list_latents(
 
 
 @cache
-def _to_choose() -> Select[list[str], list[str]]:
-    """Who wrote an explanation, and what lists there are: for the form that filters."""
-    return select(array_of(authors_query()), array_of(NAMES))
+def _beside() -> Select[list[str], list[str], bool]:
+    """What stands beside the list: who wrote an explanation, and what lists there are, for the form
+    that filters; and whether the search by meaning does not find all."""
+    return select(array_of(authors_query()), array_of(NAMES), meaning.LACKING)
 
 
 def _link(study: Study, wanted: ListState) -> Callable[..., str]:
@@ -248,7 +249,13 @@ def show_latent(
     scores = reached.scores if reached else []
     before = by_id.get(shown.parent_id or 0) if shown else None
     costs = queries.shown_costs(reached.costs if reached else [], before.costs if before else [])
-    about = simulate_jobs(session, study, [v.explanation.id for v in versions])
+    simulated, jobs = is_simulated(scores), request.state.jobs()
+    # Once it is simulated, a job that stopped before that is over and done with.
+    about = (
+        simulate_jobs(session, study, [v.explanation.id for v in versions])
+        if jobs or not simulated
+        else []
+    )
     simulator = study_simulator(session, study)
     saved = edit.get("saved")
     old = shown.id if shown and shown is not current else None
@@ -268,7 +275,7 @@ def show_latent(
         "shown": shown,
         "reached": reached,
         "scores": scores,
-        "simulated": is_simulated(scores),
+        "simulated": simulated,
         "costs": costs,
         "emphasis": EMPHASIS,
         "reworded": queries.reworded(costs),
@@ -286,9 +293,11 @@ def show_latent(
         "groups": examples.groups if examples else [],
         "sentence": sentence,
         "on_sentence": firing_of(session, study, sentence, latent, shown) if sentence else None,
-        "jobs": request.state.jobs(),
+        "jobs": jobs,
         "about": {job.id for job, _ in about},
-        "stopped": about[0][0] if about and about[0][0].status in STOPPED else None,
+        "stopped": about[0][0]
+        if about and not simulated and about[0][0].status in STOPPED
+        else None,
         "simulating": any(
             job.status in ACTIVE and shown and shown.id in explanations
             for job, explanations in about

@@ -184,7 +184,6 @@ def shown_examples(
         groups = [one for one in groups if one.items or one.interval is None or one.interval.share]
     else:
         groups = [Group(None, items(examples))]
-    tokens = [token for example in examples for token in example.tokens]
     link = _link(study, latent, view, version)
     return Shown(
         view,
@@ -205,8 +204,8 @@ def shown_examples(
         },
         groups,
         note,
-        any(token.calibrated is not None for token in tokens),
-        any(token.simulated is not None for token in tokens),
+        any(token.calibrated is not None for example in examples for token in example.tokens),
+        any(token.simulated is not None for example in examples for token in example.tokens),
         view.examples != "interval" or bins(latent, 1)[1],
     )
 
