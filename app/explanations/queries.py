@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 from fastapi import HTTPException
@@ -48,7 +50,7 @@ class Version(NamedTuple):
     scores: list[Score]
     """As :func:`list_scores` gives them."""
     costs: list[LatentCost]
-    """Rewritten alone, isotonic; of the shown version, and of that it was written from, all."""
+    """Rewritten alone, isotonic; of the shown version all."""
     comments: bool
     """Whether anybody said something of it."""
     missing: int
@@ -123,19 +125,17 @@ def list_versions(
     """All versions of a latent's text, newest first.
 
     Args:
-        shown: The explanation of which all costs are given, and of that it was written from.
+        shown: The explanation of which all costs are given.
     """
     values = {"latent": latent.id, "simulator": study.simulator_id}
     found = list(session.execute(_VERSIONS, values))
     costs = costs_by_explanation(session, study, {one.id for one, *_ in found}, shown)
-    scores: dict[int, list[Score]] = {}
-    rest = {}
-    for explanation, score, *more in found:
-        rest[explanation] = more
-        scores.setdefault(explanation.id, []).extend([score] if score else [])
-    return [
-        Version(one, _in_order(scores[one.id]), costs[one.id], *more) for one, more in rest.items()
-    ]
+    versions = []
+    for one, group in groupby(found, key=itemgetter(0)):
+        rows = list(group)
+        scores = _in_order(score for _, score, *_ in rows if score)
+        versions.append(Version(one, scores, costs[one.id], *rows[0][2:]))
+    return versions
 
 
 def get_explanation(session: Session, explanation_id: int) -> Explanation:

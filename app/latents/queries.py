@@ -134,7 +134,6 @@ class EditNext(NamedTuple):
     """How many of these costs are clearly above zero: their intervals leave it out."""
 
 
-_parent = aliased(Explanation)
 _COSTS = (
     select(LatentCost)
     .where(
@@ -143,8 +142,6 @@ _COSTS = (
         or_(
             LatentCost.calibration == "isotonic",
             LatentCost.explanation_id == bindparam("whole"),
-            LatentCost.explanation_id
-            == select(_parent.parent_id).where(_parent.id == bindparam("whole")).scalar_subquery(),
         ),
     )
     .order_by(
@@ -164,7 +161,7 @@ def costs_by_explanation(
     """What it costs to rewrite latents with explanations, isotonic.
 
     Args:
-        whole: The explanation of which all costs are read, and of that it was written from.
+        whole: The explanation of which all costs are read.
     """
     found: dict[int, list[LatentCost]] = {number: [] for number in explanation_ids}
     values = {"explanations": list(found), "simulator": study.simulator_id, "whole": whole}
