@@ -95,10 +95,9 @@ def fill(latents: int) -> None:
                     f"(SELECT coalesce(max(id), 1) FROM {table}))",
                     [table],
                 )
-        connection.commit()
     finally:
         connection.close()
-    with get_engine().connect().execution_options(isolation_level="AUTOCOMMIT") as cleaner:
+    with get_engine().connect() as cleaner:
         cleaner.execute(text("VACUUM ANALYZE"))
 
 

@@ -1,8 +1,11 @@
 """The connection to PostgreSQL."""
 
 from functools import cache
+from select import POLLIN, poll
+from typing import Any
 
-from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session
 
 from models.settings import get_settings
@@ -24,7 +27,7 @@ OPTIONS = (
 
 @cache
 def get_engine() -> Engine:
-    """The engine of this process.
+    """The engine of this process; its connections are for reading, which most are used for.
 
     Raises:
         RuntimeError: ``DATABASE_URL`` is not set.
@@ -32,17 +35,31 @@ def get_engine() -> Engine:
     url = get_settings().database_url
     if url is None:
         raise RuntimeError("DATABASE_URL is not set; start with `palimpsest up`, or set it.")
-    return create_engine(
+    engine = create_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
-        pool_pre_ping=True,
+        isolation_level="AUTOCOMMIT",
         pool_size=CONNECTIONS,
         connect_args={"options": " ".join(f"-c {option}" for option in OPTIONS)},
     )
+    event.listen(engine, "checkout", _still_there)
+    return engine
+
+
+def _still_there(connection: Any, *_: Any) -> None:
+    """Have another connection made where the server has closed this one since it was last used.
+
+    It has if there is something to be read, as nothing was asked. To ask it (``pool_pre_ping``)
+    would be one more round trip before every answer.
+    """
+    said = poll()
+    said.register(connection.fileno(), POLLIN)
+    if said.poll(0):
+        raise DisconnectionError("PostgreSQL has closed the connection.")
 
 
 @cache
-def _reading(engine: Engine) -> Engine:
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
+def _writing(engine: Engine) -> Engine:
+    return engine.execution_options(isolation_level="READ COMMITTED")
 
 
 def new_session(*, reads: bool = False) -> Session:
@@ -53,4 +70,4 @@ def new_session(*, reads: bool = False) -> Session:
             trips, and the rollback at the end, at which psycopg forgets what it has prepared.
     """
     engine = get_engine()
-    return Session(_reading(engine) if reads else engine, expire_on_commit=False)
+    return Session(engine if reads else _writing(engine), expire_on_commit=False)

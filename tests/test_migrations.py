@@ -11,7 +11,7 @@ from sqlalchemy import Engine, create_engine, inspect, make_url, select, text
 
 from cli.servers import Servers, alembic_config, migrate
 from models import Base, Simulation
-from models.database import get_engine, new_session
+from models.database import get_engine
 
 
 @pytest.fixture
@@ -123,14 +123,6 @@ def test_rows_keep_their_meaning(empty: str) -> None:
         query = text("SELECT positions FROM rewrite ORDER BY id")
         assert list(connection.scalars(query)) == ["last", "all"]
     engine.dispose()
-
-
-def test_what_reads_follows_the_servers(servers: object) -> None:
-    """The servers may change within a process; so does the engine, for reading too."""
-    new_session(reads=True).close()
-    get_engine.cache_clear()
-    with new_session(reads=True) as session:
-        assert session.get_bind().pool is get_engine().pool  # type: ignore[union-attr]
 
 
 def test_embeddings_move_to_the_latents_whose_current_explanations_have_them(empty: str) -> None:
