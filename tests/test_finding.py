@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.latents import filters, listing
 from app.latents.schemas import LatentFilter, Part
+from app.templates import STATIC
 from cli.fetch import fetch
 from interp.embed import MODEL, embed
 from models import Job, Latent, LatentCost, LatentList, Score, Study
@@ -371,8 +372,17 @@ def test_draw_a_latent(pages: httpx.Client, api: httpx.Client, study: Study) -> 
 
 
 def test_answers_are_compressed(pages: httpx.Client, study: Study) -> None:
-    page = pages.get(f"/studies/{study.slug}/latents")
+    path = f"/studies/{study.slug}/latents"
+    page = pages.get(path)
     assert page.headers["content-encoding"] == "gzip"
+    plain = pages.get(path, headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert page.text == plain.text and len(plain.content) > 2 * int(page.headers["content-length"])
+    assert page.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
+    assert "content-encoding" not in pages.get("/jobs/now").headers, "too little to gain"
+    script = pages.get("/static/vendor/vega.min.js")  # sent in parts
+    assert script.headers["content-encoding"] == "gzip"
+    assert script.content == (STATIC / "vendor/vega.min.js").read_bytes()
 
 
 def test_find_star_and_walk(web: str, study: Study, browser_page: Page) -> None:
