@@ -1,16 +1,18 @@
 """The database session of a request, and rows as plain data."""
 
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, Any, TypeVarTuple
 
 from anyio import CancelScope
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
-from sqlalchemy import ARRAY, ColumnElement, Select, func
+from sqlalchemy import ARRAY, ColumnElement, CursorResult, Select, func
 from sqlalchemy.orm import Session
 
 from models import Base
 from models.database import new_session
+
+Columns = TypeVarTuple("Columns")
 
 
 async def _session(request: Request) -> AsyncIterator[Session]:
@@ -30,6 +32,18 @@ async def _session(request: Request) -> AsyncIterator[Session]:
 
 # Closed before the answer is sent, so that a stream of events holds no connection.
 Database = Annotated[Session, Depends(_session, scope="function")]
+
+
+def read(
+    session: Session, query: Select[*Columns], values: Mapping[str, Any] | None = None
+) -> CursorResult[*Columns]:
+    """What a query of columns finds, in the session's transaction.
+
+    ``session.execute`` gives the same rows, and takes a third longer to ask whether there are
+    objects among them. Statements that every page makes are read with this.
+    """
+    session.flush()
+    return session.connection().execute(query, values)
 
 
 def array_of(query: Select[*tuple[Any, ...]]) -> ColumnElement[list[Any]]:

@@ -1,6 +1,7 @@
 """Pages: Jinja2 templates, and how figures, times and tokens are written on them."""
 
 from datetime import UTC, datetime
+from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -148,8 +149,9 @@ templates.env.globals |= {
 }
 
 
+@cache
 def _version(name: str) -> str:
-    """Address of a static file; it changes when the file does, so browsers may keep it."""
+    """Address of a static file; it changes with the file, so browsers may keep what they have."""
     return f"/static/{name}?{(STATIC / name).stat().st_mtime_ns:x}"
 
 

@@ -23,10 +23,10 @@ from app.explanations.schemas import (
 from app.explanations.views import compared_out, costs_of, scores_of
 from app.explanations.worst import worst_of
 from app.jobs.schemas import JobOut
-from app.latents.queries import Index, get_latent
+from app.latents.queries import Index, study_and_latent
 from app.latents.schemas import ComparedOut, CostOut
 from app.security import CurrentUser
-from app.studies.queries import Slug, get_study
+from app.studies.queries import Slug
 from interp.simulate.reads import Reading
 from models import Comment, Explanation, Job, Latent, Study
 
@@ -39,8 +39,7 @@ CommentId = Annotated[int, Path(ge=1, lt=2**63, description="Number of a comment
 @router.get("/studies/{slug}/latents/{index}/explanations", summary="List explanations of a latent")
 def list_explanations(slug: Slug, index: Index, session: Database) -> ExplanationList:
     """Every version of a latent's text, newest first."""
-    study = get_study(session, slug)
-    latent = get_latent(session, study, index)
+    study, latent = study_and_latent(session, slug, index)
     versions = queries.list_versions(session, study, latent)
     items = [ExplanationOut.model_validate(version.explanation) for version in versions]
     return ExplanationList(current_id=latent.explanation_id, items=items)
@@ -55,8 +54,7 @@ def create_explanation(
     slug: Slug, index: Index, data: ExplanationCreate, session: Database, user: CurrentUser
 ) -> ExplanationSaved:
     """Save a new wording, make it the current one, and queue its simulation and the rewrite."""
-    study = get_study(session, slug)
-    latent = get_latent(session, study, index)
+    study, latent = study_and_latent(session, slug, index)
     saved = queries.save_explanation(session, study, latent, data.text, data.parent_id, user)
     return ExplanationSaved(
         explanation=ExplanationOut.model_validate(saved.explanation),
@@ -73,8 +71,8 @@ def create_explanation(
 def preview_wording(slug: Slug, index: Index, data: Wording, session: Database) -> Reading:
     """The exact text that the study's simulator reads of a wording, with the latent's first
     example. Nothing is saved."""
-    study = get_study(session, slug)
-    return preview(session, study, get_latent(session, study, index), data.text)
+    study, latent = study_and_latent(session, slug, index)
+    return preview(session, study, latent, data.text)
 
 
 @router.get("/studies/{slug}/latents/{index}/compare", summary="Compare two explanations")
@@ -86,8 +84,7 @@ def compare_explanations(
     b: Annotated[int, Query(ge=1, lt=2**63, description="Another one.")],
 ) -> ComparedOut:
     """Two versions of a latent's text: words, scores, costs, and values on the same examples."""
-    study = get_study(session, slug)
-    latent = get_latent(session, study, index)
+    study, latent = study_and_latent(session, slug, index)
     first, second = (queries.get_version(session, latent, number) for number in (a, b))
     return compared_out(session, study, compare(session, study, latent, first, second))
 

@@ -17,12 +17,12 @@ from app.explanations.views import SCORES, history
 from app.explanations.worst import worst_of
 from app.jobs.queries import ACTIVE
 from app.latents.pages import VersionId, show_latent
-from app.latents.queries import Index, get_latent
+from app.latents.queries import Index, study_and_latent
 from app.latents.within import kept
 from app.security import CurrentUser
 from app.simulators.queries import study_simulator
 from app.simulators.schemas import Backend
-from app.studies.queries import Slug, get_study
+from app.studies.queries import Slug
 from app.templates import render
 from app.work.queries import last_llm
 from models import Explanation, Latent, Study
@@ -43,8 +43,7 @@ def save_explanation(
     parent_id: Text = "",
 ) -> Response:
     """The button “Save and re-simulate”. The page comes back, with the text kept if refused."""
-    study = get_study(session, slug)
-    latent = get_latent(session, study, index)
+    study, latent = study_and_latent(session, slug, index)
     parent = _number(parent_id)
     try:
         cleaned = clean(text)
@@ -74,8 +73,7 @@ def simulate(
     Args:
         compared_with: The other version on the comparison that the button is on.
     """
-    study = get_study(session, slug)
-    latent = get_latent(session, study, index)
+    study, latent = study_and_latent(session, slug, index)
     wanted = _number(explanation_id) or latent.explanation_id
     if wanted is None:
         raise Conflict(f"Latent {index} has no explanation yet. Write one first.")
@@ -98,8 +96,7 @@ def others(
     Args:
         parent_id: The version they write from; empty if there was none.
     """
-    study = get_study(session, slug)
-    latent = get_latent(session, study, index)
+    study, latent = study_and_latent(session, slug, index)
     newer = queries.newer_versions(session, latent, _number(parent_id))
     parent = session.get(Explanation, _number(parent_id) or 0)
     old = parent.text if parent is not None and parent.latent_id == latent.id else None
@@ -116,8 +113,7 @@ def preview_page(
     request: Request, slug: Slug, index: Index, session: Database, text: Text = ""
 ) -> HTMLResponse:
     """What the simulator will read of the text in the edit box."""
-    study = get_study(session, slug)
-    latent = get_latent(session, study, index)
+    study, latent = study_and_latent(session, slug, index)
     reading, problem = None, ""
     try:
         reading = preview(session, study, latent, clean(text))
@@ -142,8 +138,7 @@ def errors_page(
     request: Request, slug: Slug, index: Index, session: Database, version: VersionId = None
 ) -> HTMLResponse:
     """Which contexts of the calibrate set a wording gets most wrong; the current one by default."""
-    study = get_study(session, slug)
-    latent = get_latent(session, study, index)
+    study, latent = study_and_latent(session, slug, index)
     wanted = version or latent.explanation_id
     if wanted is None:
         raise Conflict(f"Latent {index} has no explanation yet. Write one first.")
@@ -172,8 +167,7 @@ def compare_page(
     b: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
 ) -> HTMLResponse:
     """Two versions side by side; by default the current one and the one it was written from."""
-    study = get_study(session, slug)
-    latent = get_latent(session, study, index)
+    study, latent = study_and_latent(session, slug, index)
     versions = queries.list_versions(session, study, latent)
     if b is None and versions:
         b = latent.explanation_id or versions[0].explanation.id
@@ -214,8 +208,7 @@ def add_comment(
     text: Text = "",
 ) -> Response:
     """The button “Comment”. The page comes back, with the text kept if it is refused."""
-    study = get_study(session, slug)
-    latent = get_latent(session, study, index)
+    study, latent = study_and_latent(session, slug, index)
     explanation = queries.get_version(session, latent, _number(explanation_id) or 0)
     try:
         cleaned = clean_comment(text)

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
-from app.database import array_of
+from app.database import array_of, read
 from app.errors import Conflict, NotFound
 from app.jobs.progress import JobLine
 from app.jobs.queries import ACTIVE, LINE, submit, tell
@@ -330,7 +330,7 @@ def simulate_jobs(
     """Simulate jobs about any of some explanations, newest first, each with those it is about."""
     about = [{"explanation_ids": [number]} for number in explanation_ids]
     values = {"study": study.id, "about": about, "ids": explanation_ids}
-    found = session.execute(_SIMULATE_JOBS, values)
+    found = read(session, _SIMULATE_JOBS, values)
     return [(JobLine(*line), ids) for *line, ids in found]
 
 

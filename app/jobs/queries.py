@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import bindparam, case, func, select, update
 from sqlalchemy.orm import Session
 
+from app.database import read
 from app.errors import Conflict, NotFound
 from app.jobs.progress import JobLine
 from app.simulators.queries import Missing, missing_values
@@ -128,7 +129,7 @@ _ACTIVE_OF = _ACTIVE.where(Study.id == Job.study_id, Study.slug == bindparam("sl
 
 def active_jobs(session: Session, slug: str | None) -> list[JobLine]:
     """Jobs of the study of this name, or of all, that wait or run, oldest first."""
-    found = session.execute(_ACTIVE if slug is None else _ACTIVE_OF, {"slug": slug})
+    found = read(session, _ACTIVE if slug is None else _ACTIVE_OF, {"slug": slug})
     return [JobLine(*row) for row in found]
 
 

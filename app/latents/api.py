@@ -113,8 +113,7 @@ def edit_next(
 @router.get("/studies/{slug}/latents/{index}", summary="Get a latent")
 def get_latent(slug: Slug, index: Index, session: Database) -> LatentOut:
     """One latent: statistics, current explanation, its scores and its costs."""
-    study = get_study(session, slug)
-    latent = queries.get_latent(session, study, index)
+    study, latent = queries.study_and_latent(session, slug, index)
     current = get_explanation(session, latent.explanation_id) if latent.explanation_id else None
     return LatentOut(
         study=study.slug,
@@ -144,8 +143,7 @@ def list_examples(
     kind: Annotated[Kind | None, Query(description="Only these; all if left out.")] = None,
 ) -> ExampleList:
     """Examples with real and simulated activations, token by token."""
-    study = get_study(session, slug)
-    latent = queries.get_latent(session, study, index)
+    study, latent = queries.study_and_latent(session, slug, index)
     explanation = _version(session, latent, explanation_id)
     examples = examples_of(session, study, latent, explanation, [kind] if kind else KINDS)
     return ExampleList(
@@ -165,8 +163,7 @@ def get_agreement(
     404 if the explanation is not simulated there, or if this server does not have the real
     activations.
     """
-    study = get_study(session, slug)
-    latent = queries.get_latent(session, study, index)
+    study, latent = queries.study_and_latent(session, slug, index)
     explanation = _version(session, latent, explanation_id)
     if explanation is None:
         raise NotFound(f"Latent {index} has no explanation yet, so nothing is simulated.")
@@ -182,8 +179,7 @@ def list_similar(slug: Slug, index: Index, session: Database) -> SimilarOut:
     Each is null where it is not known: the study was collected without, or the explanation has no
     embedding yet.
     """
-    study = get_study(session, slug)
-    latent = queries.get_latent(session, study, index)
+    study, latent = queries.study_and_latent(session, slug, index)
     found = similar_latents(session, study, latent)
     return SimilarOut.model_validate(found, from_attributes=True)
 
@@ -191,8 +187,7 @@ def list_similar(slug: Slug, index: Index, session: Database) -> SimilarOut:
 @router.get("/studies/{slug}/latents/{index}/prompts", summary="List an explainer's prompts")
 def list_prompts(slug: Slug, index: Index, session: Database) -> PromptList:
     """What the prompted and the contrastive explainer would ask a language model, word by word."""
-    study = get_study(session, slug)
-    latent = queries.get_latent(session, study, index)
+    study, latent = queries.study_and_latent(session, slug, index)
     items = [PromptOut.model_validate(one) for one in prompts(session, study, latent)]
     return PromptList(items=items)
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sqlalchemy import ARRAY, Text, and_, any_, bindparam, select
 from sqlalchemy.orm import Session, aliased
 
+from app.database import read
 from app.latents.schemas import Kind
 from models import Calibration, Context, Example, Explanation, Latent, Simulation, Study
 
@@ -142,7 +143,7 @@ def list_examples(
 ) -> list[ShownExample]:
     """Examples of a latent with what the study's simulator makes of an explanation on them."""
     lane = lane_of(session, study, explanation, "explain")
-    found = session.execute(_EXAMPLES, {"latent": latent.id, "kinds": list(kinds)})
+    found = read(session, _EXAMPLES, {"latent": latent.id, "kinds": list(kinds)})
     shown = [
         ShownExample(
             kind,
@@ -162,7 +163,7 @@ def lane_of(session: Session, study: Study, explanation: Explanation | None, set
     if explanation is None or study.simulator_id is None:
         return Lane({}, None)
     values = {"explanation": explanation.id, "simulator": study.simulator_id, "set": set_name}
-    found = session.execute(_LANE, values).first()
+    found = read(session, _LANE, values).first()
     if found is None:
         return Lane({}, None)
     rows = dict(zip(found.context_ids, found.values, strict=True))
@@ -182,7 +183,7 @@ def isotonic_knots(
 ) -> tuple[list[float], list[float]] | None:
     """The map from raw simulated values to activations, if it is fitted."""
     values = {"explanation": explanation.id, "simulator": study.simulator_id, "method": method}
-    found = session.execute(_KNOTS, values).first()
+    found = read(session, _KNOTS, values).first()
     return (found.x, found.y) if found is not None else None
 
 

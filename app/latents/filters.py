@@ -18,6 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
+from app.database import read
 from app.latents.schemas import LatentMatch
 from models import (
     Explanation,
@@ -173,8 +174,8 @@ def matched(session: Session, study: Study, wanted: LatentMatch, *, many: bool =
     if many:
         return Matched(COUNTED, True, None, conditions)
     found = select(Latent.id, Latent.index).where(*conditions).limit(COUNTED + 1).subquery()
-    ids, numbers = session.execute(
-        select(func.array_agg(found.c.id), func.array_agg(found.c.index))
+    ids, numbers = read(
+        session, select(func.array_agg(found.c.id), func.array_agg(found.c.index))
     ).one()
     known = dict(zip(numbers or (), ids or (), strict=True))
     if len(known) > COUNTED:

@@ -23,10 +23,12 @@ from sqlalchemy import (
     exists,
     func,
     select,
+    true,
     tuple_,
 )
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
+from app.database import read
 from app.latents import meaning
 from app.latents.filters import NAN, Matched, cost_of, matched, matching, real
 from app.latents.schemas import NEAREST, STARRED, LatentFilter, Part
@@ -190,7 +192,7 @@ def _by_index(
         tie = cast(place.tie, BigInteger)
         query = query.where(Latent.index < tie if down else Latent.index > tie)
     query = query.order_by(Latent.index.desc() if down else Latent.index).limit(limit)
-    return [Placed(row.id, row.number, Place(None, row.number)) for row in session.execute(query)]
+    return [Placed(row.id, row.number, Place(None, row.number)) for row in read(session, query)]
 
 
 def _by_value(
@@ -215,7 +217,7 @@ def _by_value(
     query = query.where(*known)
     order = (value.desc(), tie.desc()) if down else (value, tie)
     query = query.order_by(*order).limit(limit)
-    return [Placed(row.id, row.number, Place(row.value, row.tie)) for row in session.execute(query)]
+    return [Placed(row.id, row.number, Place(row.value, row.tie)) for row in read(session, query)]
 
 
 def _column(study: Study, sort: str) -> tuple[Any, Any, list[ColumnElement[bool]]]:
@@ -263,7 +265,7 @@ def nearest(
         .limit(limit)
     )
     # A text without a known word has no direction, and no distance from anything.
-    found = [row for row in session.execute(query) if row.distance == row.distance]
+    found = [row for row in read(session, query) if row.distance == row.distance]
     return [Placed(row.id, row.number, Place(row.distance, rank)) for rank, row in enumerate(found)]
 
 
@@ -271,7 +273,7 @@ def nearest(
 def _rows_query(figures: frozenset[str]) -> Select[*tuple[Any, ...]]:
     """Made once: putting it together takes as long as running it."""
     study: Any = SimpleNamespace(id=bindparam("study"), simulator_id=bindparam("simulator"))
-    scores = {name: aliased(Score) for name in SCORES if name in figures}
+    scores = [name for name in SCORES if name in figures]
     starred = select(LatentList.id).where(
         LatentList.study_id == study.id, LatentList.name == STARRED
     )
@@ -299,16 +301,27 @@ def _rows_query(figures: frozenset[str]) -> Select[*tuple[Any, ...]]:
         columns.append(LatentCost.mean.label("cost"))
         mine = LatentCost.explanation_id == Latent.explanation_id
         joins.append((LatentCost, mine, *cost_of(study)))
-    for name, score in scores.items():
-        columns.append(score.value.label(name))
-        if name == "correlation":
-            columns += [score.low.label("correlation_low"), score.high.label("correlation_high")]
-        mine = score.explanation_id == Latent.explanation_id
-        joins.append((score, mine, score.simulator_id == study.simulator_id, score.name == name))
+    if scores:
+        # All of them are beside each other in one index: one look there, and not one each.
+        wanted = [_score(name, Score.value, name) for name in scores]
+        if "correlation" in scores:
+            wanted += [
+                _score("correlation", Score.low, "correlation_low"),
+                _score("correlation", Score.high, "correlation_high"),
+            ]
+        mine = Score.explanation_id == Latent.explanation_id
+        of = select(*wanted).where(mine, Score.simulator_id == study.simulator_id).lateral("scores")
+        columns += of.columns
+        joins.append((of, true()))
     query = select(*columns).where(Latent.id == any_(bindparam("ids", type_=ARRAY(BigInteger))))
     for table, *conditions in joins:
         query = query.outerjoin(table, and_(*conditions))
     return query
+
+
+def _score(name: str, column: InstrumentedAttribute[Any], label: str) -> ColumnElement[Any]:
+    """The one value that a score has, out of all scores of an explanation."""
+    return func.max(column).filter(Score.name == name).label(label)
 
 
 def _rows(
@@ -324,8 +337,9 @@ def _rows(
         "study": study.id,
         "simulator": study.simulator_id,
     }
-    query = _rows_query(FIGURES.intersection(figures))
-    of = {row["id"]: row for row in session.execute(query, values).mappings()}
+    found = read(session, _rows_query(FIGURES.intersection(figures)), values)
+    names = found.keys()
+    of = {row.id: dict(zip(names, row, strict=True)) for row in found}
     near = nearness or {}
     return [
         {**of[one.latent_id], "nearness": near.get(one.latent_id)}
@@ -366,7 +380,7 @@ def _place(session: Session, study: Study, wanted: LatentFilter, latent: Latent)
     query = select(value.label("value"), tie.label("tie")).where(
         Latent.id == latent.id, *conditions, value < NAN
     )
-    row = session.execute(query).first()
+    row = read(session, query).first()
     return Place(row.value, row.tie) if row is not None else Place(None, latent.index)
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from app.database import Database, array_of
+from app.database import Database, array_of, read
 from app.errors import NotFound
 from app.explanations.queries import (
     authors_query,
@@ -118,7 +118,7 @@ def list_latents(
     else:
         found = listing.list_latents(session, study, wanted, limit=PAGE, figures=wanted.show)
     link = _link(study, wanted)
-    names, lists, lacking = session.execute(_beside(), {"study": study.id}).one()
+    names, lists, lacking = read(session, _beside(), {"study": study.id}).one()
     lacking = lacking and by_meaning and meaning.is_fetched()
     context = {
         "study": study,
@@ -206,8 +206,7 @@ def latent_page(
         saved: Explanation that was saved just now.
         sentence: A sentence that is shown as one more example.
     """
-    study = get_study(session, slug)
-    latent = queries.get_latent(session, study, index)
+    study, latent = queries.study_and_latent(session, slug, index)
     edit: dict[str, Any] = {}
     if restore is not None:
         edit["text"] = get_version(session, latent, restore).text
@@ -324,8 +323,7 @@ def examples_part(
     request: Request, slug: Slug, index: Index, session: Database, version: VersionId = None
 ) -> HTMLResponse:
     """The examples of a latent's page alone, in the view that the address says."""
-    study = get_study(session, slug)
-    latent = queries.get_latent(session, study, index)
+    study, latent = queries.study_and_latent(session, slug, index)
     shown = _shown(session, latent, version)
     view = asked_view(request)
     counts = queries.around(session, study, latent).examples
@@ -343,8 +341,7 @@ def agreement_page(
     Args:
         version: Explanation that was simulated; the current one if left out.
     """
-    study = get_study(session, slug)
-    latent = queries.get_latent(session, study, index)
+    study, latent = queries.study_and_latent(session, slug, index)
     shown = _shown(session, latent, version)
     found: Agreement | None = None
     problem = "" if shown else "This latent has no explanation yet, so nothing is simulated."
@@ -371,8 +368,7 @@ def agreement_page(
 @router.get("/studies/{slug}/latents/{index}/similar")
 def similar_page(request: Request, slug: Slug, index: Index, session: Database) -> HTMLResponse:
     """Latents like this one: a page of its own, and a part of the latent's."""
-    study = get_study(session, slug)
-    latent = queries.get_latent(session, study, index)
+    study, latent = queries.study_and_latent(session, slug, index)
     context = {
         "study": study,
         "latent": latent,
@@ -385,8 +381,7 @@ def similar_page(request: Request, slug: Slug, index: Index, session: Database) 
 @router.get("/studies/{slug}/latents/{index}/prompts")
 def prompts_page(request: Request, slug: Slug, index: Index, session: Database) -> HTMLResponse:
     """What an explainer reads of a latent: a page of its own, and a part of the latent's."""
-    study = get_study(session, slug)
-    latent = queries.get_latent(session, study, index)
+    study, latent = queries.study_and_latent(session, slug, index)
     context = {
         "study": study,
         "latent": latent,

@@ -225,12 +225,13 @@ def _link(
     study: Study, latent: Latent, view: AskedView, version: int | None
 ) -> Callable[..., Choice]:
     here = f"/studies/{study.slug}/latents/{latent.index}"
+    default = ExampleView().model_dump()
+    shown = view.model_dump(include=set(default))
 
     def link(name: str, label: str, current: bool, **changes: Any) -> Choice:
-        state = view.model_copy(update=changes)
-        fields = state.model_dump(exclude={"within"})
+        fields = {**shown, **changes}
         # The part's address names everything, as what it leaves out is taken from the address bar.
-        own = state.model_dump(exclude={"within"}, exclude_defaults=True)
+        own = {field: value for field, value in fields.items() if value != default[field]}
         page, part = (view.within.at(version=version, **_words(each)) for each in (own, fields))
         return Choice(name, label, current, f"{here}{page}", f"{here}/examples{part}")
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from app.database import Database
-from app.latents.queries import Index, get_latent
+from app.latents.queries import Index, study_and_latent
 from app.lists import queries
 from app.lists.queries import Listed
 from app.lists.schemas import ListAdd, ListChanged, ListOut, Starred
@@ -71,6 +71,6 @@ def star(slug: Slug, index: Index, session: Database, user: CurrentUser) -> Star
 @router.delete("/studies/{slug}/latents/{index}/star", summary="Take a latent's star away")
 def unstar(slug: Slug, index: Index, session: Database, user: CurrentUser) -> Starred:
     """Take a latent off the list `starred`."""
-    study = get_study(session, slug)
-    queries.star(session, study, get_latent(session, study, index).index, False, user)
+    study, latent = study_and_latent(session, slug, index)
+    queries.star(session, study, latent.index, False, user)
     return Starred(index=index, starred=False)
