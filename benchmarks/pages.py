@@ -146,7 +146,7 @@ async def _measure(port: int, asked: dict[str, list[str]], seconds: float) -> li
     counts. What else the machine does, and how new connections fall on the two processes, differs
     from one to the next."""
     for addresses in asked.values():  # the processes open connections and load templates
-        await _load(port, "", addresses, max(CLIENTS), 0.5)
+        await _load(port, "", addresses, max(CLIENTS), seconds)
     rounds: dict[tuple[int, str], list[Measured]] = {}
     for _ in range(ROUNDS):
         for count in CLIENTS:

@@ -33,6 +33,9 @@ START_TIMEOUT = 60.0
 """Seconds that a server may take to answer. PostgreSQL may have to recover after a crash."""
 LONGEST_SOCKET = 100
 """Characters that the path of a Unix socket may have on every system."""
+OPTIONS = ("-c", "shared_buffers=1GB")
+"""Of PostgreSQL. A large study is held in memory, which is taken as it is filled; with the default
+of 128 MB, the statements behind a page deep in its list take twice as long."""
 
 
 class Servers(NamedTuple):
@@ -203,7 +206,7 @@ def _start_postgres(data: Path, children: list[processes.Child]) -> str:
             os.chown(sockets, as_user["user"], as_user["group"])
     child = processes.start(
         "postgres",
-        [programs / "postgres", "-D", folder, "-k", sockets, "-h", ""],
+        [programs / "postgres", "-D", folder, "-k", sockets, "-h", "", *OPTIONS],
         data,
         stop_signal=signal.SIGINT,  # "fast": do not wait for clients
         cwd="/",
