@@ -28,5 +28,5 @@ ENV PALIMPSEST_HOME=/data PALIMPSEST_HOST=0.0.0.0 HF_HOME=/data/huggingface PYTH
 VOLUME /data
 EXPOSE 8000
 USER palimpsest
-CMD ["uvicorn", "app.main:app", "--host", "0.0.0.0", "--port", "8000", "--workers", "2", \
-     "--no-access-log", "--timeout-graceful-shutdown", "2"]
+CMD ["python", "-m", "app.server", "--host", "0.0.0.0", "--port", "8000", "--workers", "2", \
+     "--no-access-log"]

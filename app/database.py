@@ -1,6 +1,8 @@
 """The database session of a request, and rows as plain data."""
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from math import inf
 from typing import Annotated, Any, TypeVarTuple
 
 from anyio import CancelScope
@@ -9,28 +11,54 @@ from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import ARRAY, ColumnElement, CursorResult, Select, func
 from sqlalchemy.orm import Session
 
+from app.places import Places
 from models import Base
-from models.database import new_session
+from models.database import CONNECTIONS, Purpose, new_session
 
 Columns = TypeVarTuple("Columns")
 
+_FULL = "Too many people ask at once, so this was not done. Try again in a few seconds."
+
+
+READING = Places(CONNECTIONS, _FULL, waiting=200)
+CHANGING = Places(2, _FULL, waiting=200)
+HEALTH = Places(1, _FULL, waiting=inf)
+"""Who may use a thread and a connection of the web server. Changes and estimates have few places
+of their own, so that they never keep pages waiting."""
+THREADS = READING.total + CHANGING.total + HEALTH.total
+WEB = Purpose("palimpsest web", connections=THREADS, more=0, idle_seconds=300)
+"""A connection for every place, so that nobody who has one waits for the other."""
+
+
+@asynccontextmanager
+async def session_of(*, reads: bool) -> AsyncIterator[Session]:
+    """A session with a place: no more of them are open at once than there are connections.
+
+    Nobody may wait for a client, for a password or for another place in it.
+
+    Raises:
+        Busy: Too many wait already.
+    """
+    async with (READING if reads else CHANGING).one():
+        # Making one asks the database nothing, so it needs no thread. Closing one that has written
+        # does, and is done even when the browser has gone.
+        session = new_session(reads=reads, purpose=WEB)
+        try:
+            yield session
+        finally:
+            if reads or not session.in_transaction():
+                session.close()
+            else:
+                with CancelScope(shield=True):
+                    await run_in_threadpool(session.close)
+
 
 async def _session(request: Request) -> AsyncIterator[Session]:
-    # Making one asks the database nothing, so it needs no thread. Closing one that has written
-    # does, and is done even when the browser has gone.
-    reads = request.method in {"GET", "HEAD"}
-    session = new_session(reads=reads)
-    try:
+    async with session_of(reads=request.method in {"GET", "HEAD"}) as session:
         yield session
-    finally:
-        if reads or not session.in_transaction():
-            session.close()
-        else:
-            with CancelScope(shield=True):
-                await run_in_threadpool(session.close)
 
 
-# Closed before the answer is sent, so that a stream of events holds no connection.
+# Closed before the answer is sent, so that no client can hold a connection.
 Database = Annotated[Session, Depends(_session, scope="function")]
 
 

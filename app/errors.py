@@ -38,7 +38,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         "description": HTTPStatus(status).phrase,
         "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
     }
-    for status in (400, 401, 403, 404, 409, 422, 503)
+    for status in (400, 401, 403, 404, 408, 409, 413, 422, 503)
 }
 """For the API description of every JSON endpoint."""
 

@@ -8,8 +8,10 @@ from fastapi import APIRouter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.types import Receive, Scope, Send
 
 from app.database import Database
+from app.places import Places
 from app.studies.queries import Slug, get_study
 from models.settings import get_settings
 from workers.queue import channel
@@ -18,18 +20,33 @@ log = logging.getLogger(__name__)
 router = APIRouter()
 
 EVERY_STUDY = "palimpsest:study:*"
+STREAMS = Places(200, "Too many pages listen for news at once. Reload the page to see them.")
+"""Each has a connection to its browser, and one to Redis."""
+
+
+class EventStream(EventSourceResponse):
+    """A stream of events, of which there are so many at most."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send what comes until the browser goes.
+
+        Raises:
+            Busy: There are as many streams as may be.
+        """
+        async with STREAMS.one():
+            await super().__call__(scope, receive, send)
 
 
 @router.get("/events", include_in_schema=False)
 def all_events() -> EventSourceResponse:
     """Events of all studies."""
-    return EventSourceResponse(stream(EVERY_STUDY))
+    return EventStream(stream(EVERY_STUDY))
 
 
 @router.get("/studies/{slug}/events", include_in_schema=False)
 def study_events(slug: Slug, session: Database) -> EventSourceResponse:
     """Events of one study."""
-    return EventSourceResponse(stream(channel(get_study(session, slug).id)))
+    return EventStream(stream(channel(get_study(session, slug).id)))
 
 
 async def stream(pattern: str) -> AsyncIterator[ServerSentEvent]:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, FastAPI
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from redis.exceptions import RedisError
@@ -17,6 +18,7 @@ from app.activity import api as activity_api
 from app.checks import api as checks_api
 from app.checks import pages as checks_pages
 from app.compression import compressed
+from app.database import HEALTH, THREADS, WEB
 from app.errors import PROBLEMS, add_handlers
 from app.explanations import api as explanations_api
 from app.explanations import pages as explanations_pages
@@ -28,6 +30,7 @@ from app.jobs import api as jobs_api
 from app.jobs import pages as jobs_pages
 from app.latents import api as latents_api
 from app.latents import pages as latents_pages
+from app.limits import limited
 from app.lists import api as lists_api
 from app.lists import pages as lists_pages
 from app.rewrites import api as rewrites_api
@@ -42,7 +45,7 @@ from app.studies import pages as studies_pages
 from app.templates import STATIC
 from app.work import api as work_api
 from app.work import pages as work_pages
-from models.database import CONNECTIONS, new_session
+from models.database import new_session
 from workers.queue import get_redis
 
 API = "/api/v1"
@@ -50,8 +53,8 @@ API = "/api/v1"
 
 @asynccontextmanager
 async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
-    # A thread for each connection to PostgreSQL: none waits for one, and all are kept open.
-    to_thread.current_default_thread_limiter().total_tokens = CONNECTIONS
+    # A thread for each place, and so for each connection: nobody who has one waits for another.
+    to_thread.current_default_thread_limiter().total_tokens = THREADS
     # What is loaded by now stays. To look through all of it for what nobody needs any more takes
     # 0.1 s, in which nothing is answered; requests leave little behind.
     gc.collect()
@@ -72,6 +75,7 @@ def create_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    app.add_middleware(limited)
     app.add_middleware(security_headers)
     app.add_middleware(compressed)
     add_handlers(app)
@@ -121,11 +125,16 @@ def create_app() -> FastAPI:
     return app
 
 
-def health() -> JSONResponse:
+async def health() -> JSONResponse:
     """Whether PostgreSQL and Redis answer: 200 if both do, 503 if not."""
+    async with HEALTH.one():
+        return await run_in_threadpool(_health)
+
+
+def _health() -> JSONResponse:
     checks = {}
     try:
-        with new_session() as session:
+        with new_session(reads=True, purpose=WEB) as session:
             session.execute(text("SELECT 1"))
         checks["postgresql"] = "ok"
     except (SQLAlchemyError, RuntimeError) as error:

@@ -10,15 +10,17 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from pwdlib import PasswordHash
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.database import Database
+from app.database import session_of
+from app.places import Places
 from models import User
 from models.settings import get_settings
 
 hasher = PasswordHash.recommended()
+HASHING = Places(2, "Too many people sign in at once. Try again in a few seconds.", waiting=200)
+_BASIC = HTTPBasic(auto_error=False)
 _KEY = secrets.token_bytes(32)
 _ABSENT = hasher.hash(secrets.token_urlsafe())
 """Checked when there is no such user, so that the answer takes as long as a wrong password's."""
@@ -52,10 +54,9 @@ def verify(password: str, password_hash: str) -> bool:
 
 
 async def current_user(
-    session: Database,
-    credentials: Annotated[HTTPBasicCredentials | None, Depends(HTTPBasic(auto_error=False))],
+    request: Request, credentials: Annotated[HTTPBasicCredentials | None, Depends(_BASIC)]
 ) -> str:
-    """Name of who is asking.
+    """Name of who is asking. It is looked up once for a request.
 
     Raises:
         HTTPException: 401 when accounts are on and the name or password is not right.
@@ -63,18 +64,32 @@ async def current_user(
     settings = get_settings()
     if not settings.accounts:
         return settings.user
-    return await run_in_threadpool(_signed_in, session, credentials)
+    if not hasattr(request.state, "user"):
+        request.state.user = await _signed_in(credentials)
+    user: str = request.state.user
+    return user
 
 
-def _signed_in(session: Session, credentials: HTTPBasicCredentials | None) -> str:
+async def sign_in(request: Request) -> None:
+    """Refuse who is not signed in, before anything of the request but its head is read.
+
+    Raises:
+        HTTPException: As :func:`current_user`.
+    """
+    await current_user(request, await _BASIC(request))
+
+
+async def _signed_in(credentials: HTTPBasicCredentials | None) -> str:
     if credentials is not None and "\0" not in credentials.username:
-        user = session.scalar(select(User).where(User.name == credentials.username))
-        # The answer may wait for its thread, and is not to hold a connection while it does: others
-        # would wait for that on all threads.
-        session.close()
-        known = verify(credentials.password, user.password_hash if user else _ABSENT)
+        found = select(User.name, User.password_hash).where(User.name == credentials.username)
+        async with session_of(reads=True) as session:
+            user = await run_in_threadpool(lambda: session.execute(found).one_or_none())
+        # Passwords have threads of their own, and no place among answers while they wait for one.
+        known = await HASHING.run(
+            verify, credentials.password, user.password_hash if user else _ABSENT
+        )
         if user is not None and known:
-            return user.name
+            return str(user.name)
     raise HTTPException(
         401,
         "Sign in with the name and password of a user; `palimpsest user add` makes one.",

@@ -27,6 +27,7 @@ from benchmarks import pages_data
 from cli.fetch import fetch
 from cli.processes import start, stop
 from cli.servers import embedded_servers, free_port, migrate, use
+from cli.services import web_command
 from interp.embed import MODEL
 from models.database import get_engine
 from models.settings import get_settings
@@ -100,10 +101,9 @@ def _folder(keep: Path | None) -> Iterator[Path]:
 def _web(folder: Path, workers: int) -> Iterator[int]:
     """The web server as in production; yields its port."""
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(port)]
     os.environ["PALIMPSEST_HOME"] = str(folder)
-    more = ["--workers", str(workers), "--no-access-log"]
-    child = start("web", [*command, *more], folder, cwd=Path(__file__).parents[1])
+    command = web_command("127.0.0.1", port, "--workers", str(workers), "--no-access-log")
+    child = start("web", command, folder, cwd=Path(__file__).parents[1])
     try:
         for _ in range(300):
             try:
@@ -190,6 +190,7 @@ def _explain(asked: dict[str, list[str]]) -> list[str]:
     """
     from fastapi.testclient import TestClient
 
+    from app.database import WEB
     from app.main import app
 
     statements: dict[str, list[tuple[str, Any]]] = {}
@@ -199,11 +200,11 @@ def _explain(asked: dict[str, list[str]]) -> list[str]:
         statements.setdefault(page, []).append((statement, parameters))
 
     with TestClient(app) as client:
-        event.listen(get_engine(), "before_cursor_execute", keep)
+        event.listen(get_engine(WEB), "before_cursor_execute", keep)
         for name, addresses in asked.items():
             page = name
             assert client.get(addresses[0]).status_code == 200
-        event.remove(get_engine(), "before_cursor_execute", keep)
+        event.remove(get_engine(WEB), "before_cursor_execute", keep)
     reads: list[str] = []
     slowest: tuple[float, str, str] = (0.0, "", "")
     with get_engine().connect() as connection:

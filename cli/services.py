@@ -25,9 +25,14 @@ def start_worker(data: Path) -> processes.Child:
 
 
 def start_web(data: Path, host: str, port: int) -> processes.Child:
-    """Start the web server. Pages keep a stream of events open, so it does not wait for them."""
-    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--host", host, "--port", str(port)]
-    return processes.start("web", [*command, "--timeout-graceful-shutdown", "2"], data)
+    """Start the web server."""
+    return processes.start("web", web_command(host, port), data)
+
+
+def web_command(host: str, port: int, *more: str) -> list[str]:
+    """What starts the web server, in a process of its own."""
+    command = [sys.executable, "-m", "app.server", "--host", host, "--port", str(port)]
+    return [*command, *more]
 
 
 def check_port(host: str, port: int) -> None:

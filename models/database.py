@@ -1,8 +1,8 @@
-"""The connection to PostgreSQL."""
+"""The connections to PostgreSQL."""
 
 from functools import cache
 from select import POLLIN, poll
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import DisconnectionError
@@ -13,6 +13,8 @@ from models.settings import get_settings
 CONNECTIONS = 4
 """How many a process keeps open, and answers at once. One that is opened for an answer costs more
 than the answer; with more of them answers take turns, and all come late."""
+CONNECT_SECONDS = 10
+"""How long PostgreSQL may take to accept a connection."""
 OPTIONS = (
     # A search by meaning looks at so many explanations at once, and goes on until enough of them
     # are current ones, and match.
@@ -25,9 +27,28 @@ OPTIONS = (
 )
 
 
+class Purpose(NamedTuple):
+    """What a pool of connections is for."""
+
+    name: str
+    """``application_name``: PostgreSQL shows it in ``pg_stat_activity``."""
+    connections: int
+    """How many the pool keeps open."""
+    more: int
+    """How many it opens beyond that, for as long as they are used."""
+    idle_seconds: int
+    """PostgreSQL ends a transaction in which nothing happens for so long; 0: it never does."""
+
+
+PROGRAM = Purpose("palimpsest", CONNECTIONS, 10, 0)
+"""Workers and commands. A job's transaction is idle while its models run."""
+
+
 @cache
-def get_engine() -> Engine:
-    """The engine of this process; its connections are for reading, which most are used for.
+def get_engine(purpose: Purpose = PROGRAM) -> Engine:
+    """The engine of this process for a purpose, with a pool of its own.
+
+    Its connections are for reading, which most are used for.
 
     Raises:
         RuntimeError: ``DATABASE_URL`` is not set.
@@ -35,11 +56,17 @@ def get_engine() -> Engine:
     url = get_settings().database_url
     if url is None:
         raise RuntimeError("DATABASE_URL is not set; start with `palimpsest up`, or set it.")
+    options = (*OPTIONS, f"idle_in_transaction_session_timeout={purpose.idle_seconds}s")
     engine = create_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
         isolation_level="AUTOCOMMIT",
-        pool_size=CONNECTIONS,
-        connect_args={"options": " ".join(f"-c {option}" for option in OPTIONS)},
+        pool_size=purpose.connections,
+        max_overflow=purpose.more,
+        connect_args={
+            "application_name": purpose.name,
+            "connect_timeout": CONNECT_SECONDS,
+            "options": " ".join(f"-c {option}" for option in options),
+        },
     )
     event.listen(engine, "checkout", _still_there)
     return engine
@@ -62,12 +89,13 @@ def _writing(engine: Engine) -> Engine:
     return engine.execution_options(isolation_level="READ COMMITTED")
 
 
-def new_session(*, reads: bool = False) -> Session:
-    """A session on the engine of this process; use it as a context manager.
+def new_session(*, reads: bool = False, purpose: Purpose = PROGRAM) -> Session:
+    """A session on an engine of this process; use it as a context manager.
 
     Args:
         reads: It only reads: each statement is a transaction of its own. That saves two round
             trips, and the rollback at the end, at which psycopg forgets what it has prepared.
+        purpose: Whose connections it uses.
     """
-    engine = get_engine()
+    engine = get_engine(purpose)
     return Session(engine if reads else _writing(engine), expire_on_commit=False)

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from cli.fetch import fetch
 from cli.processes import Child, last_line, start, stop
 from cli.servers import Servers, embedded_servers, free_port, migrate, use
+from cli.services import web_command
 from models import Job, Study
 from models.database import get_engine, new_session
 from tests.factories import little_study
@@ -107,8 +108,7 @@ def worker(servers: Servers, data_folder: Path) -> Iterator[Child]:
 def web(servers: Servers, data_folder: Path) -> Iterator[str]:
     """The address of a real web server process."""
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(port)]
-    child = start("web", command, data_folder, cwd=REPOSITORY)
+    child = start("web", web_command("127.0.0.1", port), data_folder, cwd=REPOSITORY)
     url = f"http://127.0.0.1:{port}"
     wait_for(f"{url}/healthz", child)
     yield url

@@ -1,7 +1,6 @@
 """The JSON API on a real web server, PostgreSQL and Valkey."""
 
 import os
-import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from sqlalchemy.orm import Session
 from app.security import hasher
 from cli.processes import start, stop
 from cli.servers import Servers, free_port
+from cli.services import web_command
 from models import (
     Explanation,
     Job,
@@ -405,7 +405,7 @@ def test_other_sites_may_not_post(api: httpx.Client, db: Session, study: Study) 
 def web_with_accounts(servers: Servers, data_folder: Path) -> Iterator[str]:
     """A second web server, which asks for a name and a password."""
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(port)]
+    command = web_command("127.0.0.1", port)
     environment = os.environ | {"PALIMPSEST_ACCOUNTS": "true"}
     child = start("accounts", command, data_folder, cwd=REPOSITORY, env=environment)
     wait_for(f"http://127.0.0.1:{port}/healthz", child)

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 import typer
-import uvicorn
 import yaml
 from celery import Celery
 from celery.app.utils import find_app
 from celery.bin.worker import worker as celery_worker
-from uvicorn.importer import import_from_string
 
+from app import server
 from app.main import create_app
 from cli.main import app as command
 from models.settings import Settings
@@ -87,9 +86,10 @@ def check_command(program: str, arguments: list[str]) -> None:
             assert isinstance(find_app(target), Celery)
             parsed = celery_worker.make_context("worker", rest, resilient_parsing=True)
             assert set(parsed.params["queues"]) <= set(QUEUES.values())
-        case "uvicorn":
-            assert import_from_string(arguments[0])
-            uvicorn.main.make_context("uvicorn", arguments)
+        case "python":
+            flag, module, *rest = arguments
+            assert (flag, module) == ("-m", "app.server")
+            assert server.options(rest)["workers"] == 2
         case _:
             raise AssertionError(f"what is {program}?")
 

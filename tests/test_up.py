@@ -158,7 +158,7 @@ def test_doctor(used: Path) -> None:
 
 @pytest.mark.parametrize("name", ["worker", "web", "postgres", "valkey"])
 def test_dead_child(used: Path, name: str) -> None:
-    word = {"worker": "celery", "web": "uvicorn"}.get(name, name)
+    word = {"worker": "celery", "web": "app.server"}.get(name, name)
     with running(used) as up:
         up.child(word).kill()
         _, errors = up.process.communicate(timeout=60)

@@ -7,6 +7,7 @@ from fastapi.responses import StreamingResponse
 
 from app.database import Database
 from app.exports import queries
+from app.exports.download import Download
 from app.exports.schemas import ExportQuery
 from app.jobs.schemas import JobOut
 from app.security import CurrentUser
@@ -32,11 +33,7 @@ def export(
     """A zip with one table for each part, and `study.json`: where they come from, and what their
     columns mean. Of all latents, or of those that match a filter. What is missing is null."""
     get_study(session, slug)
-    return StreamingResponse(
-        queries.download(slug, wanted),
-        media_type="application/zip",
-        headers={"Content-Disposition": f'attachment; filename="{slug}.zip"'},
-    )
+    return Download(queries.download(slug, wanted), f"{slug}.zip")
 
 
 @router.post(

@@ -2,8 +2,8 @@
 
 import io
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
@@ -100,7 +100,7 @@ class _Outbox(io.RawIOBase):
         return taken
 
 
-def zipped(write: Callable[[Open], Iterator[None]], folder: str, form: Format) -> Iterator[bytes]:
+def zipped(write: Callable[[Open], Generator[None]], folder: str, form: Format) -> Generator[bytes]:
     """A zip with one folder, in pieces, while its files are written.
 
     Args:
@@ -115,9 +115,11 @@ def zipped(write: Callable[[Open], Iterator[None]], folder: str, form: Format) -
             info.compress_type = archive.compression
             return archive.open(info, "w", force_zip64=True)
 
-        for _ in write(open_):
-            if piece := outbox.take():
-                yield piece
+        # Closed first where nobody wants the rest: it has a file of the archive open.
+        with closing(write(open_)) as written:
+            for _ in written:
+                if piece := outbox.take():
+                    yield piece
     yield outbox.take()
 
 

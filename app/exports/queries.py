@@ -3,7 +3,7 @@
 import json
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,28 +23,35 @@ from app.studies.schemas import StudyOut
 from interp.errors import InputError
 from interp.explain.files import Line, read
 from models import Explanation, Job, Latent, Score, Simulation, Simulator, Study
-from models.database import new_session
+from models.database import PROGRAM, Purpose, new_session
 from models.settings import get_settings
 
 FORMAT = 1
 """Raise it with every change that readers of an export must know of."""
+DOWNLOADS = 4
+"""Exports that a process sends at once."""
+DOWNLOAD = Purpose("palimpsest export", connections=DOWNLOADS, more=0, idle_seconds=900)
+"""Connections of their own: however slowly clients read, pages have theirs."""
 LARGEST = 200 * 2**20
 """Bytes of a file of explanations, at most."""
 
 
-def download(slug: str, wanted: ExportQuery) -> Iterator[bytes]:
-    """An export as one zip, in pieces. Memory is bounded by a block of rows."""
-    yield from zipped(lambda open_: _write(slug, wanted, open_), slug, wanted.format)
+def download(slug: str, wanted: ExportQuery) -> Generator[bytes]:
+    """An export as one zip, in pieces. Memory is bounded by a block of rows.
+
+    It holds a connection until it is read to its end or closed.
+    """
+    return zipped(lambda open_: _write(slug, wanted, open_, DOWNLOAD), slug, wanted.format)
 
 
-def export(slug: str, wanted: ExportQuery, folder: Path) -> Iterator[None]:
+def export(slug: str, wanted: ExportQuery, folder: Path) -> Generator[None]:
     """Write an export to a folder; stops after each block of rows."""
-    yield from _write(slug, wanted, in_folder(folder))
+    return _write(slug, wanted, in_folder(folder), PROGRAM)
 
 
-def _write(slug: str, wanted: ExportQuery, open_: Open) -> Iterator[None]:
+def _write(slug: str, wanted: ExportQuery, open_: Open, purpose: Purpose) -> Generator[None]:
     """Write the tables, then ``study.json`` with where they come from."""
-    with new_session() as session:
+    with new_session(purpose=purpose) as session:
         # All tables show the study at one moment, whatever workers save meanwhile.
         isolated = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         session.connection(execution_options=isolated)
