@@ -29,7 +29,7 @@ from cli.processes import start, stop
 from cli.servers import embedded_servers, free_port, migrate, use
 from cli.services import web_command
 from interp.embed import MODEL
-from models.database import get_engine
+from models.database import engine_of, get_engine
 from models.settings import get_settings
 
 GOAL = 150.0
@@ -200,11 +200,11 @@ def _explain(asked: dict[str, list[str]]) -> list[str]:
         statements.setdefault(page, []).append((statement, parameters))
 
     with TestClient(app) as client:
-        event.listen(get_engine(WEB), "before_cursor_execute", keep)
+        event.listen(engine_of(WEB), "before_cursor_execute", keep)
         for name, addresses in asked.items():
             page = name
             assert client.get(addresses[0]).status_code == 200
-        event.remove(get_engine(WEB), "before_cursor_execute", keep)
+        event.remove(engine_of(WEB), "before_cursor_execute", keep)
     reads: list[str] = []
     slowest: tuple[float, str, str] = (0.0, "", "")
     with get_engine().connect() as connection:

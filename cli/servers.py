@@ -149,13 +149,13 @@ def running(data: Path) -> Servers | None:
 
 def use(servers: Servers) -> None:
     """Point the settings of this process, and of its children, to these servers."""
-    from models.database import get_engine
+    from models.database import engine_of
     from workers import queue
 
     os.environ["DATABASE_URL"] = servers.database_url
     os.environ["REDIS_URL"] = servers.redis_url
     get_settings.cache_clear()
-    get_engine.cache_clear()
+    engine_of.cache_clear()
     queue.get_redis.cache_clear()
     queue.celery.conf.broker_url = servers.redis_url
 

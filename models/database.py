@@ -44,8 +44,13 @@ PROGRAM = Purpose("palimpsest", CONNECTIONS, 10, 0)
 """Workers and commands. A job's transaction is idle while its models run."""
 
 
+def get_engine() -> Engine:
+    """The engine of workers and commands, as :func:`engine_of` makes it."""
+    return engine_of(PROGRAM)
+
+
 @cache
-def get_engine(purpose: Purpose = PROGRAM) -> Engine:
+def engine_of(purpose: Purpose) -> Engine:
     """The engine of this process for a purpose, with a pool of its own.
 
     Its connections are for reading, which most are used for.
@@ -97,5 +102,5 @@ def new_session(*, reads: bool = False, purpose: Purpose = PROGRAM) -> Session:
             trips, and the rollback at the end, at which psycopg forgets what it has prepared.
         purpose: Whose connections it uses.
     """
-    engine = get_engine(purpose)
+    engine = engine_of(purpose)
     return Session(engine if reads else _writing(engine), expire_on_commit=False)

@@ -6,13 +6,13 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from models import User
-from models.database import CONNECTIONS, get_engine, new_session
+from models.database import CONNECTIONS, engine_of, get_engine, new_session
 
 
 def test_what_reads_follows_the_servers(servers: object) -> None:
     """The servers may change within a process; so does the engine, for reading too."""
     new_session(reads=True).close()
-    get_engine.cache_clear()
+    engine_of.cache_clear()
     with new_session(reads=True) as session:
         assert session.get_bind().pool is get_engine().pool  # type: ignore[union-attr]
 
