@@ -21,7 +21,7 @@ _FULL = "Too many people ask at once, so this was not done. Try again in a few s
 
 
 READING = Places(CONNECTIONS, _FULL, waiting=200)
-CHANGING = Places(2, _FULL, waiting=200)
+CHANGING = Places(3, _FULL, waiting=200)
 HEALTH = Places(1, _FULL, waiting=inf)
 """Who may use a thread and a connection of the web server. Changes and estimates have few places
 of their own, so that they never keep pages waiting."""

@@ -18,7 +18,8 @@ BODY = 2**20
 """Bytes of a request's body, at most: the numbers of 100,000 latents as JSON."""
 UPLOAD = LARGEST + BODY
 """Bytes of a body with a file of explanations, at most. Files are read to the disk."""
-UPLOADS = Places(1, "Another file is being imported. Try again when that is done.")
+UPLOADS = Places(2, "Many files are being imported. Try again when that is done.", waiting=100)
+"""Fewer than changes have places: what a file says is checked in one."""
 BODIES = 32 * BODY
 """Bytes of all bodies together that this process holds. Parsed, they are larger by far."""
 SECONDS = 20.0

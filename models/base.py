@@ -1,5 +1,6 @@
 """What all tables have in common."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from sqlalchemy import (
     REAL,
     BigInteger,
+    ColumnElement,
     DateTime,
     Dialect,
     Identity,
@@ -15,10 +17,12 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Text,
+    any_,
     func,
+    literal,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.orm import DeclarativeBase, mapped_column
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 Id = Annotated[int, mapped_column(BigInteger, Identity(), primary_key=True)]
@@ -73,3 +77,9 @@ class Base(DeclarativeBase):
         float: REAL,
         datetime: DateTime(timezone=True),
     }
+
+
+def among(column: InstrumentedAttribute[int], numbers: Iterable[int]) -> ColumnElement[bool]:
+    """Whether a column is one of some numbers, however many: ``in_`` sends each as a parameter of
+    its own, and PostgreSQL takes 65,535 at most."""
+    return column == any_(literal(list(numbers), ARRAY(column.type)))

@@ -10,6 +10,7 @@ from app.jobs.queries import ACTIVE
 from app.rewrites.queries import statistics_of
 from app.rewrites.schemas import Comparison
 from models import Explanation, Job, Latent, LatentCost, Rewrite, RewritePoint, Study
+from models.base import among
 
 
 def recent_activity(session: Session, study: Study, *, limit: int) -> list[Activity]:
@@ -55,7 +56,7 @@ def _layers(
         .join(Rewrite, Explanation.id == Rewrite.explanation_ids.any_())
         .join(parent, parent.id == Rewrite.parent_id)
         .where(
-            Explanation.id.in_(ids),
+            among(Explanation.id, ids),
             Rewrite.study_id == study.id,
             Rewrite.simulator_id == study.simulator_id,
             Rewrite.protocol == "whole",
@@ -68,7 +69,7 @@ def _layers(
     points = session.scalars(
         select(RewritePoint)
         .where(
-            RewritePoint.rewrite_id.in_(rewrites.values()),
+            among(RewritePoint.rewrite_id, rewrites.values()),
             RewritePoint.condition == "rewritten",
             RewritePoint.calibration == "isotonic",
             RewritePoint.ordering == "score",
@@ -89,7 +90,7 @@ def _own(session: Session, study: Study, ids: list[int]) -> dict[int, Comparison
     """How the own cost of each wording compares with that of the one it was written from."""
     rows = session.execute(
         select(LatentCost.explanation_id, LatentCost.before).where(
-            LatentCost.explanation_id.in_(ids),
+            among(LatentCost.explanation_id, ids),
             LatentCost.simulator_id == study.simulator_id,
             LatentCost.condition == "rewritten",
             LatentCost.calibration == "isotonic",

@@ -11,6 +11,7 @@ from app.generations.schemas import GenerationCreate
 from app.jobs.queries import submit
 from app.latents.queries import simulated_explanations
 from models import Explanation, Generation, Job, Latent, Simulation, Study
+from models.base import among
 
 PATIENCE = 60.0
 """Seconds from which on a generation is called slow."""
@@ -128,7 +129,7 @@ def list_rewritten(session: Session, generation: Generation) -> list[Rewritten]:
     rows = session.execute(
         select(Explanation.id, Latent.index.label("latent"), Explanation.text)
         .join(Latent, Latent.id == Explanation.latent_id)
-        .where(Explanation.id.in_(generation.explanation_ids))
+        .where(among(Explanation.id, generation.explanation_ids))
     )
     found = {row.id: Rewritten(row.latent, row.text) for row in rows}
     return [found[number] for number in generation.explanation_ids if number in found]

@@ -14,6 +14,7 @@ from app.errors import Conflict, NotFound
 from app.jobs.progress import JobLine
 from app.simulators.queries import Missing, missing_values
 from models import Explanation, Job, JobEvent, Latent, Simulation, Study
+from models.base import among
 from workers import queue
 
 log = logging.getLogger(__name__)
@@ -170,7 +171,7 @@ def failed_parts(
         .join(Explanation, Explanation.id == Simulation.explanation_id)
         .join(Latent, Latent.id == Explanation.latent_id)
         .where(
-            Simulation.explanation_id.in_(explanation_ids),
+            among(Simulation.explanation_id, explanation_ids),
             Simulation.simulator_id == (job.params.get("simulator_id") or study.simulator_id),
             Simulation.missing > 0,
         )
@@ -195,8 +196,8 @@ def job_latents(session: Session, job: Job, *, limit: int) -> tuple[list[int], i
         return sorted(indices)[:limit], len(indices)
     ids = job.params.get("explanation_ids") or []
     query = select(Latent.index).join(Explanation, Explanation.latent_id == Latent.id)
-    found = session.scalars(query.where(Explanation.id.in_(ids)).order_by(Latent.index).distinct())
-    indices = list(found)
+    query = query.where(among(Explanation.id, ids)).order_by(Latent.index).distinct()
+    indices = list(session.scalars(query))
     return indices[:limit], len(indices)
 
 

@@ -13,6 +13,7 @@ from app.latents.schemas import STARRED
 from app.lists.schemas import ListAdd
 from app.work.schemas import Selection
 from models import Latent, LatentList, LatentListItem, Study
+from models.base import among
 
 
 class Listed(NamedTuple):
@@ -141,13 +142,13 @@ def _listed(session: Session, found: LatentList) -> Listed:
 
 
 def _meant(study: Study, data: Selection) -> list[ColumnElement[bool]]:
-    named = [] if data.latents is None else [Latent.index.in_(data.latents)]
+    named = [] if data.latents is None else [among(Latent.index, data.latents)]
     return [*matching(study, data), *named]
 
 
 def _all_there(session: Session, study: Study, data: Selection) -> None:
     wanted = set(data.latents or ())
-    query = select(Latent.index).where(Latent.study_id == study.id, Latent.index.in_(wanted))
+    query = select(Latent.index).where(Latent.study_id == study.id, among(Latent.index, wanted))
     missing = wanted - set(session.scalars(query))
     if missing:
         raise NotFound(f"There is no latent {min(missing)} in study {study.slug}.")

@@ -11,6 +11,7 @@ from app.rewrites.schemas import Comparison
 from app.rewrites.views import ISOTONIC, QUANTILE, ZEROED, Line
 from interp import statistics
 from models import Context, Explanation, Latent, Rewrite, RewritePoint
+from models.base import among
 
 
 class Pair(NamedTuple):
@@ -92,7 +93,7 @@ def _changed(session: Session, first: Rewrite, second: Rewrite) -> list[Changed]
     rows = session.execute(
         select(Explanation.id, Explanation.text, Latent.index.label("latent"))
         .join(Latent, Latent.id == Explanation.latent_id)
-        .where(Explanation.id.in_(mine ^ theirs))
+        .where(among(Explanation.id, mine ^ theirs))
         .order_by(Latent.index)
     )
     changed: dict[int, Changed] = {}

@@ -12,6 +12,7 @@ from app.jobs.queries import ACTIVE, submit
 from app.rewrites.schemas import PointStatistics, Protocol
 from app.rewrites.views import BASELINES, BEFORE, ISOTONIC, LINES, Line, View
 from models import Explanation, Job, Latent, Rewrite, RewritePoint, Study
+from models.base import among
 
 
 class Row(NamedTuple):
@@ -163,7 +164,7 @@ def latest_results(
         changed = set(rewrite.explanation_ids) - set(parent.explanation_ids)
         edited = select(Latent.index).join(Explanation, Explanation.latent_id == Latent.id)
         results.edited = list(
-            session.scalars(edited.where(Explanation.id.in_(changed)).order_by(Latent.index))
+            session.scalars(edited.where(among(Explanation.id, changed)).order_by(Latent.index))
         )
     return results
 

@@ -10,6 +10,7 @@ from app.simulators.queries import simulated_tokens
 from app.work import formulas
 from app.work.schemas import Estimate, ExplainCreate, JudgeCreate
 from models import Example, Explanation, Job, Latent, Score, Simulation, Simulator, Study
+from models.base import among
 
 COST_CONTEXTS = 24
 """Contexts more, at most, that an explanation is simulated on for what it costs alone."""
@@ -32,14 +33,14 @@ def of_simulations(
         anew: What is simulated already is simulated again, instead of left as it is.
     """
     there = select(Simulation.explanation_id).where(
-        Simulation.explanation_id.in_(ids),
+        among(Simulation.explanation_id, ids),
         Simulation.simulator_id == simulator.id,
         Simulation.set == "calibrate",
     )
     done = set() if anew else set(session.scalars(there))
     lacking = [number for number in ids if number not in done]
     length = session.scalar(
-        select(func.avg(func.length(Explanation.text))).where(Explanation.id.in_(lacking))
+        select(func.avg(func.length(Explanation.text))).where(among(Explanation.id, lacking))
     )
     estimate = of_new_simulations(
         session, study, simulator, len(lacking), min(costed, len(lacking)), round(length or 0)

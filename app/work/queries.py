@@ -21,6 +21,7 @@ from app.work.schemas import (
     Simulating,
 )
 from models import Explanation, Job, Latent, Simulation, Simulator, Study
+from models.base import among
 
 COSTS = 32
 """So many explanations have what each costs alone measured, if nothing else is said."""
@@ -140,7 +141,7 @@ def simulate_again(session: Session, job: Job, user: str) -> Job:
 def _with_missing(session: Session, simulator: Simulator, ids: Sequence[int]) -> list[int]:
     """Those of some explanations of which simulated values are missing, in their order."""
     query = select(Simulation.explanation_id).where(
-        Simulation.explanation_id.in_(ids),
+        among(Simulation.explanation_id, ids),
         Simulation.simulator_id == simulator.id,
         Simulation.missing > 0,
     )
@@ -253,7 +254,7 @@ def _meant(
 ) -> Select[*tuple[Any, ...]]:
     query = query.where(*matching(study, wanted))
     if wanted.latents is not None:
-        query = query.where(Latent.index.in_(wanted.latents))
+        query = query.where(among(Latent.index, wanted.latents))
     return query.order_by(Latent.index)
 
 
