@@ -25,6 +25,7 @@ bench: .venv/installed-bench
 	$(BIN)/python -m benchmarks.simulator_quality
 	$(BIN)/python -m benchmarks.simulation
 	$(BIN)/python -m benchmarks.pages
+	$(BIN)/python -m benchmarks.soak
 
 # make migration message="Latents have names"
 migration: .venv/installed-dev
