@@ -55,8 +55,8 @@ THINKING = 0.5
 """Seconds between two pages of a reader, on average."""
 GROWTH = 0.10
 """How much memory may grow from the first minutes to the end."""
-FILES = 16
-"""File descriptors of connections to PostgreSQL that the web server keeps open."""
+FILES = 24
+"""File descriptors of connections to PostgreSQL and Redis that the web server keeps open."""
 ENDING = 600.0
 """Seconds in which what still runs must end once the rest is cancelled."""
 LIVE = ("queued", "running")
@@ -95,7 +95,10 @@ class Soak:
         self.bad: list[str] = []
         self.samples: list[Sample] = []
         self.client = httpx.AsyncClient(
-            base_url=url, timeout=60, limits=httpx.Limits(max_connections=None)
+            base_url=url,
+            timeout=60,
+            # Shorter than the server's, so that no request meets a connection that is closing.
+            limits=httpx.Limits(max_connections=None, keepalive_expiry=2),
         )
 
     @property
@@ -273,7 +276,7 @@ def _soak(folder: Path, servers: Servers, minutes: float) -> bool:
         web = psutil.Process(children["web"].process.pid)
         until = time.monotonic() + 60 * minutes
         soak = Soak(url, port, web, until)
-        files = web.num_fds()
+        files, listening = web.num_fds(), _listening(servers)
 
         async def kill_the_worker() -> None:
             await asyncio.sleep(30 * minutes)
@@ -287,7 +290,7 @@ def _soak(folder: Path, servers: Servers, minutes: float) -> bool:
         asyncio.run(soak.run(kill_the_worker))
         print("ending", flush=True)
         jobs = _end_jobs(url)
-        left = _left(soak, servers, files)
+        left = _left(soak, servers, files, listening)
     return _report(soak, jobs, left)
 
 
@@ -351,14 +354,20 @@ def _end_jobs(url: str) -> Counter[str]:
     query = select(Job.status, func.count()).group_by(Job.status)
     with new_session() as session:
         while True:
-            states = Counter(dict(session.execute(query).tuples().all()))
+            states = Counter({status: number for status, number in session.execute(query)})
             if not any(states[state] for state in LIVE) or time.monotonic() > deadline:
                 return states
             session.rollback()
             time.sleep(1)
 
 
-def _left(soak: Soak, servers: Servers, files: int) -> list[str]:
+def _listening(servers: Servers) -> int:
+    """Patterns of channels that somebody listens to; workers listen to some."""
+    with Redis.from_url(servers.redis_url) as redis:
+        return int(redis.pubsub_numpat())
+
+
+def _left(soak: Soak, servers: Servers, files: int, listening: int) -> list[str]:
     """What is held for nobody, 40 seconds after the last request."""
     query = text(
         "SELECT count(*) FROM pg_stat_activity WHERE state <> 'idle' "
@@ -366,13 +375,13 @@ def _left(soak: Soak, servers: Servers, files: int) -> list[str]:
     )
     deadline = time.monotonic() + 40
     while True:
-        with new_session() as session, Redis.from_url(servers.redis_url) as redis:
+        with new_session() as session:
             open_now = {
                 "connections in use": session.scalar(query),
-                "streams of events": redis.pubsub_numpat(),
-                "file descriptors": max(0, soak.web.num_fds() - files - FILES),
+                "streams of events": _listening(servers) - listening,
+                "file descriptors": soak.web.num_fds() - files - FILES,
             }
-        left = [f"{number} {what}" for what, number in open_now.items() if number]
+        left = [f"{number} {what}" for what, number in open_now.items() if number > 0]
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(1)

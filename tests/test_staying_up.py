@@ -48,8 +48,8 @@ server.CLIENTS = {CLIENTS}
 events.STREAMS.total = {STREAMS}
 server.serve(host="127.0.0.1", port=int(sys.argv[1]))
 """
-SLACK = 16
-"""File descriptors of connections to PostgreSQL that a server keeps open once it has them."""
+SLACK = 24
+"""File descriptors of connections to PostgreSQL and Redis that a server keeps open."""
 MB = 2**20
 
 
