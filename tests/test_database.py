@@ -2,11 +2,15 @@
 
 from contextlib import ExitStack
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from app.database import WEB
+from app.exports.queries import DOWNLOAD
 from models import User
-from models.database import CONNECTIONS, engine_of, get_engine, new_session
+from models.database import CONNECTIONS, PROGRAM, engine_of, get_engine, new_session
+
+IDLE = "idle_in_transaction_session_timeout"
 
 
 def test_what_reads_follows_the_servers(servers: object) -> None:
@@ -52,3 +56,13 @@ def test_a_session_that_writes_is_one_transaction(db: Session) -> None:
     # The connections it used go back to reading, in which each statement stands for itself.
     with new_session(reads=True) as session:
         assert session.connection().connection.dbapi_connection.autocommit  # type: ignore[union-attr]
+
+
+def test_a_transaction_of_the_web_server_cannot_stay_idle(servers: object) -> None:
+    """Nor can anybody take its connections for those of a job, whose transactions may."""
+    for purpose in (PROGRAM, WEB, DOWNLOAD):
+        with new_session(purpose=purpose) as session:
+            named = session.scalar(text("SHOW application_name"))
+            limit = session.scalar(text("SELECT current_setting(:name)"), {"name": IDLE})
+        assert named == purpose.name
+        assert (limit == "0") == (purpose is PROGRAM)
