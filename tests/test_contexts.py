@@ -1,22 +1,21 @@
 """A corpus as windows of tokens, in three disjoint sets of documents."""
 
-import json
 import random
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from interp.contexts import (
     ContextSet,
-    Document,
-    load_documents,
+    draw_sets,
     make_contexts,
+    split_corpus,
     split_documents,
 )
+from interp.copies import text_hash
+from interp.corpus import Document
 from interp.errors import InputError
 from tests.engine import VOCABULARY, word_tokenizer
 
@@ -194,99 +193,64 @@ def test_fewer_than_three_documents_cannot_be_split(count: int) -> None:
         split_documents([document(f"d{i}", [1]) for i in range(count)], 0)
 
 
-def test_a_folder_is_read_a_file_a_document(tmp_path: Path) -> None:
-    (tmp_path / "b.txt").write_text("second", encoding="utf-8")
-    (tmp_path / "a.txt").write_text("première", encoding="utf-8")
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "c.txt").write_text("third", encoding="utf-8")
-    (tmp_path / "empty.txt").write_text(" \n", encoding="utf-8")
-    (tmp_path / "other.md").write_text("not text", encoding="utf-8")
-    assert load_documents(str(tmp_path)) == [
-        Document("a.txt", "première"),
-        Document("b.txt", "second"),
-        Document(str(Path("sub") / "c.txt"), "third"),
-    ]
+def sentences(number: int, words: int = 60) -> str:
+    """A text of its own for each number."""
+    rng = random.Random(number)
+    return " ".join(f"w{rng.randrange(48)}" for _ in range(words))
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
-def test_rows_are_documents(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"corpus{suffix}"
-    texts = ["one", "2021-01-01", "", "πέντε"]
-    if suffix == ".jsonl":
-        rows = [json.dumps({"text": text, "other": 1}) for text in texts]
-        path.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    else:
-        pq.write_table(pa.table({"other": [1] * 4, "text": texts}), path)
-    assert load_documents(str(path)) == [
-        Document(f"corpus{suffix}#0", "one"),
-        Document(f"corpus{suffix}#1", "2021-01-01"),
-        Document(f"corpus{suffix}#3", "πέντε"),
-    ]
+def test_copies_under_other_names_are_one_document(tmp_path: Path) -> None:
+    for copy in range(4):
+        for number in range(30):
+            text = ["", "\n", "  ", "\u00a0"][copy] + sentences(number)
+            (tmp_path / f"{copy}-{number}.txt").write_text(text, encoding="utf-8")
+    sets, copies = split_corpus(str(tmp_path), seed=0)
+    assert sum(map(len, copies.values())) == 90
+    hashes = {which: {text_hash(d.text) for d in part} for which, part in sets.items()}
+    assert {which: len(part) for which, part in hashes.items()} == {
+        ContextSet.EXPLAIN: 22,
+        ContextSet.CALIBRATE: 4,
+        ContextSet.EVALUATE: 4,
+    }
+    assert not hashes[ContextSet.EXPLAIN] & hashes[ContextSet.CALIBRATE]
+    assert (
+        not (hashes[ContextSet.EXPLAIN] | hashes[ContextSet.CALIBRATE])
+        & hashes[ContextSet.EVALUATE]
+    )
 
 
-def test_sotu_is_there() -> None:
-    documents = load_documents("sotu")
-    assert len(documents) > 200
-    assert sum(len(d.text) for d in documents) > 10_000_000
+def test_too_few_different_documents_are_an_error_that_counts_copies(tmp_path: Path) -> None:
+    for number in range(8):
+        (tmp_path / f"{number}.txt").write_text(sentences(number % 2), encoding="utf-8")
+    with pytest.raises(InputError, match=r"has 2 document\(s\) without copies: 6 repeat"):
+        split_corpus(str(tmp_path), seed=0)
 
 
-def corpus(folder: Path, name: str, content: bytes) -> str:
-    (folder / name).write_bytes(content)
-    return str(folder / name)
+def test_without_copies_documents_are_dealt_as_they_are() -> None:
+    """A coder that was trained on the explain set of an earlier version knows no other text."""
+    sets, copies = split_corpus("sotu", seed=0)
+    assert not copies
+    evaluate = {document.name for document in sets[ContextSet.EVALUATE]}
+    assert len(evaluate) == 37
+    assert {"1793-Washington-1", "1980-Carter-1", "1875-Grant-1"} & evaluate
 
 
-def test_a_missing_corpus_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no corpus at .*gone.*Give a folder"):
-        load_documents(str(tmp_path / "gone"))
-
-
-def test_a_wrong_suffix_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"c\.csv is neither \.jsonl nor \.parquet"):
-        load_documents(corpus(tmp_path, "c.csv", b"text\nhello\n"))
-
-
-def test_a_folder_without_text_files_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"has no \.txt file"):
-        load_documents(str(tmp_path))
-
-
-@pytest.mark.parametrize("content", [b"", b" \n\t\n"])
-def test_a_corpus_without_text_is_refused(tmp_path: Path, content: bytes) -> None:
-    corpus(tmp_path, "a.txt", content)
-    with pytest.raises(InputError, match="has no text in it"):
-        load_documents(str(tmp_path))
-
-
-def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
-    corpus(tmp_path, "latin.txt", "café".encode("latin-1"))
-    with pytest.raises(InputError, match=r"latin\.txt is not UTF-8"):
-        load_documents(str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("rows.jsonl", '{"text": "café"}\n'.encode("latin-1")),
-        ("rows.jsonl", b'{"body": "x"}\n'),
-        ("rows.jsonl", b'{"text": "whole"}\n{"text": "cut sh'),
-        ("rows.jsonl", b"nothing like JSON"),
-        ("rows.parquet", b"nothing like Parquet"),
-        ("rows.parquet", b""),
-    ],
-    ids=["not UTF-8", "no field", "cut short", "not JSON", "not Parquet", "empty"],
-)
-def test_rows_that_cannot_be_read_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
-    with pytest.raises(InputError, match=rf"{name} cannot be read as rows with a 'text' field"):
-        load_documents(corpus(tmp_path, name, content))
-
-
-def test_a_parquet_file_without_the_field_is_refused(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"body": ["x"]}), tmp_path / "rows.parquet")
-    with pytest.raises(InputError, match="cannot be read as rows with a 'text' field"):
-        load_documents(str(tmp_path / "rows.parquet"))
-
-
-@pytest.mark.parametrize("row", [b'{"body": "x"}', b'{"text": 3}', b'{"text": null}'])
-def test_a_row_without_text_is_named(tmp_path: Path, row: bytes) -> None:
-    with pytest.raises(InputError, match=r"row 1: the 'text' field must be a string"):
-        load_documents(corpus(tmp_path, "rows.jsonl", b'{"text": "x"}\n' + row + b"\n"))
+@given(st.integers(0, 50))
+def test_no_window_is_in_two_sets(seed: int) -> None:
+    # All documents begin with the same letterhead, of just two windows.
+    head, rng = [number % 48 for number in range(14)], random.Random(0)
+    documents = [document(f"d{i}", head + rng.choices(range(48), k=28)) for i in range(20)]
+    limits = {ContextSet.EXPLAIN: 50, ContextSet.CALIBRATE: 8, ContextSet.EVALUATE: 8}
+    contexts = draw_sets(
+        split_documents(documents, seed),
+        TOKENIZER,
+        limits,
+        length=8,
+        prepend_bos=True,
+        seed=seed,
+    )
+    windows = {which: {tuple(c.tokens) for c in contexts if c.set is which} for which in ContextSet}
+    assert [len([c for c in contexts if c.set is which]) for which in ContextSet] == [50, 8, 8]
+    assert not windows[ContextSet.EXPLAIN] & windows[ContextSet.CALIBRATE]
+    assert not windows[ContextSet.EXPLAIN] & windows[ContextSet.EVALUATE]
+    assert not windows[ContextSet.CALIBRATE] & windows[ContextSet.EVALUATE]

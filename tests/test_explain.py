@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from interp.activations import LatentActivations
 from interp.collect import collect
-from interp.contexts import ContextSet, load_documents, make_contexts
+from interp.contexts import ContextSet, make_contexts
+from interp.corpus import load_documents
 from interp.errors import InputError
 from interp.examples import Occurrences, sample_examples, sample_near_misses
 from interp.explain import prompts

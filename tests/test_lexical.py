@@ -180,6 +180,12 @@ def test_line_breaks_and_spaces_are_visible() -> None:
     )
 
 
+def test_the_pieces_of_a_character_are_part_of_its_word() -> None:
+    assert words(" caf", "", "é", " ", "", "", "日", " x") == ["café"] * 3 + [""] + ["日"] * 3 + [
+        "x"
+    ]
+
+
 def test_nothing_before_the_first_position_is_a_word() -> None:
     found = Vocabulary.of([["<s>", " a", " b"]], first_position=1)
     assert found.words == ["a", "b"]

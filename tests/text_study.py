@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from interp.activations import ActivationStore, LatentActivations, Shard
-from interp.contexts import load_documents
+from interp.corpus import load_documents
 from interp.examples import Occurrences, sample_examples, sample_near_misses
 from models import (
     Context,

@@ -153,7 +153,8 @@ def _title(token: Token, shown: str, other: Token | None) -> str:
         if other is None
         else f"A: {_said(token, ', ')}&#10;B: {_said(other, ', ')}"
     )
-    return f"“{shown}” · token {token.id}&#10;{real}&#10;{said}"
+    text = f"“{shown}”" if token.text else "A piece of the character that follows"
+    return f"{text} · token {token.id}&#10;{real}&#10;{said}"
 
 
 def _said(token: Token, apart: str) -> str:

@@ -116,13 +116,18 @@ class Vocabulary:
 def _words(tokens: Sequence[str]) -> list[tuple[list[int], str]]:
     """Group tokens into words: ([token numbers], word), in order."""
     groups: list[tuple[list[int], str]] = []
+    last, pieces = "", list[int]()
     for i, token in enumerate(tokens):
+        if not token:  # a piece of a character, which is in a later token
+            pieces.append(i)
+            continue
         bare = token.strip().lower()
-        if i and tokens[i - 1][-1:].isalnum() and token[:1].isalnum():
-            groups[-1] = ([*groups[-1][0], i], groups[-1][1] + bare)
+        if last[-1:].isalnum() and token[:1].isalnum():
+            groups[-1] = ([*groups[-1][0], *pieces, i], groups[-1][1] + bare)
         else:
-            groups.append(([i], bare or ("\n" if "\n" in token else "")))
-    return groups
+            groups.append(([*pieces, i], bare or ("\n" if "\n" in token else "")))
+        last, pieces = token, []
+    return [*groups, (pieces, "")] if pieces else groups
 
 
 class _Cells(NamedTuple):

@@ -191,12 +191,17 @@ def marked(tokens: Sequence[str], marks: Mapping[int, str]) -> str:
         marks: The notes of the tokens to mark, by their position.
     """
     shown = []
+    note: str | None = None
     for i, token in enumerate(tokens):
+        note = marks.get(i, note)
+        if not token:  # a piece of a character: the mark goes to the token that shows it
+            continue
         token = token.translate(VISIBLE)
-        if i in marks:
+        if note is not None:
             bare = token.lstrip(" ")
-            token = token[: len(token) - len(bare)] + f"«{bare or ' '}»{marks[i]}"
+            token = token[: len(token) - len(bare)] + f"«{bare or ' '}»{note}"
         shown.append(token)
+        note = None
     return "".join(shown).strip()
 
 
@@ -209,7 +214,7 @@ def _alike(examples: Sequence[Shown], first: int) -> tuple[set[str], set[str]]:
     active, before = set(), set()
     for tokens, activations in examples:
         for i in range(first, len(tokens)):
-            if activations[i] > 0:
+            if activations[i] > 0 and tokens[i]:
                 active.add(_key(tokens[i]))
                 if i > first:
                     before.add(_key(tokens[i - 1]))
@@ -219,5 +224,5 @@ def _alike(examples: Sequence[Shown], first: int) -> tuple[set[str], set[str]]:
 def _lookalikes(tokens: Sequence[str], alike: tuple[set[str], set[str]], first: int) -> list[int]:
     """Positions of tokens like the active ones; if there is none, of those after a like token."""
     active, before = alike
-    same = [i for i in range(first, len(tokens)) if _key(tokens[i]) in active]
+    same = [i for i in range(first, len(tokens)) if tokens[i] and _key(tokens[i]) in active]
     return same or [i for i in range(first + 1, len(tokens)) if _key(tokens[i - 1]) in before]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from interp.errors import InputError
+from interp.text import encode_placed
 
 
 class Aligned(NamedTuple):
@@ -35,13 +36,11 @@ def align(tokens: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Aligned:
             f"The tokenizer of {tokenizer.name_or_path} gives no character offsets, so its tokens "
             "cannot be lined up with the subject's. Use a model with a fast tokenizer."
         )
-    encoded = tokenizer(
-        "".join(tokens), add_special_tokens=False, return_offsets_mapping=True, verbose=False
-    )
-    starts = np.array([start for start, _ in encoded.offset_mapping], np.int64)
+    encoded = encode_placed(tokenizer, "".join(tokens))
+    starts = np.array(encoded.starts, np.int64)
     if not len(starts):
         raise InputError("A text without characters cannot be simulated.")
     last = np.cumsum([len(token) for token in tokens]) - 1
     # Tokens that share a character, as the bytes of one emoji do, all start there: the last counts.
     places = np.searchsorted(starts, last, side="right") - 1
-    return Aligned(encoded.input_ids, np.maximum(places, 0))
+    return Aligned(encoded.ids, np.maximum(places, 0))

@@ -37,6 +37,7 @@ from interp.simulate.align import Aligned, align
 from interp.simulate.reads import EXPLANATION_TOKENS
 from interp.simulate.simulator import TOP, Ask, Simulated
 from interp.simulate.trained import Trained
+from interp.text import encode
 
 VERSION = "two_tower-1"
 """Version of the architecture; stored with every simulator that has it."""
@@ -124,8 +125,7 @@ class Reader:
 
     def explanation(self, text: str) -> Aligned:
         """An explanation: its states are those of all of its tokens."""
-        ids = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-        ids = ids[:EXPLANATION_TOKENS]
+        ids = encode(self.tokenizer, text)[:EXPLANATION_TOKENS]
         return Aligned(ids, np.arange(len(ids)))
 
     @torch.inference_mode()

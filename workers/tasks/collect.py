@@ -1,6 +1,7 @@
 """Collect the activations of a study's coder, and put its latents and their examples in tables."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from interp.activations import LatentActivations
 from interp.coders import Coder
 from interp.coders.coder import check_coder
 from interp.collect import collect
-from interp.contexts import ContextSet, load_documents, make_contexts, split_documents
+from interp.contexts import ContextSet, draw_sets, split_corpus
+from interp.copies import identity
 from interp.examples import Occurrences, sample_examples, sample_near_misses
 from interp.resume import check_resuming
 from interp.similar import similar
@@ -26,7 +28,8 @@ from models import Context, Example, Job, Latent, Simulator, Study
 from workers.jobs import Progress
 from workers.queue import publish, submit
 from workers.resources import coder_of, store_of, subject_of
-from workers.tasks.rows import context_tokens, first_position, token_texts
+from workers.tasks.rows import context_tokens, first_position, token_alone, token_texts
+from workers.tasks.text_facts import text_facts
 from workers.version import code_version
 
 SHARD = 512
@@ -75,30 +78,37 @@ def _make_contexts(session: Session, study: Study, tokenizer: PreTrainedTokenize
         ContextSet.EVALUATE: study.contexts_evaluate,
     }
 
-    string = token_texts(tokenizer)
+    sets, copies = split_corpus(study.corpus, study.seed)
+    contexts = draw_sets(
+        sets,
+        tokenizer,
+        limits,
+        length=study.context_length,
+        prepend_bos=study.prepend_bos,
+        seed=study.seed,
+    )
+    used = {context.document for context in contexts}
+    identities = {
+        name: identity(text) for part in sets.values() for name, text in part if name in used
+    }
+    numbers: Counter[ContextSet] = Counter()
     rows: list[dict[str, Any]] = []
-    for context_set, documents in split_documents(load_documents(study.corpus), study.seed).items():
-        contexts = make_contexts(
-            documents,
-            tokenizer,
-            context_set,
-            length=study.context_length,
-            limit=limits[context_set],
-            prepend_bos=study.prepend_bos,
-            seed=study.seed,
-        )
-        rows += [
+    for context in contexts:
+        rows.append(
             {
                 "study_id": study.id,
                 "set": str(context.set),
-                "index": index,
+                "index": numbers[context.set],
                 "document": context.document,
+                "document_hash": identities[context.document].hash,
+                "document_sketch": identities[context.document].sketch,
+                "document_copies": len(copies.get(context.document, ())),
                 "start": context.start,
                 "tokens": context.tokens,
-                "strings": [string(token) for token in context.tokens],
+                "strings": token_texts(tokenizer, context.tokens),
             }
-            for index, context in enumerate(contexts)
-        ]
+        )
+        numbers[context.set] += 1
     session.execute(insert(Context), rows)
     session.commit()
 
@@ -115,6 +125,7 @@ def _check_coder(session: Session, study: Study, subject: Subject, coder: Coder)
         "fvu": unexplained,
         "sha256": _sha256(coder.decoder),
         "code_version": code_version(),
+        **text_facts(session, study),
     }
     session.commit()
     publish(study.id, "latents")
@@ -270,12 +281,14 @@ def _statistics(latent: LatentActivations, tokens: int) -> dict[str, Any]:
 def _output_tokens(subject: Subject, coder: Coder, block: range) -> list[dict[str, Any]]:
     """The output tokens that each latent's decoder direction raises and lowers most."""
     logits = coder.decoder[block.start : block.stop] @ output_head(subject.model).float().mT
-    decode = token_texts(subject.tokenizer)
     found: dict[str, list[list[list[Any]]]] = {}
     for name, largest in (("promoted", True), ("suppressed", False)):
         top = logits.topk(PROMOTED, largest=largest)
         found[name] = [
-            [[decode(token), value] for token, value in zip(tokens, values, strict=True)]
+            [
+                [token_alone(subject.tokenizer, token), value]
+                for token, value in zip(tokens, values, strict=True)
+            ]
             for tokens, values in zip(top.indices.tolist(), top.values.tolist(), strict=True)
         ]
     return [

@@ -96,9 +96,9 @@ def _write(
         session.commit()
         yield len(tokens), missing - reported
         reported, since = missing, time.monotonic()
-    string = token_texts(subject.tokenizer)
     continuation = {
-        "tokens": [string(token) for token in tokens],
+        # Behind the prompt: its last token may be the beginning of a character.
+        "tokens": token_texts(subject.tokenizer, [*prompt, *tokens])[len(prompt) :],
         "simulations": simulated * len(tokens),
         "missing": missing,
         "seconds": seconds + time.monotonic() - since,
@@ -133,12 +133,12 @@ def _rewriting(session: Session, study: Study, generation: Generation) -> tuple[
     fitted_maps = calibrations_of(session, generation.explanation_ids, generation.simulator_id)
     maps = [fitted_maps[i].get(generation.calibration) for i in generation.explanation_ids]
     simulator = simulator_of(session.get_one(Simulator, generation.simulator_id), study)
-    string = token_texts(subject_of(study).tokenizer)
+    tokenizer = subject_of(study).tokenizer
     calibrated = [(column, fitted) for column, fitted in enumerate(maps) if fitted is not None]
     asks = [Ask(explained[column][0], latent=explained[column][1]) for column, _ in calibrated]
 
     def simulate(tokens: Sequence[int], start: int) -> Tensor:
-        strings = [string(token) for token in tokens]
+        strings = token_texts(tokenizer, tokens)
         values = np.full((len(tokens) - start, len(maps)), np.nan)
         found = simulator.simulate(asks, [strings], first_position=first_position(study))
         for (column, fitted), simulated in zip(calibrated, found, strict=True):

@@ -1,7 +1,7 @@
 """Rows of the tables as the engine wants them, and back."""
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from interp.calibrate import CalibrationMap
 from interp.contexts import ContextSet
 from interp.statistics import Comparison, Estimate
+from interp.text import TokenTexts
 from models import Calibration, Context, Simulation, Study
 
 
@@ -54,9 +55,23 @@ def context_strings(
     return [row.id for row in rows], [row.strings for row in rows]
 
 
-def token_texts(tokenizer: PreTrainedTokenizerBase) -> Callable[[int], str]:
-    """The text of a token, as PostgreSQL can store it: it takes no zero characters."""
-    return cache(lambda token: str(tokenizer.decode([token])).replace("\0", "\ufffd"))
+@lru_cache(maxsize=4)
+def _texts_of(tokenizer: PreTrainedTokenizerBase) -> TokenTexts:
+    return TokenTexts(tokenizer)
+
+
+def token_texts(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> list[str]:
+    """The texts of a sequence's tokens, which join to its text, as PostgreSQL can store them."""
+    return [_storable(text) for text in _texts_of(tokenizer)(tokens)]
+
+
+def token_alone(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
+    """The text of a token out of its place, as PostgreSQL can store it."""
+    return _storable(_texts_of(tokenizer).alone(token))
+
+
+def _storable(text: str) -> str:
+    return text.replace("\0", "\ufffd")  # PostgreSQL takes no zero characters
 
 
 def values_on(

@@ -65,10 +65,9 @@ def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
 def _read(session: Session, study: Study, sentence: Sentence) -> None:
     subject = subject_of(study)
     tokens = encode_prompt(subject, sentence.text, prepend_bos=study.prepend_bos, new_tokens=0)
-    string = token_texts(subject.tokenizer)
     active = active_latents(subject, coder_of(study), tokens, first_position=first_position(study))
     sentence.tokens = tokens
-    sentence.strings = [string(token) for token in tokens]
+    sentence.strings = token_texts(subject.tokenizer, tokens)
     sentence.active = [[[index, value] for index, value in latents] for latents in active]
     sentence.code_version = code_version()
     session.commit()

