@@ -44,6 +44,7 @@ CONFIG: Spec = {
 
 WARNINGS: dict[Verdict, str] = {
     "contaminated": "Contaminated: the simulator was trained on text that it is measured on",
+    "unknown": "The simulator may have been trained on text that it is measured on",
     "same model": "The simulator runs on the subject model itself",
 }
 """What stands above a chart, and so in every picture that is saved of it."""

@@ -112,6 +112,8 @@ def read_corpus(slug: str, files: list[Path]) -> tuple["Corpus", "TrainingText"]
     from app.studies.queries import get_study
     from cli.servers import connect
     from interp.contexts import ContextSet
+    from interp.copies import Identity
+    from interp.seen import SeenText
     from interp.simulate.train_two_tower import Corpus, TrainingText
     from models import Context, Explanation, Latent
     from models.database import new_session
@@ -121,7 +123,9 @@ def read_corpus(slug: str, files: list[Path]) -> tuple["Corpus", "TrainingText"]
     with connect(), new_session() as session:
         study = get_study(session, slug)
         contexts = session.execute(
-            select(Context.strings, Context.document)
+            select(
+                Context.strings, Context.document, Context.document_hash, Context.document_sketch
+            )
             .where(Context.study_id == study.id, Context.set == str(ContextSet.EXPLAIN))
             .order_by(Context.index)
         ).all()
@@ -159,7 +163,10 @@ def read_corpus(slug: str, files: list[Path]) -> tuple["Corpus", "TrainingText"]
             {latent: list(dict.fromkeys(some)) for latent, some in texts.items()},
         )
         documents = sorted({row.document for row in contexts})
-        return corpus, TrainingText(study.corpus, documents)
+        known = all(row.document_hash is not None for row in contexts)
+        identities = [Identity(row.document_hash, row.document_sketch) for row in contexts]
+        seen = SeenText.of(identities) if known else None
+        return corpus, TrainingText(study.corpus, documents, seen)
 
 
 def _more(files: list[Path]) -> list[tuple[int, str]]:

@@ -6,6 +6,8 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from interp.copies import identity
+from interp.corpus import TEXT_VERSION
 from models import (
     Calibration,
     Check,
@@ -40,6 +42,8 @@ WORDS = [
     " the",
     " Union",
 ]
+WASHINGTON = identity("".join(WORDS))
+"""What the document of all contexts is told apart by."""
 
 
 def little_study(
@@ -74,7 +78,13 @@ def little_study(
     if simulator:
         study.simulator_id = _simulator(session).id
     if latents:
-        study.coder_info = {"kind": "transcoder", "k": 32, "num_latents": latents, "fvu": 0.2}
+        study.coder_info = {
+            "kind": "transcoder",
+            "k": 32,
+            "num_latents": latents,
+            "fvu": 0.2,
+            "text_version": TEXT_VERSION,
+        }
         contexts = [_context(session, study, number) for number in range(CONTEXTS)]
         made = [
             _latent(session, study, index, contexts, index == latents - 1)
@@ -104,6 +114,9 @@ def _context(session: Session, study: Study, number: int) -> Context:
         set="explain",
         index=number,
         document="Washington 1790",
+        document_hash=WASHINGTON.hash,
+        document_sketch=WASHINGTON.sketch,
+        document_copies=0,
         start=number * (LENGTH - 1),
         tokens=list(range(LENGTH)),
         strings=WORDS,

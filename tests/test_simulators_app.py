@@ -14,10 +14,12 @@ from sqlalchemy.orm import Session
 from app.latents.prompts import prompts
 from app.rewrites.queries import latest_results, measured_authors
 from app.simulators.queries import cleanliness
+from interp.copies import identity
 from interp.explain.prompts import CONTRASTIVE, PROMPTED, Shown, contrastive, prompted
+from interp.seen import SeenText
 from interp.simulate.trained import Fold, Trained
 from models import Context, Example, Explanation, LatentCost, Rewrite, Score, Simulator, Study
-from tests.factories import LENGTH, little_study
+from tests.factories import LENGTH, WASHINGTON, little_study
 from tests.reading import current_of, latent_of, problem_of, text_of
 from tests.rewrites import rewrite
 
@@ -37,6 +39,11 @@ def record(**changes: Any) -> Trained:
         "figures": {},
     }
     return Trained.model_validate(values | changes)
+
+
+SEEN = {"seen": SeenText(hashes=[WASHINGTON.hash], sketches=[WASHINGTON.sketch])}
+NEAR = SeenText(hashes=["0" * 32], sketches=[WASHINGTON.sketch])
+UNSEEN = {"seen": SeenText.of([identity("Another text of seven words in all")])}
 
 
 def trained(db: Session, **changes: Any) -> Simulator:
@@ -158,14 +165,27 @@ def test_the_form_adds_what_it_shows(pages: httpx.Client, db: Session, tmp_path:
 @pytest.mark.parametrize(
     ("changes", "model", "sets", "verdict"),
     [
-        ({}, "models/a-base", ("explain", "explain"), "independent"),
+        (SEEN, "models/a-base", ("explain", "explain"), "independent"),
+        (SEEN, "models/a-base", ("calibrate", "explain"), "contaminated"),
+        (SEEN, "models/a-base", ("explain", "evaluate"), "contaminated"),
+        # The same text in another file, and nearly the same.
+        (
+            SEEN | {"corpus": "x", "documents": ["d"]},
+            "b",
+            ("calibrate", "evaluate"),
+            "contaminated",
+        ),
+        ({"seen": NEAR, "documents": ["d"]}, "b", ("calibrate", "evaluate"), "contaminated"),
+        # Other text under the same name.
+        (UNSEEN, "models/a-base", ("calibrate", "evaluate"), "independent"),
+        (SEEN, "hub/SmolLM2-135M-INSTRUCT", ("explain", "explain"), "same model"),
+        (SEEN | {"base": "hub/smollm2-135m-instruct"}, "x", ("explain", "explain"), "same model"),
+        (SEEN, "hub/smollm2-135m-instruct", ("calibrate", "explain"), "contaminated"),
+        # A record of names alone proves that text was seen, never that it was not.
         ({}, "models/a-base", ("calibrate", "explain"), "contaminated"),
-        ({}, "models/a-base", ("explain", "evaluate"), "contaminated"),
-        ({"corpus": "pile"}, "models/a-base", ("calibrate", "evaluate"), "independent"),
-        ({"documents": ["Adams 1797"]}, "models/a-base", ("calibrate", "evaluate"), "independent"),
-        ({}, "hub/SmolLM2-135M-INSTRUCT", ("explain", "explain"), "same model"),
-        ({"base": "hub/smollm2-135m-instruct"}, "x", ("explain", "explain"), "same model"),
-        ({}, "hub/smollm2-135m-instruct", ("calibrate", "explain"), "contaminated"),
+        ({"corpus": "pile"}, "models/a-base", ("calibrate", "evaluate"), "unknown"),
+        ({"documents": ["Adams 1797"]}, "models/a-base", ("calibrate", "evaluate"), "unknown"),
+        ({}, "hub/SmolLM2-135M-INSTRUCT", ("explain", "explain"), "unknown"),
     ],
 )
 def test_what_a_trained_simulator_is_worth(
@@ -184,6 +204,45 @@ def test_what_a_trained_simulator_is_worth(
     found = cleanliness(db, study, simulator)
     assert found.verdict == verdict, found.reason
     assert ("Washington 1790" in found.reason) == (verdict == "contaminated")
+
+
+@pytest.mark.parametrize("changes", [SEEN, UNSEEN])
+def test_a_study_of_an_earlier_version_cannot_be_proved_clean(
+    db: Session, study: Study, changes: dict[str, Any]
+) -> None:
+    for context in db.scalars(select(Context).filter_by(study_id=study.id)):
+        context.set, context.document_hash, context.document_sketch = "evaluate", None, None
+    other = cleanliness(db, study, trained(db, **changes, documents=["Adams 1797"]))
+    assert other.verdict == "unknown"
+    assert "Collect it again" in other.reason
+    assert cleanliness(db, study, trained(db, **changes)).verdict == "contaminated"
+
+
+def test_what_cannot_be_known_is_said_beside_the_figures(
+    api: httpx.Client, pages: httpx.Client, db: Session
+) -> None:
+    study = contaminated_study(db)
+    simulator = db.get_one(Simulator, study.simulator_id)
+    simulator.training = simulator.training | {"documents": ["Adams 1797"]}
+    db.commit()
+    for path in ("", "/latents", "/latents/0"):
+        page = pages.get(f"/studies/{study.slug}{path}")
+        assert "unknown The simulator may have been trained on text" in text_of(page), path
+    latent = api.get(f"/studies/{study.slug}/latents/0").json()
+    assert {score["cleanliness"] for score in latent["scores"]} == {"unknown"}
+
+
+def test_a_record_may_be_told_what_text_was_seen(api: httpx.Client, tmp_path: Path) -> None:
+    data = {"method": "two_tower", "model": "models/a-base", "folder": str(tmp_path)}
+    record().write(tmp_path)
+    made = api.post("/simulators", json=data).json()
+    record(**SEEN).write(tmp_path)
+    told = api.post("/simulators", json=data)
+    assert told.status_code == 201, told.text
+    assert told.json()["id"] == made["id"]
+    assert told.json()["training"]["seen"]["hashes"] == [WASHINGTON.hash]
+    record(**UNSEEN).write(tmp_path)
+    assert "trained anew" in problem_of(api.post("/simulators", json=data), 409)
 
 
 def test_what_a_prompted_simulator_is_worth(db: Session, study: Study) -> None:

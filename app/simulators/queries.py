@@ -20,7 +20,9 @@ from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
 from app.simulators.schemas import SimulatorCreate, SimulatorOut, StudySimulatorOut, Verdict
+from interp.copies import Identity
 from interp.errors import InputError
+from interp.seen import SeenText
 from interp.simulate import all_at_once, json_reply, last_token
 from interp.simulate.trained import Trained
 from models import Context, Simulation, Simulator, Study
@@ -50,6 +52,8 @@ class TrainedOn(NamedTuple):
     """Documents of the calibrate and evaluate sets that it was trained on."""
     example: str
     """One of them; empty without one."""
+    doubt: str
+    """Why it may have seen others of them; empty where it has not."""
 
 
 class Missing(NamedTuple):
@@ -101,7 +105,14 @@ def add_simulator(session: Session, data: SimulatorCreate) -> Simulator:
         session.commit()
         return made
     session.commit()
-    if found.training != made.training:
+    if {"seen": None} | found.training != {"seen": None} | made.training:
+        if {**found.training, "seen": made.training["seen"]} == made.training:
+            # The record has been told what it did not say of the same training.
+            found.training = made.training
+            session.commit()
+            for key in [key for key in _TRAINED_ON if key[1] == found.id]:
+                del _TRAINED_ON[key]
+            return found
         raise Conflict(
             f"The folder held another simulator when simulator {found.id} was added from it: it "
             "was trained anew. Give the new one a folder of its own."
@@ -148,8 +159,17 @@ def cleanliness(session: Session, study: Study, simulator: Simulator) -> Cleanli
             f"The simulator was trained on text that it is measured on: {_some(trained)} of the "
             "calibrate and evaluate sets. No figure here says how well it does on other text.",
         )
+    if trained and trained.doubt:
+        return Cleanliness(
+            "unknown",
+            f"The simulator may have been trained on text that it is measured on: {trained.doubt}",
+        )
     bases = {_name(simulator.model)} | ({_name(trained.base)} if trained else set())
-    unseen = " No text or latent that it is measured on was in its training." if trained else ""
+    unseen = (
+        " No text that it is measured on, nor a copy of it, and no latent was in its training."
+        if trained
+        else ""
+    )
     if _name(study.model) in bases:
         return Cleanliness(
             "same model",
@@ -170,24 +190,53 @@ def _trained_on(session: Session, study: Study, simulator: Simulator) -> Trained
     key = study.id, simulator.id
     if key in _TRAINED_ON:
         return _TRAINED_ON[key]
-    training = Simulator.training
-    base, corpus = session.execute(
-        select(training["base"].astext, training["corpus"].astext).where(
+    record = Simulator.training
+    base, corpus, seen = session.execute(
+        select(record["base"].astext, record["corpus"].astext, record["seen"]).where(
             Simulator.id == simulator.id
         )
-    ).one_or_none() or (None, None)
+    ).one_or_none() or (None, None, None)
     found = None
-    if base is not None:
-        # Documents of another corpus may have the same names.
-        seen = _seen_documents(session, study, simulator) if corpus == study.corpus else (0, "")
-        found = TrainedOn(base, *seen)
+    if base is not None and corpus is not None:
+        found = _compared(session, study, simulator, base, corpus, seen)
     if study.coder_info:
         _TRAINED_ON[key] = found
     return found
 
 
-def _seen_documents(session: Session, study: Study, simulator: Simulator) -> tuple[int, str]:
-    """How many documents of the calibrate and evaluate sets it was trained on, and the first."""
+def _compared(
+    session: Session, study: Study, simulator: Simulator, base: str, corpus: str, seen: Any
+) -> TrainedOn:
+    """Compare a record with the study's text: by content, or by name where content is not known.
+
+    Equal names in one corpus prove that a document was seen; other names prove nothing.
+    """
+    rows = session.execute(
+        select(Context.document, Context.document_hash, Context.document_sketch)
+        .where(Context.study_id == study.id, Context.set.in_(("calibrate", "evaluate")))
+        .distinct()
+    ).all()
+    measured = {
+        name: Identity(hashed, sketch)
+        for name, hashed, sketch in rows
+        if hashed is not None and sketch is not None
+    }
+    if seen is not None and len(measured) == len(rows):
+        names = SeenText.model_validate(seen).among(measured)
+        return TrainedOn(base, len(names), names[0] if names else "", "")
+    count, first = _same_names(session, study, simulator) if corpus == study.corpus else (0, "")
+    doubt = (
+        "its record does not tell documents apart by their text. Train it again to know."
+        if seen is None
+        else "the study was collected before documents were told apart by their text. Collect it "
+        "again to know."
+    )
+    return TrainedOn(base, count, first, doubt)
+
+
+def _same_names(session: Session, study: Study, simulator: Simulator) -> tuple[int, str]:
+    """How many documents of the calibrate and evaluate sets are in the record by name, and the
+    first of them."""
     measured = select(Context.document).where(
         Context.study_id == study.id, Context.set.in_(("calibrate", "evaluate"))
     )

@@ -18,13 +18,14 @@ from app.studies.schemas import Line
 Backend = Literal["transformers", "vllm", "openai"]
 Prompted = Literal["all_at_once", "last_token", "json_reply"]
 Trained = Literal["two_tower", "inline"]
-Verdict = Literal["independent", "same model", "contaminated"]
+Verdict = Literal["independent", "same model", "contaminated", "unknown"]
 
 Cleanliness = Annotated[
     Verdict,
     Field(
         description="What figures of the simulator are worth. contaminated: it was trained on text "
-        "that it is measured on; same model: it runs on the subject model; independent: neither."
+        "that it is measured on; unknown: it may have been; same model: it runs on the subject "
+        "model; independent: none of these."
     ),
 ]
 CleanlinessOrNone = Annotated[

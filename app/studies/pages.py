@@ -24,6 +24,7 @@ from app.simulators.queries import study_simulator, study_simulators
 from app.studies import queries
 from app.studies.queries import Slug
 from app.studies.schemas import StudyCreate
+from app.studies.text import text_doubts
 from app.templates import render
 
 router = APIRouter()
@@ -106,6 +107,7 @@ def study_overview(
             "simulator": simulator,
             "simulators": study_simulators(session, study),
             "latents": latents,
+            "text_doubts": text_doubts(session, study),
             "author": author,
             "authors": authors(session, study),
             "measured_authors": sorted({"", *measured_authors(session, study, protocol)}),

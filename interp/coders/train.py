@@ -10,8 +10,10 @@ from datasets import Dataset
 from sparsify import SparseCoder, SparseCoderConfig, TrainConfig, Trainer
 from torch import nn
 
-from interp.contexts import ContextSet, load_documents, make_contexts, split_documents
+from interp.contexts import ContextSet, make_contexts, split_corpus
+from interp.copies import identity
 from interp.errors import InputError
+from interp.seen import SeenText
 from interp.subject import Subject
 
 
@@ -45,7 +47,7 @@ def train_coder(
     """
     if kind not in ("transcoder", "sae"):
         raise InputError(f"A coder is a 'transcoder' or an 'sae', not {kind!r}.")
-    documents = split_documents(load_documents(corpus), seed)[ContextSet.EXPLAIN]
+    documents = split_corpus(corpus, seed).sets[ContextSet.EXPLAIN]
     contexts = make_contexts(
         documents,
         subject.tokenizer,
@@ -95,6 +97,8 @@ def train_coder(
         "seconds": round(time.perf_counter() - started, 1),
         "device": str(subject.device),
         "torch": torch.__version__,
+        # All of the set, though a limit of tokens may leave some of them unread.
+        "seen": SeenText.of(identity(document.text) for document in documents).model_dump(),
     }
     coder.to(torch.bfloat16).save_to_disk(out)
     (out / "training.json").write_text(json.dumps(figures, indent=2) + "\n")

@@ -353,6 +353,7 @@ def train(
         ],
         corpus=text.corpus,
         documents=text.documents,
+        seen=text.seen,
         shape=shape.model_dump(),
         training={
             "command": command,

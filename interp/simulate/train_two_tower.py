@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from interp.errors import InputError
+from interp.seen import SeenText
 from interp.simulate.align import Aligned
 from interp.simulate.trained import Fold, Trained
 from interp.simulate.two_tower import (
@@ -69,6 +70,8 @@ class TrainingText(NamedTuple):
 
     corpus: str
     documents: list[str]
+    seen: SeenText | None = None
+    """None where the study was collected before texts were told apart by content."""
 
 
 class Settings(BaseModel, frozen=True):
@@ -382,6 +385,7 @@ def train(
         ],
         corpus=text.corpus,
         documents=text.documents,
+        seen=text.seen,
         shape={"layers": layers, "networks": shape.model_dump()},
         training={
             "command": command,

@@ -5,13 +5,13 @@ each *fold*. A fold was trained on some latents only; a latent is simulated by a
 it (cross-fitting). A simulator trained on other coders needs one fold.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
 from interp.errors import InputError
+from interp.seen import SeenText
 
 FILE = "simulator.json"
 
@@ -38,6 +38,8 @@ class Trained(BaseModel):
     corpus: str
     documents: list[str]
     """Names of the documents whose text it was trained on."""
+    seen: SeenText | None = None
+    """The same documents by their text; None in a record made before this was kept."""
     shape: dict[str, Any]
     """Sizes that the method needs to rebuild its networks."""
     training: dict[str, Any]
@@ -57,10 +59,6 @@ class Trained(BaseModel):
             if latent is None or latent not in fold.latents.get(coder, ()):
                 return number
         return None
-
-    def seen_documents(self, corpus: str, documents: Iterable[str]) -> list[str]:
-        """Those of a corpus's documents whose text it was trained on."""
-        return sorted(set(self.documents) & set(documents)) if corpus == self.corpus else []
 
     def write(self, folder: Path) -> None:
         """Write ``simulator.json``; a reader finds the old one or the new one, never half of it."""

@@ -1,0 +1,37 @@
+"""Write into the records of the demo's coder and simulators which text they were trained on.
+
+The text is that of the corpus ``sotu``, told apart by content (``interp.seen``), so that pages can
+say whether any text is new to them under whatever name. Run ``python demo/record_text.py`` from the
+repository's root; a second run changes nothing.
+"""
+
+import json
+from pathlib import Path
+
+from interp.contexts import ContextSet, split_corpus
+from interp.copies import identity
+from interp.seen import SeenText
+from interp.simulate.trained import Trained
+
+DEMO = Path(__file__).parent
+
+
+def main() -> None:
+    """Deal the corpus as the trainings did, and hold the records against it."""
+    record = DEMO / "coder" / "training.json"
+    figures = json.loads(record.read_text(encoding="utf-8"))
+    sets, copies = split_corpus(figures["corpus"], figures["seed"])
+    explain = {document.name: document.text for document in sets[ContextSet.EXPLAIN]}
+    assert not copies
+    assert len(explain) == figures["documents"]
+    figures["seen"] = SeenText.of(map(identity, explain.values())).model_dump()
+    record.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    for folder in sorted((DEMO / "simulators").iterdir()):
+        trained = Trained.read(folder)
+        assert trained.corpus == figures["corpus"]
+        trained.seen = SeenText.of(identity(explain[name]) for name in trained.documents)
+        trained.write(folder)
+
+
+if __name__ == "__main__":
+    main()
