@@ -106,7 +106,9 @@ def add_simulator(session: Session, data: SimulatorCreate) -> Simulator:
         return made
     session.commit()
     if {"seen": None} | found.training != {"seen": None} | made.training:
-        if {**found.training, "seen": made.training["seen"]} == made.training:
+        if found.training.get("seen") is None and (
+            found.training | {"seen": None} == made.training | {"seen": None}
+        ):
             # The record has been told what it did not say of the same training.
             found.training = made.training
             session.commit()
