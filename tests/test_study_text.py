@@ -158,4 +158,7 @@ def test_a_coder_that_saw_the_text_is_told(pages: httpx.Client, db: Session) -> 
     db.commit()
     for path in ("", "/latents/0"):
         said = text_of(pages.get(f"/studies/{study.slug}{path}"))
-        assert "trained on documents of the calibrate and evaluate sets: “Adams 1797” and 1" in said
+        assert (
+            "trained on documents of the calibrate and evaluate sets: “Adams 1797” and 1 other."
+            in said
+        )

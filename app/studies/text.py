@@ -21,7 +21,8 @@ def text_doubts(session: Session, study: Study) -> list[str]:
     info = study.coder_info
     doubts = []
     if seen := info.get("coder_seen"):
-        others = f" and {len(seen) - 1:,} others" if len(seen) > 1 else ""
+        more = len(seen) - 1
+        others = f" and {more:,} other{'s' if more > 1 else ''}" if more else ""
         doubts.append(
             "The coder was trained on documents of the calibrate and evaluate sets: "
             f"“{seen[0]}”{others}."
