@@ -207,7 +207,7 @@ def test_a_server_without_log_probabilities_is_not_read(server: str) -> None:
         (simulated,) = JsonReply(llm).simulate([Ask("“the”")], CONTEXTS, first_position=1)
         assert np.isnan(simulated.values).sum() == 1 + simulated.missing
         assert simulated.tokens_written > 0
-        assert self_test(llm).endswith("but gives no probabilities: only json_reply can use it")
+        assert self_test(llm).endswith("of the simulators only json_reply can use it")
 
 
 def test_doctor_tries_the_server(server: str, tmp_path: Path) -> None:

@@ -18,19 +18,22 @@ class Completion(NamedTuple):
     """A model's answer to a chat."""
 
     text: str | None
-    """None if there is no answer."""
+    """The answer without the model's reasoning; None if there is no answer."""
     failure: str
     """Why there is no answer; empty if there is one."""
     tokens_read: int
     tokens_written: int
+    """Reasoning is counted too."""
+    cut: bool = False
+    """Whether the reply ended because it had as many tokens as it may have."""
 
 
 class Query(NamedTuple):
     """Text that follows a prefix, and the places where an answer is read."""
 
     pieces: list[str]
-    """An answer is read after each piece: before the next one begins. What is between two
-    places is tokenized on its own, so a place never falls inside a token."""
+    """An answer is read after each piece: before the next one begins. Each piece is tokenized as
+    text that follows other text, but no token spans a place."""
 
 
 class Answers(NamedTuple):
@@ -61,12 +64,19 @@ class LLM(Protocol):
     def complete(
         self, chats: Sequence[Sequence[Message]], *, max_tokens: int, temperature: float = 0.0
     ) -> list[Completion]:
-        """Answer chats. A failure is reported in its place and stops none of the others."""
+        """Answer chats. A failure is reported in its place and stops none of the others.
+
+        Args:
+            max_tokens: Of an answer. A model that reasons may write
+                :data:`interp.llm.replies.REASONING_TOKENS` more.
+        """
 
     def distributions(
         self, prefix: Sequence[str], queries: Sequence[Query], answers: Sequence[str]
     ) -> list[Answers]:
         """Read the distribution over single-token answers at the places of each query.
+
+        All of this is text: what looks like a control token of the model is none.
 
         Args:
             prefix: What all queries follow, in parts: a back end that keeps what it has read

@@ -61,7 +61,10 @@ def self_test(llm: LLM) -> str:
     if llm.reads == "nothing":
         if failure:
             raise InputError(f"{llm.name} {chats}.")
-        return f"{llm.name} {chats}, but gives no probabilities: only json_reply can use it"
+        return (
+            f"{llm.name} {chats}, but gives no probabilities: of the simulators only json_reply "
+            "can use it"
+        )
     digits = [str(digit) for digit in range(10)]
     queries = [Query([f"{word}\t"]) for word in _WORDS]
     pattern = "".join(f"{word}\t{digit}\n" for word, digit in _WORDS.items()) * 4

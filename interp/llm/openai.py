@@ -1,22 +1,29 @@
 """A language model behind any server that speaks OpenAI's protocol."""
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache, partial
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import openai
 
 from interp.errors import InputError
-from interp.llm import tokens
+from interp.llm import manner
 from interp.llm.llm import Answers, Completion, Message, Query
+from interp.llm.manner import Manner
 from interp.llm.reading import NOT_RETURNED, from_logits, from_top, missing
-from interp.llm.tokens import Places
+from interp.llm.said import Said, tells_what_it_kept, tokens_read
+from interp.llm.tokens import Encoder, Places
 
 PLACES_A_REQUEST = 64
+KNOWN_TEXTS = 2**16
+"""Texts whose tokens are kept, so that a server is asked for them once."""
+GREETING = 16
+"""Tokens of an answer that only shows that there is one."""
 TOP = (20, 5)
 """How many of the likeliest tokens to ask for: the most that OpenAI gives a chat, and a text."""
 Found = TypeVar("Found")
@@ -43,6 +50,7 @@ class OpenAILLM:
     What a server can be asked is found out once, by asking it. vLLM gives the log-probabilities of
     chosen tokens (``logprob_token_ids``) after any prompt of token ids, so it is read anywhere,
     exactly. Others give the likeliest next tokens at best, and are read at the end of a text.
+    How its requests are spelled, and whether its model reasons, is learned from what it says.
 
     The key comes from ``OPENAI_API_KEY`` and is kept nowhere.
     """
@@ -57,6 +65,8 @@ class OpenAILLM:
     server asks for (Retry-After), or after a time that doubles."""
     concurrency: int = 16
     """Requests under way at once."""
+    _manner: Manner = field(default=Manner(), init=False, repr=False)
+    _lock: Any = field(default_factory=threading.Lock, init=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -79,21 +89,39 @@ class OpenAILLM:
         Raises:
             InputError: The server refuses the model or the key.
         """
-        body = {"max_tokens": max_tokens, "temperature": temperature}
-        found = self._each(
-            [partial(self._complete, {**body, "messages": list(chat)}) for chat in chats]
-        )
+        calls = [partial(self._complete, list(chat), max_tokens, temperature) for chat in chats]
+        # The first one finds out how the server wants to be asked, and the others are asked so.
+        alone = 1 if self._manner.reasons is None else 0
+        found = [*self._each(calls[:alone]), *self._each(calls[alone:])]
         return [
             Completion(None, one.why, 0, 0) if isinstance(one, Failure) else one for one in found
         ]
 
-    def _complete(self, body: dict[str, Any]) -> Completion:
-        reply = self._post("/chat/completions", body)
-        text = reply["choices"][0]["message"]["content"]
-        if text is None:
-            return Completion(None, "The reply has no text.", _tokens_read(reply), 0)
-        written = (reply.get("usage") or {}).get("completion_tokens", 0)
-        return Completion(str(text), "", _tokens_read(reply), written)
+    def _complete(self, chat: list[Message], max_tokens: int, temperature: float) -> Completion:
+        read = written = 0
+        room = False
+        while True:
+            asked = self._manner._replace(reasons=self._manner.reasons or room)
+            body = {"max_tokens": asked.limits(max_tokens), "temperature": temperature}
+            try:
+                said = Said.of(self._ask("/chat/completions", body | {"messages": chat}))
+            except openai.BadRequestError as error:
+                if asked.reasons or not manner.out_of_room(error):
+                    raise
+                self._learn(reasons=True)
+                continue
+            read, written = read + said.tokens_read, written + said.tokens_written
+            if said.reasoned and not self._manner.reasons:
+                self._learn(reasons=True)
+            elif said.hidden and not manner.SWITCHES.keys() <= self._manner.left_out:
+                # Some servers take an answer for reasoning if the model was told not to reason.
+                self._learn(left_out=self._manner.left_out | manner.SWITCHES.keys())
+            elif said.cut and self._manner.reasons is None and not room:
+                room = True  # it may have been reasoning, with no sign of it yet
+            else:
+                if self._manner.reasons is None:
+                    self._learn(reasons=False)
+                return said.completion._replace(tokens_read=read, tokens_written=written)
 
     def distributions(
         self, prefix: Sequence[str], queries: Sequence[Query], answers: Sequence[str]
@@ -121,17 +149,29 @@ class OpenAILLM:
     def _anywhere(
         self, prefix: Sequence[str], queries: Sequence[Query], answers: Sequence[str]
     ) -> list[Answers]:
-        self._learn([*prefix, *answers, *(piece for query in queries for piece in query.pieces)])
-        wanted = tokens.answer_ids(self._token_ids, answers)
-        before = [*self._beginning, *(i for part in prefix for i in self._token_ids(part))]
-        asked = [tokens.places(self._token_ids, query) for query in queries]
-        found = self._each([partial(self._at_places, before, one, wanted) for one in asked])
+        (found,) = self._each([partial(self._tokenized, prefix, queries, answers)])
+        if isinstance(found, Failure):
+            return [missing(len(query.pieces), len(answers), found.why) for query in queries]
+        before, wanted = found
+        each = self._each([partial(self._at, before, prefix, one, wanted) for one in queries])
         return [
-            missing(len(one.read_at), len(wanted), answer.why)
+            missing(len(query.pieces), len(wanted), answer.why)
             if isinstance(answer, Failure)
             else answer
-            for one, answer in zip(asked, found, strict=True)
+            for query, answer in zip(queries, each, strict=True)
         ]
+
+    def _tokenized(
+        self, prefix: Sequence[str], queries: Sequence[Query], answers: Sequence[str]
+    ) -> tuple[list[int], list[int]]:
+        """What all queries follow, and the answers, in tokens."""
+        parts = [self._beginning, *self._encoder.parts(prefix)]
+        return [i for part in parts for i in part], self._encoder.answers(queries, answers)
+
+    def _at(
+        self, before: list[int], prefix: Sequence[str], query: Query, wanted: list[int]
+    ) -> Answers:
+        return self._at_places(before, self._encoder.places(prefix, query), wanted)
 
     def _at_places(self, before: list[int], asked: Places, wanted: list[int]) -> Answers:
         """One prompt a place; the server's prefix cache holds what they have in common.
@@ -140,7 +180,7 @@ class OpenAILLM:
         """
         prompts = [before + asked.ids[: end + 1] for end in asked.read_at]
         logprobs = np.full((len(prompts), len(wanted)), np.nan)
-        tokens_read = 0
+        read = 0
         for start in range(0, len(prompts), PLACES_A_REQUEST):
             reply = self._post(
                 "/completions",
@@ -155,27 +195,15 @@ class OpenAILLM:
             )
             if len(reply["choices"]) != len(prompts[start : start + PLACES_A_REQUEST]):
                 raise ValueError("not one choice a prompt")
-            tokens_read += _tokens_read(reply) if _tells_what_it_kept(reply) else 0
+            read += tokens_read(reply) if tells_what_it_kept(reply) else 0
             for choice in reply["choices"]:
                 found = _top(choice)
                 logprobs[start + choice["index"]] = [found[f"token_id:{i}"] for i in wanted]
-        return from_logits(logprobs, tokens_read or len(asked.ids))
+        return from_logits(logprobs, read or len(asked.ids))
 
     @cached_property
-    def _known_ids(self) -> dict[str, list[int]]:
-        return {}
-
-    def _learn(self, texts: Sequence[str]) -> None:
-        """Have the server tokenize what has not been tokenized yet."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._known_ids]
-        found = self._each([partial(self._tokenize, text) for text in new])
-        for text, ids in zip(new, found, strict=True):
-            if isinstance(ids, Failure):
-                raise InputError(f"The server cannot tokenize: {ids.why}")
-            self._known_ids[text] = ids
-
-    def _token_ids(self, text: str) -> list[int]:
-        return self._known_ids[text]
+    def _encoder(self) -> Encoder:
+        return Encoder(lru_cache(KNOWN_TEXTS)(self._tokenize))
 
     def _tokenize(self, text: str, special: bool = False) -> list[int]:
         # vLLM has this beside the folder of OpenAI's paths, not in it.
@@ -192,11 +220,11 @@ class OpenAILLM:
     # --- The end of a text, by the likeliest tokens ---------------------------------------------
 
     def _at_end(self, text: str, answers: Sequence[str]) -> Answers:
-        logprobs, tokens_read = self._next_tokens(self._way, text)
+        logprobs, read = self._next_tokens(self._way, text)
         probabilities = from_top(logprobs, answers)
         if probabilities is None:
-            return missing(1, len(answers), NOT_RETURNED)._replace(tokens_read=tokens_read)
-        return Answers(probabilities[None], [""], tokens_read)
+            return missing(1, len(answers), NOT_RETURNED)._replace(tokens_read=read)
+        return Answers(probabilities[None], [""], read)
 
     def _next_tokens(self, way: Way, text: str) -> tuple[dict[str, float], int]:
         """The log-probabilities of the likeliest next tokens; how many tokens were read."""
@@ -205,12 +233,12 @@ class OpenAILLM:
             body |= {"prompt": text, "logprobs": way.top}
         else:
             body |= {"messages": [_user(text)], "logprobs": True, "top_logprobs": way.top}
-        reply = self._post(way.path, body)
+        reply = self._ask(way.path, body)
         logprobs = sorted(_top(reply["choices"][0]).items(), key=lambda one: -one[1])
         if not logprobs:
             raise ValueError("no log-probabilities")
         # Some give the token that they chose besides, which may be less likely than all the rest.
-        return dict(logprobs[: way.top]), _tokens_read(reply)
+        return dict(logprobs[: way.top]), tokens_read(reply)
 
     # --- What the server can do -----------------------------------------------------------------
 
@@ -223,16 +251,23 @@ class OpenAILLM:
             (found,) = self._each([partial(self._at_places, [], one, one.ids)])
             if not isinstance(found, Failure):
                 return Way("anywhere")
-        for path in ("/completions", "/chat/completions"):
-            for top in TOP:
-                way = Way("end", path, top)
-                (failed,) = self._each([partial(self._next_tokens, way, "1, 2, 3, 4,")])
-                if not isinstance(failed, Failure):
-                    return way
-        (answer,) = self._each([partial(self._complete, {"messages": [_user("Hello")]})])
+        if (way := self._end_of("/completions")) is not None:
+            return way
+        (answer,) = self._each([partial(self._complete, [_user("Say hello.")], GREETING, 0.0)])
         if isinstance(answer, Failure):
             raise InputError(f"{self.model} at {self._client.base_url} fails. {answer.why}")
-        return Way("nothing")
+        # What a model that reasons writes first is no answer.
+        way = None if self._manner.reasons else self._end_of("/chat/completions")
+        return way or Way("nothing")
+
+    def _end_of(self, path: str) -> Way | None:
+        """How to read the end of a text by a path of the server; None if it cannot be read."""
+        for top in TOP:
+            way = Way("end", path, top)
+            (failed,) = self._each([partial(self._next_tokens, way, "1, 2, 3, 4,")])
+            if not isinstance(failed, Failure):
+                return way
+        return None
 
     # --- Requests -------------------------------------------------------------------------------
 
@@ -268,6 +303,25 @@ class OpenAILLM:
     def _post(self, path: str, body: dict[str, Any]) -> Any:
         return self._client.post(path, body={"model": self.model, **body}, cast_to=object)
 
+    def _ask(self, path: str, body: dict[str, Any]) -> Any:
+        """Ask as the server wants to be asked; learn from its refusals how that is."""
+        while True:
+            sent = self._manner.spelled(body)
+            try:
+                return self._post(path, sent)
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                with self._lock:
+                    # Another thread may have learned it in the meantime.
+                    if self._manner.spelled(body) == sent:
+                        learned = self._manner.after(error, sent)
+                        if learned == self._manner:
+                            raise
+                        self._manner = learned
+
+    def _learn(self, **known: Any) -> None:
+        with self._lock:
+            self._manner = self._manner._replace(**known)
+
     def _each(self, calls: Sequence[Callable[[], Found]]) -> list[Found | Failure]:
         with ThreadPoolExecutor(self.concurrency) as pool:
             futures = [pool.submit(self._attempt, call) for call in calls]
@@ -280,6 +334,8 @@ class OpenAILLM:
     def _attempt(self, call: Callable[[], Found]) -> Found | Failure:
         try:
             return call()
+        except InputError:
+            raise
         except openai.AuthenticationError:
             raise self._refused() from None
         except openai.APITimeoutError:
@@ -291,7 +347,8 @@ class OpenAILLM:
         except openai.APIStatusError as error:
             if error.status_code >= 500:
                 return Failure(f"The server failed with error {error.status_code}.")
-            return Failure(f"The server refused the request: {_message(error)}")
+            why = manner.message(error).splitlines()[0][:200]
+            return Failure(f"The server refused the request: {why}")
         except (openai.APIError, AttributeError, LookupError, TypeError, ValueError):
             return Failure("The server's reply cannot be read.")
 
@@ -311,19 +368,3 @@ def _top(choice: Any) -> dict[str, float]:
     if content := logprobs.get("content"):
         return {one["token"]: float(one["logprob"]) for one in content[0]["top_logprobs"]}
     return {token: float(logprob) for token, logprob in logprobs["top_logprobs"][0].items()}
-
-
-def _tells_what_it_kept(reply: Any) -> bool:
-    return bool((reply.get("usage") or {}).get("prompt_tokens_details"))
-
-
-def _tokens_read(reply: Any) -> int:
-    """Tokens of the prompt, less those that the server says it had kept."""
-    usage = reply.get("usage") or {}
-    details = usage.get("prompt_tokens_details") or {}
-    return int(usage.get("prompt_tokens") or 0) - int(details.get("cached_tokens") or 0)
-
-
-def _message(error: openai.APIStatusError) -> str:
-    body = error.body if isinstance(error.body, dict) else {}
-    return str(body.get("message") or f"error {error.status_code}").splitlines()[0][:200]

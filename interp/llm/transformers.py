@@ -14,6 +14,7 @@ from transformers import DynamicCache, GenerationConfig, PreTrainedModel, PreTra
 from transformers.cache_utils import DynamicLayer
 
 from interp.llm import tokens
+from interp.llm.chats import Chats, Written
 from interp.llm.llm import Answers, Completion, Message, Query
 from interp.llm.reading import TOO_LONG, from_logits, missing
 from interp.llm.tokens import Places
@@ -47,27 +48,32 @@ class TransformersLLM:
         default_factory=OrderedDict, init=False, repr=False
     )
 
+    def __post_init__(self) -> None:
+        self._encoder = tokens.encoder(self.tokenizer)
+        self._chats = Chats(self.tokenizer, self._longest)
+
     @property
     def name(self) -> str:
         return str(self.model.name_or_path)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without special tokens."""
-        return tokens.encode(self.tokenizer, text)
+        return self._encoder.first(text)
 
     @torch.inference_mode()
     def distributions(
         self, prefix: Sequence[str], queries: Sequence[Query], answers: Sequence[str]
     ) -> list[Answers]:
         """See :class:`interp.llm.llm.LLM`. A prefix that is read counts for the first query."""
-        wanted = tokens.answer_ids(self.encode, answers)
-        asked = [tokens.places(self.encode, query) for query in queries]
+        wanted = self._encoder.answers(queries, answers)
+        asked = [self._encoder.places(prefix, query) for query in queries]
         found = [missing(len(one.read_at), len(wanted), TOO_LONG) for one in asked]
-        before = sum(map(len, [tokens.beginning(self.tokenizer), *map(self.encode, prefix)]))
+        parts = [tokens.beginning(self.tokenizer), *self._encoder.parts(prefix)]
+        before = sum(map(len, parts))
         fit = [i for i, one in enumerate(asked) if before + len(one.ids) <= self._longest]
         if not fit:
             return found
-        read, newly_read = self._read(tuple(prefix))
+        read, newly_read = self._read(tuple(prefix), parts)
         # Rows of about the same length go together, so that little is padded.
         fit.sort(key=lambda i: len(asked[i].ids))
         with _answering(self.model, wanted):
@@ -78,13 +84,16 @@ class TransformersLLM:
         found[fit[0]] = found[fit[0]]._replace(tokens_read=found[fit[0]].tokens_read + newly_read)
         return found
 
-    def _read(self, parts: tuple[str, ...]) -> tuple[Prefix, int]:
-        """The prefix, and how many of its tokens had to be read for it."""
+    def _read(self, prefix: tuple[str, ...], parts: list[list[int]]) -> tuple[Prefix, int]:
+        """The prefix, and how many of its tokens had to be read for it.
+
+        Args:
+            parts: What begins a sequence, then the tokens of each part of the prefix.
+        """
         read, newly_read = Prefix(DynamicCache(), 0), 0
-        for n in range(len(parts) + 1):
-            head = parts[:n]
+        for n, ids in enumerate(parts):
+            head = prefix[:n]
             if head not in self._kept:
-                ids = self.encode(head[-1]) if head else tokens.beginning(self.tokenizer)
                 self._kept[head] = self._extended(read, ids) if ids else read
                 newly_read += len(ids)
             self._kept.move_to_end(head)
@@ -124,21 +133,22 @@ class TransformersLLM:
         Raises:
             InputError: The model has no chat template.
         """
-        asked = [tokens.chat_ids(self.tokenizer, chat) for chat in chats]
-        found = [Completion(None, TOO_LONG, 0, 0) for _ in chats]
-        fit = [i for i, ids in enumerate(asked) if len(ids) + max_tokens <= self._longest]
-        fit.sort(key=lambda i: len(asked[i]))
-        for batch in self._batches(fit, [len(ids) + max_tokens for ids in asked]):
-            replies = self._replies([asked[i] for i in batch], max_tokens, temperature)
-            for i, reply in zip(batch, replies, strict=True):
-                text = self.tokenizer.decode(reply, skip_special_tokens=True)
-                assert isinstance(text, str)
-                found[i] = Completion(text, "", len(asked[i]), len(reply))
+        return self._chats.complete(chats, self._write, max_tokens, temperature)
+
+    def _write(
+        self, asked: list[list[int]], limits: list[int], temperature: float
+    ) -> list[Written]:
+        found = [Written([], False)] * len(asked)
+        order = sorted(range(len(asked)), key=lambda i: len(asked[i]))
+        for batch in self._batches(order, [len(a) + n for a, n in zip(asked, limits, strict=True)]):
+            rows = self._written([asked[i] for i in batch], [limits[i] for i in batch], temperature)
+            for i, row in zip(batch, rows, strict=True):
+                found[i] = row
         return found
 
-    def _replies(
-        self, asked: list[list[int]], max_tokens: int, temperature: float
-    ) -> list[list[int]]:
+    def _written(
+        self, asked: list[list[int]], limits: list[int], temperature: float
+    ) -> list[Written]:
         """What the model writes after each, up to the token that ends it."""
         ends = tokens.ends(self.tokenizer, self.model.generation_config)
         width = max(map(len, asked))
@@ -151,14 +161,17 @@ class TransformersLLM:
             torch.tensor(rows, device=self.model.device),
             attention_mask=torch.tensor(mask, device=self.model.device),
             generation_config=GenerationConfig(
-                max_new_tokens=max_tokens,
+                max_new_tokens=max(limits),
                 do_sample=temperature > 0,
                 eos_token_id=ends,
                 pad_token_id=ends[0],
                 **sampling,
             ),
         )
-        return [_until(row, ends) for row in written[:, width:].tolist()]
+        return [
+            _until(row[:limit], ends)
+            for row, limit in zip(written[:, width:].tolist(), limits, strict=True)
+        ]
 
     @property
     def _longest(self) -> int:
@@ -178,9 +191,9 @@ class TransformersLLM:
             yield batch
 
 
-def _until(ids: list[int], ends: list[int]) -> list[int]:
-    length = next((n + 1 for n, i in enumerate(ids) if i in ends), len(ids))
-    return ids[:length]
+def _until(ids: list[int], ends: list[int]) -> Written:
+    length = next((n + 1 for n, i in enumerate(ids) if i in ends), None)
+    return Written(ids[:length], cut=length is None)
 
 
 @contextmanager

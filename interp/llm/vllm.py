@@ -8,6 +8,7 @@ import numpy as np
 
 from interp.errors import InputError
 from interp.llm import tokens
+from interp.llm.chats import Chats, Written
 from interp.llm.llm import Answers, Completion, Message, Query
 from interp.llm.reading import TOO_LONG, from_logits, missing
 
@@ -57,9 +58,9 @@ class VllmLLM:
     name: str
     reads: Literal["anywhere"] = field(default="anywhere", init=False)
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a text, without special tokens."""
-        return tokens.encode(self.engine.get_tokenizer(), text)
+    def __post_init__(self) -> None:
+        self._encoder = tokens.encoder(self.engine.get_tokenizer())
+        self._chats = Chats(self.engine.get_tokenizer(), self._longest)
 
     def distributions(
         self, prefix: Sequence[str], queries: Sequence[Query], answers: Sequence[str]
@@ -67,11 +68,11 @@ class VllmLLM:
         """See :class:`interp.llm.llm.LLM`."""
         from vllm import SamplingParams
 
-        wanted = tokens.answer_ids(self.encode, answers)
+        wanted = self._encoder.answers(queries, answers)
         before = tokens.beginning(self.engine.get_tokenizer())
-        for part in prefix:
-            before += self.encode(part)
-        asked = [tokens.places(self.encode, query) for query in queries]
+        for part in self._encoder.parts(prefix):
+            before += part
+        asked = [self._encoder.places(prefix, query) for query in queries]
         fit = [len(before) + len(one.ids) < self._longest for one in asked]
         outputs = iter(
             self._generate(
@@ -111,22 +112,25 @@ class VllmLLM:
         Raises:
             InputError: The model has no chat template.
         """
+        return self._chats.complete(chats, self._write, max_tokens, temperature)
+
+    def _write(
+        self, asked: list[list[int]], limits: list[int], temperature: float
+    ) -> list[Written]:
         from vllm import SamplingParams
 
-        asked = [tokens.chat_ids(self.engine.get_tokenizer(), chat) for chat in chats]
-        fit = [len(ids) + max_tokens <= self._longest for ids in asked]
-        outputs = iter(
-            self._generate(
-                [ids for ids, fits in zip(asked, fit, strict=True) if fits],
-                SamplingParams(max_tokens=max_tokens, temperature=temperature),
-            )
+        outputs = self._generate(
+            asked,
+            [
+                SamplingParams(max_tokens=limit, temperature=temperature, detokenize=False)
+                for limit in limits
+            ],
         )
-        return [
-            _completion(next(outputs)) if fits else Completion(None, TOO_LONG, 0, 0) for fits in fit
-        ]
+        replies = [output.outputs[0] for output in outputs]
+        return [Written(list(one.token_ids), one.finish_reason == "length") for one in replies]
 
     def _generate(
-        self, prompts: list[list[int]], sampling: "SamplingParams"
+        self, prompts: list[list[int]], sampling: "SamplingParams | list[SamplingParams]"
     ) -> "list[RequestOutput]":
         if not prompts:
             return []
@@ -137,9 +141,3 @@ class VllmLLM:
     @property
     def _longest(self) -> int:
         return int(self.engine.model_config.max_model_len)
-
-
-def _completion(output: "RequestOutput") -> Completion:
-    reply = output.outputs[0]
-    assert output.prompt_token_ids is not None
-    return Completion(reply.text, "", len(output.prompt_token_ids), len(reply.token_ids))

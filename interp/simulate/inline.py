@@ -110,13 +110,14 @@ class Base:
         used, depth = shape.apart + shape.together, len(layers_of(model))
         if used > depth:
             raise InputError(f"{model.name_or_path} has {depth} layers, not {used}.")
-        digits = tokens.answer_ids(lambda text: tokens.encode(tokenizer, text), DIGITS)
+        digits = tokens.encoder(tokenizer).answers([], DIGITS)
         self._rows = output_head(model)[digits].detach().float()
         self._heads: list[nn.Linear] = []
         self._fold = 0
         config = model.config.get_text_config()
         self.longest = int(getattr(config, "max_position_embeddings", None) or 2**31)
         self.lower = Reader(model, tokenizer, [shape.apart])
+        self._newline = tokens.encoder(tokenizer).after("\n")
         self.upper = _upper(model, shape)
         self._lora = LoraConfig(
             r=shape.rank,
@@ -195,7 +196,7 @@ class Base:
     def explanation(self, text: str) -> Float[Tensor, "token state"]:
         """What the lowest layers make of an explanation, on one line of its own."""
         shown = self.lower.explanation(" ".join(text.split()))
-        ids = [*shown.ids, *tokens.encode(self.lower.tokenizer, "\n")]
+        ids = [*shown.ids, *self._newline]
         # The token that begins a sequence is at place -1. Models rest their attention on it.
         begins = self.lower.tokenizer.bos_token_id is not None
         (states,) = self.lower.states([Aligned(ids, np.arange(-begins, len(ids)))])
