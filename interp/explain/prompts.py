@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from interp.errors import InputError
+from interp.errors import ItemError
 from interp.llm.llm import Message
 from interp.simulate.simulator import TOP
 
@@ -56,7 +56,7 @@ def prompted(examples: Sequence[Shown], *, maximum: float, first_position: int) 
         first_position: Positions before it are not shown.
 
     Raises:
-        InputError: The latent is active in none of the examples.
+        ItemError: The latent is active in none of the examples.
     """
     return chat(PROMPTED, examples=_active(examples, maximum, first_position))
 
@@ -78,10 +78,10 @@ def contrastive(
             is active, with the activations of that one.
 
     Raises:
-        InputError: The latent is active in none of the examples, or nothing else is shown.
+        ItemError: The latent is active in none of the examples, or nothing else is shown.
     """
     if not near_misses and not neighbours:
-        raise InputError("There is no near miss of this latent. Use the prompt without them.")
+        raise ItemError("There is no near miss of this latent. Use the prompt without them.")
     alike = _alike(examples, first_position)
     found = [(tokens, _lookalikes(tokens, alike, first_position)) for tokens in near_misses]
     # What is like no token of the examples shown teaches little beside what is.
@@ -109,10 +109,10 @@ def refine(
     """Ask for a better wording of an explanation, shown where a simulation by it is most wrong.
 
     Raises:
-        InputError: There is no error to learn from.
+        ItemError: There is no error to learn from.
     """
     if not false_positives and not false_negatives:
-        raise InputError("The simulation has no error that could be shown.")
+        raise ItemError("The simulation has no error that could be shown.")
 
     def line(error: Error) -> str:
         marks = {}
@@ -172,7 +172,7 @@ def _active(examples: Sequence[Shown], maximum: float, first_position: int) -> l
             peak = max(marks, key=lambda i: example.activations[i])
             lines.append(_line(example.tokens, marks, peak, first_position))
     if not lines:
-        raise InputError("The latent is active in none of its examples, so none can be shown.")
+        raise ItemError("The latent is active in none of its examples, so none can be shown.")
     return lines
 
 

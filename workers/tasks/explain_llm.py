@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from interp.contexts import ContextSet
-from interp.errors import InputError
+from interp.errors import InputError, ItemError
 from interp.explain import answers, prompts
 from interp.explain.answers import Explained
 from interp.explain.prompts import Shown
@@ -37,8 +37,8 @@ ROUNDS = 3
 def run(session: Session, job: Job, study: Study, method: str) -> Iterator[Progress]:
     """Explain the job's latents, or all that ever fire; a latent at a time is saved.
 
-    An answer that is no explanation adds none: it is counted as missing, with its reason in the
-    job's message.
+    An answer that is no explanation adds none, and a latent that no prompt can be made of has none:
+    each is counted as missing, with its reason in the job's message and log.
     """
     described = job.params.get("llm") or {}
     if not described.get("model"):
@@ -51,8 +51,10 @@ def run(session: Session, job: Job, study: Study, method: str) -> Iterator[Progr
     for number, latent in enumerate(latents, 1):
         if latent.index in done:
             continue
-        ids, read, written, failures = [], 0, 0, []
-        for one in explain(session, study, llm, latent):
+        ids: list[int] = []
+        failures: list[str] = []
+        read = written = 0
+        for one in _until_it_fails(explain(session, study, llm, latent), failures):
             explained = one.explained if isinstance(one, Step) else one
             if explained is None:
                 continue
@@ -81,6 +83,16 @@ def run(session: Session, job: Job, study: Study, method: str) -> Iterator[Progr
             read,
             written,
         )
+
+
+def _until_it_fails(
+    found: Iterator[Explained | Step], failures: list[str]
+) -> Iterator[Explained | Step]:
+    """What an explainer finds of one latent; why it finds no more is added to the failures."""
+    try:
+        yield from found
+    except ItemError as error:
+        failures.append(str(error))
 
 
 def _latents(session: Session, job: Job, study: Study) -> list[Latent]:
@@ -161,10 +173,10 @@ def _contrast(
 def _refine(session: Session, study: Study, llm: LLM, latent: Latent) -> Iterator[Explained | Step]:
     """Every wording that is better than the one before becomes a version."""
     simulator_row = session.get(Simulator, study.simulator_id) if study.simulator_id else None
-    if simulator_row is None or latent.explanation_id is None:
-        raise InputError(
-            f"Latent {latent.index} has no explanation to refine, or the study no simulator."
-        )
+    if simulator_row is None:
+        raise InputError("This study has no simulator to refine with. Add one first.")
+    if latent.explanation_id is None:
+        raise ItemError("it has no explanation to refine")
     simulator, first = simulator_of(simulator_row, study), first_position(study)
     ids, strings = context_strings(session, study, ContextSet.CALIBRATE)
     few = simulator_row.options.get("calibrate_contexts") or len(ids)
