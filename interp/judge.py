@@ -30,6 +30,10 @@ ANSWERS = (" yes", " no")
 HERE = "\0"
 """Stands for the text in a prompt that is cut there; no text has it."""
 MAX_TOKENS = 8
+ANSWER = re.compile(
+    r"\W*(?:(?:(?:the|my|final|correct)\s+)*answer\W*(?:is\b)?\W*)?(yes|no)\b", re.IGNORECASE
+)
+"""How a written answer begins."""
 
 
 class Task(StrEnum):
@@ -209,7 +213,7 @@ def _written(llm: LLM, task: Task, explanation: str, cases: Sequence[Case]) -> A
     yes = np.full(len(cases), np.nan)
     failures = []
     for i, completion in enumerate(completions):
-        word = re.match(r"\W*(yes|no)\b", completion.text or "", re.IGNORECASE)
+        word = ANSWER.match(completion.text or "")
         if word:
             yes[i] = word[1].lower() == "yes"
         else:

@@ -126,8 +126,8 @@ def test_prompts_need_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
-def answer(text: str | None, failure: str = "", tokens: int = 20) -> Completion:
-    return Completion(text, failure, 100, tokens)
+def answer(text: str | None, failure: str = "", *, cut: bool = False) -> Completion:
+    return Completion(text, failure, 100, 20, cut)
 
 
 CHAT = prompts.prompted([WAR, COW], **OPTIONS)
@@ -143,6 +143,20 @@ CHAT = prompts.prompted([WAR, COW], **OPTIONS)
         ("Here is the sentence:\n\nActive on cows.", "Active on cows."),
         ("“war” and “peace”", "“war” and “peace”"),
         ("- Active on cows", "Active on cows"),
+        ("1. Active on cows", "Active on cows"),
+        ("# Explanation\n\nActive on cows.", "Active on cows."),
+        ("**Explanation**\nActive on cows.", "Active on cows."),
+        ("Final answer: Active on cows.", "Active on cows."),
+        ("Sure, here is a sentence.\n\nActive on cows.", "Active on cows."),
+        ("Sure! Active on cows.", "Active on cows."),
+        ("Sure, here is the explanation: Active on cows.", "Active on cows."),
+        ("Here is one sentence that explains the latent:\n\n> Active on cows.", "Active on cows."),
+        ("Here is the explanation:\n- Active on cows.", "Active on cows."),
+        ("```text\nActive on cows.\n```", "Active on cows."),
+        ('```json\n{"explanation": "Active on cows.", "certainty": 0.9}\n```', "Active on cows."),
+        ('{"text": "Active on cows."}', "Active on cows."),
+        ("Active on “Sure, here is”.", "Active on “Sure, here is”."),
+        ("First-person pronouns such as “I”.", "First-person pronouns such as “I”."),
     ],
 )
 def test_answers_are_tidied_and_nothing_more(text: str, expected: str) -> None:
@@ -162,6 +176,17 @@ def test_answers_are_tidied_and_nothing_more(text: str, expected: str) -> None:
         ("the war and the war and the war and the war", "over and over"),
         ("I'm sorry, I can't help with that.", "declined"),
         ("As an AI language model I have no latents.", "declined"),
+        ("# Explanation", "announces"),
+        ("Sure, here is a sentence.", "announces"),
+        ("Here is the sentence:", "announces"),
+        ("- Active on cows\n- Active on horses", "is a list"),
+        ("The latent is active on:\n- cows", "is a list"),
+        ('{"latent": 5, "certainty": 0.9}', "JSON without"),
+        ("[1, 2]", "JSON without"),
+        ("Okay, so I need to find what these tokens have in common.", "thinks aloud"),
+        ("We need to produce one sentence.\n\nActive on cows.", "thinks aloud"),
+        ("The user wants one sentence.", "thinks aloud"),
+        ("Let me look at the examples.", "thinks aloud"),
         # What small models really answered:
         ("Active on words for bees and beekeeping, such as “hive”, “bees” and “honey”.", "worked"),
         ("Active on words for government, such as “hive”, “bees”, “tide” and “river”.", "worked"),
@@ -204,11 +229,14 @@ def test_a_refined_explanation_may_keep_the_old_one() -> None:
 
 
 def test_a_cut_answer_is_no_explanation() -> None:
-    text, failure = read(answer("Active on words for", tokens=MAX_TOKENS), CHAT)
+    text, failure = read(answer("Active on words for", cut=True), CHAT)
     assert text is None
-    assert failure == f"the answer was cut off after {MAX_TOKENS} tokens"
+    assert failure == "the answer was cut off after 20 tokens"
     # What was cut off came after the explanation.
-    assert read(answer("Active on cows.\nThis is", tokens=MAX_TOKENS), CHAT)[0] == "Active on cows."
+    assert read(answer("Active on cows.\nThis is", cut=True), CHAT)[0] == "Active on cows."
+    # An answer that ends is whole, however many tokens it took.
+    whole = Completion("Active on cows.", "", 100, MAX_TOKENS)
+    assert read(whole, CHAT) == ("Active on cows.", "")
 
 
 def test_no_answer_is_a_failure_with_the_back_ends_reason() -> None:

@@ -207,7 +207,7 @@ def test_an_unreadable_answer_is_missing_with_its_reason() -> None:
     said = Said(
         Completion("Yes.", "", 50, 2),
         Completion("  no", "", 50, 1),
-        Completion("**No**, there are only animals", "", 50, 8),
+        Completion("**Answer:** No, there are only animals", "", 50, 8),
         Completion("Nothing of the kind", "", 50, 4),
         Completion(None, "the server timed out", 0, 0),
         Completion("It depends", "", 50, 3),

@@ -4,6 +4,7 @@ An answer is tidied, never completed or corrected. What cannot be an explanation
 its reason, and is kept so that a person can read it.
 """
 
+import json
 import re
 import time
 from collections.abc import Sequence
@@ -13,13 +14,36 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from interp.llm.llm import LLM, Completion, Message
 
+EMPTY = "the answer is empty"
+LIST = "the answer is a list, not a sentence"
 MAX_TOKENS = 120
 MAX_WORDS = 60
 RUN = 7
 """So many words in a row that stand in the prompt are a repetition of it."""
 
-LABEL = re.compile(
-    r"^[\s*_#>-]*(?:(?:the )?(?:explanation|answer|sentence)\s*[*_]*:[*_]*\s*)?", re.I
+WHICH = r"(?:(?:the|my|a|final|new|better|improved|refined|revised|short|one-sentence)\s+)*"
+NOUN = r"(?:explanation|answer|sentence|description|summary)"
+LABEL = re.compile(rf"^[\s*_#>-]*(?:1[.)]\s+)?(?:{WHICH}{NOUN}\s*[*_]*:[*_]*\s*)?", re.I)
+HEADING = re.compile(rf"[\s*_#>=-]*{WHICH}{NOUN}[\s*_:.=-]*", re.I)
+"""A line that says no more than what comes after it."""
+FENCE = re.compile(r"\s*(?:```|~~~)\s*\w*\s*")
+ITEM = re.compile(r"\s*(?:[-*+•]|\d+[.)])\s+\S")
+INTERJECTION = re.compile(
+    r"^(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|alright|great|got it)[,.!:]+\s*",
+    re.I,
+)
+ANNOUNCEMENT = re.compile(
+    r"^(?:here(?:['’]s| is| are)|(?:below|this|the following) is|i(?:['’](?:ll|ve)| will| have))\b"
+    rf"[^:“\"]{{0,80}}?\b{NOUN}\b[^:“\".!]{{0,80}}[:.!]",
+    re.I,
+)
+THINKING_ALOUD = re.compile(
+    r"(?:(?:okay|ok|alright|hmm+|well|so|now|first|wait)[,.]?\s+)*"
+    r"(?:let['’]?s\b|let (?:me|us)\b|(?:i|we) (?:need|have|must|should|want|am|are|see|can see)\b"
+    r"|i['’]m\b|we['’]re\b|looking at\b"
+    r"|the user\b.{0,20}\b(?:wants?|asks?|asked|provided|gave|is asking)\b"
+    r"|(?:thinking|thought|reasoning|analysis)(?: process)?\s*:)",
+    re.I,
 )
 QUOTES = {'"': '"', "“": "”", "'": "'", "`": "`", "*": "*"}
 REFUSAL = re.compile(
@@ -77,22 +101,55 @@ def read(completion: Completion, chat: Sequence[Message]) -> tuple[str | None, s
     """
     if completion.text is None:
         return None, completion.failure
-    lines = [line for line in map(clean, completion.text.splitlines()) if line]
-    if len(lines) > 1 and lines[0].endswith(":"):  # "Here is the sentence:"
-        del lines[0]
+    if (answer := _field(completion.text)) is None:
+        return None, "the answer is JSON without an explanation"
+    written = [line for line in answer.splitlines() if line.strip() and not FENCE.fullmatch(line)]
+    lines = [line for line in written if not HEADING.fullmatch(line)]
     if not lines:
-        return None, "the answer is empty"
-    text = lines[0]
+        return None, "the answer announces an explanation and gives none" if written else EMPTY
+    said = INTERJECTION.sub("", clean(lines[0]), count=1)
+    said = clean(ANNOUNCEMENT.sub("", said, count=1))
+    if len(lines) > 1 and (not said or said.endswith(":")):  # "Here is the sentence:"
+        del lines[0]
+        if said and ITEM.match(lines[0]):
+            return None, LIST
+        said = clean(lines[0])
+    if not said:
+        announced = any(character.isalnum() for character in lines[0])
+        return None, "the answer announces an explanation and gives none" if announced else EMPTY
+    if ITEM.match(lines[0]) and any(map(ITEM.match, lines[1:])):
+        return None, LIST
     failure = (
-        _unreadable(text)
+        _unreadable(said)
         or (
-            f"the answer was cut off after {completion.tokens_written} tokens"
-            if len(lines) == 1 and completion.tokens_written >= MAX_TOKENS
+            f"the answer was cut off after {completion.tokens_written:,} tokens"
+            if completion.cut and len(lines) == 1
             else ""
         )
-        or repeated(text, chat)
+        or repeated(said, chat)
     )
-    return (None, failure) if failure else (text, "")
+    return (None, failure) if failure else (said, "")
+
+
+def _field(answer: str) -> str | None:
+    """The explanation in an answer that is a JSON object; None if it has none. Any other answer as
+    it is."""
+    bare = "\n".join(line for line in answer.splitlines() if not FENCE.fullmatch(line)).strip()
+    if not bare.startswith(("{", "[")):
+        return answer
+    try:
+        found = json.loads(bare)
+    except (ValueError, RecursionError):
+        return answer
+    if isinstance(found, list) and len(found) == 1:
+        (found,) = found
+    if isinstance(found, str):
+        return found
+    if not isinstance(found, dict):
+        return None
+    texts = {name.lower(): text for name, text in found.items() if isinstance(text, str)}
+    named = [text for name, text in texts.items() if re.search(NOUN, name)]
+    return next(iter(named or (list(texts.values()) if len(texts) == 1 else [])), None)
 
 
 def clean(line: str) -> str:
@@ -115,6 +172,8 @@ def _unreadable(text: str) -> str:
         return "the answer marks tokens as the prompt does"
     if REFUSAL.match(text):
         return "the model declined to answer"
+    if THINKING_ALOUD.match(text):
+        return "the answer thinks aloud"
     return ""
 
 
