@@ -203,6 +203,7 @@ OUT_OF_PLACE = "The reply loses its place in the text."
 NO_NUMBER = "The reply gives no number from 0 to 9."
 TOO_SHORT = "The reply ends before the text does."
 NO_JSON = "The reply is no JSON list."
+CUT = "The reply was cut off before this token."
 
 
 def read(reply: str) -> tuple[list[float | None], list[str]]:
@@ -246,8 +247,31 @@ def test_a_reply_that_ends_early() -> None:
     assert read("[]") == ([None] * 4, [TOO_SHORT] * 4)
 
 
+@pytest.mark.parametrize("length", range(41))
+def test_what_stands_before_a_cut_is_kept(length: int) -> None:
+    """Wherever a reply is cut, entries that are whole by then are read, and no half of one."""
+    reply = json.dumps([[token, i + 1] for i, token in enumerate(TOKENS)], ensure_ascii=False)
+    values, failures = read_reply(reply[:length], TOKENS, cut=True)
+    whole = sum(reply.find(f", {i + 1}]") + 4 <= length for i in range(4))
+    assert values[:whole].tolist() == list(range(1, whole + 1))
+    assert np.isnan(values[whole:]).all()
+    assert failures[:whole] == [""] * whole
+    assert all(failures[whole:])
+    if 0 < whole < 4:
+        assert set(failures[whole:]) == {CUT}
+
+
+def test_what_stands_before_something_else_is_kept() -> None:
+    for rest in ('["\\n" 2]]', "and so on]", "...]", '["\\n", 2'):
+        values, failures = read(f'[[" we", 1], {rest}')
+        assert values == [1, None, None, None]
+        assert failures == ["", *["The reply is no JSON list from this token on."] * 3]
+    # A bracket before the list is not the list.
+    assert read(f"The list [as asked]: {json.dumps([[TOKENS[0], 1]])}")[0][0] == 1
+
+
 @pytest.mark.parametrize(
-    "reply", ["", "0, 0, 9, 1", '{"we": 1}', '[[" we", 1], ["\\n", 2', "[" * 5000 + "]" * 5000]
+    "reply", ["", "0, 0, 9, 1", '{"we": 1}', "[what?]", "[[", "[" * 5000 + "]" * 5000]
 )
 def test_a_reply_that_is_no_list(reply: str) -> None:
     values, failures = read(reply)
@@ -269,7 +293,7 @@ def test_json_is_asked_of_the_real_model_and_what_it_says_is_counted(llm: Transf
     values: NDArray[np.float32] = found.values[:, 1:]
     assert np.isnan(values).sum() == found.missing
     assert (values[~np.isnan(values)] >= 0).all()
-    assert set(found.failures) <= {OUT_OF_PLACE, NO_NUMBER, TOO_SHORT, NO_JSON}
+    assert set(found.failures) <= {OUT_OF_PLACE, NO_NUMBER, TOO_SHORT, NO_JSON, CUT}
     assert found.tokens_read > 3 * 257
     assert 0 < found.tokens_written <= 3 * 7 * json_reply.TOKENS_WRITTEN
 

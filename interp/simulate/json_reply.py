@@ -5,6 +5,7 @@ again, a digit says less than a distribution, and small models lose their place 
 """
 
 import json
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ VERSION = "json_reply-1"
 """Version of the prompt; stored with every simulator that uses it."""
 TOKENS_WRITTEN = 12
 """Most tokens that the answer for one token of the text may take, on average."""
+BEGINNINGS = re.compile(r"\[(?=\s*\[\s*\")"), re.compile(r"\[")
+"""Where the list begins: at the first bracket that an entry follows, or else at the first one."""
 
 
 @dataclass
@@ -51,7 +54,7 @@ class JsonReply:
             if completion.text is None:
                 failures += [completion.failure] * len(text)
             else:
-                row[first_position:], failed = read_reply(completion.text, text)
+                row[first_position:], failed = read_reply(completion.text, text, cut=completion.cut)
                 failures += failed
         return Simulated(
             values,
@@ -69,22 +72,32 @@ def message(ask: Ask, text: Sequence[str]) -> Message:
     return {"role": "user", "content": prompt}
 
 
-def read_reply(reply: str, tokens: Sequence[str]) -> tuple[NDArray[np.float32], list[str]]:
+def read_reply(
+    reply: str, tokens: Sequence[str], *, cut: bool = False
+) -> tuple[NDArray[np.float32], list[str]]:
     """The values in a reply, and why those that are missing are missing.
 
     Entries are read from the first on, for as long as each is about the token that it should be
     about. From the first one that is not, the reply has lost its place, and nothing more is read.
 
+    Args:
+        cut: The reply ended because it was as long as it may be.
+
     Returns:
         The values, shape (token,), NaN where missing; a reason a token, empty where it is not.
     """
     values = np.full(len(tokens), np.nan, np.float32)
-    start, end = reply.find("["), reply.rfind("]") + 1
-    try:
-        entries: Any = json.loads(reply[start:end])
-    except (ValueError, RecursionError):
+    begin = next(filter(None, (pattern.search(reply) for pattern in BEGINNINGS)), None)
+    if begin is None:
         return values, ["The reply is no JSON list."] * len(tokens)
-    failures = ["The reply ends before the text does."] * len(tokens)
+    entries, ended = _entries(reply, begin.end(), len(tokens))
+    if ended:
+        failure = "The reply ends before the text does."
+    elif cut:
+        failure = "The reply was cut off before this token."
+    else:
+        failure = "The reply is no JSON list" + (" from this token on." if entries else ".")
+    failures = [failure] * len(tokens)
     for i, (entry, token) in enumerate(zip(entries, tokens, strict=False)):
         if not (isinstance(entry, list) and len(entry) == 2 and entry[0] == token):
             failures[i:] = ["The reply loses its place in the text."] * (len(tokens) - i)
@@ -94,3 +107,30 @@ def read_reply(reply: str, tokens: Sequence[str]) -> tuple[NDArray[np.float32], 
         else:
             failures[i] = "The reply gives no number from 0 to 9."
     return values, failures
+
+
+def _entries(reply: str, at: int, most: int) -> tuple[list[Any], bool]:
+    """The entries of a list that begins at a place, and whether it ends behind them."""
+    decoder = json.JSONDecoder()
+    entries: list[Any] = []
+    while len(entries) < most:
+        at = _skipped(reply, at)
+        if reply[at : at + 1] == "]":
+            return entries, True
+        if entries:
+            if reply[at : at + 1] != ",":
+                break
+            at = _skipped(reply, at + 1)
+        try:
+            entry, at = decoder.raw_decode(reply, at)
+        except (ValueError, RecursionError):
+            break
+        entries.append(entry)
+    return entries, False
+
+
+def _skipped(text: str, at: int) -> int:
+    """The next place that is not white space."""
+    while text[at : at + 1].isspace():
+        at += 1
+    return at
