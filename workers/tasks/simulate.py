@@ -373,6 +373,8 @@ def _costs(session: Session, study: Study, simulator: Simulator, block: Block) -
                 set=str(ContextSet.EVALUATE),
             )
         ).one()
+        if np.isnan(simulation.values[:, first_position(study) :]).all():
+            continue  # nothing would be rewritten, which costs nothing and says nothing
         costs.measure(session, study, latent, simulation)
         made = True
     return Spent() if made else None
