@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import InputError
+from interp.sources.coders import coder_folder
 from interp.subject import Hooked, Subject
 
 MAX_FVU = 0.5
@@ -95,13 +96,7 @@ def load_coder(source: str, hookpoint: str, *, device: torch.device) -> Coder:
     path = Path(source).expanduser()
     try:
         if path.exists():
-            folder = path if (path / "cfg.json").is_file() else path / hookpoint
-            if not (folder / "cfg.json").is_file():
-                raise InputError(
-                    f"{path} holds no sparse coder for {hookpoint!r}: there is no cfg.json in it "
-                    f"or in {hookpoint}/."
-                )
-            return SparsifyCoder.from_folder(folder, device)
+            return SparsifyCoder.from_folder(coder_folder(path, hookpoint), device)
         return SparsifyCoder.from_hub(source, hookpoint, device)
     except InputError:
         raise

@@ -1,0 +1,188 @@
+"""What the files of a language model say of it, without loading it."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from safetensors import SafetensorError, safe_open
+
+from interp.errors import InputError
+from interp.sources.paths import (
+    SEEN,
+    check_hub_name,
+    exists,
+    full,
+    is_path,
+    read_json,
+    some,
+)
+
+LEARNED_POSITIONS = {"gpt2", "gpt_neo", "gpt_bigcode", "opt", "biogpt"}
+"""Types of models with a vector for each position, and so none beyond the last one."""
+HOOKPOINT = re.compile(r"[A-Za-z_]\w*(\.\w+)*", re.ASCII)
+"""How the path of a module is written."""
+
+
+class ModelShape(NamedTuple):
+    """What the files of a model say of it; None where they do not say."""
+
+    width: int | None
+    layers: int | None
+    positions: int | None
+    """Longest text, where a longer one cannot be read at all."""
+    lists: frozenset[str]
+    """What its lists of layers are called, such as ``layers`` or ``h``; empty if not known."""
+
+
+class Place(NamedTuple):
+    """The layer that a hookpoint names."""
+
+    list: str
+    layer: int
+    below: str
+    """Path within the layer; empty for the layer itself."""
+
+
+def check_model(source: str) -> ModelShape | None:
+    """Refuse a language model that cannot be loaded.
+
+    Args:
+        source: A folder with a Transformers checkpoint, a ``.gguf`` file, or a hub name.
+
+    Returns:
+        What its files say; None for a hub name and for GGUF, which is not read that far.
+
+    Raises:
+        InputError: It is none of these.
+    """
+    path = full(source)
+    if not is_path(source):
+        check_hub_name(
+            source, "a folder with a Transformers checkpoint, a .gguf file, a fetched model"
+        )
+        return None
+    if path.suffix == ".gguf":
+        check_gguf(path)
+        return None
+    if not exists(path):
+        raise InputError(f"There is nothing at {path}. {SEEN}")
+    if not path.is_dir():
+        raise InputError(f"{path} is neither a folder with a Transformers checkpoint nor a .gguf.")
+    if not (path / "config.json").is_file():
+        raise InputError(f"{path} holds no Transformers checkpoint: it has no config.json.")
+    return _model_shape(path)
+
+
+def check_gguf(path: Path) -> None:
+    """Refuse a GGUF file that is not there, or is none.
+
+    Raises:
+        InputError: There is no such file, or it begins as no GGUF file does.
+    """
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.")
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise InputError(f"{path} is no GGUF file: it does not begin with “GGUF”.")
+
+
+def check_hookpoint(hookpoint: str, model: ModelShape | None) -> None:
+    """Refuse a hookpoint that the model cannot have.
+
+    Raises:
+        InputError: It is no path of a module, or names a layer that is not there.
+    """
+    if not HOOKPOINT.fullmatch(hookpoint):
+        raise InputError(
+            "A hookpoint is the path of a module below the model without its head, such as "
+            "layers.10.mlp or h.3.mlp."
+        )
+    place = place_of(hookpoint)
+    if model is None or place is None:
+        return
+    if model.lists and place.list not in model.lists:
+        names = " or ".join(f"{name}.{place.layer}" for name in sorted(model.lists))
+        raise InputError(f"The model has no {place.list}.{place.layer}: its layers are {names}.")
+    if model.layers is not None and place.layer >= model.layers:
+        raise InputError(
+            f"The model has {model.layers} layers, 0 to {model.layers - 1}: there is no layer "
+            f"{place.layer}."
+        )
+
+
+def check_length(length: int, model: ModelShape | None) -> None:
+    """Refuse contexts that are longer than what the model can read.
+
+    Raises:
+        InputError: They are.
+    """
+    if model is not None and model.positions is not None and length > model.positions:
+        raise InputError(
+            f"The model has {model.positions:,} positions: use contexts of {model.positions:,} "
+            "tokens or fewer."
+        )
+
+
+def place_of(hookpoint: str) -> Place | None:
+    """The layer that a hookpoint names; None if it names none."""
+    parts = hookpoint.split(".")
+    for at in range(1, len(parts)):
+        if parts[at].isdecimal():
+            return Place(parts[at - 1], int(parts[at]), ".".join(parts[at + 1 :]))
+    return None
+
+
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors of a safetensors file, by name, from its header.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    try:
+        with safe_open(path, "np") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError):
+        raise InputError(
+            f"{path} is damaged: it is no whole safetensors file. Fetch it again."
+        ) from None
+
+
+def _model_shape(folder: Path) -> ModelShape:
+    config = read_json(folder / "config.json")
+    text = config.get("text_config")
+    config = {**config, **text} if isinstance(text, dict) else config
+
+    def number(*names: str) -> int | None:
+        return next((config[n] for n in names if isinstance(config.get(n), int)), None)
+
+    learned = config.get("model_type") in LEARNED_POSITIONS
+    return ModelShape(
+        number("hidden_size", "n_embd", "d_model"),
+        number("num_hidden_layers", "n_layer", "num_layers"),
+        number("max_position_embeddings", "n_positions") if learned else None,
+        frozenset(place.list for name in _weights(folder) if (place := place_of(name))),
+    )
+
+
+def _weights(folder: Path) -> list[str]:
+    """Names of a checkpoint's weights; none where they are not in safetensors.
+
+    Raises:
+        InputError: There are no weights, or a file of them is damaged.
+    """
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        of = read_json(index).get("weight_map") or {}
+        if missing := sorted({str(file) for file in of.values()} - _names(folder)):
+            raise InputError(f"{folder} lacks {some(missing)}, which its weights are in.")
+        return list(of)
+    found = sorted(folder.glob("*.safetensors"))
+    if not found and not any(folder.glob("*.bin")):
+        raise InputError(
+            f"{folder} has a config.json but no weights: no .safetensors and no .bin file."
+        )
+    return [name for path in found for name in shapes(path)]
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}

@@ -1,0 +1,72 @@
+"""Names and paths of models, coders and corpora, and the small files beside them."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from interp.errors import InputError
+
+SEEN = "The web server and the workers must both see it there."
+SHOWN = 8
+"""Names that an error lists at most."""
+_HUB_NAME = re.compile(r"([A-Za-z0-9_][\w.-]{0,95}/)?[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
+
+
+def located(source: str) -> str:
+    """A path as an absolute one, as a worker may run in another folder; a name as it is."""
+    path = Path(source).expanduser()
+    try:
+        return str(path.resolve()) if path.exists() else source
+    except (OSError, RuntimeError):
+        return source
+
+
+def full(source: str) -> Path:
+    """The path that is meant, from the root on: an error that names it can be acted on."""
+    try:
+        return Path(source).expanduser().absolute()
+    except RuntimeError:  # of a user who is not there
+        return Path(source).absolute()
+
+
+def is_path(source: str) -> bool:
+    """Whether something is meant that is, or should be, in a folder here."""
+    path = Path(source)
+    return (
+        source.startswith((".", "/", "~"))
+        or path.suffix == ".gguf"
+        or source.count("/") > 1
+        or exists(path)
+    )
+
+
+def exists(path: Path) -> bool:
+    try:
+        return path.expanduser().exists()
+    except (OSError, RuntimeError):  # a name too long, or of a user who is not there
+        return False
+
+
+def check_hub_name(source: str, instead: str) -> None:
+    if not _HUB_NAME.fullmatch(source) or ".." in source or "--" in source:
+        raise InputError(f"{source!r} is neither {instead}, nor a name on a hub.")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {one_line(error)}.") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is damaged: it holds no JSON object.")
+    return found
+
+
+def some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")

