@@ -1,5 +1,7 @@
 """Explanations, and what simulators make of them."""
 
+from datetime import datetime
+
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import (
@@ -48,7 +50,9 @@ class Explanation(Base):
     """A person's name, or the explainer that wrote it, such as ``lexical``."""
     prompt_version: Mapped[str | None]
     """Version of the explainer's prompt or rules; None for a person."""
-    parent_id: Mapped[int | None] = mapped_column(ForeignKey("explanation.id"))
+    parent_id: Mapped[int | None] = mapped_column(
+        ForeignKey("explanation.id", ondelete="SET NULL"), index=True
+    )
     """The version that was current when this one was written."""
     details: Mapped[Json] = mapped_column(default=dict)
     """What its author says of it. A lexical one gives ``coverage``, the share of the latent's
@@ -111,6 +115,9 @@ class Simulator(Base):
     training: Mapped[Json] = mapped_column(default=dict, deferred=True)
     """What a trained one was trained on, as its ``simulator.json`` says; empty for a prompted one.
     It names thousands of latents, so it is loaded where it is read."""
+    deleted_at: Mapped[datetime | None]
+    """Set once a person deleted it: no page shows it any more, and a worker removes what it made.
+    """
     created_at: Mapped[Created]
 
 
@@ -134,7 +141,7 @@ class Simulation(Base):
 
     id: Mapped[Id]
     explanation_id: Mapped[int] = mapped_column(ForeignKey("explanation.id", ondelete="CASCADE"))
-    simulator_id: Mapped[int] = mapped_column(ForeignKey("simulator.id"))
+    simulator_id: Mapped[int] = mapped_column(ForeignKey("simulator.id"), index=True)
     set: Mapped[str]
     """``explain`` holds the contexts of the latent's examples; the others hold the whole set."""
     context_ids: Mapped[Ids]

@@ -16,7 +16,7 @@ class Rewrite(Base):
 
     id: Mapped[Id]
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"), index=True)
-    simulator_id: Mapped[int] = mapped_column(ForeignKey("simulator.id"))
+    simulator_id: Mapped[int] = mapped_column(ForeignKey("simulator.id"), index=True)
     protocol: Mapped[str]
     """``whole``: every token of a context is spliced; ``paper``: only its last input token."""
     author: Mapped[str] = mapped_column(default="")
@@ -32,7 +32,9 @@ class Rewrite(Base):
     """Numbers of latents rewritten, one for each point of a line."""
     context_ids: Mapped[Ids]
     seed: Mapped[int]
-    parent_id: Mapped[int | None] = mapped_column(ForeignKey("rewrite.id"))
+    parent_id: Mapped[int | None] = mapped_column(
+        ForeignKey("rewrite.id", ondelete="SET NULL"), index=True
+    )
     """The rewrite that this one repeats with one explanation changed."""
     finished: Mapped[bool] = mapped_column(default=False)
     code_version: Mapped[str]
@@ -82,7 +84,9 @@ class RewritePoint(Base):
     (``real_latents``, ``zero``, ``no_latents``, ``set_zeroed``, ``before``: mean, low, high, p,
     detectable, contexts_needed); ``recovered`` (``no_latents``, ``zero``: value, low, high). What
     cannot be said is None."""
-    copied_from: Mapped[int | None] = mapped_column(ForeignKey("rewrite_point.id"))
+    copied_from: Mapped[int | None] = mapped_column(
+        ForeignKey("rewrite_point.id", ondelete="SET NULL"), index=True
+    )
     """The point of an earlier rewrite this was taken from, as nothing it depends on changed."""
     created_at: Mapped[Created]
 
@@ -108,7 +112,7 @@ class LatentCost(Base):
 
     id: Mapped[Id]
     explanation_id: Mapped[int] = mapped_column(ForeignKey("explanation.id", ondelete="CASCADE"))
-    simulator_id: Mapped[int] = mapped_column(ForeignKey("simulator.id"))
+    simulator_id: Mapped[int] = mapped_column(ForeignKey("simulator.id"), index=True)
     condition: Mapped[str]
     """``rewritten`` or ``zeroed``."""
     calibration: Mapped[str]
@@ -144,8 +148,10 @@ class Generation(Base):
 
     id: Mapped[Id]
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"), index=True)
-    job_id: Mapped[int | None] = mapped_column(ForeignKey("job.id", ondelete="SET NULL"))
-    simulator_id: Mapped[int] = mapped_column(ForeignKey("simulator.id"))
+    job_id: Mapped[int | None] = mapped_column(
+        ForeignKey("job.id", ondelete="SET NULL"), index=True
+    )
+    simulator_id: Mapped[int] = mapped_column(ForeignKey("simulator.id"), index=True)
     prompt: Mapped[str]
     explanation_ids: Mapped[Ids]
     """The explanations that stand in for their latents."""
@@ -173,7 +179,7 @@ class Check(Base):
 
     id: Mapped[Id]
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"), index=True)
-    job_id: Mapped[int] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"))
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), index=True)
     name: Mapped[str]
     outcome: Mapped[str]
     """``passed``, ``failed``, or ``cannot tell`` where the data do not decide."""

@@ -16,8 +16,10 @@ class Sentence(Base):
 
     id: Mapped[Id]
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"), index=True)
-    job_id: Mapped[int | None] = mapped_column(ForeignKey("job.id", ondelete="SET NULL"))
-    simulator_id: Mapped[int | None] = mapped_column(ForeignKey("simulator.id"))
+    job_id: Mapped[int | None] = mapped_column(
+        ForeignKey("job.id", ondelete="SET NULL"), index=True
+    )
+    simulator_id: Mapped[int | None] = mapped_column(ForeignKey("simulator.id"), index=True)
     """None where the study had no simulator: then nothing is simulated."""
     text: Mapped[str]
     tokens: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), default=list)

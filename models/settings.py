@@ -46,7 +46,11 @@ class Settings(BaseSettings):
 
     def activations(self, study_id: int, set_name: str) -> Path:
         """Where a study's activations on one set of contexts are kept."""
-        return self.data / "studies" / str(study_id) / set_name
+        return self.study_files(study_id) / set_name
+
+    def study_files(self, study_id: int) -> Path:
+        """Where all files of a study are kept: activations and imports."""
+        return self.data / "studies" / str(study_id)
 
     def model_source(self, model: str) -> str:
         """Where to load a model from: a fetched one goes by its name alone."""

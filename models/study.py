@@ -1,5 +1,6 @@
 """A study, its latents, its contexts, and the examples of each latent."""
 
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ class Study(Base):
     """The first so many evaluate contexts: those on which the whole layer is rewritten. The others
     give rare latents contexts on which their own costs are measured."""
     seed: Mapped[int]
-    simulator_id: Mapped[int | None] = mapped_column(ForeignKey("simulator.id"))
+    simulator_id: Mapped[int | None] = mapped_column(ForeignKey("simulator.id"), index=True)
     """The simulator that edits of this study are measured with."""
     simulator: Mapped[Simulator | None] = relationship(viewonly=True)
     """To read both at once. Another one is chosen by ``simulator_id``."""
@@ -60,6 +61,9 @@ class Study(Base):
     text_version (``interp.corpus.TEXT_VERSION`` of its contexts), copies (documents left out as
     such), coder_seen (names of calibrate and evaluate documents that the coder was trained on;
     None where its record does not say)."""
+    deleted_at: Mapped[datetime | None]
+    """Set once a person deleted it: no page shows it any more, its slug is free for another one,
+    and a worker removes its rows and files."""
     created_at: Mapped[Created]
 
 
