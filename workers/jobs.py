@@ -89,6 +89,8 @@ def _run(session: Session, job_id: int) -> None:
     if job is None or job.status not in ("queued", "running"):
         return
     study = session.get_one(Study, job.study_id)
+    if study.deleted_at is not None:
+        return
     if job.status == "queued":
         job.attempts += 1
         job.started_at = job.started_at or datetime.now(UTC)

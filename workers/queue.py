@@ -16,7 +16,10 @@ from models import Job, JobEvent
 from models.settings import get_settings
 
 RUN_JOB = "palimpsest.run_job"
-"""The one task: go on with a job for one chunk of time."""
+"""The task of jobs: go on with one for one chunk of time."""
+
+REMOVE = "palimpsest.remove"
+"""The other task: remove the rows and files of what a person deleted."""
 
 QUEUES = {
     "collect": "gpu",
@@ -34,7 +37,11 @@ QUEUES = {
 LOG_LINES = 300
 """Lines that are kept of a job's log, the newest ones."""
 
-celery = Celery("palimpsest", broker=get_settings().redis_url, include=["workers.jobs"])
+celery = Celery(
+    "palimpsest",
+    broker=get_settings().redis_url,
+    include=["workers.jobs", "workers.deletion"],
+)
 celery.conf.update(
     task_acks_late=True,
     task_reject_on_worker_lost=True,
@@ -99,6 +106,16 @@ def send(job: Job) -> None:
     # With Redis, 0 is taken first and 9 last.
     priority = 0 if job.urgent else 9
     celery.send_task(RUN_JOB, [job.id], queue=QUEUES[job.kind], priority=priority)
+
+
+def send_removal(what: str, number: int, *, delay: float = 0) -> None:
+    """Have a worker remove what hangs on a deleted study or simulator.
+
+    Args:
+        what: ``study`` or ``simulator``.
+        delay: Seconds until a worker takes it up.
+    """
+    celery.send_task(REMOVE, [what, number], queue="cpu", priority=0, countdown=delay or None)
 
 
 def channel(study_id: int) -> str:

@@ -1,6 +1,7 @@
 """Collect the activations of a study's coder, and put its latents and their examples in tables."""
 
 import hashlib
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 from transformers import PreTrainedTokenizerBase
 
@@ -46,6 +47,8 @@ BINS = 40
 
 def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
     """Collect; then queue the explain job."""
+    if job.params.get("anew"):
+        _forget(session, job, study)
     subject, coder = subject_of(study), coder_of(study)
     _make_contexts(session, study, subject.tokenizer)
     if not study.coder_info:
@@ -67,6 +70,15 @@ def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
         session,
         Job(study_id=study.id, kind="explain", params=params, created_by=job.created_by),
     )
+
+
+def _forget(session: Session, job: Job, study: Study) -> None:
+    """Forget what was collected before the study was corrected: other text, or another model."""
+    for context_set in ContextSet:
+        shutil.rmtree(store_of(study, context_set).folder, ignore_errors=True)
+    session.execute(delete(Context).where(Context.study_id == study.id))
+    job.params = {name: value for name, value in job.params.items() if name != "anew"}
+    session.commit()
 
 
 def _make_contexts(session: Session, study: Study, tokenizer: PreTrainedTokenizerBase) -> None:
