@@ -57,6 +57,14 @@ class Conflict(HTTPException):
         super().__init__(409, detail)
 
 
+class FieldErrors(InputError):
+    """Fields of a form that are well-formed, and yet cannot work: by name, what is wrong."""
+
+    def __init__(self, errors: dict[str, str]) -> None:
+        super().__init__(" ".join(f"{field}: {text}" for field, text in errors.items()))
+        self.errors = errors
+
+
 def message(error: ErrorDetails) -> str:
     """One plain sentence for a validation error of Pydantic."""
     context = error.get("ctx") or {}
@@ -135,7 +143,9 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(InputError)
     def bad_input(request: Request, error: InputError) -> Response:
-        return respond(request, 422, str(error))
+        errors = error.errors if isinstance(error, FieldErrors) else {}
+        fields = [{"field": name, "message": text} for name, text in errors.items()]
+        return respond(request, 422, str(error), fields)
 
     @app.exception_handler(OperationalError)
     def database_error(request: Request, error: OperationalError) -> Response:

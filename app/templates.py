@@ -102,6 +102,14 @@ def seconds_in_words(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
+def in_bytes(size: int) -> str:
+    """A size of files, with no more digits than matter."""
+    for unit, length in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= length:
+            return f"{size / length:.1f} {unit}"
+    return f"{size} bytes"
+
+
 def simulator_name(simulator: Simulator) -> str:
     """A simulator in a few words: method, model, and what is not the default."""
     options = simulator.options
@@ -138,6 +146,7 @@ templates.env.filters |= {
     "about": about,
     "seconds": seconds_in_words,
     "ago": ago,
+    "bytes": in_bytes,
     "visible": visible,
     "simulator_name": simulator_name,
 }

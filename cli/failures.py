@@ -18,9 +18,14 @@ def explain(error: Exception) -> tuple[str, int]:
     from sqlalchemy.exc import OperationalError, ProgrammingError
     from starlette.exceptions import HTTPException
 
+    from app.errors import FieldErrors
+
     match error:
         case TyperException():
             return f"{_usage(error)} See --help.", 2
+        case FieldErrors():
+            options = ((name.replace("_", "-"), text) for name, text in error.errors.items())
+            return " ".join(f"--{name}: {text}" for name, text in options), 1
         case CommandError() | InputError():
             return str(error), 1
         case HTTPException():  # the queries that commands share with the web app raise these

@@ -12,7 +12,8 @@ from rich.padding import Padding
 from rich.table import Table
 
 from cli.errors import CommandError
-from cli.simulators import BackEnd, located
+from cli.simulators import BackEnd
+from interp.sources.paths import located
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

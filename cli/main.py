@@ -98,11 +98,20 @@ def train_coder(
     """Train a sparse coder on the explain set of a corpus."""
     if out.exists():
         raise CommandError(f"{out} is there already. Choose another folder, or remove it first.")
+    from interp.sources.corpora import check_corpus
+    from interp.sources.models import check_hookpoint, check_length, check_model
+
+    # Before anything is loaded, which takes a while.
+    source = get_settings().model_source(model)
+    shape = check_model(source)
+    check_hookpoint(hookpoint, shape)
+    check_length(context_length, shape)
+    check_corpus(corpus)
     with console.status("Loading the model"):
         from interp.coders import train
         from interp.subject import load_subject
 
-        subject = load_subject(get_settings().model_source(model), hookpoint)
+        subject = load_subject(source, hookpoint)
     figures = train.train_coder(
         subject,
         corpus,

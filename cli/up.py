@@ -132,7 +132,8 @@ def _is_loopback(host: str) -> bool:
 def _ensure_study(console: Console, settings: Settings) -> None:
     """Make the demo study if there is no study. Without it the rest still works."""
     with new_session() as session:
-        if session.scalar(select(Study.id).limit(1)) is None and fetch_models(console, settings):
+        study = select(Study.id).where(Study.deleted_at.is_(None)).limit(1)
+        if session.scalar(study) is None and fetch_models(console, settings):
             demo.create_demo(session, settings.user)
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.studies.queries import create_study
 from app.studies.schemas import StudyCreate
 from models import Job, Study
+from workers.queue import submit
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -35,6 +36,15 @@ def small_study(slug: str, model: str | Path, /, **changes: object) -> StudyCrea
 def make_study(db: Session, data: StudyCreate) -> Study:
     """Create a study as the web app does: its collect job is queued."""
     return create_study(db, data, "tests")
+
+
+def make_unchecked(db: Session, data: StudyCreate) -> Study:
+    """Create a study that the web app would refuse, as one whose files have gone since."""
+    study = Study(**data.model_dump(exclude={"first_latents"}))
+    db.add(study)
+    db.flush()
+    submit(db, Job(study_id=study.id, kind="collect", params={}, created_by="tests"))
+    return study
 
 
 def wait_until(

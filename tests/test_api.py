@@ -52,7 +52,7 @@ def _new(**changes: object) -> dict[str, object]:
     return {
         "slug": f"new-{uuid.uuid4().hex[:8]}",
         "title": "New",
-        "model": "models/a.gguf",
+        "model": "models/a",
         "coder": "coders/a",
         "hookpoint": "layers.10.mlp",
         "corpus": "sotu",

@@ -19,6 +19,7 @@ from cli.main import app
 from cli.servers import Servers
 from models import Job, Simulator, Study, User
 from models.settings import Settings
+from tests.checkpoints import model_folder
 from tests.conftest import palimpsest
 from tests.factories import little_study
 
@@ -119,13 +120,18 @@ def test_train_coder_leaves_an_existing_folder_alone(tmp_path: Path) -> None:
     assert_fails(palimpsest("train-coder", *arguments, "--out", tmp_path), "is there already")
     missing = ["--model", "/nowhere", "--hookpoint", "h.3.mlp", "--corpus", "sotu"]
     run = palimpsest("train-coder", *missing, "--out", tmp_path / "coder")
-    assert_fails(run, "/nowhere")
+    assert_fails(run, "nothing at /nowhere")
     assert not (tmp_path / "coder").exists()
 
 
 def test_study_create_and_list(environment: dict[str, str], db: Session, tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    created = palimpsest("study", "create", *options(model=str(tmp_path / "model")), **environment)
+    model_folder(tmp_path / "model")
+    created = palimpsest(
+        "study",
+        "create",
+        *options(model=str(tmp_path / "model"), hookpoint="layers.1.mlp"),
+        **environment,
+    )
     assert created.returncode == 0, created.stderr
     study = db.scalars(select(Study).where(Study.slug == "mine")).one()
     job = db.scalars(select(Job).where(Job.study_id == study.id)).one()

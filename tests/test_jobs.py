@@ -32,7 +32,7 @@ from models import (
 from tests.conftest import palimpsest
 from tests.engine import DEMO_CODER
 from tests.factories import little_study, new_wording
-from tests.studies import make_study, small_study, wait_for_jobs, wait_until
+from tests.studies import make_study, make_unchecked, small_study, wait_for_jobs, wait_until
 from workers.queue import submit
 
 RESULTS = (
@@ -346,7 +346,8 @@ def test_a_study_that_cannot_work_says_why_and_leaves_nothing_half_written(
     complaint: str,
 ) -> None:
     slug = "bad-" + "-".join(changes).replace("_", "-") + str(abs(hash(str(changes))) % 10_000)
-    study = make_study(db, small_study(slug, model_cache / "smollm2-135m-instruct", **changes))
+    data = small_study(slug, model_cache / "smollm2-135m-instruct", **changes)
+    study = make_unchecked(db, data)
     (job,) = wait_for_jobs(db, study.id)
     assert job.status == "failed"
     assert complaint in job.message

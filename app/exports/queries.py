@@ -135,7 +135,7 @@ def import_explanations(
     lines = read(file, name, author=user)
     _all_known(session, study, name, lines)
     stem = re.sub(r"[^\w-]+", "-", Path(name).stem).strip("-")[:80] or "explanations"
-    folder = get_settings().data / "studies" / str(study.id) / "imports" / uuid.uuid4().hex[:12]
+    folder = get_settings().study_files(study.id) / "imports" / uuid.uuid4().hex[:12]
     folder.mkdir(parents=True)
     path = folder / f"{stem}.jsonl"
     with path.open("w", encoding="utf-8") as out:

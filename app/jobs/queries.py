@@ -110,8 +110,9 @@ def list_jobs(
     Args:
         active_first: Those that run come before all others, and then those that wait.
     """
-    query = select(Job, Study).join(Study, Study.id == Job.study_id)
-    count = select(func.count()).select_from(Job)
+    there = Study.deleted_at.is_(None)
+    query = select(Job, Study).join(Study, Study.id == Job.study_id).where(there)
+    count = select(func.count()).select_from(Job).join(Study, Study.id == Job.study_id).where(there)
     if study is not None:
         query = query.where(Job.study_id == study.id)
         count = count.where(Job.study_id == study.id)
@@ -146,7 +147,8 @@ def get_job(session: Session, job_id: int) -> Job:
     Raises:
         NotFound: There is none of this number.
     """
-    job = session.get(Job, job_id)
+    query = select(Job).join(Study, Study.id == Job.study_id)
+    job = session.scalar(query.where(Job.id == job_id, Study.deleted_at.is_(None)))
     if job is None:
         raise NotFound(f"There is no job {job_id}.")
     return job
@@ -221,6 +223,17 @@ def cancel_job(session: Session, job: Job) -> Job:
         raise Conflict(f"Job {job.id} is {job.status} already, so it cannot be cancelled.")
     tell(job.study_id, "job", job.id)
     return job
+
+
+def need_ended(session: Session, job_id: int | None) -> None:
+    """Refuse to delete what a job is still making.
+
+    Raises:
+        Conflict: The job waits or runs.
+    """
+    status = session.scalar(select(Job.status).where(Job.id == job_id))
+    if status in ACTIVE:
+        raise Conflict(f"Job {job_id} is still at it: cancel the job, or wait for its end.")
 
 
 def retry_job(session: Session, job: Job) -> Job:

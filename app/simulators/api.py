@@ -5,8 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from app.database import Database
-from app.simulators import queries
-from app.simulators.schemas import SimulatorCreate, SimulatorOut, StudySimulatorOut
+from app.simulators import deletion, queries
+from app.simulators.schemas import (
+    SimulatorCreate,
+    SimulatorHanging,
+    SimulatorOut,
+    StudySimulatorOut,
+)
 from app.studies.queries import Slug, get_study
 from models import Simulator
 
@@ -31,6 +36,19 @@ def add_simulator(data: SimulatorCreate, session: Database) -> Simulator:
 def get_simulator(simulator_id: SimulatorId, session: Database) -> Simulator:
     """One simulator."""
     return queries.get_simulator(session, simulator_id)
+
+
+@router.get("/simulators/{simulator_id}/deletion", summary="Get what hangs on a simulator")
+def get_hanging(simulator_id: SimulatorId, session: Database) -> SimulatorHanging:
+    """What would go with the simulator if it were deleted, and what stands in the way."""
+    return deletion.hanging(session, queries.get_simulator(session, simulator_id))
+
+
+@router.delete("/simulators/{simulator_id}", summary="Delete a simulator", status_code=204)
+def delete_simulator(simulator_id: SimulatorId, session: Database) -> None:
+    """Delete a simulator with all that it made, for good. Refused while a study shows its figures
+    or a job uses it. The folder of a trained one stays."""
+    deletion.delete_simulator(session, queries.get_simulator(session, simulator_id))
 
 
 @router.get("/studies/{slug}/simulators", summary="List simulators as a study sees them")

@@ -8,13 +8,15 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.database import Database
-from app.errors import Conflict, messages
+from app.errors import Conflict, FieldErrors, messages
 from app.forms import form_fields
-from app.simulators import queries
+from app.simulators import deletion, queries
+from app.simulators.api import SimulatorId
 from app.simulators.schemas import SimulatorCreate
 from app.studies.queries import Slug, get_study, list_studies, use_simulator
 from app.templates import render
 from interp.errors import InputError
+from models import Simulator
 
 router = APIRouter()
 
@@ -40,11 +42,44 @@ def add_simulator(
         simulator = queries.add_simulator(session, SimulatorCreate.model_validate(filled))
     except ValidationError as error:
         return _page(request, session, values, messages(error), 422)
+    except FieldErrors as error:
+        return _page(request, session, values, error.errors, 422)
     except InputError as error:
         return _page(request, session, values, {"folder": str(error)}, 422)
     except Conflict as error:
         return _page(request, session, values, {"folder": error.detail}, 409)
     return RedirectResponse(f"/simulators#simulator-{simulator.id}", 303)
+
+
+@router.get("/simulators/{simulator_id}/delete")
+def confirm_deletion(
+    request: Request, simulator_id: SimulatorId, session: Database
+) -> HTMLResponse:
+    """What hangs on a simulator, and the button that deletes it."""
+    return _confirm(request, session, queries.get_simulator(session, simulator_id))
+
+
+@router.post("/simulators/{simulator_id}/delete")
+def delete(request: Request, simulator_id: SimulatorId, session: Database) -> Response:
+    """The button “Delete the simulator”: the list without it, or why that cannot be."""
+    simulator = queries.get_simulator(session, simulator_id)
+    try:
+        deletion.delete_simulator(session, simulator)
+    except Conflict:
+        return _confirm(request, session, simulator, 409)
+    return RedirectResponse("/simulators", 303)
+
+
+def _confirm(
+    request: Request, session: Session, simulator: Simulator, status: int = 200
+) -> HTMLResponse:
+    found = deletion.hanging(session, simulator)
+    context = {
+        "simulator": simulator,
+        "hanging": found,
+        "obstacle": deletion.obstacle(found),
+    }
+    return render(request, "simulator_delete.html", context, status)
 
 
 @router.post("/studies/{slug}/simulator")

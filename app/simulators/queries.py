@@ -19,6 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
+from app.simulators.checked import checked
 from app.simulators.schemas import SimulatorCreate, SimulatorOut, StudySimulatorOut, Verdict
 from interp.copies import Identity
 from interp.errors import InputError
@@ -73,7 +74,8 @@ class Missing(NamedTuple):
 
 def list_simulators(session: Session) -> list[Simulator]:
     """All simulators, newest first."""
-    return list(session.scalars(select(Simulator).order_by(Simulator.id.desc())))
+    query = select(Simulator).where(Simulator.deleted_at.is_(None))
+    return list(session.scalars(query.order_by(Simulator.id.desc())))
 
 
 def get_simulator(session: Session, simulator_id: int) -> Simulator:
@@ -83,7 +85,7 @@ def get_simulator(session: Session, simulator_id: int) -> Simulator:
         NotFound: There is none of this number.
     """
     simulator = session.get(Simulator, simulator_id)
-    if simulator is None:
+    if simulator is None or simulator.deleted_at is not None:
         raise NotFound(f"There is no simulator {simulator_id}. The simulators' page lists all.")
     return simulator
 
@@ -92,9 +94,11 @@ def add_simulator(session: Session, data: SimulatorCreate) -> Simulator:
     """Insert a simulator, or find the same one. Commits the session.
 
     Raises:
+        FieldErrors: There is no such language model.
         InputError: There is no trained simulator in the folder, or one of another method.
         Conflict: The one in the folder was trained anew since it was added.
     """
+    data = checked(data)
     made = _trained(data) if data.trained else _prompted(data)
     same = ("method", "model", "prompt_version", "options")
     # Two requests at once would both find none; the second waits here for the first.

@@ -141,6 +141,18 @@ class SimulatorOut(BaseModel):
     created_at: datetime
 
 
+class SimulatorHanging(BaseModel):
+    """What goes with a simulator when it is deleted, and what stands in the way."""
+
+    studies: list[str] = Field(description="Studies whose pages show its figures: none may.")
+    jobs: list[int] = Field(description="Jobs that wait or run with it: none may.")
+    simulations: int
+    scores: int
+    costs: int = Field(description="What rewriting single latents costs with it.")
+    rewrites: int
+    generations: int
+
+
 class StudySimulatorOut(SimulatorOut):
     """A simulator as a study sees it."""
 

@@ -6,10 +6,11 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import ValidationError
+from sqlalchemy.orm import Session
 
 from app.activity.queries import recent_activity
 from app.database import Database
-from app.errors import messages
+from app.errors import Conflict, FieldErrors, messages
 from app.explanations.queries import authors
 from app.forms import form_fields
 from app.jobs.queries import latest_job
@@ -21,11 +22,12 @@ from app.rewrites.schemas import Protocol
 from app.rewrites.views import BASELINES, LINES, OVERS, PROTOCOLS, VIEWS, Over, View
 from app.security import CurrentUser
 from app.simulators.queries import study_simulator, study_simulators
-from app.studies import queries
+from app.studies import deletion, queries
 from app.studies.queries import Slug
-from app.studies.schemas import StudyCreate
+from app.studies.schemas import StudyCreate, StudyUpdate
 from app.studies.text import text_doubts
 from app.templates import render
+from models import Study
 
 router = APIRouter()
 
@@ -41,19 +43,40 @@ def first_page(request: Request, session: Database) -> Response:
     studies = queries.list_studies(session)
     if len(studies) == 1:
         return RedirectResponse(f"/studies/{studies[0].slug}", 302)
-    return render(request, "studies.html", {"studies": studies})
+    return _list(request, session, studies)
 
 
 @router.get("/studies")
 def list_studies(request: Request, session: Database) -> HTMLResponse:
     """The list of studies."""
-    return render(request, "studies.html", {"studies": queries.list_studies(session)})
+    return _list(request, session, queries.list_studies(session))
+
+
+def _list(request: Request, session: Session, studies: list[Study]) -> HTMLResponse:
+    context = {
+        "studies": studies,
+        "collecting": queries.uncollected(session, studies),
+        "being_deleted": deletion.being_deleted(session),
+    }
+    return render(request, "studies.html", context)
 
 
 @router.get("/studies/new")
-def new_study(request: Request) -> HTMLResponse:
-    """The form for a new study."""
-    return _form(request, {}, {})
+def new_study(
+    request: Request,
+    session: Database,
+    like: Annotated[str, Query(max_length=80, pattern=r"^[a-z0-9-]*$")] = "",
+) -> HTMLResponse:
+    """The form for a new study.
+
+    Args:
+        like: A study that it is filled from.
+    """
+    if not like:
+        return _form(request, {}, {})
+    study = queries.get_study(session, like)
+    values = queries.definition(session, study)
+    return _form(request, values | {"slug": queries.free_slug(session, like)}, {})
 
 
 @router.post("/studies/new")
@@ -64,16 +87,57 @@ def create_study(
     user: CurrentUser,
 ) -> Response:
     """Create the study, or show the form again with what was wrong."""
-    filled = {name: value for name, value in values.items() if value.strip()}
-    # A box that is not ticked sends nothing.
-    filled["prepend_bos"] = str("prepend_bos" in values)
     try:
-        study = queries.create_study(session, StudyCreate.model_validate(filled), user)
-    except ValidationError as error:
-        return _form(request, values, messages(error), 422)
-    except queries.SlugTaken as error:
-        return _form(request, values, {"slug": error.detail}, 409)
+        data = StudyCreate.model_validate(_filled(values))
+        study = queries.create_study(session, data, user)
+    except REFUSED as error:
+        return _form(request, values, *_refusal(error))
     return RedirectResponse(f"/studies/{study.slug}", 303)
+
+
+@router.get("/studies/{slug}/edit")
+def edit_form(request: Request, slug: Slug, session: Database) -> HTMLResponse:
+    """The form to change a study: its title; all of it while nothing is collected."""
+    study = queries.get_study(session, slug)
+    return _edit_form(request, session, study, queries.definition(session, study), {})
+
+
+@router.post("/studies/{slug}/edit")
+def edit(
+    request: Request,
+    slug: Slug,
+    values: Annotated[dict[str, str], Depends(form_fields)],
+    session: Database,
+) -> Response:
+    """The button “Save”, or “Save and collect”: change the study, or show what was wrong."""
+    study = queries.get_study(session, slug)
+    try:
+        if "model" in values:
+            filled = StudyCreate.model_validate(_filled(values)).model_dump()
+            # A field that is empty now is to be empty.
+            data = StudyUpdate(**filled)
+        else:
+            data = StudyUpdate(title=values.get("title", ""))
+        study = queries.update_study(session, study, data)
+    except REFUSED as error:
+        session.rollback()
+        return _edit_form(request, session, study, values, *_refusal(error))
+    return RedirectResponse(f"/studies/{study.slug}", 303)
+
+
+@router.get("/studies/{slug}/delete")
+def confirm_deletion(request: Request, slug: Slug, session: Database) -> HTMLResponse:
+    """What hangs on a study, and the button that deletes it."""
+    study = queries.get_study(session, slug)
+    context = {"study": study, "hanging": deletion.hanging(session, study)}
+    return render(request, "study_delete.html", context)
+
+
+@router.post("/studies/{slug}/delete")
+def delete(slug: Slug, session: Database) -> RedirectResponse:
+    """The button “Delete the study”."""
+    deletion.delete_study(session, queries.get_study(session, slug))
+    return RedirectResponse("/studies", 303)
 
 
 @router.get("/studies/{slug}")
@@ -138,8 +202,52 @@ def study_overview(
             "edit_next": edit_next(session, study, limit=EDIT_NEXT),
             "jobs": request.state.jobs(),
             "last_job": latest_job(session, study),
+            "correctable": queries.can_correct(session, study) is not None,
         },
     )
+
+
+REFUSED = (ValidationError, FieldErrors, Conflict)
+
+
+def _filled(values: dict[str, str]) -> dict[str, str]:
+    """The fields of a form that are not empty."""
+    filled = {name: value for name, value in values.items() if value.strip()}
+    # A box that is not ticked sends nothing.
+    return filled | {"prepend_bos": str("prepend_bos" in values)}
+
+
+def _refusal(error: Exception) -> tuple[dict[str, str], int]:
+    """What is wrong with each field, and the status of the answer."""
+    match error:
+        case ValidationError():
+            return messages(error), 422
+        case FieldErrors():
+            return error.errors, 422
+        case queries.SlugTaken():
+            return {"slug": error.detail}, 409
+        case Conflict():
+            return {"form": error.detail}, 409
+    raise error
+
+
+def _edit_form(
+    request: Request,
+    session: Session,
+    study: Study,
+    values: dict[str, Any],
+    errors: dict[str, str],
+    status: int = 200,
+) -> HTMLResponse:
+    job = queries.can_correct(session, study)
+    context = {
+        "study": study,
+        "failed": job,
+        "fields": StudyCreate.model_fields,
+        "values": values,
+        "errors": errors,
+    }
+    return render(request, "study_edit.html", context, status)
 
 
 def _form(

@@ -87,6 +87,13 @@ class StudyCreate(BaseModel):
         description="Latents to simulate and rewrite at once, when the study is new.",
     )
 
+    @field_validator("slug")
+    @classmethod
+    def _is_no_page(cls, slug: str) -> str:
+        if slug == "new":
+            raise ValueError("The form for a new study has this address: choose another name.")
+        return slug
+
     @field_validator("contexts_rewrite")
     @classmethod
     def _part_of_the_evaluate_set(cls, rewrite: int, info: ValidationInfo) -> int:
@@ -100,11 +107,69 @@ class StudyCreate(BaseModel):
 
 
 class StudyUpdate(BaseModel):
-    """What can be changed of a study."""
+    """What can be changed of a study. Fields that are left out stay as they are.
 
-    simulator_id: int = Field(
-        ge=1, lt=2**63, description="The simulator whose figures the pages of the study show."
+    The title and the simulator can be changed at any time. All other fields can while nothing is
+    collected: then the study is corrected, and its activations are collected anew.
+    """
+
+    model_config = ConfigDict(protected_namespaces=(), extra="forbid")
+
+    title: Line | None = Field(default=None, description="Title on the pages.")
+    simulator_id: int | None = Field(
+        default=None,
+        ge=1,
+        lt=2**63,
+        description="The simulator whose figures the pages of the study show.",
     )
+    slug: str | None = Field(default=None, description="Name in addresses.")
+    model: str | None = Field(default=None, description="Subject model.")
+    model_revision: str | None = Field(default=None, description="Revision of a hub model.")
+    coder: str | None = Field(default=None, description="Sparse coder.")
+    hookpoint: str | None = Field(default=None, description="Module of the coder.")
+    corpus: str | None = Field(default=None, description="Text.")
+    context_length: int | None = Field(default=None, description="Tokens in a context.")
+    prepend_bos: bool | None = Field(default=None, description="Begin contexts with the BOS token.")
+    contexts_explain: int | None = Field(default=None, description="Contexts to explain from.")
+    contexts_calibrate: int | None = Field(default=None, description="Contexts to calibrate on.")
+    contexts_evaluate: int | None = Field(default=None, description="Contexts to measure on.")
+    contexts_rewrite: int | None = Field(
+        default=None, description="Those of them on which the layer is rewritten."
+    )
+    seed: int | None = Field(default=None, description="Seed of all that is drawn at random.")
+    first_latents: int | None = Field(
+        default=None, description="Latents to simulate and rewrite at once."
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_given(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None and info.field_name != "model_revision":
+            raise ValueError("Leave it out to keep what it is.")
+        return value
+
+    def correction(self) -> dict[str, Any]:
+        """The fields that define the study, as far as they are given."""
+        return self.model_dump(exclude_unset=True, exclude={"title", "simulator_id"})
+
+
+class Hanging(BaseModel):
+    """What goes with a study when it is deleted."""
+
+    latents: int
+    explanations: int = Field(description="All versions, of all latents.")
+    written_by_people: int = Field(description="Explanations among them that a person wrote.")
+    people: list[str] = Field(description="Who wrote these.")
+    comments: int
+    simulations: int
+    rewrites: int
+    generations: int
+    sentences: int
+    lists: int
+    jobs: int
+    active_jobs: int = Field(description="Jobs that wait or run: they are cancelled.")
+    files: int = Field(description="Files of activations and imports in the data folder.")
+    bytes: int = Field(description="Their size.")
 
 
 class StudyOut(BaseModel):

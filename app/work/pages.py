@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.database import Database
-from app.errors import Conflict, NotFound, messages
+from app.errors import Conflict, FieldErrors, NotFound, messages
 from app.explanations.queries import authors
 from app.forms import form_fields
 from app.jobs.api import JobId
@@ -88,6 +88,8 @@ def start(
                 queries.simulate(session, study, _simulate(values), user)
     except ValidationError as error:
         return _page(request, session, study, values, task, None, messages(error), 422)
+    except FieldErrors as error:
+        return _page(request, session, study, values, task, None, error.errors, 422)
     except (Conflict, NotFound) as error:
         errors = {"form": error.detail}
         return _page(request, session, study, values, task, None, errors, error.status_code)

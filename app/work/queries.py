@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from app.errors import Conflict, NotFound
 from app.jobs.queries import ACTIVE, submit
 from app.latents.filters import matching
+from app.simulators.checked import checked
 from app.simulators.queries import get_simulator
 from app.work import estimates
 from app.work.schemas import (
@@ -105,12 +106,13 @@ def explain(session: Session, study: Study, data: ExplainCreate, user: str) -> J
     Raises:
         NotFound: There is no such simulator or latent.
         Conflict: There is no latent to explain, or no simulator to simulate with.
+        FieldErrors: There is no such language model.
     """
     latents = live_latents(session, study, data)
     estimate = estimate_explain(session, study, data)
     params: dict[str, Any] = {"method": data.method}
     if data.llm is not None:
-        params["llm"] = data.llm.model_dump()
+        params["llm"] = checked(data.llm).model_dump()
     if not data.all_latents:
         params["latents"] = latents
     if data.then_simulate is not None:
@@ -180,10 +182,11 @@ def judge(session: Session, study: Study, data: JudgeCreate, user: str) -> Job:
     Raises:
         NotFound: There is no such latent.
         Conflict: There is no explanation to judge.
+        FieldErrors: There is no such language model.
     """
     ids = explanations(session, study, data, data.author)
     params = {
-        "llm": data.llm.model_dump(),
+        "llm": checked(data.llm).model_dump(),
         "explanation_ids": ids,
         "estimate": estimates.of_judgements(session, data, len(ids)).model_dump(),
     }
