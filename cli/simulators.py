@@ -138,6 +138,7 @@ def delete(
     with connect(), new_session() as session:
         simulator = get_simulator(session, number)
         found = hanging(session, simulator)
+        session.commit()  # a person may take a while to answer
         if not obstacle(found):
             confirm(
                 f"Simulator {number} has made {found.simulations:,} simulations, {found.scores:,} "

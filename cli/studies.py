@@ -79,6 +79,7 @@ def delete(
     with connect(), new_session() as session:
         study = get_study(session, slug)
         found = hanging(session, study)
+        session.commit()  # a person may take a while to answer
         by_people = f", {found.written_by_people:,} of them written by people"
         confirm(
             f"Study {slug} has {found.latents:,} latents, {found.explanations:,} explanations"

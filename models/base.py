@@ -79,7 +79,9 @@ class Base(DeclarativeBase):
     }
 
 
-def among(column: InstrumentedAttribute[int], numbers: Iterable[int]) -> ColumnElement[bool]:
+def among(
+    column: InstrumentedAttribute[int] | InstrumentedAttribute[int | None], numbers: Iterable[int]
+) -> ColumnElement[bool]:
     """Whether a column is one of some numbers, however many: ``in_`` sends each as a parameter of
     its own, and PostgreSQL takes 65,535 at most."""
     return column == any_(literal(list(numbers), ARRAY(column.type)))

@@ -81,7 +81,14 @@ def everything(session: Session) -> dict[str, str]:
         message=f"ValueError: {LONG_NAME} is no list",
         created_by=LONG_NAME,
     )
-    session.add(failed)
+    imported = Job(
+        study_id=study.id,
+        kind="explain",
+        params={"method": "file", "path": "/nowhere/words.jsonl"},
+        status="finished",
+        created_by="ana",
+    )
+    session.add_all([failed, imported])
     session.flush()
     session.add(JobEvent(job_id=failed.id, text=failed.message))
     session.commit()
@@ -89,6 +96,12 @@ def everything(session: Session) -> dict[str, str]:
     return {
         "studies": "/studies",
         "new study": "/studies/new",
+        "new study like this": f"/studies/new?like={study.slug}",
+        "edit": f"{here}/edit",
+        "delete a rewrite": f"{here}/rewrites/{second.id}/delete",
+        "take an import back": f"/jobs/{imported.id}/takeback",
+        "delete": f"{here}/delete",
+        "delete a simulator": f"/simulators/{study.simulator_id}/delete",
         "simulators": "/simulators",
         "all jobs": "/jobs",
         "an error": f"{here}/latents/5000",

@@ -19,6 +19,18 @@ COUNTERPARTS = {
     "GET /studies/new": [],  # a form
     "POST /studies/new": ["POST /studies"],
     f"GET {STUDY}": [f"GET {STUDY}", f"GET {STUDY}/figures", f"GET {STUDY}/activity"],
+    f"GET {STUDY}/edit": [],  # a form
+    f"POST {STUDY}/edit": [f"PATCH {STUDY}"],
+    f"GET {STUDY}/delete": [f"GET {STUDY}/deletion"],
+    f"POST {STUDY}/delete": [f"DELETE {STUDY}"],
+    f"GET {STUDY}/rewrites/{{rewrite_id}}/delete": [f"GET {STUDY}/rewrites/{{rewrite_id}}"],
+    f"POST {STUDY}/rewrites/{{rewrite_id}}/delete": [f"DELETE {STUDY}/rewrites/{{rewrite_id}}"],
+    f"POST {STUDY}/generations/{{generation_id}}/delete": [
+        f"DELETE {STUDY}/generations/{{generation_id}}"
+    ],
+    f"POST {STUDY}/sentences/{{sentence_id}}/delete": [f"DELETE {STUDY}/sentences/{{sentence_id}}"],
+    "GET /jobs/{job_id}/takeback": ["GET /jobs/{job_id}/import"],
+    "POST /jobs/{job_id}/takeback": ["DELETE /jobs/{job_id}/import"],
     f"GET {STUDY}/figures.csv": [f"GET {STUDY}/figures"],
     f"GET {STUDY}/compare": [f"GET {STUDY}/compare"],
     f"POST {STUDY}/simulator": [f"PATCH {STUDY}"],
@@ -58,6 +70,8 @@ COUNTERPARTS = {
     f"POST {STUDY}/import": [f"POST {STUDY}/import"],
     "GET /simulators": ["GET /simulators"],
     "POST /simulators": ["POST /simulators"],
+    "GET /simulators/{simulator_id}/delete": ["GET /simulators/{simulator_id}/deletion"],
+    "POST /simulators/{simulator_id}/delete": ["DELETE /simulators/{simulator_id}"],
     "GET /jobs": ["GET /jobs"],
     "GET /jobs/now": ["GET /jobs"],
     f"GET {STUDY}/jobs": [f"GET {STUDY}/jobs"],

@@ -6,13 +6,15 @@ from fastapi import APIRouter, Query, UploadFile
 from fastapi.responses import StreamingResponse
 
 from app.database import Database
-from app.exports import queries
+from app.exports import queries, takeback
 from app.exports.download import Download
-from app.exports.schemas import ExportQuery
+from app.exports.schemas import ExportQuery, ImportHanging
+from app.jobs.api import JobId
+from app.jobs.queries import get_job
 from app.jobs.schemas import JobOut
 from app.security import CurrentUser
 from app.studies.queries import Slug, get_study
-from models import Job
+from models import Job, Study
 
 router = APIRouter(tags=["exports"])
 
@@ -49,3 +51,21 @@ def import_explanations(slug: Slug, file: UploadFile, session: Database, user: C
     One bad line refuses the whole file."""
     study = get_study(session, slug)
     return queries.import_explanations(session, study, file.filename or "", file.file, user)
+
+
+@router.get("/jobs/{job_id}/import", summary="Get what hangs on an import")
+def get_import(job_id: JobId, session: Database) -> ImportHanging:
+    """What an import has added, and what would go if it were taken back."""
+    return takeback.hanging(session, *_import(session, job_id))
+
+
+@router.delete("/jobs/{job_id}/import", summary="Take an import back")
+def take_back(job_id: JobId, session: Database) -> ImportHanging:
+    """Remove the explanations of an import that nobody built on, and the file that was kept. A
+    latent whose current explanation goes has an earlier one again."""
+    return takeback.take_back(session, *_import(session, job_id))
+
+
+def _import(session: Database, job_id: int) -> tuple[Study, Job]:
+    job = get_job(session, job_id)
+    return session.get_one(Study, job.study_id), job

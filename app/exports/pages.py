@@ -8,9 +8,11 @@ from sqlalchemy.orm import Session
 
 from app.database import Database
 from app.errors import Conflict
-from app.exports import queries
+from app.exports import queries, takeback
 from app.exports.schemas import PARTS, ExportQuery
 from app.exports.tables import TABLES
+from app.jobs.api import JobId
+from app.jobs.queries import get_job
 from app.latents.filters import matched
 from app.latents.schemas import LatentMatch
 from app.security import CurrentUser
@@ -55,6 +57,23 @@ def import_explanations(
     except Conflict as error:
         return _page(request, session, study, ExportQuery(), False, error.detail, 409)
     return RedirectResponse(f"/jobs/{job.id}", 303)
+
+
+@router.get("/jobs/{job_id}/takeback")
+def confirm_take_back(request: Request, job_id: JobId, session: Database) -> HTMLResponse:
+    """What an import has added, and the button that takes it back."""
+    job = get_job(session, job_id)
+    study = session.get_one(Study, job.study_id)
+    context = {"study": study, "job": job, "hanging": takeback.hanging(session, study, job)}
+    return render(request, "takeback.html", context)
+
+
+@router.post("/jobs/{job_id}/takeback")
+def take_back(job_id: JobId, session: Database) -> RedirectResponse:
+    """The button “Take the import back”."""
+    job = get_job(session, job_id)
+    takeback.take_back(session, session.get_one(Study, job.study_id), job)
+    return RedirectResponse(f"/jobs/{job_id}", 303)
 
 
 def _page(

@@ -49,3 +49,15 @@ class ExportForm(BaseModel):
 
 class ExportQuery(LatentMatch, ExportForm):
     """An export, of all latents or of those that match a filter."""
+
+
+class ImportHanging(BaseModel):
+    """What an import has added, and what goes when it is taken back."""
+
+    explanations: int = Field(description="Explanations that it added and that are still there.")
+    removable: int = Field(
+        description="Those of them that nobody built on: no later explanation, rewrite or "
+        "generation. These go; the others stay."
+    )
+    comments: int = Field(description="On those that go.")
+    simulations: int = Field(description="Of those that go.")

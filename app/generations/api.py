@@ -51,6 +51,17 @@ def get_generation(slug: Slug, generation_id: GenerationId, session: Database) -
     return _out(session, study, queries.get_generation(session, study, generation_id))
 
 
+@router.delete(
+    "/studies/{slug}/generations/{generation_id}", summary="Delete a generation", status_code=204
+)
+def delete_generation(
+    slug: Slug, generation_id: GenerationId, session: Database, user: CurrentUser
+) -> None:
+    """Delete what one made oneself, once its job has ended."""
+    study = get_study(session, slug)
+    queries.delete_generation(session, queries.get_generation(session, study, generation_id), user)
+
+
 def _out(session: Session, study: Study, generation: Generation) -> GenerationOut:
     worth = verdict(session, study, generation.simulator_id)
     return GenerationOut.model_validate({**columns(generation), "cleanliness": worth})

@@ -85,6 +85,16 @@ def show_generation(
     return render(request, "generation.html", context)
 
 
+@router.post("/studies/{slug}/generations/{generation_id}/delete")
+def delete(
+    slug: Slug, generation_id: GenerationId, session: Database, user: CurrentUser
+) -> RedirectResponse:
+    """The button “Delete”."""
+    study = get_study(session, slug)
+    queries.delete_generation(session, queries.get_generation(session, study, generation_id), user)
+    return RedirectResponse(f"/studies/{slug}/generate", 303)
+
+
 def _form(
     request: Request,
     session: Session,

@@ -61,6 +61,17 @@ def get_rewrite(
     )
 
 
+@router.delete("/studies/{slug}/rewrites/{rewrite_id}", summary="Delete a rewrite", status_code=204)
+def delete_rewrite(
+    slug: Slug,
+    rewrite_id: Annotated[int, Path(ge=1, lt=2**63, description="Number of a rewrite.")],
+    session: Database,
+) -> None:
+    """Delete a rewrite with its points, once its job has ended. The chart shows the one before."""
+    study = get_study(session, slug)
+    queries.delete_rewrite(session, queries.get_rewrite(session, study, rewrite_id))
+
+
 @router.get("/studies/{slug}/figures", summary="Get the figures of the loss chart")
 def get_figures(
     slug: Slug,

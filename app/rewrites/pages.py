@@ -3,7 +3,7 @@
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Form, Path, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from app.database import Database
@@ -40,6 +40,31 @@ def measure(
     queries.measure(session, get_study(session, slug), protocol, author, user)
     shown = {"protocol": protocol} | ({"author": author} if author else {})
     return RedirectResponse(f"/studies/{slug}?{urlencode(shown)}", 303)
+
+
+@router.get("/studies/{slug}/rewrites/{rewrite_id}/delete")
+def confirm_deletion(
+    request: Request,
+    slug: Slug,
+    rewrite_id: Annotated[int, Path(ge=1, lt=2**63)],
+    session: Database,
+) -> HTMLResponse:
+    """What a rewrite holds, and the button that deletes it."""
+    study = get_study(session, slug)
+    rewrite = queries.get_rewrite(session, study, rewrite_id)
+    points = len(queries.list_points(session, rewrite))
+    context = {"study": study, "rewrite": rewrite, "points": points, "protocols": PROTOCOLS}
+    return render(request, "rewrite_delete.html", context)
+
+
+@router.post("/studies/{slug}/rewrites/{rewrite_id}/delete")
+def delete(
+    slug: Slug, rewrite_id: Annotated[int, Path(ge=1, lt=2**63)], session: Database
+) -> RedirectResponse:
+    """The button “Delete the rewrite”."""
+    rewrite = queries.get_rewrite(session, get_study(session, slug), rewrite_id)
+    queries.delete_rewrite(session, rewrite)
+    return RedirectResponse(f"/studies/{slug}?protocol={rewrite.protocol}", 303)
 
 
 @router.get("/studies/{slug}/figures.csv")

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
 from app.explanations.queries import authors
-from app.jobs.queries import ACTIVE, submit
+from app.jobs.queries import ACTIVE, need_ended, submit, tell
 from app.rewrites.schemas import PointStatistics, Protocol
 from app.rewrites.views import BASELINES, BEFORE, ISOTONIC, LINES, Line, View
 from models import Explanation, Job, Latent, Rewrite, RewritePoint, Study
@@ -196,3 +196,19 @@ def measure(session: Session, study: Study, protocol: Protocol, author: str, use
         "repeat": False,
     }
     return submit(session, Job(study_id=study.id, kind="rewrite", params=params, created_by=user))
+
+
+def delete_rewrite(session: Session, rewrite: Rewrite) -> None:
+    """Delete a rewrite with its points. Commits the session.
+
+    Points that later rewrites have taken over from it are theirs, and stay.
+
+    Raises:
+        Conflict: Its job waits or runs.
+    """
+    of = Job.params["rewrite_id"].as_integer() == rewrite.id
+    for job_id in session.scalars(select(Job.id).where(Job.study_id == rewrite.study_id, of)):
+        need_ended(session, job_id)
+    session.delete(rewrite)
+    session.commit()
+    tell(rewrite.study_id, "chart", 0)

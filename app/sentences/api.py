@@ -58,6 +58,17 @@ def get_sentence(slug: Slug, sentence_id: SentenceId, session: Database) -> Sent
     return _out(session, study, queries.get_sentence(session, study, sentence_id))
 
 
+@router.delete(
+    "/studies/{slug}/sentences/{sentence_id}", summary="Delete a sentence", status_code=204
+)
+def delete_sentence(
+    slug: Slug, sentence_id: SentenceId, session: Database, user: CurrentUser
+) -> None:
+    """Delete what one made oneself, once its job has ended."""
+    study = get_study(session, slug)
+    queries.delete_sentence(session, queries.get_sentence(session, study, sentence_id), user)
+
+
 def _out(session: Session, study: Study, sentence: Sentence) -> SentenceOut:
     found, total = queries.firing(session, study, sentence, limit=LATENTS)
     return SentenceOut(

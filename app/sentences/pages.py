@@ -103,6 +103,16 @@ def show_sentence(
     return render(request, "sentence.html", context)
 
 
+@router.post("/studies/{slug}/sentences/{sentence_id}/delete")
+def delete(
+    slug: Slug, sentence_id: SentenceId, session: Database, user: CurrentUser
+) -> RedirectResponse:
+    """The button “Delete”."""
+    study = get_study(session, slug)
+    queries.delete_sentence(session, queries.get_sentence(session, study, sentence_id), user)
+    return RedirectResponse(f"/studies/{slug}/try", 303)
+
+
 def _form(
     request: Request, session: Session, study: Study, text: str, error: str, status: int = 200
 ) -> HTMLResponse:

@@ -53,7 +53,7 @@ def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
                     "author": written.author,
                     "prompt_version": written.prompt_version,
                     "parent_id": current[latents[written.latent]],
-                    "details": {"imported_by": job.created_by},
+                    "details": {"imported_by": job.created_by, "import": job.id},
                 }
                 for written in block
             ],
