@@ -17,7 +17,7 @@ from workers.queue import note
 
 
 def hanging(session: Session, study: Study, job: Job) -> ImportHanging:
-    """What an import has added, what of it can be taken back, and what goes with that.
+    """Count the explanations of an import, its free ones, and the rows that refer to these.
 
     Raises:
         Conflict: The job is no import.
@@ -62,8 +62,8 @@ def take_back(session: Session, study: Study, job: Job) -> ImportHanging:
 
 
 def _explanations(session: Session, study: Study, job: Job) -> tuple[set[int], set[int]]:
-    """What an import has added, and what of it nobody built on: no later explanation of another
-    origin, no rewrite and no generation."""
+    """All explanations of an import, and its free ones. A free explanation has no later version of
+    another origin, no rewrite and no generation."""
     if job.kind != "explain" or job.params.get("method") != "file":
         raise Conflict(f"Job {job.id} is no import.")
     query = select(Explanation.id, Explanation.parent_id).join(

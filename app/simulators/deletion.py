@@ -1,4 +1,4 @@
-"""What hangs on a simulator, and its deletion."""
+"""Delete a simulator, and count the rows that go with it."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ from models import (
 
 
 def hanging(session: Session, simulator: Simulator) -> SimulatorHanging:
-    """What goes with a simulator when it is deleted, and what stands in the way."""
+    """Count the rows of a simulator, and list the studies and jobs that use it."""
 
     def count(table: Any) -> int:
         query = select(func.count()).select_from(table)

@@ -1,4 +1,4 @@
-"""Whether what a study is to be made of can work, as far as the web server can see it."""
+"""Checks of a new study's model, coder, hookpoint, corpus and lengths, without loading them."""
 
 from collections.abc import Callable
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""What hangs on a study, and its deletion."""
+"""Delete a study, and count the rows and files that go with it."""
 
 import logging
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def hanging(session: Session, study: Study) -> Hanging:
-    """What goes with a study when it is deleted."""
+    """Count the rows and files that go with a study."""
 
     def count(query: Select[Any]) -> int:
         return session.scalar(query) or 0

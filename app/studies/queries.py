@@ -72,7 +72,7 @@ def _flush(session: Session, slug: str) -> None:
 
 
 def definition(session: Session, study: Study) -> dict[str, Any]:
-    """What a study was made from, field by field, for a form or to make it again."""
+    """The fields of the form that made a study."""
     job = collect_jobs(session, [study]).get(study.id)
     first = job.params.get("first_latents") if job else None
     values = {name: getattr(study, name, None) for name in StudyCreate.model_fields}

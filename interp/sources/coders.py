@@ -1,4 +1,4 @@
-"""What the files of a sparse coder say of it, without loading it."""
+"""Read the settings and shapes of a sparse coder without loading it."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -102,7 +102,7 @@ def _trained_on(folder: Path) -> str:
 
 
 def _same_hookpoint(one: str, other: str) -> bool:
-    """Whether two paths of modules end alike: one may begin higher up, as in ``model.layers.3``."""
+    """Whether two paths of modules end alike. One may begin higher up, as in ``model.layers.3``."""
     short, long = sorted((one, other), key=len)
     return f".{long}".endswith(f".{short}")
 

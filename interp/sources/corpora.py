@@ -1,4 +1,4 @@
-"""Whether a corpus can be read, from as little of it as that takes."""
+"""Check a corpus by its first documents."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What the files of a language model say of it, without loading it."""
+"""Read the settings and shapes of a language model without loading it."""
 
 import re
 from pathlib import Path
