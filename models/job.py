@@ -17,6 +17,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, Created, Id, Json
 
+ACTIVE = ("queued", "running")
+"""States of a job that has not ended."""
 WAITED_FOR = ("sentence", "generate")
 """Kinds of jobs that somebody waits for, whatever they are about."""
 
@@ -53,6 +55,13 @@ class Job(Base):
     """What it has cost so far: ``tokens_read``, ``tokens_written``, and ``seconds`` at work."""
     attempts: Mapped[int] = mapped_column(default=0)
     """How many times a worker took it up: more than one after a retry or a killed worker."""
+    setbacks: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    """Turns in a row that were cut short before any progress: the worker died, or the database
+    went away."""
+    turn_at: Mapped[datetime | None]
+    """When its last turn began. Of jobs alike, the one whose turn is longest ago goes first."""
+    held_by: Mapped[str | None]
+    """The worker process that is at it. A name that nobody cleared is of a worker that died."""
     created_by: Mapped[str]
     created_at: Mapped[Created]
     started_at: Mapped[datetime | None]

@@ -11,6 +11,7 @@ from app.studies.queries import create_study
 from app.studies.schemas import StudyCreate
 from models import Job, Study
 from workers.queue import submit
+from workers.turns import HELD
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -60,6 +61,11 @@ def wait_until(
         time.sleep(0.1)
     jobs = [(j.id, j.kind, j.status, j.done, j.total, j.message) for j in db.scalars(select(Job))]
     raise AssertionError(f"waited {timeout} s for {what or condition}; jobs: {jobs}")
+
+
+def is_held(db: Session, job: Job) -> bool:
+    """Whether a worker holds the job's lock."""
+    return bool(db.scalar(select(HELD).select_from(Job).where(Job.id == job.id)))
 
 
 def wait_for_jobs(db: Session, study_id: int, *, timeout: float = 600) -> list[Job]:

@@ -32,7 +32,14 @@ from models import (
 from tests.conftest import palimpsest
 from tests.engine import DEMO_CODER
 from tests.factories import little_study, new_wording
-from tests.studies import make_study, make_unchecked, small_study, wait_for_jobs, wait_until
+from tests.studies import (
+    is_held,
+    make_study,
+    make_unchecked,
+    small_study,
+    wait_for_jobs,
+    wait_until,
+)
 from workers.queue import submit
 
 RESULTS = (
@@ -306,7 +313,7 @@ def test_a_cancelled_job_stops_and_goes_on_when_it_is_retried(
     db.commit()
     # The chunk in hand may still be saved; then nothing more happens until the retry.
     contexts = job.done
-    wait_until(db, lambda: not _is_running(db, job.id), what="the worker to stop")
+    wait_until(db, lambda: not is_held(db, job), what="the worker to stop")
     db.refresh(job)
     assert job.status == "cancelled" and job.done == contexts
     assert db.scalar(select(func.count()).where(Latent.study_id == study.id)) == 0
@@ -314,17 +321,6 @@ def test_a_cancelled_job_stops_and_goes_on_when_it_is_retried(
     jobs = wait_for_jobs(db, study.id)
     assert [(j.kind, j.status) for j in jobs] == [("collect", "finished"), ("explain", "finished")]
     assert jobs[0].attempts == 2
-
-
-def _is_running(db: Session, job_id: int) -> bool:
-    """Whether a worker holds the job's lock."""
-    from workers.jobs import LOCK
-
-    locks = (
-        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid = %s"
-    )
-    count = db.connection().exec_driver_sql(locks, (LOCK, job_id)).scalar_one()
-    return bool(count)
 
 
 @pytest.mark.parametrize(

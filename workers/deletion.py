@@ -29,8 +29,8 @@ from models import (
 )
 from models.database import new_session
 from models.settings import get_settings
-from workers.jobs import LOCK
 from workers.queue import REMOVE, celery, send_removal
+from workers.turns import LOCK
 
 log = logging.getLogger(__name__)
 

@@ -1,8 +1,13 @@
 """A job's life: queued, running, and then finished, failed or cancelled.
 
-One Celery message lets a worker go on with one job for one chunk of time. The work itself is a
-generator that commits after each unit and skips what is already there, so that a job which is cut
-short anywhere, even by a killed worker, loses one unit and repeats none.
+One Celery message lets a worker go on with one job for one chunk of time; ``workers/turns.py``
+says with which. The work itself is a generator that commits after each unit and skips what is
+already there, so that a job which is cut short anywhere, even by a killed worker, loses one unit
+and repeats none.
+
+Every job ends. What its work raises ends it with a sentence. A turn that is cut short from outside
+is counted, by the next worker that takes the job up, and ``MOST_SETBACKS`` of these in a row end it
+too.
 """
 
 import logging
@@ -10,21 +15,33 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
+from uuid import uuid4
 
-from celery.signals import worker_ready
-from sqlalchemy import and_, or_, select, text, update
+from sqlalchemy import update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from interp.errors import InputError
 from models import Job, Study
-from models.database import new_session
+from models.database import get_engine, new_session
+from models.job import ACTIVE
 from models.settings import get_settings
-from workers.queue import QUEUES, RUN_JOB, celery, note, publish, send
+from workers.queue import WORK, celery, clean, note, publish
+from workers.reasons import in_words, passes
+from workers.turns import WORKER, let_go, served, take, unlock, waiting, wake_waiting
 
 log = logging.getLogger(__name__)
 
-LOCK = 7_236_001
-"""First key of the advisory lock that keeps two workers off one job."""
+MOST_SETBACKS = 3
+"""Turns in a row that may be cut short without progress. Then the job ends, or it would repeat the
+same for ever, and take its worker along each time."""
+CUT_SHORT = (
+    f"It was cut short {MOST_SETBACKS} times in a row before it got any further; its log says what "
+    "happened. Most often memory runs out, and the system kills the worker. Close what else uses "
+    "memory, or choose a smaller model or fewer contexts; then retry."
+)
+DATABASE_SECONDS = 300
+"""How long a worker waits for a database that went away."""
 
 
 class Progress(NamedTuple):
@@ -70,87 +87,142 @@ def _work(kind: str) -> Work:
     }[kind]
 
 
-@celery.task(name=RUN_JOB)
-def run_job(job_id: int) -> None:
-    """Go on with a job until it ends or its chunk of time is over."""
-    with new_session() as session, new_session() as holder:
-        # The lock belongs to the connection of `holder`: it ends with this process at the latest.
-        lock = {"a": LOCK, "b": job_id}
-        if not holder.scalar(text("SELECT pg_try_advisory_lock(:a, :b)"), lock):
+@celery.task(name=WORK)
+def work() -> None:
+    """Go on with the job whose turn it is, until it ends or its chunk of time is over."""
+    queues = served()
+    with get_engine().connect() as holder:
+        job_id = take(holder, queues)
+        if job_id is None:
             return
         try:
-            _run(session, job_id)
+            wake_waiting(queues)  # other workers may have time for what is left
+            _go_on(job_id)
+            let_go(job_id)
         finally:
-            holder.execute(text("SELECT pg_advisory_unlock(:a, :b)"), lock)
+            unlock(holder, job_id)
+    wake_waiting(queues)
 
 
-def _run(session: Session, job_id: int) -> None:
-    job = session.get(Job, job_id)
-    if job is None or job.status not in ("queued", "running"):
-        return
-    study = session.get_one(Study, job.study_id)
-    if study.deleted_at is not None:
-        return
-    if job.status == "queued":
-        job.attempts += 1
-        job.started_at = job.started_at or datetime.now(UTC)
-        job.status = "running"
-        again = f", attempt {job.attempts}" if job.attempts > 1 else ""
-        note(session, job.id, f"A worker took it up{again}.")
+def _go_on(job_id: int) -> None:
+    """One turn of a job. Whatever goes wrong in it ends the job, or has it go on later."""
+    try:
+        with new_session() as session:
+            job = _begin(session, job_id)
+            done = job is not None and _turn(session, job)
+        if done:
+            _end(job_id, "finished", "")
+    except Exception as error:
+        # The session may be of no use, and what it held of the job stale: neither is touched.
+        if passes(error):
+            log.warning("job %s is cut short: %s", job_id, error)
+            _go_on_later(job_id)
+            return
+        reference = uuid4().hex[:8]
+        if not _end(job_id, "failed", in_words(error, reference)):
+            log.info("job %s was cancelled or deleted while it ran", job_id)
+        elif not isinstance(error, InputError):
+            log.exception("job %s failed, reference %s", job_id, reference)
+
+
+def _begin(session: Session, job_id: int) -> Job | None:
+    """Note that this worker is at a job; None if it has ended, or was cut short too often."""
+    job = session.get(Job, job_id, with_for_update=True)
+    if job is None or job.status not in ACTIVE:
+        return None
+    died = job.held_by is not None
+    if died:
+        _count_setback(session, job, "The worker that was at it died")
+    if job.setbacks >= MOST_SETBACKS:
         session.commit()
-        publish(study.id, "job", job.id)
+        _end(job_id, "failed", CUT_SHORT)
+        return None
+    if died or job.status == "queued":
+        job.attempts += 1
+        again = f", attempt {job.attempts}" if job.attempts > 1 else ""
+        note(session, job_id, f"A worker took it up{again}.")
+    job.started_at = job.started_at or datetime.now(UTC)
+    job.turn_at = datetime.now(UTC)
+    job.held_by = WORKER
+    job.status = "running"
+    session.commit()
+    publish(job.study_id, "job", job_id)
+    return job
+
+
+def _turn(session: Session, job: Job) -> bool:
+    """Do unit after unit until the work is done, the job is cancelled, or others go first.
+
+    Returns:
+        Whether the work is done.
+    """
+    study = session.get_one(Study, job.study_id)
     began = time.monotonic()
     deadline = began + get_settings().chunk_seconds
-    try:
-        for progress in _work(job.kind)(session, job, study):
-            now = time.monotonic()
-            if not _record(session, job, progress, now - began):
-                publish(study.id, "job", job.id)
-                return
-            publish(study.id, "job", job.id)
-            began = now
-            if (waits := _gives_way(session, job)) or now > deadline:
-                line = f"{_done(progress)} done; other jobs have their turn."
-                note(session, job.id, "It waits: another job goes first." if waits else line)
-                session.commit()
-                send(job)
-                return
-    except InputError as error:
-        _end(session, job, "failed", str(error))
-    except Exception as error:
-        log.exception("job %s failed", job.id)
-        _end(session, job, "failed", f"{type(error).__name__}: {error}")
-    else:
-        _end(session, job, "finished", "")
+    for progress in _work(job.kind)(session, job, study):
+        now = time.monotonic()
+        if not _record(session, job, progress, now - began):
+            return False
+        began = now
+        # After its last unit a job goes on to its end: it would be finished, and not say so.
+        if progress.done < progress.total and _gives_way(session, job, progress, now > deadline):
+            return False
+    return True
 
 
-def _gives_way(session: Session, job: Job) -> bool:
-    """Whether another job of this queue goes first: one that somebody waits for; of two alike, the
-    newer, which an edit brought about."""
-    kinds = [kind for kind, queue in QUEUES.items() if queue == QUEUES[job.kind]]
-    newer = Job.id > job.id
-    first = select(Job.id).where(
-        and_(Job.urgent, newer) if job.urgent else or_(Job.urgent, newer),
-        Job.kind.in_(kinds),
-        Job.status.in_(("queued", "running")),
-    )
-    return session.scalar(first.limit(1)) is not None
+def _gives_way(session: Session, job: Job, progress: Progress, over: bool) -> bool:
+    """Whether another turn follows: at once if somebody waits for another job and not for this
+    one, or waits for both and the other has had no turn; otherwise when its time is over."""
+    others = waiting(served()).where(Job.id != job.id).limit(1)
+    first = session.execute(others).first()
+    if first is not None and first.urgent and not (job.urgent and first.turn_at):
+        note(session, job.id, "It waits: another job goes first.")
+    elif not over:
+        return False
+    elif first is not None and first.urgent == job.urgent:
+        note(session, job.id, f"{_done(progress)} done; other jobs have their turn.")
+    session.commit()
+    return True
+
+
+def _count_setback(session: Session, job: Job, what: str) -> None:
+    job.setbacks += 1
+    note(session, job.id, f"{what} ({job.setbacks} of {MOST_SETBACKS} without progress).")
+
+
+def _go_on_later(job_id: int) -> None:
+    """Wait until the database answers again, and note that the job was cut short.
+
+    A worker can do nothing without it meanwhile. If it stays away, the note is not written, and
+    the job counts as left by a worker that died.
+    """
+    deadline = time.monotonic() + DATABASE_SECONDS
+    while True:
+        try:
+            with new_session() as session:
+                job = session.get(Job, job_id, with_for_update=True)
+                if job is not None and job.held_by == WORKER:
+                    _count_setback(session, job, "PostgreSQL broke off its work")
+                    session.commit()
+            return
+        except DBAPIError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
 
 
 def _record(session: Session, job: Job, progress: Progress, seconds: float) -> bool:
-    """Save how far the job is and what that took; False if it was cancelled in the meantime.
+    """Save how far the job is and what that took; False if it was cancelled in the meantime, or
+    deleted with its study.
 
     A message that is new goes into the job's log, and so does what came out missing.
     """
-    if progress.message and progress.message != job.message:
-        note(session, job.id, f"{_sentence(progress.message)} ({_done(progress)}).")
-    if progress.missing:
-        note(session, job.id, f"{progress.missing:,} came out missing, at {_done(progress)}.")
     spent = {
         "tokens_read": progress.tokens_read,
         "tokens_written": progress.tokens_written,
         "seconds": seconds,
     }
+    before, message = job.message, clean(progress.message)
     changed = session.execute(
         update(Job)
         .where(Job.id == job.id, Job.status == "running")
@@ -158,14 +230,22 @@ def _record(session: Session, job: Job, progress: Progress, seconds: float) -> b
             done=progress.done,
             total=progress.total,
             unit=progress.unit,
-            message=progress.message,
+            message=message,
             missing=Job.missing + progress.missing,
+            setbacks=0,
             usage={name: job.usage.get(name, 0) + value for name, value in spent.items()},
         )
     )
+    going_on = bool(changed.rowcount)  # type: ignore[attr-defined]
+    if going_on and message and message != before:
+        note(session, job.id, f"{_sentence(message)} ({_done(progress)}).")
+    if going_on and progress.missing:
+        note(session, job.id, f"{progress.missing:,} came out missing, at {_done(progress)}.")
     session.commit()
-    session.refresh(job)
-    return bool(changed.rowcount)  # type: ignore[attr-defined]
+    publish(job.study_id, "job", job.id)
+    if going_on:
+        session.refresh(job)
+    return going_on
 
 
 def _done(progress: Progress) -> str:
@@ -177,29 +257,18 @@ def _sentence(message: str) -> str:
     return message[:1].upper() + message[1:].rstrip(".")
 
 
-def _end(session: Session, job: Job, status: str, message: str) -> None:
-    session.rollback()
-    ended = session.execute(
-        update(Job)
-        .where(Job.id == job.id, Job.status == "running")
-        .values(status=status, message=message[:2000], finished_at=datetime.now(UTC))
-    )
-    if ended.rowcount:  # type: ignore[attr-defined]
-        note(session, job.id, f"Failed: {message}" if message else "Finished.")
-    session.commit()
-    publish(job.study_id, "job", job.id)
-
-
-@worker_ready.connect
-def resume_jobs(**_: object) -> None:
-    """Put unfinished jobs back on their queues: a queue may have been lost, the table is not.
-
-    A job that another worker is busy with is dropped there again, because that worker locks it.
-    """
+def _end(job_id: int, status: str, message: str) -> bool:
+    """End a job that runs; False if it was cancelled meanwhile, or deleted: it is left alone."""
     with new_session() as session:
-        unfinished = select(Job).where(Job.status.in_(("queued", "running"))).order_by(Job.id)
-        for job in session.scalars(unfinished).all():
-            if job.status == "running":
-                note(session, job.id, "A worker started, and put it on the queue again.")
-            send(job)
+        study_id = session.scalar(
+            update(Job)
+            .where(Job.id == job_id, Job.status == "running")
+            .values(status=status, message=clean(message), finished_at=datetime.now(UTC))
+            .returning(Job.study_id)
+        )
+        if study_id is None:
+            return False
+        note(session, job_id, f"Failed: {message}" if message else "Finished.")
         session.commit()
+    publish(study_id, "job", job_id)
+    return True

@@ -1,22 +1,30 @@
 """The Celery app, its queues, and the events that workers send to browsers.
 
-Imports no torch, so that the web app may import it. A message on a queue says only which job to
-go on with; what the job is and how far it is stands in PostgreSQL.
+Imports no torch, so that the web app may import it. A message on a queue says only that there is
+something to do; what there is to do, and how far it is, stands in PostgreSQL (see
+``workers/turns.py``).
 """
 
 import json
+import logging
+import re
+from collections.abc import Iterable
 from functools import cache
 
 import redis
 from celery import Celery
-from sqlalchemy import delete, select
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from models import Job, JobEvent
 from models.settings import get_settings
 
-RUN_JOB = "palimpsest.run_job"
-"""The task of jobs: go on with one for one chunk of time."""
+log = logging.getLogger(__name__)
+
+WORK = "palimpsest.work"
+"""The task of jobs: take the one whose turn it is, and go on with it for one chunk of time."""
 
 REMOVE = "palimpsest.remove"
 """The other task: remove the rows and files of what a person deleted."""
@@ -36,11 +44,21 @@ QUEUES = {
 
 LOG_LINES = 300
 """Lines that are kept of a job's log, the newest ones."""
+LONGEST = 2000
+"""Characters that are kept of a message or a line of a log."""
+BEAT_SECONDS = 10
+"""How often a worker says which queues it serves."""
+SILENT_SECONDS = 45
+"""After so long without a word, nobody counts as serving a queue."""
+LOOK_SECONDS = 30
+"""How often a worker looks for jobs that no message would bring up."""
+REDIS_SECONDS = 5
+"""How long to wait for an answer of Redis."""
 
 celery = Celery(
     "palimpsest",
     broker=get_settings().redis_url,
-    include=["workers.jobs", "workers.deletion"],
+    include=["workers.jobs", "workers.deletion", "workers.watch"],
 )
 celery.conf.update(
     task_acks_late=True,
@@ -66,21 +84,69 @@ def get_redis() -> redis.Redis:
     url = get_settings().redis_url
     if url is None:
         raise RuntimeError("REDIS_URL is not set; start with `palimpsest up`, or set it.")
-    return redis.Redis.from_url(url)
+    return redis.Redis.from_url(
+        url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS
+    )
 
 
 def submit(session: Session, job: Job) -> Job:
-    """Save a new job, or one to be retried, and put it on its queue. Commits the session."""
+    """Save a new job, or one to be retried, and wake a worker for it. Commits the session.
+
+    Without Redis the job is queued all the same: workers find it by themselves.
+    """
     job.status = "queued"
     job.message = ""
     job.finished_at = None
+    job.setbacks = 0
+    job.held_by = None
+    job.params = {k: v for k, v in (job.params or {}).items() if k != "superseded_by"}
     session.add(job)
     session.flush()
     note(session, job.id, "Queued again." if job.attempts else f"Queued by {job.created_by}.")
     session.commit()
-    send(job)
+    if not wake(QUEUES[job.kind]):
+        line = "Redis cannot be reached, so no worker was woken. It starts once Redis answers again"
+        note(session, job.id, f"{line}; nothing is lost.")
+        session.commit()
     publish(job.study_id, "job", job.id)
     return job
+
+
+def supersede(session: Session, job: Job) -> None:
+    """Cancel jobs that a new one makes needless: the same was asked for, and none has begun.
+
+    Commits the session.
+    """
+    line = f"Superseded by job {job.id}, which was asked for the same later."
+    needless = session.scalars(
+        update(Job)
+        .where(
+            Job.study_id == job.study_id,
+            Job.kind == job.kind,
+            Job.params == job.params,
+            Job.id < job.id,
+            Job.status == "queued",
+            Job.turn_at.is_(None),
+        )
+        .values(
+            status="cancelled",
+            message=line,
+            finished_at=func.now(),
+            params=job.params | {"superseded_by": job.id},
+        )
+        .returning(Job.id)
+    ).all()
+    for job_id in needless:
+        note(session, job_id, line)
+    session.commit()
+    for job_id in needless:
+        publish(job.study_id, "job", job_id)
+
+
+def clean(text: str) -> str:
+    """A text as PostgreSQL can store it, cut to a message's length: no zero characters, and no
+    half of a surrogate pair."""
+    return re.sub("[\0\ud800-\udfff]", "\ufffd", text[:LONGEST])
 
 
 def note(session: Session, job_id: int, line: str) -> None:
@@ -88,12 +154,12 @@ def note(session: Session, job_id: int, line: str) -> None:
 
     A line that is the same as the last one is not repeated. The caller commits.
     """
+    line = clean(line)
     newest_first = select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.id.desc())
     last = session.scalar(newest_first.limit(1))
-    if last is not None and last.text == line[:2000]:
+    if last is not None and last.text == line:
         return
-    # PostgreSQL stores no zero characters.
-    session.add(JobEvent(job_id=job_id, text=line[:2000].replace("\0", "\ufffd")))
+    session.add(JobEvent(job_id=job_id, text=line))
     session.flush()
     too_old = newest_first.with_only_columns(JobEvent.id).offset(LOG_LINES).limit(1)
     session.execute(
@@ -101,11 +167,41 @@ def note(session: Session, job_id: int, line: str) -> None:
     )
 
 
-def send(job: Job) -> None:
-    """Put a job on its queue, behind what waits there and is as urgent."""
-    # With Redis, 0 is taken first and 9 last.
-    priority = 0 if job.urgent else 9
-    celery.send_task(RUN_JOB, [job.id], queue=QUEUES[job.kind], priority=priority)
+def wake(queue: str) -> bool:
+    """Make sure that a message about jobs is on a queue, so that a worker looks at the table.
+
+    Returns:
+        False if Redis cannot be reached.
+    """
+    try:
+        # The transport keeps a queue as a list. A message names its task in plain text.
+        there = get_redis().lrange(queue, 0, -1)
+        if not any(WORK.encode() in message for message in there):
+            celery.send_task(WORK, queue=queue)
+    except (OperationalError, RedisError, RuntimeError) as error:
+        log.error("No worker was woken for the queue %s: %s", queue, error)
+        return False
+    return True
+
+
+def beat(queues: Iterable[str]) -> None:
+    """Say that a worker serves some queues. It holds for ``SILENT_SECONDS``."""
+    for queue in queues:
+        get_redis().set(_served_key(queue), "1", ex=SILENT_SECONDS)
+
+
+def unserved() -> frozenset[str]:
+    """The queues that no worker has lately said to serve; none if Redis cannot be asked."""
+    queues = sorted(set(QUEUES.values()))
+    try:
+        heard = get_redis().mget([_served_key(queue) for queue in queues])
+    except (RedisError, RuntimeError):
+        return frozenset()
+    return frozenset(queue for queue, word in zip(queues, heard, strict=True) if word is None)
+
+
+def _served_key(queue: str) -> str:
+    return f"palimpsest:served:{queue}"
 
 
 def send_removal(what: str, number: int, *, delay: float = 0) -> None:
@@ -126,10 +222,15 @@ def channel(study_id: int) -> str:
 def publish(study_id: int, event: str, data: int = 0) -> None:
     """Tell the browsers that look at a study what has changed.
 
+    What changed is saved already, so that browsers see it later where Redis cannot be reached.
+
     Events: ``job`` (data: job id) when a job's state or progress changed; ``latent`` (data: latent
     id) when a latent's explanation, simulations, scores or cost changed; ``latents`` when many
     did; ``chart`` when a rewrite has new points; ``generation`` (data: generation id) when a
     generation has another continuation; ``sentence`` (data: sentence id) when more is known of a
     sentence; ``checks`` when a sanity check has an outcome.
     """
-    get_redis().publish(channel(study_id), json.dumps({"event": event, "data": data}))
+    try:
+        get_redis().publish(channel(study_id), json.dumps({"event": event, "data": data}))
+    except (RedisError, RuntimeError) as error:
+        log.error("Browsers were not told of %s %s: %s", event, data, error)

@@ -1,11 +1,7 @@
 """Jobs in the database and on their queues."""
 
-import logging
-from datetime import UTC, datetime
 from typing import NamedTuple
 
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 from sqlalchemy import bindparam, case, func, select, update
 from sqlalchemy.orm import Session
 
@@ -15,18 +11,14 @@ from app.jobs.progress import JobLine
 from app.simulators.queries import Missing, missing_values
 from models import Explanation, Job, JobEvent, Latent, Simulation, Study
 from models.base import among
+from models.job import ACTIVE as ACTIVE
 from workers import queue
+from workers.queue import publish as tell
+from workers.queue import submit as submit
 
-log = logging.getLogger(__name__)
-
-ACTIVE = ("queued", "running")
 STOPPED = ("failed", "cancelled")
 LINE = [getattr(Job, name) for name in JobLine._fields]
 """Columns of a line about a job."""
-NOT_QUEUED = (
-    "The job queue (Redis) cannot be reached, so this did not start. "
-    "Nothing is lost: when it runs again, press Retry."
-)
 MISSING_WARNING = 0.05
 """From this share of missing values on, a page warns."""
 
@@ -69,32 +61,6 @@ class JobRow(NamedTuple):
         """Whether so much is missing that its figures are in doubt."""
         share = self.missing.share if self.missing else None
         return share is not None and share > MISSING_WARNING
-
-
-def submit(session: Session, job: Job) -> Job:
-    """Save a job and queue it. Commits the session.
-
-    When Redis cannot be reached, everything in the session is saved all the same, and the job is
-    failed with a message that says so.
-    """
-    try:
-        return queue.submit(session, job)
-    except (OperationalError, RedisError, RuntimeError) as error:
-        log.error("job %s could not be queued: %s", job.id, error)
-        job.status = "failed"
-        job.message = NOT_QUEUED
-        job.finished_at = datetime.now(UTC)
-        queue.note(session, job.id, f"Failed: {NOT_QUEUED}")
-        session.commit()
-        return job
-
-
-def tell(study_id: int, event: str, data: int) -> None:
-    """Publish an event about what is saved already; without Redis, browsers see it later."""
-    try:
-        queue.publish(study_id, event, data)
-    except (RedisError, RuntimeError) as error:
-        log.error("browsers were not told of %s %s: %s", event, data, error)
 
 
 def list_jobs(

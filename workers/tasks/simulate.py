@@ -24,7 +24,7 @@ from models import (
     Study,
 )
 from workers.jobs import Progress
-from workers.queue import publish, submit
+from workers.queue import publish, submit, supersede
 from workers.resources import simulator_of
 from workers.tasks import costs, scores
 from workers.tasks.rows import calibrations_of, context_strings, first_position
@@ -397,7 +397,8 @@ def _queue_rewrites(
             "simulator_id": simulator.id,
             "repeat": explanations < EARLY,
         }
-        submit(
-            session,
-            Job(study_id=study.id, kind="rewrite", params=params, created_by=job.created_by),
-        )
+        rewrite = Job(study_id=study.id, kind="rewrite", params=params, created_by=job.created_by)
+        submit(session, rewrite)
+        if params["repeat"]:
+            # It takes the current explanations when it begins, so it does what earlier ones would.
+            supersede(session, rewrite)

@@ -1,0 +1,110 @@
+"""Whose turn it is: the job that a worker goes on with next.
+
+The table ``job`` is the queue. A message on Redis names no job; it only has a worker look at the
+table, where the worker takes the first job that nobody holds. To hold a job is to hold a
+PostgreSQL advisory lock, which ends with the holder's connection. So no message can be the wrong
+one or come twice, and jobs go in the order of the table:
+
+1. urgent jobs, which somebody waits for;
+2. the job whose last turn is longest ago, so that jobs alike alternate;
+3. the oldest job.
+
+No job that waits is forgotten. A job begins to wait when it is queued, or when a worker lets go of
+it. After either, somebody calls :func:`wake`, which leaves at least one message on the job's queue.
+A worker that takes this message looks at the table afterwards. It finds the job, or it takes
+another one first; then it wakes the queues of all jobs that are left, before it works and after it
+has let go. So as long as a job waits, there is a message on its queue, or a worker at work that
+will send one.
+
+Two things break this chain: a process that is killed between its commit and its message, and a
+Redis that loses its messages. So every worker looks at the table by itself every ``LOOK_SECONDS``
+(``workers/watch.py``), and wakes the queues of jobs that wait.
+"""
+
+import os
+import socket
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Boolean, Connection, Select, and_, literal_column, select, text, update
+from sqlalchemy.exc import DBAPIError
+
+from models import Job, Study
+from models.database import get_engine
+from models.job import ACTIVE
+from workers.queue import QUEUES, celery, wake
+
+LOCK = 7_236_001
+"""First key of the advisory locks that keep two workers off one job; the second is the job's id."""
+WORKER = f"{socket.gethostname()}:{os.getpid()}"
+"""The name of this worker: its main process, of which those that work are forks."""
+HELD = literal_column(
+    "EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    f" AND classid = {LOCK} AND objid = job.id AND objsubid = 2)",
+    Boolean(),
+)
+"""Whether a worker holds a job."""
+_TO_DO = and_(
+    Job.status.in_(ACTIVE),
+    select(Study.id).where(Study.id == Job.study_id, Study.deleted_at.is_(None)).exists(),
+)
+
+
+def served() -> list[str]:
+    """The queues that this worker serves."""
+    return list(celery.amqp.queues.consume_from)
+
+
+def waiting(queues: Collection[str]) -> Select[int, str, bool, datetime | None]:
+    """Jobs of some queues that nobody holds, first the one whose turn it is: the id, kind, whether
+    it is urgent, and when its last turn began."""
+    kinds = [kind for kind, queue in QUEUES.items() if queue in queues]
+    return (
+        select(Job.id, Job.kind, Job.urgent.label("urgent"), Job.turn_at)
+        .where(_TO_DO, Job.kind.in_(kinds), ~HELD)
+        .order_by(Job.urgent.desc(), Job.turn_at.asc().nulls_first(), Job.id)
+    )
+
+
+def take(holder: Connection, queues: Collection[str]) -> int | None:
+    """Lock the job whose turn it is, for as long as the connection is open; None if none waits."""
+    for row in holder.execute(waiting(queues)).all():
+        if not holder.scalar(text("SELECT pg_try_advisory_lock(:a, :b)"), _keys(row.id)):
+            continue
+        # Another worker may have ended it before the lock was had, or somebody deleted the study:
+        # that is removed once nobody holds a job of it.
+        if holder.scalar(select(Job.id).where(Job.id == row.id, _TO_DO)):
+            return row.id
+        unlock(holder, row.id)
+    return None
+
+
+def unlock(holder: Connection, job_id: int) -> None:
+    """Let others take a job. A connection that cannot say so any more is closed, which says it."""
+    try:
+        holder.execute(text("SELECT pg_advisory_unlock(:a, :b)"), _keys(job_id))
+    except DBAPIError:
+        holder.invalidate()
+
+
+def let_go(job_id: int | None = None) -> None:
+    """Note that this worker is no longer at a job, or at any, so that nobody takes it for dead."""
+    mine = update(Job).where(Job.held_by == WORKER)
+    if job_id is not None:
+        mine = mine.where(Job.id == job_id)
+    with get_engine().connect() as connection:
+        connection.execute(mine.values(held_by=None))
+
+
+def wake_waiting(queues: Collection[str]) -> None:
+    """Wake a worker for each of some queues in which jobs wait."""
+    with get_engine().connect() as connection:
+        kinds = {row.kind for row in connection.execute(waiting(queues))}
+    for queue in {QUEUES[kind] for kind in kinds}:
+        wake(queue)
+
+
+def _keys(job_id: int) -> dict[str, Any]:
+    return {"a": LOCK, "b": job_id}

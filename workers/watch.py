@@ -1,0 +1,84 @@
+"""What a worker does beside its jobs: it says that it is there, and looks for jobs that wait."""
+
+import logging
+import signal
+from types import FrameType
+from typing import Any
+
+from celery import bootsteps
+from celery.signals import worker_process_init, worker_ready
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from models.database import get_engine
+from workers import queue, turns
+from workers.queue import celery
+
+log = logging.getLogger(__name__)
+
+
+class Watch(bootsteps.StartStopStep):
+    """Runs in the worker's main process, on Celery's own timer."""
+
+    requires = ("celery.worker.components:Timer",)
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        self.timers: list[Any] = []
+
+    def start(self, worker: Any) -> None:
+        """Begin to watch."""
+        self.timers = [
+            worker.timer.call_repeatedly(queue.BEAT_SECONDS, _beat),
+            worker.timer.call_repeatedly(queue.LOOK_SECONDS, _look),
+        ]
+
+    def stop(self, worker: Any) -> None:
+        """Stop watching."""
+        for timer in self.timers:
+            timer.cancel()
+
+    terminate = stop
+
+
+celery.steps["worker"].add(Watch)
+
+
+@worker_ready.connect
+def _ready(**_: object) -> None:
+    _beat()
+    _look()
+    # At this signal Celery kills the process that is at work, and gives its message to the next
+    # worker at once: before that it has to be noted that the job is not cut short by a death.
+    stop = signal.getsignal(signal.SIGQUIT)
+
+    def let_go_and_stop(number: int, frame: FrameType | None) -> None:
+        try:
+            turns.let_go()
+        except SQLAlchemyError as error:
+            log.error("It is not noted that this worker was stopped in order: %s", error)
+        if callable(stop):
+            stop(number, frame)
+
+    signal.signal(signal.SIGQUIT, let_go_and_stop)
+
+
+def _beat() -> None:
+    try:
+        queue.beat(turns.served())
+    except RedisError as error:
+        log.error("Redis was not told that this worker is there: %s", error)
+
+
+def _look() -> None:
+    """Wake workers for jobs that no message would bring up."""
+    try:
+        turns.wake_waiting(turns.served())
+    except SQLAlchemyError as error:
+        log.error("The jobs that wait could not be looked up: %s", error)
+
+
+@worker_process_init.connect
+def _forked(**_: object) -> None:
+    """A process that works makes connections of its own: a fork must not use its parent's."""
+    get_engine().dispose(close=False)
