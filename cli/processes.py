@@ -6,9 +6,11 @@ which then stops the children in order.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +20,13 @@ from cli.errors import CommandError
 
 STOP_SECONDS = 10.0
 """How long a child may take to end in order, before it is killed."""
+PAUSES = (1.0, 5.0, 20.0)
+"""Seconds before a child that ended by itself starts again: the first time in a row, the second
+and the third. The next time it is given up."""
+STEADY_SECONDS = 600.0
+"""After so long the endings before are forgotten."""
+LOG_BYTES = 20_000_000
+"""A log that has grown longer becomes the old one."""
 
 
 class Child(NamedTuple):
@@ -46,6 +55,7 @@ def start(
     """
     log = folder / "log" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    rotate(log)
     with log.open("ab") as output:
         process = subprocess.Popen(
             [str(part) for part in command],
@@ -83,12 +93,72 @@ def stop(children: Iterable[Child]) -> None:
 def check(children: Iterable[Child]) -> None:
     """Raise a CommandError that says which child has ended, why, and where its log is."""
     for child in children:
-        code = child.process.poll()
-        if code is not None:
-            ending = f"ended with code {code}" if code >= 0 else f"was killed by signal {-code}"
-            raise CommandError(
-                f"The {child.name} process {ending}: {last_line(child.log)} (log: {child.log})"
-            )
+        if reason := ending(child):
+            raise CommandError(reason)
+
+
+def ending(child: Child) -> str:
+    """How a child has ended, why, and where its log is; empty while it runs."""
+    code = child.process.poll()
+    if code is None:
+        return ""
+    how = f"ended with code {code}" if code >= 0 else f"was killed by signal {-code}"
+    return f"The {child.name} process {how}: {last_line(child.log)} (log: {child.log})"
+
+
+class Kept:
+    """A child that starts again when it ends by itself, a few times in a row."""
+
+    def __init__(
+        self,
+        start: Callable[[], Child],
+        say: Callable[[str], None],
+        pauses: Sequence[float] = PAUSES,
+    ) -> None:
+        """Start the child.
+
+        Args:
+            say: Is told why the child ended and when it starts again.
+        """
+        self.child = start()
+        self._start, self._say, self._pauses = start, say, pauses
+        self._began = time.monotonic()
+        self._endings = 0
+        self._start_at: float | None = None
+
+    def check(self) -> None:
+        """Start the child again if it is time. Call it about every second; it does not wait.
+
+        Raises:
+            CommandError: The child ended more often in a row than there are pauses.
+        """
+        now = time.monotonic()
+        if self._start_at is not None:
+            if now >= self._start_at:
+                self.child, self._began, self._start_at = self._start(), now, None
+            return
+        reason = ending(self.child)
+        if not reason:
+            return
+        if now - self._began > STEADY_SECONDS:
+            self._endings = 0
+        if self._endings == len(self._pauses):
+            raise CommandError(f"{reason} It ended {self._endings + 1} times in a row.")
+        stop([self.child])  # what is left of its group, such as the pool of a killed worker
+        pause = self._pauses[self._endings]
+        self._endings += 1
+        self._start_at = now + pause
+        self._say(f"{reason} It starts again in {pause:.0f} s.")
+
+
+def rotate(log: Path) -> None:
+    """Keep a long log as the one old file beside it, and empty it.
+
+    A process that writes to it appends, and so goes on at its beginning.
+    """
+    if log.exists() and log.stat().st_size > LOG_BYTES:
+        shutil.copyfile(log, log.with_suffix(".old.log"))
+        os.truncate(log, 0)
 
 
 def last_line(log: Path) -> str:

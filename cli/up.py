@@ -34,6 +34,8 @@ from models.settings import Settings
 
 LEAST_DISK = 200_000_000
 LITTLE_DISK = 2_000_000_000
+ADDRESS = "address"
+"""File in the data folder that says where the web server listens, while it does."""
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -41,7 +43,8 @@ def up(console: Console, settings: Settings, with_demo: bool) -> None:
     """Start what there is to start, print the address, and stay until Ctrl-C or SIGTERM.
 
     Raises:
-        CommandError: Something cannot start, or a child process ended by itself.
+        CommandError: Something cannot start, a server ended by itself, or the worker or the web
+            server did so again and again.
     """
     for number in STOPPING:
         signal.signal(number, signal.default_int_handler)
@@ -81,32 +84,49 @@ def _serve(console: Console, settings: Settings, servers: Servers, with_demo: bo
     if with_demo:
         _ensure_study(console, settings)
 
-    children = list(servers.children)
     url = services.address(host, port)
+    kept: list[processes.Kept] = []
+
+    def say(line: str) -> None:
+        console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
+
+    def look_after() -> None:
+        processes.check(servers.children)
+        for one in kept:
+            one.check()
+        for child in (*servers.children, *(one.child for one in kept)):
+            processes.rotate(child.log)
+
     try:
-        children += [services.start_worker(data), services.start_web(data, host, port)]
+        for start in (
+            lambda: services.start_worker(data),
+            lambda: services.start_web(data, host, port),
+        ):
+            kept.append(processes.Kept(start, say))
+        (data / ADDRESS).write_text(url)
         with console.status("Starting the worker and the web server"):
-            services.wait_until_healthy(url, children)
+            services.wait_until_healthy(url, [*servers.children, *(one.child for one in kept)])
         console.print(Panel(_welcome(url, settings), title="Palimpsest", expand=False))
         unfinished = select(Job).where(Job.status.in_(("queued", "running")))
         with new_session() as session:
             first = session.scalar(unfinished.order_by(Job.id).limit(1))
         if first is not None:
             query = select(Job).where(Job.id >= first.id).order_by(Job.id)
-            follow(console, query, lambda: processes.check(children))
+            follow(console, query, look_after)
         while True:
-            processes.check(children)
+            look_after()
             time.sleep(0.5)
     except KeyboardInterrupt:
         console.print("Stopping.")
         raise
     except Exception:
         time.sleep(1)
-        processes.check(children)  # a child that ended explains what else does not work
+        processes.check(servers.children)  # a child that ended explains what else does not work
         raise
     finally:
         _ignore_signals()
-        processes.stop(children[len(servers.children) :])
+        (data / ADDRESS).unlink(missing_ok=True)
+        processes.stop(one.child for one in kept)
 
 
 def _ignore_signals() -> None:

@@ -16,6 +16,8 @@ import httpx
 import psutil
 import pytest
 
+from cli import processes
+from cli.errors import CommandError
 from cli.servers import Servers
 from tests.conftest import palimpsest
 
@@ -152,15 +154,85 @@ def test_doctor(used: Path) -> None:
     stopped = palimpsest("doctor", PALIMPSEST_HOME=str(used))
     assert stopped.returncode == 1
     lines = [line for line in stopped.stdout.splitlines() if "problem" in line]
-    assert len(lines) == 3  # PostgreSQL, Redis, worker
+    assert len(lines) == 4  # PostgreSQL, Redis, worker, web server
     assert all("Start with `palimpsest up`" in line for line in lines)
 
 
-@pytest.mark.parametrize("name", ["worker", "web", "postgres", "valkey"])
-def test_dead_child(used: Path, name: str) -> None:
-    word = {"worker": "celery", "web": "app.server"}.get(name, name)
+def test_doctor_finds_a_web_server_that_does_not_answer(used: Path) -> None:
     with running(used) as up:
-        up.child(word).kill()
+        web = up.child("app.server")
+        web.suspend()
+        sick = palimpsest("doctor", PALIMPSEST_HOME=str(used))
+        web.resume()
+        assert sick.returncode == 1
+        (line,) = (line for line in sick.stdout.splitlines() if "problem" in line)
+        assert "web server" in line and up.url in line
+
+
+@pytest.mark.parametrize(("name", "word"), [("worker", "celery"), ("web", "app.server")])
+def test_dead_child_starts_again(used: Path, name: str, word: str) -> None:
+    with running(used) as up:
+        first = up.child(word)
+        first.kill()
+        assert up.process.stdout is not None
+        line = next(line for line in up.process.stdout if "killed by signal 9" in line)
+        assert f"The {name} process" in line and str(used / "log" / f"{name}.log") in line
+        deadline = time.monotonic() + 60
+        while not (children := _named(up, word)) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert children and first not in children
+        while not _answers(up.url) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert _answers(up.url) and up.process.poll() is None
+        up.children += psutil.Process(up.process.pid).children(recursive=True)
+    up.assert_no_child_is_left()
+
+
+def _named(up: Up, word: str) -> list[psutil.Process]:
+    children = psutil.Process(up.process.pid).children()
+    return [
+        child
+        for child in children
+        if child.status() != psutil.STATUS_ZOMBIE and word in " ".join(child.cmdline())
+    ]
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz").is_success
+    except httpx.TransportError:
+        return False
+
+
+def test_a_child_that_ends_again_and_again_is_given_up(tmp_path: Path) -> None:
+    said: list[str] = []
+    command = [sys.executable, "-c", "print('no room'); raise SystemExit(3)"]
+    kept = processes.Kept(lambda: processes.start("sick", command, tmp_path), said.append, (0, 0))
+    with pytest.raises(CommandError, match=r"ended with code 3: no room .* 3 times in a row"):
+        while True:
+            kept.check()
+            time.sleep(0.05)
+    assert len(said) == 2 and all("no room" in line for line in said)
+
+
+def test_a_long_log_becomes_the_old_one(tmp_path: Path) -> None:
+    log = tmp_path / "web.log"
+    with log.open("ab") as file:
+        file.write(b"x" * (processes.LOG_BYTES + 1))
+        file.flush()
+        processes.rotate(log)
+        file.write(b"new")
+    assert log.read_bytes() == b"new"
+    old = tmp_path / "web.old.log"
+    assert old.stat().st_size == processes.LOG_BYTES + 1
+    processes.rotate(log)
+    assert log.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("name", ["postgres", "valkey"])
+def test_dead_server(used: Path, name: str) -> None:
+    with running(used) as up:
+        up.child(name).kill()
         _, errors = up.process.communicate(timeout=60)
         assert up.process.returncode == 1
         (line,) = errors.splitlines()
