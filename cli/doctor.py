@@ -3,7 +3,9 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,13 +15,19 @@ from rich.table import Table
 
 from cli import demo
 from cli.errors import CommandError
+from cli.failures import explain
 from cli.servers import Servers, alembic_config, from_settings, running, use
-from cli.up import LITTLE_DISK
+from cli.services import address
+from cli.up import ADDRESS, LITTLE_DISK
 from models.settings import Settings, model_folder
 
 if TYPE_CHECKING:
     from interp.llm.load import BackEnd
 
+ANSWER_SECONDS = 10
+"""How long the web server may take to answer."""
+TAKEN = 0.9
+"""From this share of PostgreSQL's connections on, too many are taken."""
 START = "Start with `palimpsest up`, or set DATABASE_URL and REDIS_URL."
 
 
@@ -52,8 +60,7 @@ def examine(console: Console, settings: Settings) -> int:
             try:
                 finding = check(settings, servers)
             except Exception as error:  # a check that breaks has found a problem
-                reason = str(error).strip().splitlines() or [type(error).__name__]
-                finding = Finding(False, reason[0])
+                finding = Finding(False, explain(error)[0])
             problems += not finding.good
             sign = "[green]ok[/]" if finding.good else "[red]problem[/]"
             table.add_row(sign, name, finding.text)
@@ -93,10 +100,17 @@ def _postgres(settings: Settings, servers: Servers | None) -> Finding:
         version = connection.scalar(text("SHOW server_version"))
         table = connection.scalar(text("SELECT to_regclass('alembic_version')"))
         at = connection.scalar(text("SELECT version_num FROM alembic_version")) if table else None
+        taken = connection.scalar(text("SELECT count(*) FROM pg_stat_activity WHERE datid > 0"))
+        most = connection.scalar(text("SELECT current_setting('max_connections')::int"))
     head = ScriptDirectory.from_config(alembic_config(servers.database_url)).get_current_head()
     if at != head:
         return Finding(False, f"{version}, tables at {at}, not {head}. Run `palimpsest migrate`.")
-    return Finding(True, f"{version}, tables at {at}")
+    used = f"{taken} of {most} connections taken"
+    if taken > TAKEN * most:
+        return Finding(
+            False, f"{used}. Restart the web server, or stop other programs that use PostgreSQL."
+        )
+    return Finding(True, f"{version}, tables at {at}, {used}")
 
 
 def _redis(settings: Settings, servers: Servers | None) -> Finding:
@@ -108,7 +122,7 @@ def _redis(settings: Settings, servers: Servers | None) -> Finding:
 
 
 def _worker(settings: Settings, servers: Servers | None) -> Finding:
-    from workers.queue import celery
+    from workers.queue import celery, unserved
 
     if servers is None:
         return Finding(False, f"not running. {START}")
@@ -120,7 +134,114 @@ def _worker(settings: Settings, servers: Servers | None) -> Finding:
             f"none answers. Its log is {where}; a worker of your own starts with "
             "`celery -A workers.queue worker -Q gpu,cpu`.",
         )
-    return Finding(True, ", ".join(sorted(answers)))
+    names = ", ".join(sorted(answers))
+    if queues := ",".join(sorted(unserved())):
+        return Finding(
+            False,
+            f"{names}; nobody takes jobs of {queues}. Start a worker for them with "
+            f"`celery -A workers.queue worker -Q {queues}`.",
+        )
+    return Finding(True, names)
+
+
+def _jobs(settings: Settings, servers: Servers | None) -> Finding:
+    from sqlalchemy import select
+
+    from models import Job
+    from models.database import new_session
+    from workers.jobs import MOST_SETBACKS
+    from workers.queue import QUEUES
+
+    if servers is None:
+        return Finding(True, "not looked at: PostgreSQL is not running")
+    stuck = _stuck_jobs(set(QUEUES.values()) & _idle_queues())
+    with new_session(reads=True) as session:
+        killed = session.scalars(
+            select(Job.id).where(
+                Job.status == "failed",
+                Job.setbacks >= MOST_SETBACKS,
+                Job.finished_at > datetime.now(UTC) - timedelta(days=1),
+            )
+        ).all()
+    problems = []
+    if stuck:
+        problems.append(
+            f"{_numbered(stuck)} wait{'s' if len(stuck) == 1 else ''} though a worker is idle. "
+            "Restart the worker."
+        )
+    if killed:
+        problems.append(
+            f"{_numbered(killed)} failed, as {'it was' if len(killed) == 1 else 'they were'} cut "
+            "short again and again, most often for lack of memory. The log on its page says more."
+        )
+    return Finding(not problems, " ".join(problems) or "none is stuck")
+
+
+def _numbered(ids: Sequence[int]) -> str:
+    return f"job{'s' if len(ids) > 1 else ''} {', '.join(map(str, ids))}"
+
+
+def _idle_queues() -> set[str]:
+    """Queues of the workers that do nothing just now."""
+    from workers.queue import celery
+
+    inspect = celery.control.inspect(timeout=2)
+    active, queues = inspect.active() or {}, inspect.active_queues() or {}
+    return {
+        queue["name"] for name, of in queues.items() for queue in of if not active.get(name, True)
+    }
+
+
+def _stuck_jobs(queues: set[str]) -> list[int]:
+    """Jobs of some queues that nobody holds, and that nothing has happened to for so long that a
+    worker should have found them."""
+    from sqlalchemy import func, select
+
+    from models import JobEvent
+    from models.database import new_session
+    from workers.queue import LOOK_SECONDS
+    from workers.turns import waiting
+
+    late = datetime.now(UTC) - timedelta(seconds=3 * LOOK_SECONDS)
+    with new_session(reads=True) as session:
+        ids = [row.id for row in session.execute(waiting(queues))]
+        recent = (
+            select(JobEvent.job_id)
+            .where(JobEvent.job_id.in_(ids))
+            .group_by(JobEvent.job_id)
+            .having(func.max(JobEvent.at) > late)
+        )
+        moved = set(session.scalars(recent))
+    return [job_id for job_id in ids if job_id not in moved]
+
+
+def _web(settings: Settings, servers: Servers | None) -> Finding:
+    import httpx
+
+    note = settings.data / ADDRESS
+    ours = note.exists()
+    url = note.read_text() if ours else address(settings.host, settings.port or 8000)
+    log = f"Its log is {settings.data / 'log' / 'web.log'}."
+    if servers is None:
+        return Finding(False, f"not running. {START}")
+    try:
+        with httpx.Client(base_url=url, timeout=ANSWER_SECONDS, trust_env=False) as client:
+            health = client.get("/healthz")
+            began = time.monotonic()
+            page = client.get("/", follow_redirects=True)
+            seconds = time.monotonic() - began
+    except httpx.TimeoutException:
+        return Finding(False, f"{url} gives no answer within {ANSWER_SECONDS} s. Restart it. {log}")
+    except httpx.TransportError:
+        if ours:
+            return Finding(False, f"nothing answers at {url}. {log}")
+        return Finding(True, f"none at {url}, which is fine if it runs elsewhere")
+    if not health.is_success:
+        states = (f"{name} {state}" for name, state in health.json().items() if name != "status")
+        return Finding(False, f"{url} is not healthy: {', '.join(states)}.")
+    if page.is_server_error:
+        return Finding(False, f"{url} answers with an error ({page.status_code}). {log}")
+    return Finding(True, f"{url}, a page in {seconds:.1f} s")
 
 
 def _models(settings: Settings, servers: Servers | None) -> Finding:
@@ -202,6 +323,8 @@ CHECKS: dict[str, Check] = {
     "PostgreSQL": _postgres,
     "Redis": _redis,
     "worker": _worker,
+    "jobs": _jobs,
+    "web server": _web,
     "model files": _models,
     "LLM: Transformers": _transformers,
     "LLM: vLLM": _vllm,
