@@ -153,6 +153,7 @@ templates.env.filters |= {
 templates.env.globals |= {
     "duration": duration,
     "seconds_left": progress.seconds_left,
+    "no_worker": progress.no_worker,
     "job_percent": progress.percent,
     "jobs_now": progress.now,
 }

@@ -1,7 +1,9 @@
 """Jobs: the page of one, its log, what runs in the head of every page, and the title."""
 
 import re
-from datetime import UTC, datetime
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -9,8 +11,11 @@ from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.jobs.progress import Now, asked, now, seconds_left
+from app.jobs.progress import ASK_SECONDS, Now, asked, now, seconds_left
+from cli.doctor import _jobs, _stuck_jobs
+from cli.servers import Servers
 from models import Job, JobEvent, Simulation, Study
+from models.settings import get_settings
 from tests.factories import little_study
 from tests.reading import current_of, text_of
 from workers import queue
@@ -125,7 +130,73 @@ def test_the_page_of_a_job_says_what_failed(pages: httpx.Client, db: Session, st
     assert pages.get("/jobs/999999999").status_code == 404
 
 
-def test_running_jobs_come_first(pages: httpx.Client, db: Session, study: Study) -> None:
+@pytest.fixture
+def served(web: str) -> Iterator[None]:
+    """Pages hear that a worker serves all queues, as if one had just said so."""
+    queue.beat(set(queue.QUEUES.values()))
+    time.sleep(ASK_SECONDS)  # the web server may just have heard otherwise
+    yield
+    _silence()
+
+
+def _silence() -> None:
+    """Nobody serves any queue, and the web server knows."""
+    for key in queue.get_redis().scan_iter("palimpsest:served:*"):
+        queue.get_redis().delete(key)
+    time.sleep(ASK_SECONDS)
+
+
+def test_no_time_is_left_while_no_worker_is_running(
+    pages: httpx.Client, db: Session, study: Study, served: None
+) -> None:
+    running = _job(db, study, status="running", done=1, total=4, usage={"seconds": 30.0})
+    waiting = _job(db, study, kind="explain", status="queued")
+    here = f"/studies/{study.slug}"
+    paths = (f"{here}/jobs", f"/jobs/{running.id}", here)
+    for path in paths:
+        text = text_of(pages.get(path))
+        assert "about 1 min 30 s left" in text and "o worker" not in text, path
+    _silence()
+    for path in (*paths, f"/jobs/{waiting.id}"):
+        text = text_of(pages.get(path))
+        assert "No worker is running" in text and "palimpsest up" in text, path
+        assert "s left" not in text and "time left" not in text, path
+        assert "waits for a worker" not in text, path
+    assert "2 jobs, no worker" in text_of(pages.get(here))
+    report = pages.get(f"/api/v1/jobs/{running.id}").json()
+    assert (report["no_worker"], report["seconds_left"]) == (True, None)
+    queue.beat(["gpu"])
+    time.sleep(ASK_SECONDS)
+    assert "No worker" not in text_of(pages.get(f"/jobs/{running.id}"))
+    assert "No worker is running for cpu jobs" in text_of(pages.get(f"/jobs/{waiting.id}"))
+    running.status = waiting.status = "cancelled"
+    db.commit()
+
+
+def test_doctor_names_jobs_that_wait_and_jobs_that_killed_their_worker(
+    db: Session, servers: Servers, study: Study
+) -> None:
+    waiting = _job(db, study, status="queued")
+    new = _job(db, study, status="queued")
+    old = datetime.now(UTC) - timedelta(hours=1)
+    db.add(JobEvent(job_id=waiting.id, text="Queued by ana.", at=old))
+    db.add(JobEvent(job_id=new.id, text="Queued by ana."))
+    ended = {"finished_at": datetime.now(UTC), "status": "failed"}
+    killer = _job(db, study, setbacks=3, **ended)
+    _job(db, study, **ended)
+    found = _stuck_jobs({"gpu"})
+    assert waiting.id in found and new.id not in found
+    assert not _stuck_jobs(set())
+    finding = _jobs(get_settings(), servers)
+    assert not finding.good and str(killer.id) in finding.text
+    waiting.status = new.status = "cancelled"
+    killer.setbacks = 0
+    db.commit()
+
+
+def test_running_jobs_come_first(
+    pages: httpx.Client, db: Session, study: Study, served: None
+) -> None:
     running = _job(db, study, status="running", done=1, total=4, usage={"seconds": 30.0})
     later = _job(db, study, status="finished")
     page = pages.get(f"/studies/{study.slug}/jobs")
@@ -141,7 +212,7 @@ def test_running_jobs_come_first(pages: httpx.Client, db: Session, study: Study)
 
 
 def test_the_head_of_every_page_says_what_runs(
-    web: str, db: Session, study: Study, browser_page: Page
+    web: str, db: Session, study: Study, browser_page: Page, served: None
 ) -> None:
     page, head = browser_page, browser_page.locator("#jobs-now")
     page.goto(f"{web}/studies/{study.slug}")

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query
 
 from app.database import Database
 from app.jobs import queries
-from app.jobs.progress import seconds_left
+from app.jobs.progress import no_worker, seconds_left
 from app.jobs.schemas import FailedPartOut, JobEventOut, JobList, JobLog, JobOut, JobReport
 from app.studies.queries import Slug, get_study
 from models import Job, Study
@@ -74,5 +74,6 @@ def _report(row: queries.JobRow) -> JobReport:
         **JobOut.model_validate(row.job).model_dump(),
         missing_share=row.missing.share if row.missing else None,
         failures=row.missing.reasons if row.missing else {},
-        seconds_left=seconds_left(row.job),
+        seconds_left=None if no_worker(row.job) else seconds_left(row.job),
+        no_worker=bool(no_worker(row.job)),
     )

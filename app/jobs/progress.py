@@ -1,9 +1,14 @@
 """How far jobs are, and what they were asked for, in words."""
 
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from models import Job
+from models.job import ACTIVE
+
+ASK_SECONDS = 1.0
+"""How old what Redis said of workers may be: a page has many jobs."""
 
 
 class JobLine(NamedTuple):
@@ -26,6 +31,8 @@ class Now(NamedTuple):
     jobs: int
     share: float | None
     """Share of the running jobs' work that is done; None while none of them knows its total."""
+    stopped: bool = False
+    """Whether no worker is running for any of them."""
 
     @property
     def percent(self) -> str:
@@ -44,9 +51,29 @@ def percent(job: Job | JobLine) -> str:
 
 
 def now(jobs: Sequence[JobLine]) -> Now:
-    """Some jobs that wait or run, in two figures."""
+    """Some jobs that wait or run, in a few figures."""
     shares = [part for job in jobs if job.status == "running" and (part := share(job)) is not None]
-    return Now(len(jobs), sum(shares) / len(shares) if shares else None)
+    stopped = bool(jobs) and all(map(no_worker, jobs))
+    return Now(len(jobs), sum(shares) / len(shares) if shares else None, stopped)
+
+
+_heard: tuple[float, frozenset[str]] = (float("-inf"), frozenset())
+"""When Redis was last asked, and which queues no worker served then."""
+
+
+def no_worker(job: Job | JobLine) -> str:
+    """The queue of a job that waits or runs, if no worker serves it; empty otherwise, and where
+    Redis cannot be asked."""
+    # Imported here, as the queue reads the settings, and errors in these are shown by this package.
+    from workers.queue import QUEUES, unserved
+
+    global _heard
+    if job.status not in ACTIVE:
+        return ""
+    if time.monotonic() - _heard[0] > ASK_SECONDS:
+        _heard = (time.monotonic(), unserved())
+    queue = QUEUES.get(job.kind, "")
+    return queue if queue in _heard[1] else ""
 
 
 def seconds_left(job: Job | JobLine) -> float | None:

@@ -46,7 +46,10 @@ class JobReport(JobOut):
     )
     seconds_left: float | None = Field(
         description="Seconds at work that it still needs, from its rate so far; null if nothing is "
-        "known of that yet, or it does not run."
+        "known of that yet, it does not run, or no worker is running."
+    )
+    no_worker: bool = Field(
+        description="Whether it waits or runs though no worker is running for its kind of job."
     )
 
 
