@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     """Who signs edits while accounts are off."""
 
     chunk_seconds: float = Field(default=20.0, gt=0, alias="PALIMPSEST_CHUNK_SECONDS")
-    """Long work is saved about this often; a killed worker loses no more than that."""
+    """How long the turn of a job lasts while others wait, in seconds."""
 
     @property
     def data(self) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 from safetensors.torch import load_file, save_file
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from cli.processes import Child
@@ -291,12 +291,49 @@ def test_a_killed_worker_loses_no_work(
     study = make_study(db, small_study("killed", model_cache / "smollm2-135m-instruct", **changes))
     latents = select(func.count()).where(Latent.study_id == study.id)
     wait_until(db, lambda: db.scalar(latents), what="the first latents")
+    folder = data_folder / "studies" / str(study.id)
+    before, files = _written(db, study), _files(folder)
     (pool,) = psutil.Process(worker.process.pid).children()
     pool.send_signal(signal.SIGKILL)
     jobs = wait_for_jobs(db, study.id)
     assert [(j.kind, j.status) for j in jobs] == [("collect", "finished"), ("explain", "finished")]
+    assert [(j.attempts, j.setbacks) for j in jobs] == [(2, 0), (1, 0)]
+    # What was there is the same, to the transaction that wrote it; and nothing is there twice.
+    assert before["latent"] and before["example"] and files
+    after = _written(db, study)
+    for table, rows in before.items():
+        assert rows.items() <= after[table].items(), table
+    assert files.items() <= _files(folder).items()
     assert db.scalar(latents) == SOME
-    shutil.rmtree(data_folder / "studies" / str(study.id))
+    assert db.scalar(select(func.count(Latent.index.distinct())).where(_of(study))) == SOME
+    examples = (Example.latent_id, Example.kind, Example.rank)
+    twice = select(*examples).join(Latent, Latent.id == Example.latent_id).where(_of(study))
+    assert not db.execute(twice.group_by(*examples).having(func.count() > 1)).all()
+    shutil.rmtree(folder)
+
+
+def _of(study: Study) -> ColumnElement[bool]:
+    return Latent.study_id == study.id
+
+
+def _written(db: Session, study: Study) -> dict[str, dict[int, str]]:
+    """Rows of a study by id, each with the transaction that wrote it, where rows never change;
+    later units complete latents, so that only their index stays."""
+    queries = {
+        "latent": select(Latent.id, Latent.index).where(_of(study)),
+        "example": select(Example.id, literal_column("example.xmin::text")).where(
+            Example.latent_id.in_(select(Latent.id).where(_of(study)))
+        ),
+        "context": select(Context.id, literal_column("context.xmin::text")).where(
+            Context.study_id == study.id
+        ),
+    }
+    return {name: {row[0]: str(row[1]) for row in db.execute(q)} for name, q in queries.items()}
+
+
+def _files(folder: Path) -> dict[str, int]:
+    """Collected activations, with the time at which each was written."""
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_cancelled_job_stops_and_goes_on_when_it_is_retried(
@@ -396,9 +433,11 @@ def test_two_quick_edits_are_both_in_the_layer(db: Session, living_study: Study)
     wordings = [*edits, db.get_one(Explanation, one)]
     waited_for = {_simulate(db, living_study, wording).id for wording in wordings}
     jobs = wait_for_jobs(db, living_study.id)
-    assert all(job.status == "finished" for job in jobs), [job.message for job in jobs]
+    ended = [job for job in jobs if "superseded_by" not in job.params]
+    assert len(jobs) - len(ended) == 4, "under each protocol the layer is measured once for all"
+    assert all(job.status == "finished" for job in ended), [job.message for job in ended]
     simulated_at = [job.finished_at for job in jobs if job.id in waited_for]
-    rewritten_at = [job.finished_at for job in jobs if job.id > max(waited_for)]
+    rewritten_at = [job.finished_at for job in ended if job.id > max(waited_for)]
     assert max(simulated_at) < min(rewritten_at), "an edit waits for no rewrite of another"
     for protocol in ("whole", "paper"):
         newest = _rewrite(db, living_study.id, protocol)
