@@ -32,7 +32,7 @@ from workers import queue, turns
 from workers.jobs import MOST_SETBACKS, _end
 from workers.reasons import in_words, passes
 
-CHUNK = "1"
+CHUNK = "2"
 """Seconds of a turn: the tests wait for several."""
 
 
@@ -105,10 +105,10 @@ def workers(servers: Servers, data_folder: Path) -> Iterator[dict[str, Child]]:
 
 
 def _explain(
-    db: Session, llm: Patient, model: str, latents: list[int] | None = None
+    db: Session, llm: Patient, model: str, latents: list[int] | None = None, *, firing: int = 5
 ) -> tuple[Study, Job]:
-    """Have a model explain some latents of a new study, or all five that fire."""
-    study = little_study(db)
+    """Have a model explain some latents of a new study, or all that fire."""
+    study = little_study(db, latents=firing + 1)
     described = {"backend": "openai", "model": model, "base_url": llm.url}
     params = {"method": "prompted", "llm": described, "latents": latents}
     job = Job(study_id=study.id, kind="explain", params=params, created_by="tests")
@@ -328,18 +328,19 @@ def one_worker(db: Session, workers: dict[str, Child], llm: Patient) -> Iterator
 def test_a_long_job_has_its_turns_beside_a_newer_one(
     db: Session, llm: Patient, one_worker: None
 ) -> None:
-    llm.seconds = 0.6
+    llm.seconds = 0.3
     llm.let("old")
     llm.let("new")
-    older, _ = _explain(db, llm, "old")
+    older, _ = _explain(db, llm, "old", firing=10)
     _asked(db, llm, "old", 1)
-    newer, _ = _explain(db, llm, "new")
+    newer, _ = _explain(db, llm, "new", firing=10)
     wait_for_jobs(db, older.id, timeout=60)
     wait_for_jobs(db, newer.id, timeout=60)
     order = [model for model in llm.order if model != "busy"]
-    assert Counter(order) == {"old": 5, "new": 5}
+    assert Counter(order) == {"old": 10, "new": 10}
     first, last = order.index("new"), len(order) - 1 - order[::-1].index("new")
-    assert "old" in order[first:last], order
+    turns_between = "".join(model[0] for model in order[first:last])
+    assert "oo" in turns_between, "a turn is more than one unit"
 
 
 def test_a_job_is_finished_once_its_last_unit_is_done(
