@@ -290,7 +290,12 @@ def test_a_killed_worker_loses_no_work(
     changes = {"coder": str(some_latents), "first_latents": 0}
     study = make_study(db, small_study("killed", model_cache / "smollm2-135m-instruct", **changes))
     latents = select(func.count()).where(Latent.study_id == study.id)
-    wait_until(db, lambda: db.scalar(latents), what="the first latents")
+    collecting = db.scalars(select(Job).where(Job.study_id == study.id)).one()
+    wait_until(
+        db,
+        lambda: db.scalar(latents) and is_held(db, collecting),
+        what="the first latents, and the worker at the next ones",
+    )
     folder = data_folder / "studies" / str(study.id)
     before, files = _written(db, study), _files(folder)
     (pool,) = psutil.Process(worker.process.pid).children()
