@@ -34,8 +34,8 @@ from tests.reading import problem_of, text_of
 from tests.studies import make_study, small_study, wait_until
 from tests.text_study import text_study
 from workers.deletion import StillAtWork, remove
-from workers.jobs import LOCK
 from workers.queue import submit
+from workers.turns import LOCK
 
 
 def full_study(db: Session) -> Study:
