@@ -82,7 +82,7 @@ def palimpsest(model: Path, folder: Path, out: Path, contexts: int) -> Run:
     subject = load_subject(str(model), HOOKPOINT, device=torch.device("cpu"))
     coder = load_coder(str(folder), HOOKPOINT, device=subject.device)
     collect(subject, coder, tokens[:1], first_position=1)  # warm up
-    store = ActivationStore(out, LENGTH)
+    store = ActivationStore(out, LENGTH, contexts=contexts, first_position=1)
     started = time.perf_counter()
     for start in range(0, contexts, SHARD):
         shard = collect(
@@ -135,7 +135,8 @@ def compare(ours: Path, theirs: Path) -> Agreement:
     from interp.activations import ActivationStore
 
     keys, values = [], []
-    for latent, found in enumerate(ActivationStore(ours, LENGTH).read(range(LATENTS))):
+    store = ActivationStore(ours, LENGTH, contexts=CONTEXTS, first_position=1)
+    for latent, found in enumerate(store.read(range(LATENTS))):
         keys.append((found.contexts * LENGTH + found.positions) * LATENTS + latent)
         values.append(found.activations)
     our_keys, our_values = np.concatenate(keys), np.concatenate(values)

@@ -108,13 +108,13 @@ def collect_text(subject: Subject, folder: Path) -> dict[ContextSet, Text]:
             prepend_bos=True,
             seed=SEED,
         )
-        store = ActivationStore(folder / which, LENGTH)
-        for start in range(0, limit, 512):
-            if store.has(start):
-                continue
-            tokens = torch.tensor([context.tokens for context in contexts[start : start + 512]])
-            shard: Shard = collect(subject, coder, tokens, first_position=1)
-            store.write(start, shard)
+        store = ActivationStore(folder / which, LENGTH, contexts=limit, first_position=1)
+        for gap in store.missing():
+            for start in range(gap.start, gap.stop, 512):
+                rows = contexts[start : min(start + 512, gap.stop)]
+                tokens = torch.tensor([context.tokens for context in rows])
+                shard: Shard = collect(subject, coder, tokens, first_position=1)
+                store.write(start, shard)
         strings = [texts(context.tokens) for context in contexts]
         found[which] = Text(strings, [context.document for context in contexts], store)
     return found

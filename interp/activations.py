@@ -4,17 +4,36 @@ Activations are kept sparse, in shards of a few hundred contexts. Within a shard
 latent, so that the activations of one latent are one slice of each shard: collecting holds one
 shard in memory, and reading holds the latents that are asked for. Reading needs no torch, so that
 the web server can.
+
+A latent that is silent and a shard that is lost look alike, so a store knows what it should hold.
+It reads nothing unless the shards there cover every context of the set.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+
+from interp.errors import InputError
+
+REMEDY = (
+    "Put the files back, or run `palimpsest collect` for the study again: it makes only what is "
+    "missing."
+)
+
+
+class StoreError(InputError):
+    """Activations that were collected are missing or damaged: the message names the file."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"{problem} {REMEDY}")
 
 
 class Shard(NamedTuple):
@@ -51,52 +70,122 @@ class LatentActivations(NamedTuple):
 
 
 class ActivationStore:
-    """The shards of one set of contexts, as safetensors files in a folder."""
+    """The shards of one set of contexts, as safetensors files in a folder.
 
-    def __init__(self, folder: Path, seq: int) -> None:
+    Args:
+        seq: Tokens in a context.
+        contexts: How many contexts the set has.
+        first_position: The first position of a context that is collected.
+        about: What the shards belong to, such as the study and the coder. A shard that says
+            something else is refused; shards of older versions say nothing.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        seq: int,
+        *,
+        contexts: int,
+        first_position: int,
+        about: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self.seq = seq
+        self.contexts = contexts
+        self.first_position = first_position
+        self.about = dict(about or {})
 
     def path(self, start: int) -> Path:
         """File of the shard whose first context is ``start``."""
         return self.folder / f"{start:09d}.safetensors"
 
-    def has(self, start: int) -> bool:
-        return self.path(start).is_file()
-
     def write(self, start: int, shard: Shard) -> None:
-        """Save a shard; it is there whole or not at all."""
+        """Save a shard; it is there whole or not at all.
+
+        It takes the place of all shards that begin within it.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
+        contexts = shard.tokens // (self.seq - self.first_position)
+        says = {**self.about, "seq": str(self.seq), "contexts": str(contexts)}
         partial = self.path(start).with_suffix(".partial")
-        save_file({**shard._asdict(), "tokens": np.array(shard.tokens)}, partial)
+        save_file({**shard._asdict(), "tokens": np.array(shard.tokens)}, partial, says)
+        # Without this, a power cut may leave a file of the right length that is full of zeros.
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        for other in self._starts():
+            if start < other < start + contexts:
+                self.path(other).unlink()
         partial.replace(self.path(start))
 
-    def _shards(self) -> Iterator[tuple[int, Path]]:
-        for path in sorted(self.folder.glob("*.safetensors")):
-            yield int(path.stem), path
+    def missing(self) -> list[range]:
+        """The contexts that no whole shard covers, as runs.
+
+        Contexts in a damaged shard, or in one that belongs to something else, count as missing.
+        """
+        gaps, covered = [], 0
+        for start in self._starts():
+            try:
+                with self._open(start) as (_, contexts):
+                    pass
+            except StoreError:
+                continue
+            if not covered <= start < start + contexts <= self.contexts:
+                continue
+            if start > covered:
+                gaps.append(range(covered, start))
+            covered = start + contexts
+        if covered < self.contexts:
+            gaps.append(range(covered, self.contexts))
+        return gaps
+
+    def check(self) -> None:
+        """Open every shard.
+
+        Raises:
+            StoreError: A shard is missing, damaged, or belongs to something else.
+        """
+        for _ in self._shards():
+            pass
 
     def summary(self) -> tuple[int, Float[np.ndarray, "d_model"]]:
-        """How many tokens were collected, and the mean of the module's output over them."""
+        """How many tokens were collected, and the mean of the module's output over them.
+
+        Raises:
+            StoreError: As :meth:`check`.
+        """
         tokens, total = 0, np.zeros(())
-        for _, path in self._shards():
-            with safe_open(path, "np") as file:
-                tokens += int(file.get_tensor("tokens"))
-                total = total + file.get_tensor("output_sum")
+        for start, _, file in self._shards():
+            tokens += int(file.get_tensor("tokens"))
+            total = total + file.get_tensor("output_sum")
+            if not np.isfinite(total).all():
+                raise StoreError(f"{self.path(start)} is damaged: its sum of outputs is no number.")
         return tokens, (total / tokens).astype(np.float32)
 
     def read(self, latents: range) -> Iterator[LatentActivations]:
-        """The activations of a run of latents, one after another."""
+        """The activations of a run of latents, one after another.
+
+        Raises:
+            StoreError: As :meth:`check`, or the activations read cannot be what was written.
+        """
         nothing = (np.empty(0, np.int64), np.empty(0, np.float32))
         parts: list[list[tuple[NDArray[np.int64], NDArray[np.float32]]]]
         parts = [[nothing] for _ in latents]
-        for start, path in self._shards():
-            with safe_open(path, "np") as file:
-                offsets = file.get_slice("offsets")[latents.start : latents.stop + 1].tolist()
-                if offsets[0] == offsets[-1]:
-                    continue  # none of them is active here, and an empty slice cannot be read
-                span = slice(offsets[0], offsets[-1])
-                positions = file.get_slice("positions")[span].astype(np.int64)
-                activations = file.get_slice("activations")[span]
+        for start, contexts, file in self._shards():
+            if (held := file.get_slice("offsets").get_shape()[0] - 1) < latents.stop:
+                raise StoreError(
+                    f"{self.path(start)} belongs to another coder: it holds {held:,} latents, and "
+                    f"latent {latents.stop - 1:,} is asked for."
+                )
+            offsets = file.get_slice("offsets")[latents.start : latents.stop + 1].tolist()
+            if offsets[0] == offsets[-1]:
+                continue  # none of them is active here, and an empty slice cannot be read
+            span = slice(offsets[0], offsets[-1])
+            positions = file.get_slice("positions")[span].astype(np.int64)
+            activations = file.get_slice("activations")[span]
+            if not self._possible(contexts, offsets, positions, activations):
+                raise StoreError(
+                    f"{self.path(start)} is damaged: it holds activations that no latent can have."
+                )
             positions += start * self.seq
             for i, part in enumerate(parts):
                 own = slice(offsets[i] - offsets[0], offsets[i + 1] - offsets[0])
@@ -104,7 +193,86 @@ class ActivationStore:
         for part in parts:
             where = np.concatenate([p for p, _ in part])
             order = where.argsort(kind="stable")
-            contexts, positions = np.divmod(where[order], self.seq)
-            yield LatentActivations(
-                contexts, positions, np.concatenate([a for _, a in part])[order]
+            rows, places = np.divmod(where[order], self.seq)
+            yield LatentActivations(rows, places, np.concatenate([a for _, a in part])[order])
+
+    def _possible(
+        self,
+        contexts: int,
+        offsets: list[int],
+        positions: NDArray[np.int64],
+        activations: NDArray[np.float32],
+    ) -> bool:
+        """Whether these can be entries of latents. A block of zeros, as of a bad disk, cannot."""
+        if not len(positions) == len(activations) == offsets[-1] - offsets[0]:
+            return False
+        rising = np.diff(positions) > 0
+        # Positions begin anew with each latent.
+        rising[[o - offsets[0] - 1 for o in offsets if offsets[0] < o < offsets[-1]]] = True
+        return bool(
+            (np.diff(offsets) >= 0).all()
+            and rising.all()
+            and positions.min() >= 0
+            and positions.max() < contexts * self.seq
+            and (positions % self.seq >= self.first_position).all()
+            and (activations > 0).all()
+            and np.isfinite(activations).all()
+        )
+
+    def _starts(self) -> list[int]:
+        return sorted(int(p.stem) for p in self.folder.glob("*.safetensors") if p.stem.isdecimal())
+
+    def _shards(self) -> Iterator[tuple[int, int, Any]]:
+        """All shards, opened one after another: first context, contexts, file."""
+        covered = 0
+        for start in self._starts():
+            if start > covered:
+                break
+            with self._open(start) as (file, contexts):
+                if start < covered or start + contexts > self.contexts:
+                    raise StoreError(
+                        f"{self.path(start)} does not belong here: it holds contexts {start:,} to "
+                        f"{start + contexts - 1:,} of a set of {self.contexts:,} that has "
+                        f"{covered:,} before it."
+                    )
+                covered = start + contexts
+                yield start, contexts, file
+        if covered < self.contexts:
+            lost = f"Activations of {self.contexts - covered:,} contexts are missing"
+            if not self.folder.is_dir():
+                raise StoreError(
+                    f"{lost}: there is no folder {self.folder}. The data folder "
+                    "(PALIMPSEST_HOME) may not be mounted here."
+                )
+            raise StoreError(f"{lost}: there is no file {self.path(covered)}.")
+
+    @contextmanager
+    def _open(self, start: int) -> Iterator[tuple[Any, int]]:
+        """A shard's file, and how many contexts it holds."""
+        path = self.path(start)
+        try:
+            with safe_open(path, "np") as file:
+                yield file, self._contexts(path, file)
+        except SafetensorError as error:
+            raise StoreError(f"{path} is damaged or cut short ({error}).") from error
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+    def _contexts(self, path: Path, file: Any) -> int:
+        says = file.metadata() or {}
+        for name, own in {**self.about, "seq": str(self.seq)}.items():
+            if says.get(name, own) != own:
+                raise StoreError(
+                    f"{path} does not belong here: its {name} is {says[name]}, not {own}."
+                )
+        tokens, kept = int(file.get_tensor("tokens")), self.seq - self.first_position
+        contexts = int(says.get("contexts", tokens // kept))
+        offsets = file.get_slice("offsets")
+        entries = int(offsets[offsets.get_shape()[0] - 1 :][0])
+        shapes = {file.get_slice(name).get_shape()[0] for name in ("positions", "activations")}
+        if contexts < 1 or tokens != contexts * kept or shapes != {entries}:
+            raise StoreError(
+                f"{path} is damaged, or of contexts of another length: its parts do not fit "
+                "together."
             )
+        return contexts

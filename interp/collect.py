@@ -1,11 +1,12 @@
 """Collect the activations of all latents on many contexts."""
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.activations import Shard
 from interp.coders.coder import Coder, coder_input
+from interp.errors import InputError
 from interp.subject import Subject
 
 
@@ -16,6 +17,7 @@ def collect(
     tokens: Int[Tensor, "context seq"],
     *,
     first_position: int,
+    first_context: int = 0,
     batch_size: int = 16,
 ) -> Shard:
     """Run the subject model to its hookpoint and keep which latents are active where.
@@ -23,7 +25,11 @@ def collect(
     Args:
         first_position: Positions before it are left out: 1 where contexts begin with a
             beginning-of-sequence token, whose huge activations say nothing about text.
+        first_context: Number of the first context in its set, for errors.
         batch_size: Contexts run at once.
+
+    Raises:
+        InputError: The model or the coder puts out infinity or what is no number (NaN).
     """
     seq = tokens.shape[1]
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -33,6 +39,12 @@ def collect(
         x = coder_input(coder, hooked)[:, first_position:]
         output_sum += hooked.output[:, first_position:].double().sum((0, 1)).cpu()
         latents = coder.encode(x.flatten(0, 1).float())
+        for what, values in (
+            ("the module reads", hooked.input[:, first_position:]),
+            ("the module puts out", hooked.output[:, first_position:]),
+            ("the coder puts out", latents.activations.unflatten(0, x.shape[:2])),
+        ):
+            refuse_non_finite(what, values, first_context=first_context + start)
         active = latents.activations > 0
         token = active.nonzero()[:, 0].cpu()
         kept = seq - first_position
@@ -48,3 +60,19 @@ def collect(
         output_sum.numpy(),
         tokens.shape[0] * (seq - first_position),
     )
+
+
+def refuse_non_finite(
+    what: str, values: Float[Tensor, "context position value"], *, first_context: int
+) -> None:
+    """Raise an InputError that names the first context with infinity or no number (NaN) in it.
+
+    Comparisons with NaN are false, so that it would count as silence.
+    """
+    bad = (~values.isfinite()).flatten(1).any(1)
+    if bad.any():
+        raise InputError(
+            f"What {what} on context {first_context + int(bad.nonzero()[0])} is infinite or not a "
+            "number (NaN), so nothing can be measured there. Check the weights of the model and "
+            "of the coder: damaged ones, or ones too large for their type, do this."
+        )

@@ -1,6 +1,6 @@
 """A study, its latents, its contexts, and the examples of each latent."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,21 @@ class Study(Base):
     """Set once a person deleted it: no page shows it any more, its slug is free for another one,
     and a worker removes its rows and files."""
     created_at: Mapped[Created]
+
+    def collected(self, set_name: str) -> dict[str, Any]:
+        """What the activation store of one set of contexts holds, as its arguments.
+
+        The time of creation is part of it: another database may have a study of the same number.
+        """
+        about = {"study": f"{self.id} of {self.created_at.astimezone(UTC).isoformat()}"}
+        if sha256 := self.coder_info.get("sha256"):
+            about["coder"] = sha256
+        return {
+            "seq": self.context_length,
+            "contexts": getattr(self, f"contexts_{set_name}"),
+            "first_position": int(self.prepend_bos),
+            "about": about,
+        }
 
 
 class Latent(Base):

@@ -8,11 +8,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, safe_open, save_file
 from torch import Tensor
 
-from interp.activations import ActivationStore, LatentActivations
+from interp.activations import ActivationStore, LatentActivations, StoreError
 from interp.coders.coder import coder_input
 from interp.collect import collect
+from interp.errors import InputError
+from interp.subject import Hooked
 from tests.engine import MLP, random_coder, random_tokens, tiny_subject
 
 SEQ, LATENTS = 6, 12
@@ -55,9 +58,11 @@ def test_a_store_holds_what_a_dense_run_gives(
 ) -> None:
     tokens = random_tokens(contexts, SEQ, seed)
     with tempfile.TemporaryDirectory() as folder:
-        store = ActivationStore(Path(folder) / "explain", SEQ)
+        store = ActivationStore(
+            Path(folder) / "explain", SEQ, contexts=contexts, first_position=first_position
+        )
         for start in range(0, contexts, shard):
-            assert not store.has(start)
+            assert store.missing() == [range(start, contexts)]
             collected = collect(
                 tiny_subject(architecture),
                 random_coder(transcode=transcode),
@@ -66,7 +71,7 @@ def test_a_store_holds_what_a_dense_run_gives(
                 batch_size=batch_size,
             )
             store.write(start, collected)
-            assert store.has(start)
+        assert store.missing() == []
         found = read_dense(store, contexts)
         tokens_seen, mean_output = store.summary()
     expected = dense_by_hand(architecture, transcode, tokens)
@@ -80,10 +85,15 @@ def test_a_store_holds_what_a_dense_run_gives(
     np.testing.assert_allclose(mean_output, expected_mean, atol=1e-4, rtol=1e-4)
 
 
+def store_in(folder: Path, contexts: int, **about: str) -> ActivationStore:
+    """A store of contexts that begin with a token that is not collected."""
+    return ActivationStore(folder, SEQ, contexts=contexts, first_position=1, about=about)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> ActivationStore:
     """Nine contexts in shards of four, four and one."""
-    store = ActivationStore(tmp_path / "explain", SEQ)
+    store = store_in(tmp_path / "explain", 9)
     tokens = random_tokens(9, SEQ)
     for start in range(0, 9, 4):
         shard = collect(tiny_subject(), random_coder(), tokens[start : start + 4], first_position=1)
@@ -141,8 +151,11 @@ def test_reading_a_latent_reads_its_slice_and_not_the_file(
 
         def get_tensor(self, name: str) -> np.ndarray:
             tensor = self.file.get_tensor(name)
-            read.append((name, len(tensor)))
+            read.append((name, tensor.size))
             return tensor
+
+        def metadata(self) -> dict[str, str]:
+            return self.file.metadata()
 
         def get_slice(self, name: str) -> "Slice":
             return Slice(name, self.file.get_slice(name))
@@ -151,6 +164,9 @@ def test_reading_a_latent_reads_its_slice_and_not_the_file(
         def __init__(self, name: str, inner: object) -> None:
             self.name, self.inner = name, inner
 
+        def get_shape(self) -> list[int]:
+            return self.inner.get_shape()  # type: ignore[attr-defined, no-any-return]
+
         def __getitem__(self, span: slice) -> np.ndarray:
             tensor = self.inner[span]  # type: ignore[index]
             read.append((self.name, len(tensor)))
@@ -158,21 +174,22 @@ def test_reading_a_latent_reads_its_slice_and_not_the_file(
 
     safe_open = activations.safe_open
     shard = collect(tiny_subject(), random_coder(), random_tokens(9, SEQ), first_position=1)
-    store = ActivationStore(tmp_path, SEQ)
+    store = store_in(tmp_path, 9)
     store.write(0, shard)
     monkeypatch.setattr(activations, "safe_open", Watched)
     latent = int(np.diff(shard.offsets).argmax())
     (found,) = store.read(range(latent, latent + 1))
     own = len(found.activations)
     assert 0 < own < len(shard.activations)
-    assert read == [("offsets", 2), ("positions", own), ("activations", own)]
+    whole = [("tokens", 1), ("offsets", 1)]
+    assert read == [*whole, ("offsets", 2), ("positions", own), ("activations", own)]
 
 
 def test_dead_latents_are_read_as_empty(tmp_path: Path) -> None:
     coder = random_coder()
     coder.module.encoder.weight[[0, 5, 11]] = 0
     coder.module.encoder.bias[[0, 5, 11]] = -1
-    store = ActivationStore(tmp_path, SEQ)
+    store = store_in(tmp_path, 40)
     store.write(0, collect(tiny_subject(), coder, random_tokens(40, SEQ), first_position=1))
     lengths = [len(latent.activations) for latent in store.read(range(LATENTS))]
     assert [i for i, length in enumerate(lengths) if length == 0] == [0, 5, 11]
@@ -185,7 +202,7 @@ def test_an_entirely_dead_coder_can_be_kept(tmp_path: Path) -> None:
     coder = random_coder()
     coder.module.encoder.weight.zero_()
     coder.module.encoder.bias.fill_(-1)
-    store = ActivationStore(tmp_path, SEQ)
+    store = store_in(tmp_path, 4)
     store.write(0, collect(tiny_subject(), coder, random_tokens(4, SEQ), first_position=1))
     assert not read_dense(store, 4).any()
 
@@ -198,15 +215,13 @@ def test_dense_gives_the_asked_contexts_in_the_asked_order(store: ActivationStor
 
 
 def test_a_partial_file_is_no_shard(store: ActivationStore) -> None:
-    expected, tokens = read_dense(store, 9), store.summary()[0]
-    partial = store.path(9).with_suffix(".partial")
+    store.path(8).unlink()
+    partial = store.path(8).with_suffix(".partial")
     partial.write_bytes(store.path(0).read_bytes()[:100])
-    assert not store.has(9)
-    assert torch.equal(read_dense(store, 9), expected)
-    assert store.summary()[0] == tokens
+    assert store.missing() == [range(8, 9)]
     # Writing the shard again takes the place of what was left behind.
-    store.write(9, collect(tiny_subject(), random_coder(), random_tokens(1, SEQ), first_position=1))
-    assert store.has(9)
+    store.write(8, collect(tiny_subject(), random_coder(), random_tokens(1, SEQ), first_position=1))
+    assert store.missing() == []
     assert not partial.exists()
 
 
@@ -225,3 +240,167 @@ def test_batches_change_nothing() -> None:
     assert np.array_equal(one.positions, other.positions)
     np.testing.assert_allclose(one.activations, other.activations, atol=1e-4, rtol=1e-4)
     np.testing.assert_allclose(one.output_sum, other.output_sum, atol=1e-4, rtol=1e-4)
+
+
+# --- What is lost is not silent -----------------------------------------------------------------
+
+
+def refused(store: ActivationStore, match: str) -> None:
+    """No way of reading gives anything, and each says what is wrong and what to do."""
+    for read in (
+        store.check,
+        store.summary,
+        lambda: list(store.read(range(LATENTS))),
+        lambda: next(store.read(range(3, 4))),
+    ):
+        with pytest.raises(StoreError, match=rf"(?s){match}.*palimpsest collect"):
+            read()
+
+
+def test_a_folder_that_is_not_there_is_refused(store: ActivationStore) -> None:
+    store.folder.rename(store.folder.with_name("elsewhere"))
+    refused(store, rf"9 contexts are missing.*no folder {store.folder}.*PALIMPSEST_HOME")
+    assert store.missing() == [range(9)]
+
+
+@pytest.mark.parametrize(
+    ("lost", "named", "gaps"),
+    [
+        ([0], 0, [range(0, 4)]),
+        ([4], 4, [range(4, 8)]),
+        ([8], 8, [range(8, 9)]),
+        ([0, 8], 0, [range(0, 4), range(8, 9)]),
+        ([0, 4, 8], 0, [range(0, 9)]),
+    ],
+)
+def test_a_lost_shard_is_refused_by_name(
+    store: ActivationStore, lost: list[int], named: int, gaps: list[range]
+) -> None:
+    for start in lost:
+        store.path(start).unlink()
+    refused(store, rf"contexts are missing.*no file {store.path(named)}")
+    assert store.missing() == gaps
+
+
+@pytest.mark.parametrize("kept", [0, 7, 60, 0.5, -1])
+def test_a_shard_that_is_cut_short_is_refused(store: ActivationStore, kept: float) -> None:
+    content = store.path(4).read_bytes()
+    store.path(4).write_bytes(content[: int(kept * len(content)) if kept == 0.5 else int(kept)])
+    refused(store, rf"{store.path(4)} is damaged or cut short")
+    assert store.missing() == [range(4, 8)]
+
+
+def test_a_shard_that_cannot_be_opened_is_refused(store: ActivationStore) -> None:
+    store.path(4).unlink()
+    store.path(4).mkdir()
+    refused(store, rf"{store.path(4)} ")
+
+
+@pytest.mark.parametrize("tensor", ["offsets", "positions", "activations", "tokens"])
+def test_blocks_of_zeros_are_refused(store: ActivationStore, tensor: str) -> None:
+    """What a disk gives back after a power cut: the length is right, the content is not."""
+    tensors = load_file(store.path(4))
+    with safe_open(store.path(4), "np") as file:
+        says = file.metadata()
+    save_file({**tensors, tensor: np.zeros_like(tensors[tensor])}, store.path(4), says)
+    with pytest.raises(StoreError, match=rf"{store.path(4)} is damaged"):
+        list(store.read(range(LATENTS)))
+
+
+def test_a_sum_that_is_no_number_is_refused(store: ActivationStore) -> None:
+    tensors = load_file(store.path(4))
+    tensors["output_sum"][3] = np.nan
+    save_file(tensors, store.path(4))
+    with pytest.raises(StoreError, match=rf"{store.path(4)} is damaged"):
+        store.summary()
+
+
+def test_shards_of_something_else_are_refused(tmp_path: Path) -> None:
+    shard = collect(tiny_subject(), random_coder(), random_tokens(9, SEQ), first_position=1)
+    store_in(tmp_path, 9, study="1", coder="a").write(0, shard)
+    store_in(tmp_path, 9, study="1", coder="a").check()
+    for other in ({"study": "2", "coder": "a"}, {"study": "1", "coder": "b"}):
+        refused(store_in(tmp_path, 9, **other), "does not belong here")
+        assert store_in(tmp_path, 9, **other).missing() == [range(9)]
+    # Another number of contexts, and contexts of another length.
+    refused(store_in(tmp_path, 8, study="1"), "does not belong here")
+    refused(store_in(tmp_path, 10, study="1"), "1 contexts are missing")
+    refused(ActivationStore(tmp_path, SEQ + 1, contexts=9, first_position=1), "its seq is 6, not 7")
+    # A coder with more latents.
+    with pytest.raises(StoreError, match=r"another coder: it holds 12 latents.*latent 12 "):
+        list(store_in(tmp_path, 9).read(range(10, LATENTS + 1)))
+
+
+def test_shards_of_earlier_versions_say_nothing_and_are_read(store: ActivationStore) -> None:
+    expected = read_dense(store, 9)
+    for start in (0, 4, 8):
+        save_file(load_file(store.path(start)), store.path(start))
+    told = store_in(store.folder, 9, study="1", coder="a")
+    assert torch.equal(read_dense(told, 9), expected)
+    # What they can be known by is still looked at.
+    with pytest.raises(StoreError, match="contexts of another length"):
+        ActivationStore(store.folder, SEQ + 4, contexts=9, first_position=1).check()
+    store.path(8).unlink()
+    refused(told, "contexts are missing")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.sets(st.integers(0, 8)), st.booleans())
+def test_what_is_missing_can_be_made_in_shards_of_any_size(
+    before: int, after: int, lost: set[int], cut: bool
+) -> None:
+    tokens = random_tokens(9, SEQ)
+    with tempfile.TemporaryDirectory() as name:
+        store = store_in(Path(name), 9)
+
+        def fill(start: int, stop: int) -> None:
+            shard = collect(
+                tiny_subject(), random_coder(), tokens[start:stop], first_position=1, batch_size=1
+            )
+            store.write(start, shard)
+
+        for start in range(0, 9, before):
+            fill(start, min(start + before, 9))
+        expected = read_dense(store, 9)
+        gone = [start for start in range(0, 9, before) if start in lost]
+        for start in gone:
+            if cut:
+                store.path(start).write_bytes(store.path(start).read_bytes()[:-1])
+            else:
+                store.path(start).unlink()
+        missing = {row for gap in store.missing() for row in gap}
+        assert missing == {row for start in gone for row in range(start, min(start + before, 9))}
+        for gap in store.missing():
+            for start in range(gap.start, gap.stop, after):
+                fill(start, min(start + after, gap.stop))
+        assert store.missing() == []
+        torch.testing.assert_close(read_dense(store, 9), expected, rtol=0, atol=1e-5)
+
+
+# --- Values that are no numbers -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_context_on_which_the_model_overflows_is_named(value: float) -> None:
+    subject = tiny_subject()
+    batches: list[Hooked] = []
+
+    def overflow(hooked: Hooked) -> Tensor:
+        batches.append(hooked)
+        output = hooked.output.clone()
+        if len(batches) == 3:
+            output[1, -1, 0] = value
+        return output
+
+    with (
+        subject.replacing(overflow),
+        pytest.raises(InputError, match="the module puts out on context 105 is infinite"),
+    ):
+        collect(
+            subject,
+            random_coder(),
+            random_tokens(9, SEQ),
+            first_position=1,
+            first_context=100,
+            batch_size=2,
+        )

@@ -82,8 +82,12 @@ def erring(db: Session, study: Study) -> Study:
     db.commit()
     offsets = np.zeros(7, np.int64)
     offsets[1:] = 1
-    shard = Shard(offsets, np.array([LENGTH + 3]), np.array([4.0]), np.zeros(2), 3 * LENGTH)
-    ActivationStore(get_settings().activations(study.id, "calibrate"), LENGTH).write(0, shard)
+    tokens = 3 * (LENGTH - 1)
+    shard = Shard(offsets, np.array([LENGTH + 3]), np.array([4.0]), np.zeros(2), tokens)
+    study.contexts_calibrate = 3
+    db.commit()
+    folder = get_settings().activations(study.id, "calibrate")
+    ActivationStore(folder, **study.collected("calibrate")).write(0, shard)
     return study
 
 

@@ -164,7 +164,7 @@ def _activations(contexts: list[Context]) -> NDArray[np.float32]:
 def store_activations(study: Study, name: str, dense: NDArray[np.float32]) -> ActivationStore:
     """Keep the activations of a set, shape (latent, context, position), as the collect job does."""
     folder = get_settings().activations(study.id, name)
-    store = ActivationStore(folder, dense.shape[2])
+    store = ActivationStore(folder, **study.collected(name))
     flat = dense.reshape(len(dense), -1)
     counts = (flat > 0).sum(1)
     store.write(

@@ -102,7 +102,11 @@ def _trained(method: str, model: str, folder: str, coder: str) -> simulators.Sim
 def real_activations(
     study: Study, latent: int, context_set: ContextSet, contexts: int
 ) -> Float[np.ndarray, "context seq"]:
-    """A latent's real activations on the first contexts of a set."""
+    """A latent's real activations on the first contexts of a set.
+
+    Raises:
+        StoreError: The study's activations on the set are missing or damaged.
+    """
     (active,) = store_of(study, context_set).read(range(latent, latent + 1))
     return active.dense(list(range(contexts)), study.context_length)
 
@@ -110,4 +114,4 @@ def real_activations(
 def store_of(study: Study, context_set: ContextSet) -> ActivationStore:
     """Where the study's activations on one set of contexts are kept."""
     folder = get_settings().activations(study.id, str(context_set))
-    return ActivationStore(folder, study.context_length)
+    return ActivationStore(folder, **study.collected(str(context_set)))

@@ -7,11 +7,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.latents.examples import Token, get_simulation, isotonic_knots, tokens_of
-from interp.activations import ActivationStore
+from app.latents.stored import real_activations
+from interp.activations import StoreError
 from interp.explain.errors import Place, worst_places
 from interp.explain.prompts import AFTER, BEFORE
 from models import Context, Explanation, Latent, Study
-from models.settings import get_settings
 
 COUNT = 5
 """Errors of each kind that a page shows."""
@@ -72,19 +72,13 @@ def worst_of(
     knots = isotonic_knots(session, study, explanation)
     if knots is None:
         return _nothing("Every simulated value is missing, so nothing is known of its errors.")
-    stored = ActivationStore(
-        get_settings().activations(study.id, "calibrate"), study.context_length
-    )
-    if not stored.has(0):
-        return _nothing(
-            "The collected activations of this study are not in the data folder of the web "
-            "server, so what is real on the calibrate set is not known here."
-        )
     ids = list(simulation.context_ids)
     rows = session.execute(select(Context.id, Context.index).where(Context.id.in_(ids)))
     row_of = {row["id"]: row["index"] for row in rows.mappings()}
-    (active,) = stored.read(range(latent.index, latent.index + 1))
-    real = active.dense([row_of[i] for i in ids], study.context_length)
+    try:
+        real = real_activations(study, latent, "calibrate", [row_of[i] for i in ids])
+    except StoreError as error:
+        return _nothing(str(error))
     raw = simulation.values.astype(np.float64)
     calibrated = np.where(np.isnan(raw), np.nan, np.interp(raw, *knots))
     positives, negatives = worst_places(calibrated, real, count=count)

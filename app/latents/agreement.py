@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from app.errors import NotFound
 from app.latents.examples import get_simulation, isotonic_knots
-from interp.activations import ActivationStore
+from app.latents.stored import real_activations
+from interp.activations import StoreError
 from models import Context, Explanation, Latent, Study
-from models.settings import get_settings
 
 DRAWN = 1000
 """At most so many active tokens, and so many silent ones, are drawn."""
@@ -104,13 +104,6 @@ def agreement(
             f"Explanation {explanation.id} is not simulated on the calibrate set by the study's "
             "simulator. Simulate it first."
         )
-    store = ActivationStore(get_settings().activations(study.id, "calibrate"), study.context_length)
-    if not store.has(0):
-        raise NotFound(
-            "The real activations on the calibrate set are not here: this server does not share "
-            "the workers' data folder (PALIMPSEST_HOME), or the folder was cleared. Collect the "
-            "study again, or share the folder."
-        )
     rows = {
         context_id: (row, document)
         for context_id, row, document in session.execute(
@@ -119,10 +112,12 @@ def agreement(
             )
         )
     }
-    (stored,) = store.read(range(latent.index, latent.index + 1))
     order = [rows[context_id][0] for context_id in simulation.context_ids]
     raw = simulation.values.astype(np.float64)
-    real = stored.dense(order, study.context_length)
+    try:
+        real = real_activations(study, latent, "calibrate", order)
+    except StoreError as error:
+        raise NotFound(str(error)) from error
     seen = ~np.isnan(raw)
     analysed = np.ones_like(seen)
     analysed[:, : int(study.prepend_bos)] = False

@@ -20,6 +20,7 @@ from interp.coders.coder import check_coder
 from interp.collect import collect
 from interp.contexts import ContextSet, draw_sets, split_corpus
 from interp.copies import identity
+from interp.errors import InputError
 from interp.examples import Occurrences, sample_examples, sample_near_misses
 from interp.resume import check_resuming
 from interp.similar import similar
@@ -46,13 +47,18 @@ BINS = 40
 
 
 def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
-    """Collect; then queue the explain job."""
+    """Collect what is missing; then queue the explain job, if the study never had one."""
     if job.params.get("anew"):
         _forget(session, job, study)
     subject, coder = subject_of(study), coder_of(study)
     _make_contexts(session, study, subject.tokenizer)
     if not study.coder_info:
         _check_coder(session, study, subject, coder)
+    elif study.coder_info["sha256"] != _sha256(coder.decoder):
+        raise InputError(
+            f"The coder at {study.coder!r} is not the one that this study was collected with: its "
+            "weights have changed. Put the old ones back, or make a new study."
+        )
     yield from _collect(session, study, subject, coder)
     yield from _make_latents(session, study, subject, coder)
     yield from _complete_latents(session, study, coder)
@@ -63,6 +69,8 @@ def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
     study.coder_info = {**study.coder_info, "tokens": tokens, "dead": session.scalar(dead)}
     session.commit()
     publish(study.id, "latents")
+    if session.scalar(select(Job.id).filter_by(study_id=study.id, kind="explain").limit(1)):
+        return
     first, *following = job.params.get("explain", [{"method": "lexical"}])
     kept = {name: job.params[name] for name in ("first_latents", "costs") if name in job.params}
     params = {**kept, **first, "following": following}
@@ -148,19 +156,30 @@ def _sha256(weights: torch.Tensor) -> str:
 
 
 def _collect(session: Session, study: Study, subject: Subject, coder: Coder) -> Iterator[Progress]:
-    total = study.contexts_explain + study.contexts_calibrate + study.contexts_evaluate
-    done = 0
-    for context_set in ContextSet:
-        store = store_of(study, context_set)
+    stores = {context_set: store_of(study, context_set) for context_set in ContextSet}
+    missing = {context_set: store.missing() for context_set, store in stores.items()}
+    total = sum(store.contexts for store in stores.values())
+    done = total - sum(len(gap) for gaps in missing.values() for gap in gaps)
+    for context_set, gaps in missing.items():
         _, tokens = context_tokens(session, study, context_set)
-        for start in range(0, len(tokens), SHARD):
-            shard = tokens[start : start + SHARD]
-            done += len(shard)
-            if store.has(start):
-                continue
-            collected = collect(subject, coder, shard, first_position=first_position(study))
-            store.write(start, collected)
+        for start, stop in _shards(gaps):
+            collected = collect(
+                subject,
+                coder,
+                tokens[start:stop],
+                first_position=first_position(study),
+                first_context=start,
+            )
+            stores[context_set].write(start, collected)
+            done += stop - start
             yield Progress(done, total, "contexts", "collecting activations")
+
+
+def _shards(gaps: list[range]) -> Iterator[tuple[int, int]]:
+    """First and last context of the shards that fill gaps."""
+    for gap in gaps:
+        for start in range(gap.start, gap.stop, SHARD):
+            yield start, min(start + SHARD, gap.stop)
 
 
 def _make_latents(
