@@ -269,6 +269,17 @@ def _models(settings: Settings, servers: Servers | None) -> Finding:
     return Finding(True, str(folder))
 
 
+def _activations(settings: Settings, servers: Servers | None) -> Finding:
+    from cli.stores import incomplete
+    from models.database import new_session
+
+    if servers is None:
+        return Finding(True, "not looked at: no database runs")
+    with new_session() as session:
+        problems = incomplete(session)
+    return Finding(not problems, " ".join(problems) or "all there, for every collected study")
+
+
 def _transformers(settings: Settings, servers: Servers | None) -> Finding:
     return _demo_model("transformers", settings)
 
@@ -326,6 +337,7 @@ CHECKS: dict[str, Check] = {
     "jobs": _jobs,
     "web server": _web,
     "model files": _models,
+    "activations": _activations,
     "LLM: Transformers": _transformers,
     "LLM: vLLM": _vllm,
     "LLM: server": _openai,

@@ -23,6 +23,8 @@ from interp.subject import Hidden, Hooked, Subject
 TOLERANCE = 1e-4
 """How far two losses may be apart that should be equal, in nats: rounding in float32."""
 
+PERMUTED = "permuting the explanations among latents is worse"
+
 Array = NDArray[np.float64]
 
 
@@ -207,7 +209,7 @@ def permuted_explanations_are_worse(
     Both are calibrated (isotonic) on the calibrate set. If they cost the same, explanations and
     simulator together say nothing about *their* latents.
     """
-    name = "permuting the explanations among latents is worse"
+    name = PERMUTED
     count = len(setting.latents)
     if count < 2:
         return Result(name, Outcome.CANNOT_TELL, "Fewer than two latents are simulated.")
@@ -260,7 +262,11 @@ def _two_draws(documents: Sequence[str], contexts: int, seed: int) -> list[list[
 
 
 def _equal(name: str, what: str, one: Array, other: Array) -> Result:
-    difference = float(np.abs(one - other).max())
+    differences = np.abs(one - other)
+    if missing := int(np.isnan(differences).sum()):
+        detail = f"{what}: {missing} of {differences.size} losses are missing: no finite numbers."
+        return Result(name, Outcome.FAILED, detail)
+    difference = float(differences.max())
     outcome = Outcome.PASSED if difference <= TOLERANCE else Outcome.FAILED
     detail = (
         f"{what}: the largest difference in loss is {difference:.1e} nats, "

@@ -319,7 +319,7 @@ def test_agreement_without_the_activations_says_so(
     assert "PALIMPSEST_HOME" in problem_of(pages.get(f"/api/v1{_here(study)}/agreement"), 404)
     page = pages.get(f"{_here(study)}/agreement")
     assert page.status_code == 200
-    assert "The real activations on the calibrate set are not here" in text_of(page)
+    assert "Activations of 60 contexts are missing" in text_of(page)
     assert "said to be" not in text_of(page)
 
 

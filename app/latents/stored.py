@@ -8,6 +8,12 @@ from models import Latent, Study
 from models.settings import get_settings
 
 
+def store_of(study: Study, set_name: str) -> ActivationStore:
+    """Where a study's activations on one set of contexts are kept."""
+    folder = get_settings().activations(study.id, set_name)
+    return ActivationStore(folder, **study.collected(set_name))
+
+
 def real_activations(
     study: Study, latent: Latent, set_name: str, rows: list[int]
 ) -> Float[np.ndarray, "context seq"]:
@@ -17,7 +23,5 @@ def real_activations(
         StoreError: They are missing or damaged: workers keep them in another folder, or files
             were lost.
     """
-    folder = get_settings().activations(study.id, set_name)
-    store = ActivationStore(folder, **study.collected(set_name))
-    (active,) = store.read(range(latent.index, latent.index + 1))
+    (active,) = store_of(study, set_name).read(range(latent.index, latent.index + 1))
     return active.dense(rows, study.context_length)

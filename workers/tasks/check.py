@@ -8,14 +8,15 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from interp import checks
-from interp.checks import Result, Setting, Simulations
+from interp.activations import StoreError
+from interp.checks import Outcome, Result, Setting, Simulations
 from interp.contexts import ContextSet
 from interp.errors import InputError
 from interp.evaluate import Protocol
-from models import Check, Explanation, Job, Latent, Simulation, Study
+from models import Check, Explanation, Job, Latent, Score, Simulation, Study
 from workers.jobs import Progress
 from workers.queue import publish
-from workers.resources import coder_of, real_activations, subject_of
+from workers.resources import coder_of, real_activations, store_of, subject_of
 from workers.tasks.rows import (
     context_tokens,
     documents_of,
@@ -30,6 +31,8 @@ DRAWN = 32
 """Contexts in each of two draws."""
 SUBSTITUTES = 32
 """Latents that are rewritten where none is simulated yet: those that fire most."""
+SHOWN = 20
+"""At most so many latents with false scores are named."""
 
 
 def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
@@ -82,6 +85,8 @@ def _checks(session: Session, study: Study) -> list[Callable[[], Result]]:
     panel = everything._replace(tokens=tokens[: study.contexts_rewrite])
     panel_ids = ids[: study.contexts_rewrite]
     return [
+        partial(_activations_are_whole, study),
+        partial(_scores_are_of_these_activations, session, study),
         partial(checks.real_latents_are_the_coder, few),
         partial(checks.an_oracle_recovers_everything, few),
         partial(checks.zero_answers_are_the_set_zeroed, few),
@@ -93,15 +98,95 @@ def _checks(session: Session, study: Study) -> list[Callable[[], Result]]:
             contexts=DRAWN,
             seed=study.seed,
         ),
-        lambda: checks.permuted_explanations_are_worse(
+        partial(
+            _permuted,
+            session,
+            study,
             panel._replace(latents=[row.latent for row in simulated]),
-            _simulations(
-                session, study, [(row.latent, row.explanation_id) for row in simulated], panel_ids
-            ),
-            documents_of(session, panel_ids),
-            seed=study.seed,
+            [row.explanation_id for row in simulated],
+            panel_ids,
         ),
     ]
+
+
+def _activations_are_whole(study: Study) -> Result:
+    """Every shard that was collected is there, and is the study's own."""
+    name = "the collected activations are whole"
+    stores = [store_of(study, context_set) for context_set in ContextSet]
+    try:
+        for store in stores:
+            store.check()
+    except StoreError as error:
+        return Result(name, Outcome.FAILED, str(error))
+    contexts = sum(store.contexts for store in stores)
+    return Result(name, Outcome.PASSED, f"Activations on all {contexts:,} contexts are there.")
+
+
+def _scores_are_of_these_activations(session: Session, study: Study) -> Result:
+    """Stored scores count as many active tokens as the activations that are kept.
+
+    A score that was computed while activations were missing counts fewer.
+    """
+    name = "stored scores are of the collected activations"
+    rows = session.execute(
+        select(
+            Latent.index.label("latent"),
+            Simulation.context_ids,
+            Simulation.values,
+            Score.details,
+        )
+        .join(Explanation, Explanation.latent_id == Latent.id)
+        .join(Simulation, Simulation.explanation_id == Explanation.id)
+        .join(
+            Score,
+            (Score.explanation_id == Explanation.id)
+            & (Score.simulator_id == Simulation.simulator_id),
+        )
+        .where(
+            Latent.study_id == study.id,
+            Latent.explanation_id == Explanation.id,
+            Simulation.simulator_id == study.simulator_id,
+            Simulation.set == str(ContextSet.CALIBRATE),
+            Score.name == "correlation",
+        )
+        .order_by(Latent.index)
+        .execution_options(yield_per=64)
+    )
+    start, looked_at, false = first_position(study), 0, []
+    try:
+        for row in rows:
+            real = real_activations(study, row.latent, ContextSet.CALIBRATE, len(row.context_ids))
+            active = (real > 0) & ~np.isnan(row.values)
+            looked_at += 1
+            if int(active[:, start:].sum()) != row.details["active"]:
+                false.append(row.latent)
+    except StoreError as error:
+        return Result(name, Outcome.CANNOT_TELL, str(error))
+    if not looked_at:
+        return Result(name, Outcome.CANNOT_TELL, "Nothing is scored yet.")
+    if not false:
+        detail = f"The scores of {looked_at:,} latents count the active tokens that are kept."
+        return Result(name, Outcome.PASSED, detail)
+    listed = ", ".join(map(str, false[:SHOWN])) + (" and others" if len(false) > SHOWN else "")
+    return Result(
+        name,
+        Outcome.FAILED,
+        f"The scores of {len(false):,} of {looked_at:,} latents were computed on other activations "
+        f"than are kept: latents {listed}. These scores and costs are false. Save a new wording "
+        "for each: it is measured anew.",
+    )
+
+
+def _permuted(
+    session: Session, study: Study, setting: Setting, explanation_ids: list[int], panel: list[int]
+) -> Result:
+    explanations = list(zip(setting.latents, explanation_ids, strict=True))
+    try:
+        simulations = _simulations(session, study, explanations, panel)
+    except StoreError as error:
+        return Result(checks.PERMUTED, Outcome.CANNOT_TELL, str(error))
+    documents = documents_of(session, panel)
+    return checks.permuted_explanations_are_worse(setting, simulations, documents, seed=study.seed)
 
 
 def _simulations(

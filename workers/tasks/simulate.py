@@ -25,7 +25,7 @@ from models import (
 )
 from workers.jobs import Progress
 from workers.queue import publish, submit, supersede
-from workers.resources import simulator_of
+from workers.resources import simulator_of, store_of
 from workers.tasks import costs, scores
 from workers.tasks.rows import calibrations_of, context_strings, first_position
 from workers.version import code_version
@@ -61,6 +61,8 @@ def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
     """
     simulator = _simulator(session, job, study)
     explanations = _explanations(session, job, study)
+    for context_set in (ContextSet.CALIBRATE, ContextSet.EVALUATE):
+        store_of(study, context_set).check()  # before anything is spent
     if job.params.get("again") and not job.params.get("cleared"):
         _clear(session, job, simulator, explanations)
     costed = min(job.params.get("costs", len(explanations)), len(explanations))

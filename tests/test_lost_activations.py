@@ -1,0 +1,244 @@
+"""Activations that are lost are missing, not zero: in jobs, on pages, in the doctor's report."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load, load_file
+from sparsify import SparseCoder, SparseCoderConfig
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from cli.processes import Child
+from cli.stores import incomplete
+from interp.activations import StoreError
+from models import Example, Explanation, Job, Latent, LatentCost, Score, Simulation, Study
+from models.settings import get_settings
+from tests.conftest import palimpsest
+from tests.engine import D_MODEL, tiny_model, word_tokenizer
+from tests.reading import problem_of, text_of
+from tests.studies import make_study, small_study, wait_for_jobs
+from tests.text_study import text_study
+from workers.queue import submit
+from workers.tasks.check import _scores_are_of_these_activations
+from workers.tasks.scores import calibrate_and_score
+
+LENGTH = 16
+
+
+def folder_of(study: Study, name: str) -> Path:
+    return get_settings().activations(study.id, name)
+
+
+# --- Scores -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scored(db: Session) -> Study:
+    return text_study(db)
+
+
+def simulation_of(db: Session, study: Study) -> Simulation:
+    of_study = select(Simulation).join(Explanation).join(Latent, Latent.id == Explanation.latent_id)
+    where = Latent.study_id == study.id, Simulation.set == "calibrate"
+    return db.scalars(of_study.where(*where).order_by(Simulation.id)).first()  # type: ignore[return-value]
+
+
+def test_nothing_is_scored_on_lost_activations(db: Session, scored: Study) -> None:
+    simulation = simulation_of(db, scored)
+    latent = db.get_one(Latent, db.get_one(Explanation, simulation.explanation_id).latent_id)
+    db.execute(delete(Score).filter_by(explanation_id=simulation.explanation_id))
+    shutil.rmtree(folder_of(scored, "calibrate"))
+    with pytest.raises(StoreError, match=r"no folder .*calibrate.*palimpsest collect"):
+        calibrate_and_score(db, scored, latent, simulation)
+    assert not db.scalar(
+        select(func.count()).where(Score.explanation_id == simulation.explanation_id)
+    )
+
+
+def test_scores_of_lost_activations_are_told_from_true_ones(db: Session, scored: Study) -> None:
+    assert _scores_are_of_these_activations(db, scored).outcome == "passed"
+    # What an earlier version stored when it read the lost shards as silence.
+    simulation = simulation_of(db, scored)
+    score = db.scalars(
+        select(Score).filter_by(explanation_id=simulation.explanation_id, name="correlation")
+    ).one()
+    score.details = {**score.details, "active": 0}
+    db.flush()
+    found = _scores_are_of_these_activations(db, scored)
+    assert found.outcome == "failed" and "1 of 2 latents" in found.detail
+    shutil.rmtree(folder_of(scored, "calibrate"))
+    assert _scores_are_of_these_activations(db, scored).outcome == "cannot tell"
+
+
+# --- Pages --------------------------------------------------------------------------------------
+
+
+def test_pages_show_why_instead_of_figures(pages: httpx.Client, db: Session, scored: Study) -> None:
+    (shard,) = folder_of(scored, "calibrate").iterdir()
+    shard.write_bytes(shard.read_bytes()[:-5])
+    here = f"/studies/{scored.slug}/latents/0"
+    assert str(shard) in problem_of(pages.get(f"/api/v1{here}/agreement"), 404)
+    explanation = simulation_of(db, scored).explanation_id
+    for path in (f"{here}/agreement", f"{here}/errors?version={explanation}"):
+        page = pages.get(path)
+        assert page.status_code == 200, path
+        assert f"{shard.name} is damaged or cut short" in text_of(page), path
+    worst = pages.get(f"/api/v1/explanations/{explanation}/errors").json()
+    assert shard.name in worst["problem"]
+    assert not worst["false_positives"] and not worst["false_negatives"]
+
+
+def test_the_doctor_names_the_study(db: Session, scored: Study) -> None:
+    scored.contexts_evaluate = 0
+    db.commit()
+    assert not [line for line in incomplete(db) if line.startswith(f"{scored.slug}:")]
+    shutil.rmtree(folder_of(scored, "explain"))
+    (line,) = [line for line in incomplete(db) if line.startswith(f"{scored.slug}:")]
+    assert "explain" in line and "palimpsest collect" in line
+
+
+# --- Jobs ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model, an SAE that reconstructs everything, and a corpus of random words."""
+    folder = tmp_path_factory.mktemp("parts")
+    tiny_model("llama").save_pretrained(folder / "model")
+    word_tokenizer().save_pretrained(folder / "model")
+    # One latent for each direction and sign: as many are above zero as there are dimensions.
+    both = torch.cat([torch.eye(D_MODEL), -torch.eye(D_MODEL)])
+    coder = SparseCoder(D_MODEL, SparseCoderConfig(num_latents=len(both), k=D_MODEL))
+    coder.encoder.weight.data = both
+    assert coder.W_dec is not None
+    coder.W_dec.data = both.clone()
+    coder.save_to_disk(folder / "coder")
+    rng = np.random.default_rng(0)
+    (folder / "corpus").mkdir()
+    for number in range(20):
+        words = " ".join(f"w{word}" for word in rng.integers(0, 48, 40 * LENGTH))
+        (folder / "corpus" / f"{number:02}.txt").write_text(words)
+    return folder
+
+
+@pytest.fixture
+def collected(db: Session, worker: Child, parts: Path) -> Iterator[Study]:
+    changes = {
+        "coder": str(parts / "coder"),
+        "hookpoint": "layers.1.mlp",
+        "corpus": str(parts / "corpus"),
+        "context_length": LENGTH,
+        "contexts_explain": 520,
+        "first_latents": 0,
+    }
+    study = make_study(db, small_study(f"lost-{parts.name[-6:]}", parts / "model", **changes))
+    jobs = wait_for_jobs(db, study.id)
+    assert [(j.kind, j.status) for j in jobs] == [("collect", "finished"), ("explain", "finished")]
+    yield study
+    db.rollback()
+    db.execute(delete(Study).where(Study.id == study.id))
+    db.commit()
+
+
+def run(db: Session, study: Study, kind: str, **params: object) -> Job:
+    job = submit(db, Job(study_id=study.id, kind=kind, params=params, created_by="tests"))
+    wait_for_jobs(db, study.id)
+    db.refresh(job)
+    return job
+
+
+def test_jobs_refuse_lost_activations_and_collecting_makes_what_is_missing(
+    db: Session, collected: Study, web: str
+) -> None:
+    shards = sorted(get_settings().activations(collected.id, "x").parent.rglob("*.safetensors"))
+    before = {shard: shard.read_bytes() for shard in shards}
+    rows = {
+        table: list(db.scalars(select(table.id).order_by(table.id))) for table in (Latent, Example)
+    }
+    lost, kept = folder_of(collected, "explain") / "000000512.safetensors", shards[1]
+    lost.unlink()
+    calibrate = folder_of(collected, "calibrate") / "000000000.safetensors"
+    calibrate.write_bytes(before[calibrate][:-1])
+    made = kept.stat().st_mtime_ns
+
+    first = select(Latent.id).filter_by(study_id=collected.id, index=0).scalar_subquery()
+    db.execute(delete(Explanation).where(Explanation.latent_id == first))
+    explanations = (
+        select(func.count())
+        .select_from(Explanation)
+        .join(Latent, Latent.id == Explanation.latent_id)
+    )
+    count = db.scalar(explanations.where(Latent.study_id == collected.id))
+    explain = run(db, collected, "explain")
+    assert explain.status == "failed" and str(lost) in explain.message
+    second = select(Latent.explanation_id).filter_by(study_id=collected.id, index=1)
+    job = run(db, collected, "simulate", explanation_ids=[db.scalar(second)])
+    assert job.status == "failed" and calibrate.name in job.message
+    for table in (Simulation, Score, LatentCost):
+        of_study = (
+            select(func.count())
+            .select_from(table)
+            .join(Explanation, Explanation.id == table.explanation_id)
+        )
+        assert not db.scalar(
+            of_study.join(Latent, Latent.id == Explanation.latent_id).where(
+                Latent.study_id == collected.id
+            )
+        )
+    assert db.scalar(explanations.where(Latent.study_id == collected.id)) == count
+
+    # As the message says. Latents, explanations and what was whole stay as they were.
+    result = palimpsest("collect", collected.slug, **servers_of())
+    assert result.returncode == 0, result.stdout + result.stderr
+    wait_for_jobs(db, collected.id)
+    for shard, content in before.items():
+        for name, tensor in load(content).items():
+            np.testing.assert_allclose(load_file(shard)[name], tensor, rtol=1e-5, atol=1e-6)
+    assert kept.stat().st_mtime_ns == made
+    for table, ids in rows.items():
+        assert list(db.scalars(select(table.id).order_by(table.id))) == ids
+    kinds = db.scalars(select(Job.kind).filter_by(study_id=collected.id).order_by(Job.id)).all()
+    assert kinds == ["collect", "explain", "explain", "simulate", "collect"]
+    assert not [line for line in incomplete(db) if line.startswith(f"{collected.slug}:")]
+    submit(db, explain)
+    wait_for_jobs(db, collected.id)
+    db.refresh(explain)
+    assert explain.status == "finished"
+    assert db.scalar(explanations.where(Latent.study_id == collected.id)) == count + 1
+
+
+def servers_of() -> dict[str, str]:
+    """The running servers, for a command."""
+    settings = get_settings()
+    return {
+        "DATABASE_URL": str(settings.database_url),
+        "REDIS_URL": str(settings.redis_url),
+        "PALIMPSEST_HOME": str(settings.data),
+    }
+
+
+def test_another_coder_in_the_same_place_is_refused(
+    db: Session, collected: Study, parts: Path
+) -> None:
+    shutil.rmtree(folder_of(collected, "evaluate"))
+    coder = SparseCoder.load_from_disk(parts / "coder")
+    assert coder.W_dec is not None
+    coder.W_dec.data *= 2
+    try:
+        coder.save_to_disk(parts / "coder")
+        # A worker keeps coders that it has loaded, so a fresh one looks here.
+        from workers.resources import coder_of
+        from workers.tasks import collect
+
+        job = Job(study_id=collected.id, kind="collect", created_by="tests")
+        with pytest.raises(Exception, match="not the one that this study was collected with"):
+            next(collect.run(db, job, collected))
+        assert coder_of(collected).num_latents == 2 * D_MODEL
+    finally:
+        coder.W_dec.data /= 2
+        coder.save_to_disk(parts / "coder")
