@@ -1,12 +1,11 @@
 """Collect the activations of all latents on many contexts."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from interp.activations import Shard
-from interp.coders.coder import Coder, coder_input
-from interp.errors import InputError
+from interp.coders.coder import Coder, coder_input, refuse_non_finite
 from interp.subject import Subject
 
 
@@ -60,19 +59,3 @@ def collect(
         output_sum.numpy(),
         tokens.shape[0] * (seq - first_position),
     )
-
-
-def refuse_non_finite(
-    what: str, values: Float[Tensor, "context position value"], *, first_context: int
-) -> None:
-    """Raise an InputError that names the first context with infinity or no number (NaN) in it.
-
-    Comparisons with NaN are false, so that it would count as silence.
-    """
-    bad = (~values.isfinite()).flatten(1).any(1)
-    if bad.any():
-        raise InputError(
-            f"What {what} on context {first_context + int(bad.nonzero()[0])} is infinite or not a "
-            "number (NaN), so nothing can be measured there. Check the weights of the model and "
-            "of the coder: damaged ones, or ones too large for their type, do this."
-        )

@@ -1,5 +1,13 @@
 """The exceptions that the engine raises for input it cannot work with."""
 
+import re
+from collections.abc import Iterator
+from json import JSONDecodeError
+from textwrap import shorten
+
+LONGEST = 500
+"""Characters of a library's message that are shown: some list all that they support."""
+
 
 class InputError(ValueError):
     """Something the caller gave is wrong: the message says what, and what to do about it."""
@@ -10,3 +18,31 @@ class ItemError(InputError):
 
     Whoever goes through many items counts this one as missing, with the message as the reason.
     """
+
+
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception, and those that it was raised from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def reason(error: BaseException) -> str:
+    """What a library's exception says, in one line without a full stop.
+
+    PyTorch and Transformers say in their first line that something is wrong, and below it what.
+    Where JSON cannot be read, the line and the column are told.
+    """
+    if isinstance(error, JSONDecodeError):
+        said = error.msg
+    elif isinstance(error, OSError) and error.strerror:
+        said = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    elif isinstance(error, KeyError) and error.args:
+        said = f"{error.args[0]!r} is missing"
+    else:
+        said = re.sub(r"\s+", " ", str(error)).strip() or "no reason is given"
+    said = shorten(said, LONGEST, placeholder=" …").rstrip(".")
+    for cause in causes_of(error):
+        if isinstance(cause, JSONDecodeError):
+            return f"{said} (line {cause.lineno}, column {cause.colno})"
+    return said

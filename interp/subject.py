@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -22,7 +21,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from interp.errors import InputError
+from interp.errors import InputError, reason
+from interp.hub import hub_reason
+from interp.limits import longest_context
 
 Hidden = Float[Tensor, "batch seq d_model"]
 Tokens = Int[Tensor, "batch seq"]
@@ -67,6 +68,28 @@ class Subject:
     def d_model(self) -> int:
         return int(self.model.config.get_text_config().hidden_size)
 
+    def check_tokens(self, tokens: Tokens) -> None:
+        """Refuse tokens that the model has no embedding for, and more than it has positions for.
+
+        On a GPU the model itself would not say which, and would leave the device unusable.
+
+        Raises:
+            InputError: The model cannot read these.
+        """
+        longest = longest_context(self.model.config.get_text_config().to_dict())
+        if longest is not None and tokens.shape[1] > longest:
+            raise InputError(
+                f"The contexts are {tokens.shape[1]:,} tokens long, but {self.source} has "
+                f"positions for {longest:,}. Use contexts of at most {longest:,} tokens."
+            )
+        known = len(self.model.get_input_embeddings().get_parameter("weight"))
+        if (largest := int(tokens.max())) >= known:
+            raise InputError(
+                f"The tokenizer of {self.source} gives a token the number {largest:,}, but the "
+                f"model has embeddings for {known:,} tokens only. Put the tokenizer that belongs "
+                "to the model into its folder."
+            )
+
     @torch.inference_mode()
     def capture(self, tokens: Tokens, cache: Cache | None = None) -> Hooked:
         """Run the model up to the hookpoint, and no further.
@@ -76,7 +99,11 @@ class Subject:
 
         Args:
             cache: Keys and values of tokens that come before these.
+
+        Raises:
+            InputError: The model cannot read these tokens, or never calls the module.
         """
+        self.check_tokens(tokens)
         caught: list[Hooked] = []
 
         def catch(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
@@ -173,10 +200,10 @@ def load_causal_lm(
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, revision=revision, **extra)
         model = AutoModelForCausalLM.from_pretrained(where, revision=revision, dtype=dtype, **extra)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:  # the loader raises whatever the damage makes it stumble over
+        why = f"{reason(error)}." if path.exists() else hub_reason(error)
         raise InputError(
-            f"The model {source!r} cannot be loaded: {reason} "
+            f"The model {source!r} cannot be loaded: {why} "
             "Give a folder with a Transformers checkpoint, a .gguf file, or a hub name."
         ) from error
     nn.Module.to(model, device)

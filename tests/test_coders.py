@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from sparsify import SparseCoder
 from torch import Tensor
 
@@ -131,13 +132,13 @@ def checkpoint(tmp_path: Path) -> Path:
 def test_weights_that_are_cut_short_are_refused(checkpoint: Path, kept: int) -> None:
     weights = checkpoint / "sae.safetensors"
     weights.write_bytes(weights.read_bytes()[:kept])
-    with pytest.raises(InputError, match="cannot be loaded: "):
+    with pytest.raises(InputError, match=rf"{weights} is damaged or cut short.*Fetch"):
         load(checkpoint)
 
 
 def test_missing_weights_are_refused(checkpoint: Path) -> None:
     (checkpoint / "sae.safetensors").unlink()
-    with pytest.raises(InputError, match="cannot be loaded: "):
+    with pytest.raises(InputError, match=r"no file .*sae\.safetensors\. Palimpsest reads"):
         load(checkpoint)
 
 
@@ -147,19 +148,158 @@ def test_weights_without_a_cfg_are_refused(checkpoint: Path) -> None:
         load(checkpoint)
 
 
+def test_a_folder_of_coders_for_other_hookpoints_says_which(tmp_path: Path) -> None:
+    random_coder().module.save_to_disk(tmp_path / "layers.0.mlp")
+    random_coder().module.save_to_disk(tmp_path / "layers.2.mlp")
+    with pytest.raises(InputError, match=r"holds coders for layers\.0\.mlp, layers\.2\.mlp"):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize(
-    "config",
-    ["", "{", "[]", "null", '{"k": 3}', '{"d_in": "wide"}', '{"d_in": 16, "num_latents": 99}'],
+    ("config", "told"),
+    [
+        ("", r"line 1, column 1"),
+        ('{"d_in": 16,\n "k": 3,}', r"line 2, column \d"),
+        ("[]", "JSON object"),
+        ("null", "JSON object"),
+        ('{"k": 3}', "d_in is missing"),
+        ('{"d_in": "wide"}', "d_in is 'wide'"),
+        ('{"d_in": 16, "num_latents": 99}', r"encoder\.weight is 12 × 16, not 99 × 16"),
+    ],
 )
-def test_a_damaged_cfg_is_refused(checkpoint: Path, config: str) -> None:
+def test_a_damaged_cfg_is_refused(checkpoint: Path, config: str, told: str) -> None:
     (checkpoint / "cfg.json").write_text(config, encoding="utf-8")
-    with pytest.raises(InputError, match="cannot be loaded: "):
+    with pytest.raises(InputError, match=rf"cfg\.json.*{told}"):
         load(checkpoint)
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def configure(checkpoint: Path, **changes: object) -> None:
+    path = checkpoint / "cfg.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"k": 13}, r"cfg\.json: k is 13, but there are 12 latents"),
+        ({"k": 0}, r"k is 0; it must be at least 1"),
+        ({"k": 2.5}, r"k is 2\.5"),
+        ({"k": True}, r"k is True"),
+        ({"d_in": 24}, r"encoder\.weight is 12 × 16, not 12 × 24.*b_dec is 16, not 24"),
+        ({"num_latents": 0, "expansion_factor": 2}, r"encoder\.bias is 12, not 32"),
+        ({"skip_connection": False}, r"W_skip is not expected, though skip_connection is false"),
+        ({"skip_connection": "no"}, r"skip_connection is 'no'; it must be true or false"),
+        ({"transcode": 1}, r"transcode is 1"),
+        ({"activation": "jumprelu"}, r"activation 'jumprelu' is not supported"),
+    ],
+)
+def test_a_cfg_that_contradicts_itself_or_the_weights_is_refused(
+    checkpoint: Path, changes: dict[str, object], told: str
+) -> None:
+    configure(checkpoint, **changes)
+    with pytest.raises(InputError, match=told):
+        load(checkpoint)
+
+
+def test_a_skip_connection_without_weights_is_refused(tmp_path: Path) -> None:
+    random_coder(skip=False).module.save_to_disk(tmp_path)
+    configure(tmp_path, skip_connection=True)
+    with pytest.raises(InputError, match="W_skip is missing, though skip_connection is true"):
+        load(tmp_path)
+
+
+def test_every_tensor_that_does_not_fit_is_named(checkpoint: Path) -> None:
+    weights = load_file(checkpoint / "sae.safetensors")
+    del weights["encoder.bias"]
+    weights["W_dec"] = weights["W_dec"].mT.contiguous()
+    weights["threshold"] = weights["b_dec"].clone()
+    weights["b_dec"] = weights["b_dec"].to(torch.int8)
+    save_file(weights, checkpoint / "sae.safetensors")
+    with pytest.raises(InputError) as caught:
+        load(checkpoint)
+    for told in (
+        "encoder.bias is missing",
+        "W_dec is 16 × 12, not 12 × 16",
+        "threshold is not expected",
+        "b_dec is of type I8",
+    ):
+        assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("name", ["encoder.weight", "encoder.bias", "W_dec", "b_dec", "W_skip"])
+def test_weights_that_are_no_numbers_are_refused(checkpoint: Path, name: str, value: float) -> None:
+    weights = load_file(checkpoint / "sae.safetensors")
+    weights[name].view(-1)[5] = value
+    save_file(weights, checkpoint / "sae.safetensors")
+    with pytest.raises(InputError, match=rf"1 of \S+ values of {name} are infinite or not"):
+        load(checkpoint)
+
+
+def test_weights_that_may_not_be_read_are_refused(checkpoint: Path) -> None:
+    (checkpoint / "sae.safetensors").unlink()
+    (checkpoint / "sae.safetensors").mkdir()
+    with pytest.raises(InputError, match=r"sae\.safetensors"):
+        load(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("files", "library"),
+    [
+        ({"cfg.json": '{"d_in": 16, "d_sae": 64}', "sae_weights.safetensors": ""}, "SAELens"),
+        ({"cfg.json": '{"d_in": 16, "d_sae": 64, "metadata": {}}'}, "SAELens"),
+        ({"blocks.1.hook_resid_pre/sae_weights.safetensors": ""}, "SAELens"),
+        ({"params.npz": ""}, "Gemma Scope"),
+        ({"ae.pt": "", "config.json": "{}"}, "dictionary_learning"),
+    ],
+)
+def test_a_checkpoint_of_another_library_is_called_so(
+    tmp_path: Path, files: dict[str, str], library: str
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=rf"is a {library} checkpoint.*reads sparsify.*Convert"):
+        load(tmp_path)
+
+
+def test_a_name_that_is_no_folder_and_no_hub_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="There is no sparse coder at"):
         load(tmp_path / "gone")
+
+
+def test_a_coder_on_output_that_never_varies_is_refused() -> None:
+    subject = tiny_subject()
+    with (
+        subject.replacing(lambda hooked: torch.zeros_like(hooked.output)),
+        pytest.raises(InputError, match="the same on all tokens"),
+    ):
+        check_coder(random_coder(), subject, random_tokens(2, 6), first_position=1)
+
+
+def test_a_hookpoint_that_puts_out_no_vector_for_each_token_is_refused() -> None:
+    """As some layers do inside, which lay all tokens of all contexts in one row."""
+    subject = tiny_subject()
+    with (
+        subject.replacing(lambda hooked: hooked.output.flatten(0, 1)),
+        pytest.raises(InputError, match=r"puts out 2 dimensions.*Choose the layer"),
+    ):
+        check_coder(random_coder(), subject, random_tokens(2, 6), first_position=1)
+
+
+def test_output_that_is_no_number_is_not_told_as_a_coder_that_does_not_fit() -> None:
+    subject = tiny_subject()
+
+    def overflow(hooked: Hooked) -> Tensor:
+        output = hooked.output.clone()
+        output[1, 3] = float("nan")
+        return output
+
+    with (
+        subject.replacing(overflow),
+        pytest.raises(InputError, match=r"the module puts out on context 1 is infinite or not"),
+    ):
+        check_coder(random_coder(), subject, random_tokens(2, 6), first_position=1)
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,17 @@
 """What the rest of the program asks of a sparse coder, and how one is loaded and checked."""
 
+import math
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 import torch
-from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+from huggingface_hub import snapshot_download
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.errors import InputError
-from interp.sources.coders import coder_folder
+from interp.coders import checkpoint
+from interp.errors import InputError, reason
+from interp.hub import hub_reason
 from interp.subject import Hooked, Subject
 
 MAX_FVU = 0.5
@@ -94,19 +96,33 @@ def load_coder(source: str, hookpoint: str, *, device: torch.device) -> Coder:
     from interp.coders.sparsify import SparsifyCoder
 
     path = Path(source).expanduser()
+    folder = checkpoint.find(path if path.exists() else _fetched(source, hookpoint), hookpoint)
+    checkpoint.check(folder)
     try:
-        if path.exists():
-            return SparsifyCoder.from_folder(coder_folder(path, hookpoint), device)
-        return SparsifyCoder.from_hub(source, hookpoint, device)
-    except InputError:
-        raise
-    except (HFValidationError, RepositoryNotFoundError) as error:
-        raise InputError(
-            f"There is no sparse coder at {source!r}: neither a folder here nor a name on the hub."
-        ) from error
+        coder = SparsifyCoder.from_folder(folder, device)
     except Exception as error:  # the loader raises whatever the damage makes it stumble over
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"The sparse coder {source!r} cannot be loaded: {reason}") from error
+        raise InputError(
+            f"The sparse coder in {folder} cannot be loaded: {reason(error)}. Fetch it again."
+        ) from error
+    for name, weights in coder.module.named_parameters():
+        if bad := int((~weights.isfinite()).sum()):
+            raise InputError(
+                f"{folder / checkpoint.WEIGHTS} is damaged: {bad:,} of {weights.numel():,} values "
+                f"of {name} are infinite or not numbers (NaN). Fetch the checkpoint again, or "
+                "train it again with a lower learning rate."
+            )
+    return coder
+
+
+def _fetched(name: str, hookpoint: str) -> Path:
+    """The folder that the hub's files for one hookpoint are in, fetched if they are not here."""
+    try:
+        return Path(snapshot_download(name, allow_patterns=f"{hookpoint}/*"))
+    except Exception as error:
+        raise InputError(
+            f"There is no sparse coder at {name!r}, neither a folder here nor a name on the hub "
+            f"that can be fetched: {hub_reason(error)}"
+        ) from error
 
 
 @torch.inference_mode()
@@ -128,6 +144,11 @@ def check_coder(
         InputError: The width differs, or more than ``MAX_FVU`` of the variance is unexplained.
     """
     hooked = subject.capture(tokens)
+    if hooked.output.ndim != 3:
+        raise InputError(
+            f"{subject.hookpoint!r} of {subject.source} puts out {hooked.output.ndim} dimensions, "
+            "not a vector for each token of each context. Choose the layer that it is in."
+        )
     widths = {coder_input(coder, hooked).shape[-1], hooked.output.shape[-1]}
     if widths != {coder.d_model}:
         raise InputError(
@@ -135,7 +156,14 @@ def check_coder(
             f"{subject.source} has {' and '.join(map(str, widths))}. It belongs to another model "
             "or hookpoint."
         )
+    for what, values in (("reads", hooked.input), ("puts out", hooked.output)):
+        refuse_non_finite(f"the module {what}", values[:, first_position:])
     unexplained = fvu(coder, hooked, first_position=first_position)
+    if not math.isfinite(unexplained):
+        raise InputError(
+            f"The output of {subject.hookpoint!r} is the same on all tokens, so there is nothing "
+            "to explain. Choose another hookpoint."
+        )
     if not unexplained < MAX_FVU:
         raise InputError(
             f"The coder does not fit {subject.hookpoint!r}: it leaves {unexplained:.0%} of the "
@@ -143,3 +171,19 @@ def check_coder(
             "that its cfg.json says truly whether it is a transcoder ('transcode')."
         )
     return unexplained
+
+
+def refuse_non_finite(
+    what: str, values: Float[Tensor, "context position value"], *, first_context: int = 0
+) -> None:
+    """Raise an InputError that names the first context with infinity or no number (NaN) in it.
+
+    Comparisons with NaN are false, so that it would count as silence.
+    """
+    bad = (~values.isfinite()).flatten(1).any(1)
+    if bad.any():
+        raise InputError(
+            f"What {what} on context {first_context + int(bad.nonzero()[0])} is infinite or not a "
+            "number (NaN), so nothing can be measured there. Check the weights of the model and "
+            "of the coder: damaged ones, or ones too large for their type, do this."
+        )

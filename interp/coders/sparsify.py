@@ -22,10 +22,6 @@ class SparsifyCoder:
     def from_folder(cls, folder: Path, device: torch.device) -> Self:
         return cls(SparseCoder.load_from_disk(folder, device=device).float())
 
-    @classmethod
-    def from_hub(cls, name: str, hookpoint: str, device: torch.device) -> Self:
-        return cls(SparseCoder.load_from_hub(name, hookpoint, device=device).float())
-
     @property
     def kind(self) -> Literal["transcoder", "sae"]:
         return "transcoder" if self.module.cfg.transcode else "sae"
