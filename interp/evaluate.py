@@ -79,7 +79,8 @@ class Known(NamedTuple):
 
 
 class Evaluated(NamedTuple):
-    """Means over the spliced positions of each context, in nats."""
+    """Means over the spliced positions of each context, in nats; NaN where one is no finite number:
+    then it is missing."""
 
     loss: Float[np.ndarray, "splice context"]
     """Cross-entropy of the next token."""
@@ -149,7 +150,12 @@ def evaluate(
         for b, ids in enumerate(numbers):
             for s in range(len(splices)):
                 loss[s, start + b], kl[s, start + b] = found[b][ids[s]]
-    return Evaluated(loss, kl, nodes)
+    return Evaluated(_finite(loss), _finite(kl), nodes)
+
+
+def _finite(figures: Float[np.ndarray, "splice context"]) -> Float[np.ndarray, "splice context"]:
+    """Figures with NaN for infinity: a model that overflows has no loss."""
+    return np.where(np.isfinite(figures), figures, np.nan)
 
 
 class _Outcome(NamedTuple):

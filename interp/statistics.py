@@ -69,6 +69,7 @@ def estimates(statistics: Statistic, units: int, *, seed: int) -> list[Estimate]
         statistics: Gives shape (statistic, *resample).
     """
     values = statistics(np.arange(units))
+    values = np.where(np.isfinite(values), values, np.nan)
     if units < 2 or np.isnan(values).all():
         return [Estimate(float(value), np.nan, np.nan) for value in values]
     with warnings.catch_warnings():
@@ -196,8 +197,13 @@ def compare(
 
     Args:
         losses, baseline: Loss of each context, in the same order.
+
+    Returns:
+        NaN where the loss of a context is missing.
     """
     differences = np.asarray(losses, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
+    if not np.isfinite(differences).all():  # the test would find a p of zero
+        return Comparison(*UNDEFINED, np.nan, np.nan, np.nan)
     average = mean_difference(losses, baseline, documents, seed=seed)
     sums = by_document(differences, documents)
     if len(sums) < 2:

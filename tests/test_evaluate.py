@@ -34,6 +34,7 @@ from tests.engine import (
     CODERS,
     D_MODEL,
     MLP,
+    random_coder,
     random_tokens,
     tiny_subject,
     word_tokenizer,
@@ -478,3 +479,29 @@ def spliced_by_itself(coder: Coder, hooked: Hooked, reads: str, positions: list[
     x = getattr(hooked, reads)[:, positions]
     new[:, positions] = coder.module(x.flatten(0, 1)).sae_out.view_as(x)
     return new
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e38])
+@pytest.mark.parametrize("protocol", Protocol)
+def test_a_loss_that_is_no_finite_number_is_missing(protocol: Protocol, value: float) -> None:
+    def overflow(site: Site, rows: Tensor) -> Tensor:
+        output = site.hooked.output.clone()
+        output[rows == 1, -1] = value
+        return output
+
+    subject = tiny_subject("gpt2")
+    # A norm would take the size away, so it is put behind the last one.
+    subject = Subject(subject.model, subject.tokenizer, subject.source, "ln_f")
+    tokens = random_tokens(3, 6)
+    with torch.no_grad():
+        found = evaluate(
+            subject,
+            random_coder(),
+            tokens,
+            [overflow, untouched],
+            protocol=protocol,
+            first_position=1,
+        )
+    assert np.isnan(found.loss[0, 1]) and np.isnan(found.kl[0, 1])
+    assert np.isfinite(found.loss[0, [0, 2]]).all() and np.isfinite(found.loss[1]).all()
+    assert np.isfinite(found.kl[1]).all()

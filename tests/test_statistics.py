@@ -179,3 +179,17 @@ def test_intervals_shrink_with_more_documents() -> None:
         return found.high - found.low
 
     assert width(400) < 0.5 * width(25)
+
+
+@pytest.mark.parametrize("lost", [np.nan, np.inf, -np.inf])
+def test_a_missing_loss_leaves_every_figure_missing(lost: float) -> None:
+    losses, baseline = np.array([2.0, 3.0, lost, 2.5]), np.ones(4)
+    # Nothing is told from nothing: not even that p is small.
+    assert np.isnan(compare(losses, baseline, apart(4), seed=0)).all()
+    assert np.isnan(compare(baseline, losses, apart(4), seed=0)).all()
+    assert np.isnan(mean(losses, apart(4), seed=0)).all()
+    assert np.isnan(mean(losses, ["a"] * 4, seed=0)).all()
+    assert np.isnan(recovered(losses, baseline * 3, baseline, apart(4), seed=0)).all()
+    weights = {"fires": 0.5, "silent": 0.5}
+    strata = ["fires", "fires", "silent", "silent"]
+    assert np.isnan(stratified_mean(losses, strata, weights, apart(4), seed=0)).all()
