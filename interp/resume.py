@@ -16,11 +16,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from interp.errors import InputError
+from interp.attention import Mask, attending, layers_of, own_masks
 from interp.subject import Hidden, Hooked, Subject, first_argument
-
-MAX_DIFFERENCE = 1e-3
-"""How far a resumed logit may be from that of a whole forward, in units of the largest logit."""
 
 
 @dataclass
@@ -37,6 +34,8 @@ class Suspended:
     """What goes into the layer that the module is in, at the spliced positions."""
     prefix: list[tuple[Tensor, Tensor]]
     """Keys and values of the positions before the spliced ones, in that layer and those above."""
+    masks: list[Mask | None]
+    """What each of the model's layers attends to, see :mod:`interp.attention`."""
     tuples: bool
     """Whether this architecture's layers put out tuples."""
 
@@ -62,13 +61,24 @@ class Suspended:
         for above, (keys, values) in enumerate(self.prefix):
             cache.update(keys[rows], values[rows], start + above)
         every = rows[:, None].expand_as(places)
+        seen, prefix = self._with_prefix(sees), torch.arange(self.where.start).to(places)
+        mask = self._mask(seen)
+        keys = torch.cat([prefix.expand(len(places), -1), self.where.start + places], dim=1)
         with (
             self._skipping(self.residual[every, places]),
+            attending(
+                layers_of(self.subject),
+                self.masks,
+                mask,
+                seen,
+                self.where.start + places,
+                keys,
+            ),
             self.subject.replacing(lambda hooked: outputs.to(hooked.output)),
         ):
             logits: Tensor = self.subject.model(
                 self.tokens[every, self.where.start + places],
-                attention_mask=self._mask(sees),
+                attention_mask=mask,
                 position_ids=self.where.start + places,
                 past_key_values=cache,
                 use_cache=True,
@@ -84,12 +94,15 @@ class Suspended:
         sees = torch.ones(length, length, dtype=torch.bool, device=outputs.device).tril()
         return self.resume(rows, outputs, places, sees.expand(len(rows), -1, -1))
 
-    def _mask(self, sees: Bool[Tensor, "row node node"]) -> Float[Tensor, "row 1 node key"]:
-        """What is added to the attention scores: zero where a node sees a key."""
+    def _with_prefix(self, sees: Bool[Tensor, "row node node"]) -> Bool[Tensor, "row node key"]:
+        """Which keys each node sees: all of its context's prefix, and some nodes."""
         prefix = torch.ones(*sees.shape[:2], self.where.start, dtype=torch.bool).to(sees)
-        hidden = ~torch.cat([prefix, sees], dim=2)[:, None]
+        return torch.cat([prefix, sees], dim=2)
+
+    def _mask(self, seen: Bool[Tensor, "row node key"]) -> Float[Tensor, "row 1 node key"]:
+        """What is added to the attention scores: zero where a node sees a key."""
         lowest = torch.finfo(self.residual.dtype).min
-        return torch.zeros(hidden.shape).to(self.residual).masked_fill(hidden, lowest)
+        return torch.zeros(seen.shape).to(self.residual).masked_fill(~seen, lowest)[:, None]
 
     @contextmanager
     def _skipping(self, residual: Hidden) -> Iterator[None]:
@@ -133,9 +146,10 @@ def suspend(subject: Subject, tokens: Int[Tensor, "context seq"], where: slice) 
         where: The spliced positions.
 
     Raises:
-        InputError: The contexts are longer than the model's sliding attention window.
+        InputError: The model cannot read these tokens, or contexts of this length.
     """
-    _check_window(subject, tokens.shape[1])
+    subject.check_tokens(tokens)
+    masks = own_masks(subject, tokens)
     tokens = tokens.to(subject.device)
     layers, start = _layer(subject)
     cache = DynamicCache()
@@ -168,61 +182,6 @@ def suspend(subject: Subject, tokens: Int[Tensor, "context seq"], where: slice) 
         hooked,
         seen.get("residual", hooked.output),
         prefix,
+        masks,
         seen.get("tuples", False),
     )
-
-
-def _check_window(subject: Subject, length: int) -> None:
-    config = subject.model.config.get_text_config()
-    window = getattr(config, "sliding_window", None)
-    if window is not None and length > window:
-        raise InputError(
-            f"The contexts are {length} tokens long, but some layers of {subject.source} attend "
-            f"to the last {window} only. Use contexts of at most {window} tokens."
-        )
-
-
-@torch.inference_mode()
-def check_resuming(
-    subject: Subject, tokens: Int[Tensor, "context seq"], *, first_position: int
-) -> None:
-    """Refuse a model whose forward cannot be resumed at the hookpoint.
-
-    Args:
-        tokens: A context or more of real text.
-
-    Raises:
-        InputError: Going on from the hookpoint gives other logits than a whole forward.
-    """
-    where = slice(first_position, tokens.shape[1] - 1)
-    whole = subject.model(tokens.to(subject.device), use_cache=False).logits[:, where]
-    try:
-        suspended = suspend(subject, tokens, where)
-        # Every node twice: a model that tells how far tokens are apart by their places in the
-        # sequence gets one path right, but not two that alternate.
-        length = whole.shape[1]
-        places = torch.arange(2 * length, device=subject.device) // 2
-        path = torch.arange(2 * length, device=subject.device) % 2
-        sees = (places[:, None] >= places) & (path[:, None] == path)
-        rows = torch.arange(len(tokens), device=subject.device)
-        resumed = suspended.resume(
-            rows,
-            suspended.hooked.output[:, places],
-            places.expand(len(tokens), -1),
-            sees.expand(len(tokens), -1, -1),
-        )
-    except InputError:
-        raise
-    except Exception as error:  # whatever an architecture stumbles over
-        raise InputError(
-            f"The model {subject.source!r} cannot be rewritten at {subject.hookpoint!r}: it cannot "
-            f"be run from there on ({type(error).__name__}: {error}). Its architecture is not "
-            "supported."
-        ) from error
-    difference = float((resumed - whole[:, places]).abs().max() / whole.abs().max())
-    if not difference < MAX_DIFFERENCE:
-        raise InputError(
-            f"The model {subject.source!r} cannot be rewritten at {subject.hookpoint!r}: run from "
-            f"there on, its logits differ by {difference:.1%} from those of a whole forward. Its "
-            "architecture is not supported."
-        )

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from transformers import PreTrainedTokenizerBase
 
 from interp.activations import LatentActivations
+from interp.admission import check_resuming
 from interp.coders import Coder
 from interp.coders.coder import check_coder
 from interp.collect import collect
@@ -22,7 +23,6 @@ from interp.contexts import ContextSet, draw_sets, split_corpus
 from interp.copies import identity
 from interp.errors import InputError
 from interp.examples import Occurrences, sample_examples, sample_near_misses
-from interp.resume import check_resuming
 from interp.similar import similar
 from interp.simulate import all_at_once
 from interp.subject import Subject, output_head
@@ -54,7 +54,7 @@ def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
     _make_contexts(session, study, subject.tokenizer)
     if not study.coder_info:
         _check_coder(session, study, subject, coder)
-    elif study.coder_info["sha256"] != _sha256(coder.decoder):
+    elif study.coder_info.get("sha256", "") not in ("", _sha256(coder.decoder)):
         raise InputError(
             f"The coder at {study.coder!r} is not the one that this study was collected with: its "
             "weights have changed. Put the old ones back, or make a new study."
@@ -136,7 +136,7 @@ def _make_contexts(session: Session, study: Study, tokenizer: PreTrainedTokenize
 def _check_coder(session: Session, study: Study, subject: Subject, coder: Coder) -> None:
     _, tokens = context_tokens(session, study, ContextSet.CALIBRATE)
     unexplained = check_coder(coder, subject, tokens, first_position=first_position(study))
-    check_resuming(subject, tokens[:1], first_position=first_position(study))
+    check_resuming(subject, coder, tokens, first_position=first_position(study))
     study.coder_info = {
         "kind": coder.kind,
         "k": coder.k,
