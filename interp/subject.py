@@ -23,7 +23,7 @@ from transformers import (
 
 from interp.errors import InputError, reason
 from interp.hub import hub_reason
-from interp.limits import longest_context
+from interp.sources.models import longest_context
 
 Hidden = Float[Tensor, "batch seq d_model"]
 Tokens = Int[Tensor, "batch seq"]

@@ -9,9 +9,9 @@ from huggingface_hub import snapshot_download
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.coders import checkpoint
 from interp.errors import InputError, reason
 from interp.hub import hub_reason
+from interp.sources import checkpoint
 from interp.subject import Hooked, Subject
 
 MAX_FVU = 0.5

@@ -1,8 +1,9 @@
 """Read the settings and shapes of a language model without loading it."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
@@ -17,8 +18,11 @@ from interp.sources.paths import (
     some,
 )
 
-LEARNED_POSITIONS = {"gpt2", "gpt_neo", "gpt_bigcode", "opt", "biogpt"}
-"""Types of models with a vector for each position, and so none beyond the last one."""
+LEARNED = frozenset(
+    {"biogpt", "codegen", "ctrl", "gpt2", "gpt_bigcode", "gpt_neo", "gptj", "openai-gpt", "opt"}
+)
+"""Architectures with a table of positions: they cannot be run beyond its end, unlike those that
+rotate keys or bias scores."""
 HOOKPOINT = re.compile(r"[A-Za-z_]\w*(\.\w+)*", re.ASCII)
 """How the path of a module is written."""
 
@@ -123,6 +127,20 @@ def check_length(length: int, model: ModelShape | None) -> None:
         )
 
 
+def longest_context(config: Mapping[str, Any]) -> int | None:
+    """The most tokens that a model can read at once; None if nothing sets a limit.
+
+    Args:
+        config: The content of the model's ``config.json``.
+    """
+    if config.get("model_type") not in LEARNED:
+        return None
+    for name in ("max_position_embeddings", "n_positions"):
+        if isinstance(longest := config.get(name), int):
+            return longest
+    return None
+
+
 def place_of(hookpoint: str) -> Place | None:
     """The layer that a hookpoint names; None if it names none."""
     parts = hookpoint.split(".")
@@ -155,11 +173,10 @@ def _model_shape(folder: Path) -> ModelShape:
     def number(*names: str) -> int | None:
         return next((config[n] for n in names if isinstance(config.get(n), int)), None)
 
-    learned = config.get("model_type") in LEARNED_POSITIONS
     return ModelShape(
         number("hidden_size", "n_embd", "d_model"),
         number("num_hidden_layers", "n_layer", "num_layers"),
-        number("max_position_embeddings", "n_positions") if learned else None,
+        longest_context(config),
         frozenset(place.list for name in _weights(folder) if (place := place_of(name))),
     )
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from interp.errors import InputError
+from interp.errors import InputError, reason
 
 SEEN = "The web server and the workers must both see it there."
 SHOWN = 8
@@ -57,7 +57,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {one_line(error)}.") from None
+        raise InputError(f"{path} cannot be read: {reason(error)}.") from None
     if not isinstance(found, dict):
         raise InputError(f"{path} is damaged: it holds no JSON object.")
     return found
@@ -66,7 +66,3 @@ def read_json(path: Path) -> dict[str, Any]:
 def some(names: list[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
-
-
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")

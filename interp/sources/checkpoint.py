@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 
 from interp.errors import InputError, reason
+from interp.sources.paths import some
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
 READ = (
@@ -55,12 +56,17 @@ def find(path: Path, hookpoint: str) -> Path:
     for folder in inside:
         if library := _foreign(folder):
             raise InputError(_convert(folder, library))
-    there = [folder.name for folder in inside if (folder / CONFIG).is_file()]
-    holds = f" It holds coders for {', '.join(there[:8])}." if there else ""
+    there = sorted((p.name for p in inside if (p / CONFIG).is_file()), key=_natural)
+    holds = f" It holds coders for {some(there)}." if there else ""
     raise InputError(
         f"{path} holds no sparse coder for {hookpoint!r}: there is no {CONFIG} in it or in "
         f"{hookpoint}/.{holds} {READ}"
     )
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts layers.9 before layers.10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in name.split(".")]
 
 
 def _foreign(folder: Path) -> str | None:
@@ -139,9 +145,7 @@ def _weights(path: Path, shapes: Shapes) -> None:
     except FileNotFoundError as error:
         raise InputError(f"There is no file {path}. {READ}") from error
     except SafetensorError as error:
-        raise InputError(
-            f"{path} is damaged or cut short ({reason(error)}). Fetch the checkpoint again."
-        ) from error
+        raise InputError(f"{path} is damaged or cut short. Fetch the checkpoint again.") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {reason(error)}.") from error
     latents, width = shapes.num_latents, shapes.d_in
