@@ -216,7 +216,7 @@ def test_errors_that_cannot_be_said(pages: httpx.Client, db: Session, study: Stu
         return str(errors["problem"])
 
     assert "not simulated on the calibrate set" in problem(3)
-    assert "not in the data folder" in problem(0)
+    assert "there is no folder" in problem(0)
     for calibration in db.scalars(select(Calibration)):
         db.delete(calibration)
     db.commit()

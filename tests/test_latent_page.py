@@ -365,7 +365,7 @@ def test_collecting_completes_what_an_older_version_left_out(db: Session) -> Non
     decoder = coder.decoder.numpy()
     dense = np.random.default_rng(0).random((12, CONTEXTS, LENGTH)).astype(np.float32)
     dense[dense < 0.8] = 0
-    dense[11] = 0
+    dense[11] = dense[:, :, 0] = 0
     store_activations(study, "explain", dense)
     kept = latent_of(db, study, 3)
     kept.histogram = [1, 2]
