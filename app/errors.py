@@ -10,13 +10,18 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from kombu.exceptions import OperationalError as BrokerError
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
-from sqlalchemy.exc import OperationalError
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from app.templates import render
+from interp.cleaning import HALF
 from interp.errors import InputError
+from interp.validation import message
+from models.failures import DISK, REDIS, database_failure, is_disk_full
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +38,15 @@ class Problem(BaseModel):
     )
 
 
+UNREADABLE = "There was an error parsing the body"
+"""What FastAPI says of a body that it cannot read."""
+
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {
         "description": HTTPStatus(status).phrase,
         "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
     }
-    for status in (400, 401, 403, 404, 408, 409, 413, 422, 503)
+    for status in (400, 401, 403, 404, 408, 409, 413, 421, 422, 429, 503)
 }
 """For the API description of every JSON endpoint."""
 
@@ -65,29 +73,6 @@ class FieldErrors(InputError):
         self.errors = errors
 
 
-def message(error: ErrorDetails) -> str:
-    """One plain sentence for a validation error of Pydantic."""
-    context = error.get("ctx") or {}
-    kind = error["type"]
-    if kind in {"missing", "string_too_short"}:
-        return "Fill in this field."
-    if kind == "string_pattern_mismatch":
-        if context["pattern"].startswith("^[a-z0-9]"):
-            return "Use lower-case letters, digits and hyphens; begin with a letter or digit."
-        return "Use one line of text without control characters."
-    if kind == "string_too_long":
-        return f"Use at most {context['max_length']:,} characters."
-    if kind in {"int_parsing", "int_type", "int_from_float"}:
-        return "Use a whole number."
-    if kind == "float_parsing":
-        return "Use a number."
-    if kind == "greater_than_equal":
-        return f"Use {_bound(context['ge'])} or more."
-    if kind == "less_than_equal":
-        return f"Use {_bound(context['le'])} or less."
-    return error["msg"].removeprefix("Value error, ").rstrip(".") + "."
-
-
 def messages(error: ValidationError) -> dict[str, str]:
     """What is wrong with each field of a form; with the form as a whole, under ``form``."""
     return {_field(item): message(item) for item in error.errors()}
@@ -95,10 +80,6 @@ def messages(error: ValidationError) -> dict[str, str]:
 
 def _field(error: ErrorDetails) -> str:
     return next((part for part in reversed(error["loc"]) if isinstance(part, str)), "form")
-
-
-def _bound(number: float) -> str:
-    return f"{number:,}".removesuffix(".0")
 
 
 def respond(
@@ -114,13 +95,29 @@ def respond(
     return render(request, "error.html", context, status)
 
 
+def _why_unreadable(cause: BaseException | None) -> str:
+    match cause:
+        case UnicodeDecodeError():
+            return "The body of the request is not UTF-8."
+        case RecursionError():
+            return "The JSON of the request is nested too deeply."
+        case ValueError() if "digits" in str(cause):
+            return "A number of the request has too many digits: use at most 4,300."
+    return "The body of the request cannot be read."
+
+
 def add_handlers(app: FastAPI) -> None:
     """Make every error of the app readable."""
 
     @app.exception_handler(HTTPException)
     def http_error(request: Request, error: HTTPException) -> Response:
         detail = error.detail
-        if error.status_code == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
+        if error.detail == UNREADABLE:
+            # FastAPI says so of whatever goes wrong while it reads a body.
+            if is_disk_full(error.__cause__):
+                return respond(request, *DISK)
+            detail = _why_unreadable(error.__cause__)
+        elif error.status_code == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
             detail = f"There is no page at {request.url.path}."
         response = respond(request, error.status_code, detail)
         response.headers.update(error.headers or {})
@@ -134,7 +131,9 @@ def add_handlers(app: FastAPI) -> None:
         fields = [
             {
                 "field": ".".join(map(str, item["loc"][1:])) or str(item["loc"][0]),
-                "message": message(item),
+                "message": "Choose a file."
+                if "Expected UploadFile" in item["msg"]
+                else message(item),
             }
             for item in errors
         ]
@@ -147,15 +146,32 @@ def add_handlers(app: FastAPI) -> None:
         fields = [{"field": name, "message": text} for name, text in errors.items()]
         return respond(request, 422, str(error), fields)
 
-    @app.exception_handler(OperationalError)
-    def database_error(request: Request, error: OperationalError) -> Response:
-        log.error("The database cannot be used: %s", error)
-        return respond(
-            request,
-            503,
-            "The database (PostgreSQL) cannot be reached, so nothing was read or saved. "
-            "Check that it runs, then try again.",
-        )
+    @app.exception_handler(SQLAlchemyError)
+    def database_error(request: Request, error: SQLAlchemyError) -> Response:
+        failure = database_failure(error)
+        if failure is None:
+            raise error
+        log.error("The database: %s", getattr(error, "orig", error))
+        return respond(request, *failure)
+
+    @app.exception_handler(RedisError)
+    @app.exception_handler(BrokerError)
+    def redis_error(request: Request, error: Exception) -> Response:
+        log.error("Redis: %s", error)
+        return respond(request, *REDIS)
+
+    @app.exception_handler(OSError)
+    def system_error(request: Request, error: OSError) -> Response:
+        if not is_disk_full(error):
+            raise error
+        log.error("The disk is full: %s", error)
+        return respond(request, *DISK)
+
+    @app.exception_handler(UnicodeEncodeError)
+    def not_text(request: Request, error: UnicodeEncodeError) -> Response:
+        # Half a character that no schema has looked at, on its way to the database or to a page.
+        log.error("Text that cannot be encoded: %r", error)
+        return respond(request, 422, HALF)
 
     @app.exception_handler(Exception)
     def unknown_error(request: Request, error: Exception) -> Response:

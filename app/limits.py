@@ -9,7 +9,7 @@ from fastapi import HTTPException, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import respond
-from app.exports.queries import LARGEST
+from app.exports.imports import LARGEST
 from app.places import Busy, Places
 from app.security import sign_in
 from models.settings import get_settings

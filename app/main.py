@@ -26,6 +26,7 @@ from app.exports import api as exports_api
 from app.exports import pages as exports_pages
 from app.generations import api as generations_api
 from app.generations import pages as generations_pages
+from app.hosts import known_hosts
 from app.jobs import api as jobs_api
 from app.jobs import pages as jobs_pages
 from app.latents import api as latents_api
@@ -76,6 +77,7 @@ def create_app() -> FastAPI:
         redoc_url=None,
     )
     app.add_middleware(limited)
+    app.add_middleware(known_hosts)
     app.add_middleware(security_headers)
     app.add_middleware(compressed)
     add_handlers(app)

@@ -62,7 +62,7 @@ def import_(
 
     Authors are taken from the file, and marked as imported; explanations without one are yours.
     """
-    from app.exports.queries import import_explanations
+    from app.exports.imports import import_explanations
 
     file = _file(path)
 

@@ -1,12 +1,12 @@
 """What a command says when it fails: one sentence and an exit code, never a stack trace."""
 
-import errno
 import traceback
 
 from typer.exceptions import TyperException
 
 from cli.errors import CommandError
 from interp.errors import InputError
+from interp.validation import message
 from models.settings import get_settings
 
 
@@ -15,10 +15,11 @@ def explain(error: Exception) -> tuple[str, int]:
     from kombu.exceptions import OperationalError as BrokerError
     from pydantic import ValidationError
     from redis.exceptions import RedisError
-    from sqlalchemy.exc import OperationalError, ProgrammingError
+    from sqlalchemy.exc import SQLAlchemyError
     from starlette.exceptions import HTTPException
 
     from app.errors import FieldErrors
+    from models.failures import DISK, database_failure, is_disk_full
 
     match error:
         case TyperException():
@@ -31,18 +32,15 @@ def explain(error: Exception) -> tuple[str, int]:
         case HTTPException():  # the queries that commands share with the web app raise these
             return error.detail, 1
         case ValidationError():
-            from app.errors import message
-
             problems = (f"{'.'.join(map(str, e['loc']))}: {message(e)}" for e in error.errors())
             return " ".join(problems), 2
-        case OperationalError():
-            return f"PostgreSQL cannot be used ({error.orig}). Check that it runs.", 1
-        case ProgrammingError() if "UndefinedTable" in type(error.orig).__name__:
-            return "The database has no tables yet. Run `palimpsest migrate`.", 1
+        case SQLAlchemyError() if failure := database_failure(error):
+            said = getattr(error, "orig", None)  # at the command line is who may mend it
+            return f"{failure.sentence} ({said})" if said else failure.sentence, 1
         case RedisError() | BrokerError():
             return f"Redis cannot be reached ({error}). Check that it runs.", 1
-        case OSError() if error.errno == errno.ENOSPC:
-            return "The disk is full. Free some space, then try again.", 1
+        case OSError() if is_disk_full(error):
+            return DISK.sentence, 1
         case OSError():
             return str(error), 1
     return _unexpected(error), 1

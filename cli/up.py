@@ -76,7 +76,7 @@ def _serve(console: Console, settings: Settings, servers: Servers, with_demo: bo
     data, host = settings.data, settings.host
     port = settings.port or free_port(host)
     services.check_port(host, port)
-    os.environ["PALIMPSEST_HOME"] = str(data)
+    os.environ |= {"PALIMPSEST_HOME": str(data), "PALIMPSEST_HOST": host}
     use(servers)
     migrate(servers.database_url)
     if shutil.disk_usage(data).free < LITTLE_DISK:

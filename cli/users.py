@@ -21,15 +21,20 @@ def add(
     """Add somebody, or give somebody a new password."""
     from sqlalchemy import select
 
-    from app.security import hasher
+    from app.security import LONGEST_NAME, LONGEST_PASSWORD, hasher
     from cli.servers import connect
     from models import User
     from models.database import new_session
 
     if not name.strip() or ":" in name or not name.isprintable():
         raise CommandError("A name is one line of text, and has no colon in it.")
-    if len(password) < SHORTEST_PASSWORD:
-        raise CommandError(f"A password has at least {SHORTEST_PASSWORD} characters.")
+    if len(name) > LONGEST_NAME:
+        raise CommandError(f"A name has at most {LONGEST_NAME} characters.")
+    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+        raise CommandError(
+            f"A password has at least {SHORTEST_PASSWORD} and at most {LONGEST_PASSWORD:,} "
+            "characters."
+        )
     with connect(), new_session() as session:
         user = session.scalar(select(User).where(User.name == name))
         known = user is not None

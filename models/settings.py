@@ -1,10 +1,22 @@
 """Every setting of the program, in one typed place; each is an environment variable."""
 
+import os
 from functools import cache
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _split(value: Any) -> Any:
+    """Names with commas between them."""
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
 class Settings(BaseSettings):
@@ -29,6 +41,18 @@ class Settings(BaseSettings):
 
     port: int = Field(default=8000, ge=0, le=65535, alias="PALIMPSEST_PORT")
     """Port the web server listens on; 0 takes any free one."""
+
+    hosts: Names = Field(default=(), alias="PALIMPSEST_HOSTS")
+    """Names of this server, as people type them: with commas, and with the port if it is not the
+    usual one. It answers to these, to IP addresses and to localhost; ``*`` stands for any name."""
+
+    servers: Names = Field(default=(), alias="PALIMPSEST_SERVERS")
+    """While accounts are on: servers of language models that people may name besides
+    ``OPENAI_BASE_URL``, with commas. A server is its scheme, host and port."""
+
+    folders: Names = Field(default=(), alias="PALIMPSEST_FOLDERS")
+    """While accounts are on: folders with the models, coders, simulators and texts that people may
+    name, with commas. The data folder's models and coders, and the demo, are always among them."""
 
     accounts: bool = Field(default=False, alias="PALIMPSEST_ACCOUNTS")
     """When true, every request needs the name and password of a user (`palimpsest user add`)."""
@@ -55,7 +79,8 @@ class Settings(BaseSettings):
     def model_source(self, model: str) -> str:
         """Where to load a model from: a fetched one goes by its name alone."""
         fetched = model_folder(self.data, model)
-        return str(fetched) if fetched.is_dir() else model
+        # Not Path.is_dir, which raises where a name is too long for the disk.
+        return str(fetched) if os.path.isdir(fetched) else model
 
 
 def model_folder(data: Path, name: str) -> Path:

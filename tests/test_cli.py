@@ -190,7 +190,9 @@ def test_servers_that_do_not_answer(tmp_path: Path) -> None:
         "REDIS_URL": "redis://127.0.0.1:9/0",
         "PALIMPSEST_HOME": str(tmp_path),
     }
-    assert_fails(palimpsest("study", "list", **nothing), "PostgreSQL cannot be used")
+    assert_fails(
+        palimpsest("study", "list", **nothing), "PostgreSQL", "cannot be reached", "127.0.0.1"
+    )
     doctor = palimpsest("doctor", **nothing)
     assert doctor.returncode == 1
     assert doctor.stdout.count("problem") >= 3

@@ -272,7 +272,7 @@ def test_without_the_model_the_page_says_how_to_fetch_it(
     from app.main import app
 
     monkeypatch.setattr(get_settings(), "home", tmp_path)
-    with TestClient(app) as client:
+    with TestClient(app, base_url="http://localhost") as client:
         page = client.get(f"/studies/{study.slug}/latents", params={"meaning": "money"})
         assert page.status_code == 200
         assert "palimpsest fetch all-minilm-l6-v2" in page.text

@@ -124,7 +124,10 @@ def test_what_the_server_refuses_is_not_tried_again(server: Failing) -> None:
     assert len(server.requests) == 2
 
 
-def test_a_refused_key_stops_everything_at_once(server: Failing) -> None:
+def test_a_refused_key_stops_everything_at_once(
+    server: Failing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
     server.behave = lambda body, before: Reply(401, b"{}")
     llm = OpenAILLM("m", server.url, concurrency=1)
     with pytest.raises(InputError, match=r"refuses the key\. Set OPENAI_API_KEY"):

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.exports.queries import import_explanations
+from app.exports.imports import import_explanations
 from app.sentences.queries import create_sentence, firing
 from app.sentences.schemas import SentenceCreate
 from app.simulators.queries import add_simulator, cleanliness

@@ -1,5 +1,6 @@
 """The models that this process has loaded, kept from one job to the next."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from interp.contexts import ContextSet
 from interp.errors import InputError
 from interp.llm.llm import LLM
 from interp.llm.load import BackEnd, load_llm
+from interp.llm.servers import check_named
 from interp.llm.transformers import TransformersLLM
 from interp.simulate import simulator as simulators
 from interp.simulate.all_at_once import AllAtOnce
@@ -24,10 +26,23 @@ from interp.simulate.last_token import LastToken
 from interp.simulate.two_tower import TwoTower
 from interp.subject import Subject, default_device, load_causal_lm
 from models import Simulator, Study
+from models.folders import check_coder, check_corpus, check_model, check_path
 from models.settings import get_settings
 
 KEPT_MODELS = 2
 """A subject model and a simulator's; they are one where a study uses the same for both."""
+
+
+def _may_load(check: Callable[[str], str], source: str) -> None:
+    """Look again at what a person named when the row was made: links and settings may have changed.
+
+    Raises:
+        InputError: Accounts are on, and it is not below a folder that the operator named.
+    """
+    try:
+        check(source)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 @lru_cache(maxsize=KEPT_MODELS)
@@ -49,11 +64,19 @@ def _coder(source: str, hookpoint: str) -> Coder:
 
 def subject_of(study: Study) -> Subject:
     """The study's subject model, in float32: losses are compared to a thousandth of a nat."""
+    _may_load(check_model, study.model)
     return Subject(*_model(study.model, study.model_revision), study.model, study.hookpoint)
+
+
+def corpus_of(study: Study) -> str:
+    """The study's corpus, which may be loaded."""
+    _may_load(check_corpus, study.corpus)
+    return study.corpus
 
 
 def coder_of(study: Study) -> Coder:
     """The study's sparse coder."""
+    _may_load(check_coder, study.coder)
     return _coder(study.coder, study.hookpoint)
 
 
@@ -66,7 +89,16 @@ def _llm(back_end: BackEnd, model: str, base_url: str | None) -> LLM:
 
 
 def llm_of(options: dict[str, Any], model: str) -> LLM:
-    """A language model by its back end, as simulators and explain jobs name it."""
+    """A language model by its back end, as simulators and explain jobs name it.
+
+    Raises:
+        InputError: Its server or its folder is none that the operator named.
+    """
+    settings = get_settings()
+    if settings.accounts and (address := options.get("base_url")):
+        check_named(address, settings.servers)
+    if options.get("backend") != "openai":
+        _may_load(check_model, model)
     return _llm(options.get("backend", "transformers"), model, options.get("base_url"))
 
 
@@ -78,6 +110,8 @@ def simulator_of(simulator: Simulator, study: Study) -> simulators.Simulator:
     """
     options = simulator.options
     if simulator.method in TRAINED:
+        _may_load(check_model, simulator.model)
+        _may_load(check_path, options["folder"])
         where = simulator.model, options["folder"], study.coder_info["sha256"]
         return _trained(simulator.method, *where)
     llm = llm_of(options, simulator.model)

@@ -12,7 +12,6 @@ from app.explanations.api import CommentId
 from app.explanations.compare import compare
 from app.explanations.diff import word_diff
 from app.explanations.preview import preview
-from app.explanations.schemas import clean, clean_comment
 from app.explanations.views import SCORES, history
 from app.explanations.worst import worst_of
 from app.jobs.queries import ACTIVE
@@ -25,6 +24,7 @@ from app.simulators.schemas import Backend
 from app.studies.queries import Slug
 from app.templates import render
 from app.work.queries import last_llm
+from interp import cleaning
 from models import Explanation, Latent, Study
 
 router = APIRouter()
@@ -46,7 +46,7 @@ def save_explanation(
     study, latent = study_and_latent(session, slug, index)
     parent = _number(parent_id)
     try:
-        cleaned = clean(text)
+        cleaned = cleaning.explanation(text)
     except ValueError as error:
         edit = {"text": text, "parent_id": parent, "error": str(error)}
         return show_latent(request, session, study, latent, edit=edit, user=user, status=422)
@@ -116,7 +116,7 @@ def preview_page(
     study, latent = study_and_latent(session, slug, index)
     reading, problem = None, ""
     try:
-        reading = preview(session, study, latent, clean(text))
+        reading = preview(session, study, latent, cleaning.explanation(text))
     except ValueError as error:
         problem = str(error)
     except Conflict as error:
@@ -211,7 +211,7 @@ def add_comment(
     study, latent = study_and_latent(session, slug, index)
     explanation = queries.get_version(session, latent, _number(explanation_id) or 0)
     try:
-        cleaned = clean_comment(text)
+        cleaned = cleaning.comment(text)
     except ValueError as error:
         comment = {"explanation_id": explanation.id, "text": text, "error": str(error)}
         return show_latent(

@@ -1,7 +1,5 @@
 """What an explanation and its scores look like from outside."""
 
-import re
-import unicodedata
 from datetime import datetime
 from math import isfinite
 from typing import Annotated, Any, Literal
@@ -9,8 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.simulators.schemas import CleanlinessOrNone
-
-MAX_LENGTH = 2000
+from interp.cleaning import MAX_LENGTH, comment, explanation
 
 Number = Annotated[
     float | None, BeforeValidator(lambda x: None if x is None or not isfinite(x) else x)
@@ -18,42 +15,10 @@ Number = Annotated[
 """A figure; null where it is not defined."""
 
 
-def clean(text: str) -> str:
-    """An explanation as it is stored: one line, trimmed.
-
-    Raises:
-        ValueError: It is empty, too long, or has control characters.
-    """
-    text = re.sub(r"[\r\n\t]+", " ", text).strip()
-    if not text:
-        raise ValueError("Write what makes this latent fire; the text is empty.")
-    if len(text) > MAX_LENGTH:
-        raise ValueError(f"Use at most {MAX_LENGTH:,} characters; this has {len(text):,}.")
-    if any(unicodedata.category(character) == "Cc" for character in text):
-        raise ValueError("Take out the control characters, such as NUL or escape.")
-    return text
-
-
-def clean_comment(text: str) -> str:
-    """A comment as it is stored: trimmed; it may have several lines.
-
-    Raises:
-        ValueError: It is empty, too long, or has control characters.
-    """
-    text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
-    if not text:
-        raise ValueError("Write a comment; the text is empty.")
-    if len(text) > MAX_LENGTH:
-        raise ValueError(f"Use at most {MAX_LENGTH:,} characters; this has {len(text):,}.")
-    if any(unicodedata.category(character) == "Cc" for character in re.sub(r"[\n\t]", "", text)):
-        raise ValueError("Take out the control characters, such as NUL or escape.")
-    return text
-
-
 class ExplanationCreate(BaseModel):
     """A new wording."""
 
-    text: Annotated[str, AfterValidator(clean)] = Field(
+    text: Annotated[str, AfterValidator(explanation)] = Field(
         description=f"What makes the latent fire; 1 to {MAX_LENGTH:,} characters. "
         "Line breaks and tabs become spaces."
     )
@@ -68,7 +33,7 @@ class ExplanationCreate(BaseModel):
 class Wording(BaseModel):
     """A wording that is not saved."""
 
-    text: Annotated[str, AfterValidator(clean)] = Field(
+    text: Annotated[str, AfterValidator(explanation)] = Field(
         description=f"1 to {MAX_LENGTH:,} characters. Line breaks and tabs become spaces."
     )
 
@@ -87,7 +52,7 @@ class ReadingOut(BaseModel):
 class CommentCreate(BaseModel):
     """Something to say of one version."""
 
-    text: Annotated[str, AfterValidator(clean_comment)] = Field(
+    text: Annotated[str, AfterValidator(comment)] = Field(
         description=f"1 to {MAX_LENGTH:,} characters; it may have several lines."
     )
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, UploadFile
 from fastapi.responses import StreamingResponse
 
 from app.database import Database
-from app.exports import queries, takeback
+from app.exports import imports, queries, takeback
 from app.exports.download import Download
 from app.exports.schemas import ExportQuery, ImportHanging
 from app.jobs.api import JobId
@@ -50,7 +50,7 @@ def import_explanations(slug: Slug, file: UploadFile, session: Database, user: C
     yours; the others' authors are as the file says, and their details say that you imported them.
     One bad line refuses the whole file."""
     study = get_study(session, slug)
-    return queries.import_explanations(session, study, file.filename or "", file.file, user)
+    return imports.import_explanations(session, study, file.filename or "", file.file, user)
 
 
 @router.get("/jobs/{job_id}/import", summary="Get what hangs on an import")

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.database import Database
 from app.errors import Conflict
-from app.exports import queries, takeback
+from app.exports import imports, queries, takeback
 from app.exports.schemas import PARTS, ExportQuery
 from app.exports.tables import TABLES
 from app.jobs.api import JobId
@@ -51,7 +51,7 @@ def import_explanations(
     if not file.filename:
         return _page(request, session, study, ExportQuery(), False, "Choose a file first.", 422)
     try:
-        job = queries.import_explanations(session, study, file.filename, file.file, user)
+        job = imports.import_explanations(session, study, file.filename, file.file, user)
     except InputError as error:
         return _page(request, session, study, ExportQuery(), False, str(error), 422)
     except Conflict as error:

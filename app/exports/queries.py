@@ -1,30 +1,23 @@
-"""An export of a study out of the database, and explanations of a file into it."""
+"""An export of a study out of the database."""
 
 import json
-import re
-import uuid
 from collections.abc import Generator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.errors import Conflict
 from app.exports.files import Open, in_folder, writing, zipped
 from app.exports.schemas import ExportQuery
 from app.exports.tables import TABLES
-from app.jobs.queries import submit
 from app.simulators.queries import StudySimulator, as_seen, cleanliness
 from app.studies.queries import get_study
 from app.studies.schemas import StudyOut
-from interp.errors import InputError
-from interp.explain.files import Line, read
-from models import Explanation, Job, Latent, Score, Simulation, Simulator, Study
+from models import Explanation, Latent, Score, Simulation, Simulator, Study
 from models.database import PROGRAM, Purpose, new_session
-from models.settings import get_settings
 
 FORMAT = 1
 """Raise it with every change that readers of an export must know of."""
@@ -32,8 +25,6 @@ DOWNLOADS = 4
 """Exports that a process sends at once."""
 DOWNLOAD = Purpose("palimpsest export", connections=DOWNLOADS, more=0, idle_seconds=900)
 """Connections of their own: however slowly clients read, pages have theirs."""
-LARGEST = 200 * 2**20
-"""Bytes of a file of explanations, at most."""
 
 
 def download(slug: str, wanted: ExportQuery) -> Generator[bytes]:
@@ -113,50 +104,6 @@ def _simulators(session: Session, study: Study) -> list[StudySimulator]:
         StudySimulator(simulator, cleanliness(session, study, simulator))
         for simulator in session.scalars(query.order_by(Simulator.id))
     ]
-
-
-def import_explanations(
-    session: Session, study: Study, name: str, file: IO[bytes], user: str
-) -> Job:
-    """Queue the explanations of a file as new versions. Commits the session.
-
-    The file is read whole before anything is queued, and kept in the data folder.
-
-    Args:
-        name: Of the file; its ending says what kind it is.
-
-    Raises:
-        InputError: A line is no explanation, or is of a latent that the study does not have.
-        Conflict: The study has no latents yet.
-    """
-    if file.seek(0, 2) > LARGEST:
-        raise InputError(f"{name} is larger than {LARGEST // 2**20} MB: import it in parts.")
-    file.seek(0)
-    lines = read(file, name, author=user)
-    _all_known(session, study, name, lines)
-    stem = re.sub(r"[^\w-]+", "-", Path(name).stem).strip("-")[:80] or "explanations"
-    folder = get_settings().study_files(study.id) / "imports" / uuid.uuid4().hex[:12]
-    folder.mkdir(parents=True)
-    path = folder / f"{stem}.jsonl"
-    with path.open("w", encoding="utf-8") as out:
-        out.writelines(line.written.model_dump_json() + "\n" for line in lines)
-    params = {"method": "file", "path": str(path)}
-    return submit(session, Job(study_id=study.id, kind="explain", params=params, created_by=user))
-
-
-def _all_known(session: Session, study: Study, name: str, lines: list[Line]) -> None:
-    """Raise for the first line whose latent the study does not have."""
-    known = set(session.scalars(select(Latent.index).where(Latent.study_id == study.id)))
-    if not known:
-        raise Conflict(
-            f"Study {study.slug} has no latents yet: its activations are still to be collected."
-        )
-    for line in lines:
-        if line.written.latent not in known:
-            raise InputError(
-                f"{name}, {line.where}, is of latent {line.written.latent}, which the study has "
-                f"not: it has {len(known):,} (0 to {max(known):,})."
-            )
 
 
 def amounts(session: Session, study: Study) -> dict[str, int]:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.simulators.schemas import Cleanliness
+from interp.cleaning import exact
 
 MAX_PROMPT = 1000
 MAX_LATENTS = 32
@@ -15,19 +16,9 @@ Condition = Literal["untouched", "zero", "rewritten"]
 
 
 def _prompt(text: str) -> str:
-    """A prompt as it is stored: white space counts, and line ends are as on Unix.
-
-    Raises:
-        ValueError: It is empty or too long, or has a character that cannot be stored.
-    """
-    text = text.replace("\r\n", "\n")
-    if not text.strip():
-        raise ValueError("Write the text that the model goes on from; this is empty.")
-    if len(text) > MAX_PROMPT:
-        raise ValueError(f"Use at most {MAX_PROMPT:,} characters; this has {len(text):,}.")
-    if "\0" in text:
-        raise ValueError("Take out the NUL character.")
-    return text
+    return exact(
+        text, MAX_PROMPT, empty="Write the text that the model goes on from; this is empty."
+    )
 
 
 class GenerationCreate(BaseModel):

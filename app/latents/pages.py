@@ -21,8 +21,8 @@ from app.explanations.queries import (
     list_versions,
     simulate_jobs,
 )
-from app.explanations.schemas import MAX_LENGTH
 from app.explanations.views import SCORES, edit_context
+from app.fields import Sought
 from app.jobs.queries import ACTIVE, STOPPED
 from app.latents import listing, meaning, queries
 from app.latents.agreement import Agreement, agreement
@@ -36,7 +36,6 @@ from app.latents.schemas import (
     STARRED,
     Column,
     LatentFilter,
-    NoNul,
     Part,
 )
 from app.latents.similar import similar_latents
@@ -49,6 +48,7 @@ from app.simulators.queries import missing_values, study_simulator
 from app.studies.queries import Slug, get_study
 from app.studies.text import text_doubts
 from app.templates import render
+from interp.cleaning import MAX_LENGTH
 from models import Explanation, Latent, Sentence, Study
 
 router = APIRouter()
@@ -97,7 +97,7 @@ class ListState(Part):
 
     show: list[Column] = Field(default=list(COLUMNS), max_length=20)
     """Columns, besides the index and the explanation."""
-    go: NoNul = Field(default="", max_length=40)
+    go: Sought = Field(default="", max_length=40)
     """Index of a latent to jump to."""
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from app.explanations.schemas import ExplanationOut, Number, ScoreOut, ValueOut
+from app.fields import Sought
 from app.rewrites.schemas import Comparison
 from app.simulators.schemas import Cleanliness, CleanlinessOrNone
 
@@ -45,8 +46,6 @@ Sort = Literal[
 Order = Literal["asc", "desc"]
 Kind = Literal["top", "quantile", "random", "near_miss"]
 Stratum = Literal["fires", "said", "silent"]
-NoNul = Annotated[str, BeforeValidator(lambda text: text.replace("\0", ""))]
-"""PostgreSQL's text holds every character but this one."""
 Bound = Annotated[
     Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=False)] | None,
     # A form sends an empty field as empty text.
@@ -57,7 +56,7 @@ Bound = Annotated[
 class LatentMatch(BaseModel):
     """Which latents are meant."""
 
-    q: NoNul = Field(
+    q: Sought = Field(
         default="",
         max_length=200,
         description="Words in the current explanation, begun or whole; in quotes as they stand; "
@@ -69,13 +68,13 @@ class LatentMatch(BaseModel):
     correlation_max: Bound = Field(default=None, description="Largest correlation.")
     cost_min: Bound = Field(default=None, description="Least cost, in nats.")
     cost_max: Bound = Field(default=None, description="Largest cost, in nats.")
-    written_by: NoNul = Field(
+    written_by: Sought = Field(
         default="", max_length=200, description="Author of the current explanation."
     )
     edited: bool = Field(default=False, description="Only latents that a person worded.")
     simulated: bool = Field(default=False, description="Only latents with a finished simulation.")
     missing: bool = Field(default=False, description="Only latents with missing simulated values.")
-    on_list: NoNul = Field(
+    on_list: Sought = Field(
         default="", max_length=100, description="Only latents on this list, such as starred."
     )
 
@@ -125,7 +124,7 @@ def _figure(value: float | None) -> str:
 class LatentFilter(LatentMatch):
     """Which latents to list, and in which order. The same for the page and the API."""
 
-    meaning: NoNul = Field(
+    meaning: Sought = Field(
         default="",
         max_length=500,
         description="Lists the latents whose explanations are nearest in meaning to this text, "

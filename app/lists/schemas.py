@@ -6,20 +6,20 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.work.schemas import Selection
+from interp.cleaning import one_line
+
+LIST_NAME = 100
+"""Characters of a list's name."""
 
 
 def _clean(name: str) -> str:
-    name = " ".join(name.split())
-    if not name:
-        raise ValueError("Name the list.")
-    return name
+    return " ".join(one_line(name, LIST_NAME, empty="Name the list.").split())
 
 
 ListName = Annotated[
     str,
     Field(
-        max_length=100,
-        pattern=r"^[^\x00-\x08\x0e-\x1f\x7f]*$",
+        max_length=LIST_NAME,
         description="Name of the list; starred is the one of the latents with a star.",
     ),
     AfterValidator(_clean),

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Path, Query
 
 from app.database import Database, columns
 from app.errors import NotFound
+from app.fields import Sought
 from app.jobs.schemas import JobOut
-from app.latents.schemas import NoNul
 from app.rewrites import queries
 from app.rewrites.compare import compare_rewrites
 from app.rewrites.figures import figures
@@ -79,7 +79,7 @@ def get_figures(
     protocol: Annotated[Protocol, Query(description="Where contexts are spliced.")] = "whole",
     view: Annotated[View, Query(description="Which lines of the chart.")] = "calibrations",
     author: Annotated[
-        NoNul, Query(max_length=200, description="Whose explanations; the current ones if empty.")
+        Sought, Query(max_length=200, description="Whose explanations; the current ones if empty.")
     ] = "",
 ) -> Figures:
     """The points that the newest rewrite's chart shows, with intervals."""

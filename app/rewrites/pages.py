@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from app.database import Database
 from app.errors import NotFound
-from app.latents.schemas import NoNul
+from app.fields import Sought
 from app.rewrites import queries
 from app.rewrites.charts import comparison_chart
 from app.rewrites.compare import compare_rewrites
@@ -34,7 +34,7 @@ def measure(
     session: Database,
     user: CurrentUser,
     protocol: Annotated[Protocol, Form()],
-    author: Annotated[NoNul, Form(max_length=200)] = "",
+    author: Annotated[Sought, Form(max_length=200)] = "",
 ) -> RedirectResponse:
     """The button “Measure again”."""
     queries.measure(session, get_study(session, slug), protocol, author, user)
@@ -73,8 +73,8 @@ def figures_as_csv(
     session: Database,
     protocol: Protocol = "whole",
     view: View = "calibrations",
-    author: Annotated[NoNul, Query(max_length=200)] = "",
-    line: Annotated[list[NoNul] | None, Query(max_length=50)] = None,
+    author: Annotated[Sought, Query(max_length=200)] = "",
+    line: Annotated[list[Sought] | None, Query(max_length=50)] = None,
     chosen: bool = False,
 ) -> Response:
     """The figures that the loss chart shows, as a file."""

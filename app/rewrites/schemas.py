@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from app.explanations.schemas import Number
+from app.fields import Sought
 from app.simulators.schemas import Cleanliness
 
 Protocol = Literal["whole", "paper"]
@@ -21,10 +22,9 @@ class RewriteCreate(BaseModel):
         default="whole",
         description="Splice every token of a context, or, as published, only its last input token.",
     )
-    author: str = Field(
+    author: Sought = Field(
         default="",
         max_length=200,
-        pattern=r"^[^\x00]*$",
         description="Whose explanations to rewrite with, the newest of each latent; the current "
         "ones if left out.",
     )

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from app.database import Database
 from app.errors import Conflict, messages
+from app.fields import Sought
 from app.forms import form_fields
 from app.jobs.queries import ACTIVE, STOPPED
-from app.latents.schemas import NoNul
 from app.security import CurrentUser
 from app.sentences import queries
 from app.sentences.api import SentenceId
@@ -35,7 +35,7 @@ def try_form(
     request: Request,
     slug: Slug,
     session: Database,
-    text: Annotated[NoNul, Query(max_length=10_000)] = "",
+    text: Annotated[Sought, Query(max_length=10_000)] = "",
 ) -> HTMLResponse:
     """The form; a text in the address is put into it."""
     return _form(request, session, get_study(session, slug), text, "")

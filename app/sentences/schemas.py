@@ -5,25 +5,15 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from interp.cleaning import exact
+
 MAX_TEXT = 600
 PER_TOKEN = 8
 """Latents that are shown of each token."""
 
 
 def _text(text: str) -> str:
-    """A text as it is stored: white space counts, and line ends are as on Unix.
-
-    Raises:
-        ValueError: It is empty or too long, or has a character that cannot be stored.
-    """
-    text = text.replace("\r\n", "\n")
-    if not text.strip():
-        raise ValueError("Type a text; this is empty.")
-    if len(text) > MAX_TEXT:
-        raise ValueError(f"Use at most {MAX_TEXT:,} characters; this has {len(text):,}.")
-    if "\0" in text:
-        raise ValueError("Take out the NUL character.")
-    return text
+    return exact(text, MAX_TEXT, empty="Type a text; this is empty.")
 
 
 class SentenceCreate(BaseModel):

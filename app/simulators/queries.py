@@ -27,6 +27,7 @@ from interp.seen import SeenText
 from interp.simulate import all_at_once, json_reply, last_token
 from interp.simulate.trained import Trained
 from models import Context, Simulation, Simulator, Study
+from models.folders import resolved
 
 VERSIONS = {
     "all_at_once": all_at_once.VERSION,
@@ -139,7 +140,10 @@ def _prompted(data: SimulatorCreate) -> Simulator:
 
 
 def _trained(data: SimulatorCreate) -> Simulator:
-    folder = Path(data.folder or "").expanduser().resolve()
+    try:
+        folder = resolved(data.folder or "")
+    except ValueError as error:
+        raise InputError(str(error)) from None
     record = Trained.read(folder)
     if record.method != data.method:
         raise InputError(f"The simulator in {folder} is {record.method}, not {data.method}.")

@@ -5,15 +5,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    AnyHttpUrl,
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
-from app.studies.schemas import Line
+from app.fields import Folder, Line
+from interp.llm.servers import check_named, server_of
+from models.folders import check_model
+from models.settings import get_settings
 
 Backend = Literal["transformers", "vllm", "openai"]
 Prompted = Literal["all_at_once", "last_token", "json_reply"]
@@ -35,10 +38,10 @@ CleanlinessOrNone = Annotated[
 
 
 def _address(text: str) -> str:
-    try:
-        AnyHttpUrl(text)
-    except ValidationError:
-        raise ValueError("Use an address such as http://localhost:8080/v1.") from None
+    server_of(text)
+    settings = get_settings()
+    if settings.accounts:
+        check_named(text, settings.servers)
     return text
 
 
@@ -62,6 +65,12 @@ class LanguageModel(BaseModel):
         "worker's OPENAI_BASE_URL.",
     )
 
+    @field_validator("model")
+    @classmethod
+    def _may_be_loaded(cls, model: str, info: ValidationInfo) -> str:
+        # A server's name for a model is no file of ours.
+        return model if info.data.get("backend") == "openai" else check_model(model)
+
     @model_validator(mode="after")
     def _only_a_server_has_an_address(self) -> Self:
         if self.base_url is not None and self.backend != "openai":
@@ -82,7 +91,7 @@ class LanguageModel(BaseModel):
 class SimulatorCreate(LanguageModel):
     """A new simulator: prompted (a method and a language model) or trained (a folder)."""
 
-    method: Prompted | Trained = Field(
+    method: Literal[Prompted, Trained] = Field(
         description="all_at_once, last_token or json_reply are prompted; two_tower and inline are "
         "trained."
     )
@@ -97,7 +106,7 @@ class SimulatorCreate(LanguageModel):
         le=100_000,
         description="Calibrate on so many contexts only, if it is slow (prompted).",
     )
-    folder: Line | None = Field(
+    folder: Folder | None = Field(
         default=None,
         description="Of a trained one: what `palimpsest train-simulator` wrote. The model is then "
         "the base that it was trained on.",

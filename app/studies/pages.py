@@ -12,10 +12,10 @@ from app.activity.queries import recent_activity
 from app.database import Database
 from app.errors import Conflict, FieldErrors, messages
 from app.explanations.queries import authors
+from app.fields import Sought
 from app.forms import form_fields
 from app.jobs.queries import latest_job
 from app.latents.queries import edit_next, simulated_explanations
-from app.latents.schemas import NoNul
 from app.rewrites.charts import loss_chart, missing_latents
 from app.rewrites.queries import latest_results, measured_authors, statistics_of
 from app.rewrites.schemas import Protocol
@@ -148,8 +148,8 @@ def study_overview(
     protocol: Protocol = "whole",
     view: View = "calibrations",
     over: Over = "untouched",
-    author: Annotated[NoNul, Query(max_length=200)] = "",
-    line: Annotated[list[NoNul] | None, Query(max_length=50)] = None,
+    author: Annotated[Sought, Query(max_length=200)] = "",
+    line: Annotated[list[Sought] | None, Query(max_length=50)] = None,
     chosen: bool = False,
 ) -> HTMLResponse:
     """What is studied, what runs, the loss chart in one of its views, and what to edit next.

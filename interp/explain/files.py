@@ -1,30 +1,46 @@
-"""Explanations that were written elsewhere: JSON lines, CSV or Parquet."""
+"""Explanations that were written elsewhere: JSON lines, CSV or Parquet.
+
+A file is read row by row, and whatever is in it, what is held of it at once is bounded.
+"""
 
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePath
 from typing import IO, Annotated, Any, Literal, NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
+from interp import cleaning
 from interp.errors import InputError
+from interp.explain import parquet
+from interp.validation import message
 
 ENDINGS = (".jsonl", ".csv", ".parquet")
-MOST = 1_000_000
+MOST = parquet.MOST
 """Explanations in a file, at most."""
+A_LATENT = 1000
+"""Explanations of one latent in a file, at most."""
+LINE = 2**20
+"""Bytes of a line of JSON and characters of a row of CSV, at most."""
+NAME = 200
+"""Characters of an author's or a prompt's name."""
 
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+def _name(name: str) -> str:
+    return cleaning.name(name, NAME, empty="Fill in this field.")
+
+
+Name = Annotated[str, AfterValidator(_name)]
 
 
 class Written(BaseModel):
     """One explanation of a file. Whatever else stands there is not read."""
 
     latent: int = Field(ge=0, lt=2**31)
-    text: str = Field(pattern=r"^[^\x00-\x1f]*\S[^\x00-\x1f]*$", max_length=2000)
+    text: Annotated[str, AfterValidator(cleaning.explanation)]
     author: Name
     author_kind: Literal["person", "model"] = "model"
     prompt_version: Name | None = None
@@ -38,8 +54,8 @@ class Line(NamedTuple):
     written: Written
 
 
-def read(file: IO[bytes], name: str, *, author: str | None = None) -> list[Line]:
-    """All explanations of a file, in its order.
+def read(file: IO[bytes], name: str, *, author: str | None = None) -> Iterator[Line]:
+    """The explanations of a file, one after another, in its order.
 
     Args:
         file: Binary; can be sought in.
@@ -47,30 +63,33 @@ def read(file: IO[bytes], name: str, *, author: str | None = None) -> list[Line]
         author: The person who wrote those that name no author; without it, each must name one.
 
     Raises:
-        InputError: The file cannot be read, or one line of it is no explanation.
+        InputError: The file cannot be read, a line of it is no explanation, or it has too many.
     """
+    shown = cleaning.shown(name)
     match PurePath(name).suffix.lower():
         case ".jsonl":
-            raw = _json_lines(file, name)
+            raw = _json_lines(file, shown)
         case ".csv":
-            raw = _csv(file, name)
+            raw = _csv(file, shown)
         case ".parquet":
-            raw = _parquet(file, name)
+            raw = _parquet(file, shown)
         case _:
-            raise InputError(f"{name} is none of {', '.join(ENDINGS)}: its name ends otherwise.")
-    lines: list[Line] = []
-    try:
-        for where, value in raw:
-            if len(lines) == MOST:
-                raise InputError(f"{name} has more than {MOST:,} explanations: use parts of it.")
-            lines.append(Line(where, _written(value, author, f"{name}, {where}")))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{name} cannot be read: {error}.") from None
-    except (csv.Error, pa.ArrowException, OSError) as error:
-        raise InputError(f"{name} cannot be read: {' '.join(str(error).split())}.") from None
-    if not lines:
-        raise InputError(f"{name} has no explanation in it.")
-    return lines
+            raise InputError(f"{shown} is none of {', '.join(ENDINGS)}: its name ends otherwise.")
+    of_latent: Counter[int] = Counter()
+    number = 0
+    for number, (where, value) in enumerate(raw, 1):
+        if number > MOST:
+            raise InputError(f"{shown} has more than {MOST:,} explanations: use parts of it.")
+        written = _written(value, author, f"{shown}, {where}")
+        of_latent[written.latent] += 1
+        if of_latent[written.latent] > A_LATENT:
+            raise InputError(
+                f"{shown}, {where}, is one explanation too many of latent {written.latent}: a file "
+                f"has at most {A_LATENT:,} of each."
+            )
+        yield Line(where, written)
+    if not number:
+        raise InputError(f"{shown} has no explanation in it.")
 
 
 def _written(value: Any, author: str | None, where: str) -> Written:
@@ -84,45 +103,73 @@ def _written(value: Any, author: str | None, where: str) -> Written:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
-        said = f"{field}: {first['msg']}" if field else first["msg"]
-        raise InputError(f"{where}, is no explanation: {said}.") from None
+        said = f"{field}: {message(first)}" if field else message(first)
+        raise InputError(f"{where}, is no explanation: {said}") from None
 
 
 def _json_lines(file: IO[bytes], name: str) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(file, 1):
+    number = 0
+    while line := file.readline(LINE + 1):
+        number += 1
+        where = f"line {number}"
+        if len(line) > LINE:
+            raise InputError(f"{name}, {where}, is longer than {LINE:,} bytes.")
         if not line.strip():
             continue
         try:
-            yield f"line {number}", json.loads(line.decode())
+            # Editors of Windows begin a file with a mark that is no part of its text.
+            yield where, json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        except UnicodeDecodeError:
+            raise InputError(f"{name}, {where}, cannot be read: it is not UTF-8.") from None
         except (json.JSONDecodeError, RecursionError):
-            raise InputError(f"{name}, line {number}, is no JSON.") from None
+            raise InputError(f"{name}, {where}, is no JSON.") from None
+        except ValueError:  # Python reads numbers of up to 4,300 digits
+            raise InputError(f"{name}, {where}, has a number of too many digits.") from None
 
 
 def _csv(file: IO[bytes], name: str) -> Iterator[tuple[str, Any]]:
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    stream = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    lines = _RowLines(stream, name)
+    rows = csv.DictReader(lines, strict=True)
     try:
-        rows = csv.DictReader(text, strict=True)
         _columns(name, rows.fieldnames or ())
         for row in rows:
+            lines.taken = 0
             if None in row:
                 raise InputError(
                     f"{name}, line {rows.line_num}, has more fields than the first line names: "
                     "put a text with commas in quotes."
                 )
             yield f"line {rows.line_num}", row
+    except UnicodeDecodeError:
+        after = f", after line {rows.line_num}" if rows.line_num else ""
+        raise InputError(f"{name} cannot be read: it is not UTF-8{after}.") from None
+    except csv.Error as error:
+        where = f"after line {rows.line_num}" if rows.line_num else "at its first line"
+        raise InputError(f"{name} cannot be read {where}: {error}.") from None
     finally:
-        text.detach()  # it would close the file, which is not ours
+        stream.detach()  # it would close the file, which is not ours
+
+
+class _RowLines:
+    """The lines of a CSV file; refuses a row that goes on and on, within a line or over many."""
+
+    def __init__(self, stream: io.TextIOWrapper, name: str) -> None:
+        self.stream, self.name = stream, name
+        self.taken = 0
+        """Characters of the row in hand."""
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self.stream.readline(LINE + 1):
+            self.taken += len(line)
+            if self.taken > LINE:
+                raise InputError(f"{self.name} has a row of more than {LINE:,} characters.")
+            yield line
 
 
 def _parquet(file: IO[bytes], name: str) -> Iterator[tuple[str, Any]]:
-    table = pq.ParquetFile(file)
-    _columns(name, table.schema_arrow.names)
-    wanted = [column for column in table.schema_arrow.names if column in Written.model_fields]
-    number = 0
-    for block in table.iter_batches(columns=wanted):
-        for row in block.to_pylist():
-            number += 1
-            yield f"row {number}", row
+    for number, row in enumerate(parquet.rows(file, name, list(Written.model_fields)), 1):
+        yield f"row {number}", row
 
 
 def _columns(name: str, names: Any) -> None:

@@ -17,6 +17,7 @@ from interp.llm.llm import Answers, Completion, Message, Query
 from interp.llm.manner import Manner
 from interp.llm.reading import NOT_RETURNED, from_logits, from_top, missing
 from interp.llm.said import Said, tells_what_it_kept, tokens_read
+from interp.llm.servers import default_address, gets_key
 from interp.llm.tokens import Encoder, Places
 
 PLACES_A_REQUEST = 64
@@ -52,7 +53,8 @@ class OpenAILLM:
     exactly. Others give the likeliest next tokens at best, and are read at the end of a text.
     How its requests are spelled, and whether its model reasons, is learned from what it says.
 
-    The key comes from ``OPENAI_API_KEY`` and is kept nowhere.
+    The key comes from ``OPENAI_API_KEY`` and is kept nowhere. It goes only to the server that
+    ``OPENAI_BASE_URL`` names, or OpenAI's without it.
     """
 
     model: str
@@ -292,13 +294,21 @@ class OpenAILLM:
 
     @cached_property
     def _client(self) -> openai.OpenAI:
+        own = gets_key(self._address)
         return openai.OpenAI(
             # A server of one's own needs no key, but the client does.
-            api_key=os.environ.get("OPENAI_API_KEY") or "none",
-            base_url=self.base_url,
+            api_key=(os.environ.get("OPENAI_API_KEY") if own else None) or "none",
+            default_headers=None if own else _without_the_operators(),
+            base_url=self._address,
             timeout=self.timeout,
             max_retries=self.retries,
+            # Who is sent to another server would send the prompts there.
+            http_client=openai.DefaultHttpxClient(follow_redirects=False),
         )
+
+    @property
+    def _address(self) -> str:
+        return self.base_url or default_address()
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
         return self._client.post(path, body={"model": self.model, **body}, cast_to=object)
@@ -347,14 +357,22 @@ class OpenAILLM:
         except openai.APIStatusError as error:
             if error.status_code >= 500:
                 return Failure(f"The server failed with error {error.status_code}.")
+            if error.status_code < 400:
+                where = error.response.headers.get("location")
+                return Failure(f"The server points to another address: use {where}.")
             why = manner.message(error).splitlines()[0][:200]
             return Failure(f"The server refused the request: {why}")
         except (openai.APIError, AttributeError, LookupError, TypeError, ValueError):
             return Failure("The server's reply cannot be read.")
 
     def _refused(self) -> InputError:
+        if not gets_key(self._address):
+            return InputError(
+                f"{self._address} wants a key. OPENAI_API_KEY goes to {default_address()} only: "
+                "set OPENAI_BASE_URL to the server that the key is for."
+            )
         return InputError(
-            f"{self._client.base_url} refuses the key. Set OPENAI_API_KEY to one that it takes."
+            f"{self._address} refuses the key. Set OPENAI_API_KEY to one that it takes."
         )
 
 
@@ -368,3 +386,11 @@ def _top(choice: Any) -> dict[str, float]:
     if content := logprobs.get("content"):
         return {one["token"]: float(one["logprob"]) for one in content[0]["top_logprobs"]}
     return {token: float(logprob) for token, logprob in logprobs["top_logprobs"][0].items()}
+
+
+def _without_the_operators() -> dict[str, Any]:
+    """What the client would take from the environment for every server: accounts, and headers that
+    may hold other keys."""
+    custom = os.environ.get("OPENAI_CUSTOM_HEADERS", "").splitlines()
+    names = ["OpenAI-Organization", "OpenAI-Project", *(line.partition(":")[0] for line in custom)]
+    return {name.strip(): openai.Omit() for name in names}

@@ -29,7 +29,7 @@ from interp.subject import Subject, output_head
 from models import Context, Example, Job, Latent, Simulator, Study
 from workers.jobs import Progress
 from workers.queue import publish, submit
-from workers.resources import coder_of, store_of, subject_of
+from workers.resources import coder_of, corpus_of, store_of, subject_of
 from workers.tasks.rows import context_tokens, first_position, token_alone, token_texts
 from workers.tasks.text_facts import text_facts
 from workers.version import code_version
@@ -98,7 +98,7 @@ def _make_contexts(session: Session, study: Study, tokenizer: PreTrainedTokenize
         ContextSet.EVALUATE: study.contexts_evaluate,
     }
 
-    sets, copies = split_corpus(study.corpus, study.seed)
+    sets, copies = split_corpus(corpus_of(study), study.seed)
     contexts = draw_sets(
         sets,
         tokenizer,

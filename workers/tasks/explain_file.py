@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 
 from sqlalchemy import select
@@ -16,6 +18,8 @@ from workers.tasks.explanations import add
 
 BLOCK = 256
 """Explanations added before the job is saved."""
+AT_ONCE = 16 * BLOCK
+"""Explanations of the file that are held at once."""
 
 
 def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
@@ -28,66 +32,82 @@ def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
         InputError: A line is no explanation, or is of a latent that the study does not have.
     """
     path = Path(job.params["path"])
-    lines = _read(path)
     query = select(Latent.index, Latent.id).where(Latent.study_id == study.id)
     latents: dict[int, int] = {index: identity for index, identity in session.execute(query)}
-    for line in lines:
+    total = 0
+    for line in _read(path):
+        total += 1
         if line.written.latent not in latents:
             raise InputError(
                 f"{path.name}, {line.where}, explains latent {line.written.latent}, "
                 "which the study has not."
             )
-    new = _new(session, study, lines)
-    done = len(lines) - len(new)
-    for block in _blocks(new):
-        of = Latent.id.in_([latents[written.latent] for written in block])
-        found = session.execute(select(Latent.id, Latent.explanation_id).where(of))
-        current = {identity: explanation for identity, explanation in found}
-        add(
-            session,
-            [
-                {
-                    "latent_id": latents[written.latent],
-                    "text": written.text,
-                    "author_kind": written.author_kind,
-                    "author": written.author,
-                    "prompt_version": written.prompt_version,
-                    "parent_id": current[latents[written.latent]],
-                    "details": {"imported_by": job.created_by, "import": job.id},
-                }
-                for written in block
-            ],
-        )
-        session.commit()
-        publish(study.id, "latents")
-        done += len(block)
-        yield Progress(done, len(lines), "explanations", f"reading {path.name}")
-    if not new:
-        yield Progress(done, len(lines), "explanations", "all are there already")
+    there = _there(session, study)
+    done = 0
+    lines = _read(path)
+    while part := list(islice(lines, AT_ONCE)):
+        new = [line.written for line in part if not _take(there, line.written)]
+        done += len(part) - len(new)
+        for block in _blocks(new):
+            of = Latent.id.in_([latents[written.latent] for written in block])
+            found = session.execute(select(Latent.id, Latent.explanation_id).where(of))
+            current = {identity: explanation for identity, explanation in found}
+            add(
+                session,
+                [
+                    {
+                        "latent_id": latents[written.latent],
+                        "text": written.text,
+                        "author_kind": written.author_kind,
+                        "author": written.author,
+                        "prompt_version": written.prompt_version,
+                        "parent_id": current[latents[written.latent]],
+                        "details": {"imported_by": job.created_by, "import": job.id},
+                    }
+                    for written in block
+                ],
+            )
+            session.commit()
+            publish(study.id, "latents")
+            done += len(block)
+            yield Progress(done, total, "explanations", f"reading {path.name}")
+        if not new:
+            yield Progress(done, total, "explanations", f"reading {path.name}; no new ones")
 
 
-def _read(path: Path) -> list[Line]:
+def _read(path: Path) -> Iterator[Line]:
     try:
         with path.open("rb") as file:
-            return read(file, path.name)
+            yield from read(file, path.name)
+    except FileNotFoundError:
+        raise InputError(
+            f"The file of this import, {path.name}, is not kept any more: import it again."
+        ) from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error}.") from None
 
 
-def _new(session: Session, study: Study, lines: list[Line]) -> list[Written]:
-    """The explanations that are not there yet, in their order."""
+def _there(session: Session, study: Study) -> Counter[bytes]:
+    """How often the study has each explanation, by its digest: a study may have a million."""
     query = select(Latent.index, Explanation.text, Explanation.author)
     query = query.join(Latent, Latent.id == Explanation.latent_id)
-    found = session.execute(query.where(Latent.study_id == study.id))
-    there = Counter((index, text, author) for index, text, author in found)
-    new: list[Written] = []
-    for _, written in lines:
-        same = (written.latent, written.text, written.author)
-        if there[same]:
-            there[same] -= 1
-        else:
-            new.append(written)
-    return new
+    found = session.execute(
+        query.where(Latent.study_id == study.id).execution_options(yield_per=BLOCK)
+    )
+    return Counter(_digest(*row) for row in found)
+
+
+def _digest(index: int, text: str, author: str) -> bytes:
+    return blake2b(f"{index}\n{author}\n{text}".encode(), digest_size=16).digest()
+
+
+def _take(there: Counter[bytes], written: Written) -> bool:
+    """Whether an explanation is there already; one that is counts for one line of the file."""
+    same = _digest(written.latent, written.text, written.author)
+    if not there[same]:
+        return False
+    there[same] -= 1
+    return True
 
 
 def _blocks(new: list[Written]) -> Iterator[list[Written]]:

@@ -1,0 +1,38 @@
+"""Kinds of text that requests carry. Each is cleaned by `interp.cleaning`, whatever asks."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, StringConstraints
+
+from interp import cleaning
+from models import folders
+
+LINE = 500
+"""Characters of a line."""
+
+
+def _line(line: str) -> str:
+    return cleaning.name(line, LINE)
+
+
+def _module(name: str) -> str:
+    if set(name) & set("/\\") or name in (".", ".."):
+        raise ValueError("Use the name of a module, such as layers.10.mlp; it has no slash.")
+    return name
+
+
+Line = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=LINE),
+    AfterValidator(_line),
+]
+"""One line of text: a title, a name or a path."""
+Model = Annotated[Line, AfterValidator(folders.check_model)]
+Coder = Annotated[Line, AfterValidator(folders.check_coder)]
+Corpus = Annotated[Line, AfterValidator(folders.check_corpus)]
+Folder = Annotated[Line, AfterValidator(folders.check_path)]
+"""What the worker loads. While accounts are on, only what is in folders that the operator named."""
+Hookpoint = Annotated[Line, AfterValidator(_module)]
+"""A module of a model. Coders of many hookpoints have a folder for each, so it is no path."""
+Sought = Annotated[str, AfterValidator(cleaning.sought)]
+"""Text to search for, such as words or an author; it may be empty."""

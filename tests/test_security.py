@@ -1,0 +1,538 @@
+"""Who is let in and what they may reach: names of the server, keys, servers, files, passwords."""
+
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser
+from sqlalchemy.orm import Session
+
+from app.security import hasher
+from cli.processes import start, stop
+from cli.servers import Servers, free_port
+from cli.services import web_command
+from interp.errors import InputError
+from interp.llm.openai import OpenAILLM
+from interp.llm.servers import check_named, gets_key, server_of
+from models import Simulator, Study, User
+from models.settings import get_settings
+from tests.conftest import CHROMIUM, CHROMIUM_FLAGS, REPOSITORY, wait_for
+from tests.reading import problem_of
+from tests.test_llm_openai import Failing, Reply, chat, said
+from workers import resources
+
+
+@contextmanager
+def serving(data: Path, **environment: str) -> Iterator[str]:
+    """The address of a web server of one's own, with settings of its own."""
+    port = free_port()
+    command = web_command("127.0.0.1", port)
+    child = start(f"own-{port}", command, data, cwd=REPOSITORY, env=os.environ | environment)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/healthz", child)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        stop([child])
+
+
+# --- Names of the server --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LocalHost:8000",
+        "localhost.",
+        "palimpsest.localhost:1",
+        "127.0.0.1",
+        "10.20.30.40:8000",
+        "[::1]:8000",
+        "[2001:db8::7]",
+    ],
+)
+def test_localhost_and_addresses_are_answered(web: str, host: str) -> None:
+    assert httpx.get(f"{web}/studies", headers={"Host": host}).status_code == 200
+
+
+FOREIGN = [
+    "attacker.example",
+    "localhost.attacker.example",
+    "127.0.0.1.attacker.example:8000",
+    "notlocalhost",
+    "2130706433",
+    "0x7f.1",
+    "localhost@attacker.example",
+    "[::1].attacker.example",
+    "localhost:80:80",
+    "",
+]
+
+
+@pytest.mark.parametrize("host", FOREIGN)
+def test_other_names_are_refused(web: str, host: str) -> None:
+    answer = httpx.get(f"{web}/api/v1/studies", headers={"Host": host})
+    assert "PALIMPSEST_HOSTS" in problem_of(answer, 421)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/healthz", "/static/style.css", "/events", "/nothing", "/api/v1/openapi.json"],
+)
+def test_other_names_are_refused_everywhere(web: str, db: Session, path: str) -> None:
+    foreign = {"Host": "attacker.example"}
+    answer = httpx.get(web + path, headers=foreign)
+    assert answer.status_code == 421
+    assert "Content-Security-Policy" in answer.headers
+    slug = f"rebound-{uuid.uuid4().hex[:8]}"
+    for name, value in (("Origin", "http://attacker.example"), ("X-Forwarded-Host", "localhost")):
+        headers = foreign | {name: value}
+        assert httpx.post(web + path, json={"slug": slug}, headers=headers).status_code == 421
+    assert db.query(Study).filter_by(slug=slug).count() == 0
+
+
+def test_one_foreign_name_of_two_is_enough(web: str) -> None:
+    url = httpx.URL(web)
+    with socket.create_connection((url.host, url.port or 80), timeout=20) as connection:
+        hosts = b"Host: localhost\r\nHost: attacker.example\r\n"
+        connection.sendall(b"GET /studies HTTP/1.1\r\n" + hosts + b"Connection: close\r\n\r\n")
+        status = int(connection.recv(100).split()[1])
+    assert status in (400, 421)
+
+
+def test_a_browser_whose_name_was_pointed_here_reads_nothing(web: str, browser: Browser) -> None:
+    """DNS rebinding as it happens: the name leads to this machine, for the browser all is well."""
+    rebound = "--host-resolver-rules=MAP attacker.example 127.0.0.1"
+    other = browser.browser_type.launch(executable_path=CHROMIUM, args=[*CHROMIUM_FLAGS, rebound])
+    try:
+        page = other.new_page()
+        port = httpx.URL(web).port
+        answer = page.goto(f"http://attacker.example:{port}/static/htmx.txt")
+        assert answer is not None
+        assert answer.status == 421
+        asked = "fetch('/api/v1/studies').then(answer => answer.status)"
+        assert page.evaluate(asked) == 421
+    finally:
+        other.close()
+
+
+def test_names_from_the_setting(
+    servers: Servers, data_folder: Path, study: Study, db: Session
+) -> None:
+    names = "palimpsest.example:8443, Lab.example"
+    with serving(data_folder, PALIMPSEST_HOSTS=names) as url:
+
+        def status(host: str, **headers: str) -> int:
+            path = f"{url}/studies/{study.slug}/latents/1/star"
+            sent = {"Host": host} | {n.replace("_", "-"): v for n, v in headers.items()}
+            return httpx.post(path, data={"on": "true"}, headers=sent).status_code
+
+        assert status("palimpsest.example") == status("lab.example:80") == 303
+        assert status("attacker.example") == 421
+        # A proxy that gives its own Host: the page is of a name that the setting has.
+        here = httpx.URL(url).netloc.decode()
+        assert status(here, Origin="https://palimpsest.example:8443") == 303
+        assert status(here, Origin="https://palimpsest.example") == 403, "another server there"
+        assert status(here, Origin="https://attacker.example") == 403
+        assert status("lab.example", Origin="https://lab.example") == 303
+        same, cross = "same-origin", "cross-site"
+        origin = "https://palimpsest.example:8443"
+        assert status(here, Origin=origin, Sec_Fetch_Site=same) == 303
+        assert status(here, Origin=origin, Sec_Fetch_Site=cross) == 403
+    with serving(data_folder, PALIMPSEST_HOSTS="*") as url:
+        answer = httpx.get(f"{url}/studies", headers={"Host": "any.example"})
+        assert answer.status_code == 200
+
+
+# --- Keys and servers -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Failing, Failing]]:
+    """The operator's own server of language models, with a key for it, and somebody else's."""
+    made = Failing(), Failing()
+    for one in made:
+        threading.Thread(target=one.serve_forever, daemon=True).start()
+    monkeypatch.setenv("OPENAI_BASE_URL", made[0].url)
+    monkeypatch.setenv("OPENAI_API_KEY", "the-key")
+    monkeypatch.setenv("OPENAI_ORG_ID", "the-organization")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "the-project")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Other-Key: the-other-key")
+    yield made
+    for one in made:
+        one.shutdown()
+        one.server_close()
+
+
+def test_the_key_goes_to_the_operators_server_only(two_servers: tuple[Failing, Failing]) -> None:
+    own, other = two_servers
+    for address in (None, own.url, own.url.replace("/v1", "/another/path")):
+        (found,) = OpenAILLM("m", address).complete([chat("hello")], max_tokens=1)
+        assert found.text == "hello"
+    assert len(own.requests) == 3
+    for _, _, headers in own.requests:
+        assert {"Bearer the-key", "the-organization", "the-project"} <= set(headers.values())
+    # The same machine by another name is another server: the operator did not name it.
+    for address in (other.url, own.url.replace("127.0.0.1", "localhost")):
+        (found,) = OpenAILLM("m", address).complete([chat("hello")], max_tokens=1)
+        assert found.text == "hello"
+    for _, _, headers in [*other.requests, own.requests[-1]]:
+        assert not [value for value in headers.values() if "the-" in value]
+
+
+def test_who_wants_a_key_that_is_not_for_it(two_servers: tuple[Failing, Failing]) -> None:
+    own, other = two_servers
+    for server in two_servers:
+        server.behave = lambda body, before: Reply(401, b"{}")
+    with pytest.raises(InputError, match="OPENAI_BASE_URL"):
+        OpenAILLM("m", other.url, retries=0).complete([chat("hello")], max_tokens=1)
+    with pytest.raises(InputError, match="OPENAI_API_KEY"):
+        OpenAILLM("m", own.url, retries=0).complete([chat("hello")], max_tokens=1)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_nobody_is_sent_on(two_servers: tuple[Failing, Failing], status: int) -> None:
+    own, other = two_servers
+    elsewhere = {"Location": f"{other.url}/chat/completions"}
+    own.behave = lambda body, before: Reply(status, b"{}", elsewhere)
+    other.behave = lambda body, before: said("stolen")
+    (found,) = OpenAILLM("m", retries=0).complete([chat("a secret prompt")], max_tokens=1)
+    assert found.text is None
+    assert other.url in found.failure
+    assert other.requests == [], "neither the key nor the prompt"
+
+
+@pytest.mark.parametrize(
+    ("address", "same"),
+    [
+        ("http://models.example/v1", True),
+        ("http://MODELS.example:80/other", True),
+        ("http://models.example:8000/v1", False),
+        ("https://models.example/v1", False),
+        ("http://models.example.attacker.example/v1", False),
+        ("http://models.exampl/v1", False),
+        ("http://attacker.example/http://models.example/v1", False),
+        ("http://attacker.example#http://models.example", False),
+    ],
+)
+def test_servers_are_compared_by_scheme_host_and_port(
+    monkeypatch: pytest.MonkeyPatch, address: str, same: bool
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://models.example/v1")
+    assert gets_key(address) is same
+    if same:
+        check_named(address, ())
+    else:
+        with pytest.raises(InputError, match="PALIMPSEST_SERVERS"):
+            check_named(address, ())
+        check_named(address, [address])
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://models.example@attacker.example/v1",
+        "http://name:password@models.example/v1",
+        "http://models.example\\@attacker.example/",
+        "http://models.example\t.attacker.example/",
+        "http://mödels.example/v1",
+        "ftp://models.example/v1",
+        "//models.example/v1",
+        "http:///v1",
+        "http://models.example:99999/",
+        "http://[::1/",
+        "file:///etc/passwd",
+        "",
+    ],
+)
+def test_addresses_that_are_none(address: str) -> None:
+    with pytest.raises(InputError):
+        server_of(address)
+
+
+# --- What people may name while accounts are on ---------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def allowed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the operator names, with three texts; beside it a secret, and a link to it."""
+    folder = tmp_path_factory.mktemp("shared") / "texts"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.txt").write_text("My fellow citizens. " * 400)
+    secret = folder.parent / "secret"
+    secret.mkdir()
+    (secret / "diary.txt").write_text("dear diary")
+    (folder / "link").symlink_to(secret)
+    (folder / "circle").symlink_to(folder / "circle")
+    return folder
+
+
+LOGIN = ("ann", "right horse battery")
+ALSO = "http://also.example:8080/v1"
+
+
+@pytest.fixture(scope="module")
+def guarded(servers: Servers, data_folder: Path, allowed: Path) -> Iterator[httpx.Client]:
+    """Asks a web server with accounts, as somebody who is signed in."""
+    from models.database import new_session
+
+    with new_session() as session:
+        session.add(User(name=LOGIN[0], password_hash=hasher.hash(LOGIN[1])))
+        session.commit()
+    named = {"PALIMPSEST_FOLDERS": f"/nowhere,{allowed}", "PALIMPSEST_SERVERS": ALSO}
+    with (
+        serving(data_folder, PALIMPSEST_ACCOUNTS="true", **named) as url,
+        httpx.Client(base_url=url, auth=LOGIN, timeout=60) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def with_accounts(monkeypatch: pytest.MonkeyPatch, allowed: Path) -> Iterator[None]:
+    """The same settings in this process, as a worker has them."""
+    monkeypatch.setenv("PALIMPSEST_ACCOUNTS", "true")
+    monkeypatch.setenv("PALIMPSEST_FOLDERS", str(allowed))
+    monkeypatch.setenv("PALIMPSEST_SERVERS", ALSO)
+    get_settings.cache_clear()
+    yield
+    monkeypatch.undo()
+    get_settings.cache_clear()
+
+
+def new_study(**changes: object) -> dict[str, object]:
+    return {
+        "slug": f"named-{uuid.uuid4().hex[:8]}",
+        "title": "Named",
+        "model": "smollm2-135m-instruct",
+        "coder": str(REPOSITORY / "demo" / "coder"),
+        "hookpoint": "layers.10.mlp",
+        "corpus": "sotu",
+    } | changes
+
+
+def test_what_the_operator_named_is_let_through(guarded: httpx.Client, allowed: Path) -> None:
+    for corpus in ("sotu", str(allowed), f"{allowed}/../{allowed.name}"):
+        made = guarded.post("/api/v1/studies", json=new_study(corpus=corpus))
+        assert made.status_code == 201, made.text
+        for job in guarded.get(f"/api/v1/studies/{made.json()['slug']}/jobs").json()["items"]:
+            guarded.post(f"/api/v1/jobs/{job['id']}/cancel")
+
+
+def _refused(answer: httpx.Response, field: str, path: str) -> str:
+    """The message about a field, without the path in it."""
+    assert field in problem_of(answer, 422)
+    (message,) = [e["message"] for e in answer.json()["errors"] if e["field"] == field]
+    return message.replace(path, "…")
+
+
+@pytest.mark.parametrize("field", ["corpus", "model", "coder"])
+def test_other_files_are_refused_whether_they_are_there_or_not(
+    guarded: httpx.Client, allowed: Path, field: str
+) -> None:
+    outside = [
+        "/etc/passwd",
+        "/etc/no-such-file",
+        "/etc",
+        "~/.ssh",
+        "~nobody-of-that-name/x",
+        f"{allowed}/link",
+        f"{allowed}/link/diary.txt",
+        f"{allowed}/../secret",
+        f"{allowed}/circle",
+        f"{allowed}-and-more",
+        "../../etc/passwd",
+        "a/../../etc",
+        "models/a.gguf",
+    ]
+    said = {
+        _refused(guarded.post("/api/v1/studies", json=new_study(**{field: path})), field, path)
+        for path in outside
+    }
+    assert len(said) == 1, "the answer tells nothing of the path"
+    assert "PALIMPSEST_FOLDERS" in said.pop()
+
+
+def test_a_hookpoint_is_no_path(guarded: httpx.Client, api: httpx.Client) -> None:
+    for client, prefix in ((guarded, "/api/v1"), (api, "")):
+        for hookpoint in ("/etc", "../..", "layers.10.mlp/../..", ".."):
+            answer = client.post(f"{prefix}/studies", json=new_study(hookpoint=hookpoint))
+            assert "module" in _refused(answer, "hookpoint", hookpoint)
+
+
+def test_simulators_and_explainers_name_nothing_else(
+    guarded: httpx.Client, study: Study, allowed: Path
+) -> None:
+    trained = {"method": "two_tower", "model": "gemma-3-270m"}
+    prompted = {"method": "json_reply", "model": "m"}
+    for path in ("/etc", "/etc/nothing", f"{allowed}/link"):
+        answer = guarded.post("/api/v1/simulators", json=trained | {"folder": path})
+        assert "PALIMPSEST_FOLDERS" in _refused(answer, "folder", path)
+        answer = guarded.post("/api/v1/simulators", json=prompted | {"model": path})
+        assert "PALIMPSEST_FOLDERS" in _refused(answer, "model", path)
+        judge = {"llm": {"model": path}}
+        answer = guarded.post(f"/api/v1/studies/{study.slug}/judge", json=judge)
+        assert "PALIMPSEST_FOLDERS" in _refused(answer, "llm.model", path)
+        form = {"method": "json_reply", "model": path, "backend": "transformers"}
+        page = guarded.post("/simulators", data=form)
+        assert page.status_code == 422
+        assert "PALIMPSEST_FOLDERS" in page.text
+    server = {"backend": "openai", "model": "/any/name/of/theirs"}
+    for address in (
+        "http://127.0.0.1:1/v1",
+        "http://169.254.169.254/",
+        "http://also.example:8080@x.example/v1",
+    ):
+        answer = guarded.post("/api/v1/simulators", json=prompted | server | {"base_url": address})
+        _refused(answer, "base_url", address)
+        llm = {"method": "prompted", "llm": server | {"base_url": address}}
+        answer = guarded.post(f"/api/v1/studies/{study.slug}/explain", json=llm)
+        _refused(answer, "llm.base_url", address)
+    for address in (ALSO, "http://also.example:8080/other", "https://api.openai.com/v1", None):
+        named = prompted | server | {"base_url": address}
+        assert guarded.post("/api/v1/simulators", json=named).status_code == 201
+
+
+def test_the_worker_looks_again(with_accounts: None, allowed: Path, data_folder: Path) -> None:
+    def study(**fields: Any) -> Study:
+        return Study(**new_study(model_revision=None, coder_info={"sha256": ""}) | fields)
+
+    assert resources.corpus_of(study(corpus=str(allowed))) == str(allowed)
+    for load, fields in (
+        (resources.corpus_of, {"corpus": f"{allowed}/link"}),
+        (resources.subject_of, {"model": "/etc"}),
+        (resources.coder_of, {"coder": "/etc"}),
+    ):
+        with pytest.raises(InputError, match="PALIMPSEST_FOLDERS"):
+            load(study(**fields))
+    trained = Simulator(method="two_tower", model="gemma-3-270m", options={"folder": "/etc"})
+    with pytest.raises(InputError, match="PALIMPSEST_FOLDERS"):
+        resources.simulator_of(trained, study())
+    with pytest.raises(InputError, match="PALIMPSEST_FOLDERS"):
+        resources.llm_of({"backend": "vllm"}, "/etc")
+    server = {"backend": "openai", "base_url": "http://127.0.0.1:1/v1"}
+    with pytest.raises(InputError, match="PALIMPSEST_SERVERS"):
+        resources.llm_of(server, "m")
+    assert resources.llm_of(server | {"base_url": ALSO}, "/their/name").name == "/their/name"
+
+
+def test_without_accounts_all_is_as_it_was(api: httpx.Client, allowed: Path) -> None:
+    for corpus in (f"{allowed}/link", "/etc/passwd"):
+        answer = api.post("/studies", json=new_study(corpus=corpus))
+        assert "PALIMPSEST" not in answer.text
+    assert "leads nowhere" in problem_of(
+        api.post(
+            "/simulators",
+            json={"method": "two_tower", "model": "m", "folder": "~nobody-of-that-name/x"},
+        ),
+        422,
+    )
+
+
+# --- Passwords ------------------------------------------------------------------------------------
+
+
+def guess(url: str, name: str, password: str, source: str = "127.0.0.1") -> httpx.Response:
+    """Try to sign in from an address of this machine."""
+    transport = httpx.HTTPTransport(local_address=source)
+    with httpx.Client(transport=transport, timeout=120) as client:
+        return client.get(f"{url}/api/v1/studies", auth=(name, password))
+
+
+def test_guessing_is_slowed_down_and_recorded(
+    guarded: httpx.Client, servers: Servers, data_folder: Path, db: Session
+) -> None:
+    name, right = f"guessed-{uuid.uuid4().hex[:6]}", "pässwörd ✓ 123"
+    db.add(User(name=name, password_hash=hasher.hash(right)))
+    db.commit()
+    url = str(guarded.base_url)
+    assert guarded.get("/studies").status_code == 200
+    stranger = "127.0.0.77"
+    pages: list[int] = []
+    done = threading.Event()
+
+    def read_pages() -> None:
+        while not done.is_set():
+            pages.append(guarded.get("/studies").status_code)
+
+    reader = threading.Thread(target=read_pages)
+    reader.start()
+    with ThreadPoolExecutor(64) as pool:
+        guesses = [pool.submit(guess, url, name, f"wrong {i}", stranger) for i in range(64)]
+        answers = [one.result() for one in guesses]
+    done.set()
+    reader.join()
+    assert set(pages) == {200}
+    looked_at = [answer for answer in answers if answer.status_code == 401]
+    waiting = [answer for answer in answers if answer.status_code == 429]
+    assert len(looked_at) + len(waiting) == 64
+    assert 5 <= len(looked_at) <= 15, "most have to wait"
+    assert all(1 <= int(answer.headers["Retry-After"]) <= 30 for answer in waiting)
+    assert "Try again" in problem_of(waiting[0], 429)
+
+    # Another process counts on.
+    with serving(data_folder, PALIMPSEST_ACCOUNTS="true") as other:
+        again = [guess(other, name, f"also wrong {i}", stranger).status_code for i in range(3)]
+    assert 429 in again
+
+    # The person themselves is elsewhere, and comes in at once.
+    assert guess(url, name, right, "127.0.0.78").status_code == 200
+    # Who guesses is let try again, and a right password ends it.
+    deadline = time.monotonic() + 60
+    while (answer := guess(url, name, right, stranger)).status_code == 429:
+        assert time.monotonic() < deadline
+        time.sleep(int(answer.headers["Retry-After"]))
+    assert answer.status_code == 200
+
+    log = next(
+        file
+        for file in (data_folder / "log").glob("own-*.log")
+        if str(httpx.URL(url).port) in file.name
+    ).read_text()
+    assert f"'{name}' from {stranger}" in log
+    assert "wrong 1" not in log and right not in log
+
+
+def test_names_are_not_guessed_one_by_one(guarded: httpx.Client) -> None:
+    """One password for many names, from one address."""
+    url, stranger = str(guarded.base_url), "127.0.0.79"
+    found = [guess(url, f"nobody-{i}-{uuid.uuid4()}", "x", stranger).status_code for i in range(30)]
+    assert found[:10] == [401] * 10
+    assert 429 in found
+
+
+def test_a_right_password_that_comes_often_is_no_guess(guarded: httpx.Client, db: Session) -> None:
+    name = f"often-{uuid.uuid4().hex[:6]}"
+    db.add(User(name=name, password_hash=hasher.hash("right horse")))
+    db.commit()
+    url, source = str(guarded.base_url), "127.0.0.80"
+    with ThreadPoolExecutor(30) as pool:
+        asked = [pool.submit(guess, url, name, "right horse", source) for _ in range(30)]
+        assert {one.result().status_code for one in asked} == {200}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Basic",
+        "Basic !!!",
+        "Basic " + "A" * 100_000,
+        "Bearer abc",
+        "Basic YQ==",
+        "Basic //8=",
+        "Basic YQA6eA==",  # a NUL in the name
+    ],
+)
+def test_what_is_no_sign_in(guarded: httpx.Client, header: str) -> None:
+    url = f"{guarded.base_url}/api/v1/studies"
+    answer = httpx.get(url, headers={"Authorization": header[:60_000]})
+    assert answer.status_code in (400, 401)
