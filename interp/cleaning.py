@@ -14,6 +14,7 @@ _BREAKS = re.compile(r"[\r\n\t\u2028\u2029]+")
 _REFUSED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 """PostgreSQL stores no NUL, and UTF-8 has no half of a surrogate pair; browsers show none of the
 others."""
+_NOT_STORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
 def one_line(text: str, most: int, *, empty: str = "") -> str:
@@ -64,6 +65,11 @@ def sought(text: str) -> str:
         ValueError: It has a character that cannot be stored, so nothing could be found by it.
     """
     return _checked(text, len(text), "")
+
+
+def storable(text: str) -> str:
+    """A text that a program wrote, as PostgreSQL can store it: U+FFFD for what it cannot."""
+    return _NOT_STORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def shown(text: str, most: int = 100) -> str:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.llm.replies import PAIRS, begins_reasoning, completion, part, storable
+from interp.cleaning import storable
+from interp.llm.replies import PAIRS, begins_reasoning, completion, part
 
 REASONING = "Okay, so the marked tokens are “cow” and “bull”.\n\nThey are animals."
 ANSWER = "Active on words for animals."

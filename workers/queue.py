@@ -7,7 +7,6 @@ something to do; what there is to do, and how far it is, stands in PostgreSQL (s
 
 import json
 import logging
-import re
 from collections.abc import Iterable
 from functools import cache
 
@@ -18,6 +17,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
+from interp.cleaning import storable
 from models import Job, JobEvent
 from models.settings import get_settings
 
@@ -144,9 +144,8 @@ def supersede(session: Session, job: Job) -> None:
 
 
 def clean(text: str) -> str:
-    """A text as PostgreSQL can store it, cut to a message's length: no zero characters, and no
-    half of a surrogate pair."""
-    return re.sub("[\0\ud800-\udfff]", "\ufffd", text[:LONGEST])
+    """A text as PostgreSQL can store it, cut to a message's length."""
+    return storable(text[:LONGEST])
 
 
 def note(session: Session, job_id: int, line: str) -> None:

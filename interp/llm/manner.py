@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import openai
 
-from interp.llm.replies import REASONING_TOKENS, storable
+from interp.cleaning import storable
+from interp.llm.replies import REASONING_TOKENS
 from interp.llm.tokens import NO_THINKING, folded
 
 SWITCHES: dict[str, Any] = {"chat_template_kwargs": NO_THINKING, "reasoning_effort": "low"}

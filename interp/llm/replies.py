@@ -8,6 +8,7 @@ end has no answer.
 import re
 from typing import NamedTuple
 
+from interp.cleaning import storable
 from interp.llm.llm import Completion
 
 REASONING_TOKENS = 4_096
@@ -43,7 +44,6 @@ _CHANNEL = re.compile(
 _BARE_CHANNEL = re.compile(r"analysis(?=[A-Z\s])")
 _BARE_FINAL = "assistantfinal"
 _SPOKEN = ("here is my thought process:", "here is my response:")
-_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 _WRAPPED = re.compile(
     r"<\|begin_of_solution\|>(?P<solution>.*?)(?:<\|end_of_solution\|>)?"
     r"|<\|START_RESPONSE\|>(?P<response>.*?)(?:<\|END_RESPONSE\|>)?"
@@ -122,11 +122,6 @@ def completion(
         failure = "the model reasoned and gave no answer"
         return Completion(None, failure, tokens_read, tokens_written, cut)
     return Completion(reply.answer, "", tokens_read, tokens_written, cut)
-
-
-def storable(text: str) -> str:
-    """A text without what no database takes: NUL and halves of characters."""
-    return _NOT_STORABLE.sub("\ufffd", text)
 
 
 def _harmony(text: str) -> Reply | None:

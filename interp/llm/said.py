@@ -2,8 +2,9 @@
 
 from typing import Any, NamedTuple
 
+from interp.cleaning import storable
 from interp.llm.llm import Completion
-from interp.llm.replies import completion, part, storable
+from interp.llm.replies import completion, part
 
 REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 """Where servers put the reasoning that they take out of the text."""
