@@ -115,12 +115,14 @@ class StudyUpdate(BaseModel):
         lt=2**63,
         description="The simulator whose figures the pages of the study show.",
     )
-    slug: str | None = Field(default=None, description="Name in addresses.")
-    model: str | None = Field(default=None, description="Subject model.")
-    model_revision: str | None = Field(default=None, description="Revision of a hub model.")
-    coder: str | None = Field(default=None, description="Sparse coder.")
-    hookpoint: str | None = Field(default=None, description="Module of the coder.")
-    corpus: str | None = Field(default=None, description="Text.")
+    slug: str | None = Field(
+        default=None, pattern=SLUG_PATTERN, max_length=80, description="Name in addresses."
+    )
+    model: Model | None = Field(default=None, description="Subject model.")
+    model_revision: Line | None = Field(default=None, description="Revision of a hub model.")
+    coder: Coder | None = Field(default=None, description="Sparse coder.")
+    hookpoint: Hookpoint | None = Field(default=None, description="Module of the coder.")
+    corpus: Corpus | None = Field(default=None, description="Text.")
     context_length: int | None = Field(default=None, description="Tokens in a context.")
     prepend_bos: bool | None = Field(default=None, description="Begin contexts with the BOS token.")
     contexts_explain: int | None = Field(default=None, description="Contexts to explain from.")
