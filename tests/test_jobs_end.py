@@ -11,26 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import psycopg
 import pytest
-import torch
 from sqlalchemy import delete, func, select, text, update
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.jobs.queries import cancel_job, retry_job
-from cli.follow import require_finished
 from cli.processes import Child, start, stop
 from cli.servers import Servers
-from interp.errors import InputError
 from models import Explanation, Job, JobEvent, Latent, Study
 from models.database import new_session
 from tests.factories import little_study
 from tests.studies import REPOSITORY, is_held, wait_for_jobs, wait_until
 from tests.test_llm_openai import Failing, Reply, said
-from workers import queue, turns
-from workers.jobs import MOST_SETBACKS, _end
-from workers.reasons import in_words, passes
+from workers import queue
+from workers.jobs import MOST_SETBACKS
 
 CHUNK = "2"
 """Seconds of a turn: the tests wait for several."""
@@ -171,45 +165,6 @@ def test_an_answer_that_cannot_be_stored_ends_the_job(
     study, job = _explain(db, llm, "halves", [0])
     wait_for_jobs(db, study.id, timeout=60)
     _assert_for_people(job.message)
-
-
-def test_messages_are_stored_whatever_they_hold(db: Session) -> None:
-    study = little_study(db)
-    job = Job(study_id=study.id, kind="check", status="running", created_by="tests")
-    db.add(job)
-    db.commit()
-    assert _end(job.id, "failed", "a\0b\ud83dc" + "d" * 5000)
-    db.refresh(job)
-    assert job.message.startswith("a\ufffdb\ufffdcd") and len(job.message) == queue.LONGEST
-    assert _lines(db, job)[-1].startswith("Failed: a\ufffdb\ufffdcd")
-    assert not _end(job.id, "finished", ""), "what has ended stays as it is"
-
-
-def test_errors_in_words() -> None:
-    def of_postgres(kind: type[psycopg.Error]) -> OperationalError:
-        return OperationalError("SELECT 1", {}, kind("raw words"))
-
-    assert in_words(InputError("Choose another."), "r") == "Choose another."
-    with pytest.raises(RuntimeError) as on_cpu:
-        torch.empty(1 << 60)
-    for error, word in (
-        (torch.OutOfMemoryError("CUDA out of memory"), "GPU"),
-        (on_cpu.value, "worker ran out of memory"),
-        (MemoryError(), "worker ran out of memory"),
-        (OSError(28, "No space left on device"), "disk is full"),
-        (of_postgres(psycopg.errors.DiskFull), "disk is full"),
-        (ValueError("raw words"), "reference r"),
-    ):
-        words = in_words(error, "r")
-        assert word in words and "raw" not in words
-        assert not passes(error)
-    for kind in (
-        psycopg.OperationalError,
-        psycopg.errors.AdminShutdown,
-        psycopg.errors.CannotConnectNow,
-        psycopg.errors.DeadlockDetected,
-    ):
-        assert passes(of_postgres(kind))
 
 
 def test_a_job_goes_on_when_the_database_is_back(
@@ -356,57 +311,3 @@ def test_a_job_is_finished_once_its_last_unit_is_done(
     assert (job.status, job.done, job.total) == ("finished", 1, 1)
     llm.let("second")
     wait_for_jobs(db, other.id, timeout=60)
-
-
-def test_urgent_jobs_come_first_and_the_others_take_turns(db: Session) -> None:
-    study = little_study(db)
-    db.execute(update(Job).where(Job.status.in_(("queued", "running"))).values(status="cancelled"))
-    kinds = ("simulate", "rewrite", "sentence", "rewrite", "generate")
-    jobs = [
-        Job(study_id=study.id, kind=kind, status="running", created_by="tests") for kind in kinds
-    ]
-    db.add_all(jobs)
-    for job, seconds in zip(jobs, (None, 20, 5, 10, None), strict=True):
-        if seconds is not None:
-            job.turn_at = func.now() - text(f"interval '{seconds} s'")
-    db.commit()
-    simulate, earlier, sentence, later, generate = (job.id for job in jobs)
-    order = [row.id for row in db.execute(turns.waiting(["gpu"]))]
-    assert order == [generate, sentence, simulate, earlier, later]
-    assert not db.execute(turns.waiting(["cpu"])).all()
-    with new_session(reads=True) as session:
-        holder = session.connection()
-        assert turns.take(holder, ["gpu"]) == generate
-        assert [row.id for row in db.execute(turns.waiting(["gpu"]))] == order[1:]
-        turns.unlock(holder, generate)
-    assert [row.id for row in db.execute(turns.waiting(["gpu"]))] == order
-    db.execute(update(Job).where(Job.id.in_(order)).values(status="cancelled"))
-    db.commit()
-
-
-def test_an_edit_makes_the_rewrites_of_earlier_ones_needless(db: Session) -> None:
-    study = little_study(db)
-    params = {"protocol": "whole", "simulator_id": study.simulator_id, "repeat": True}
-
-    def rewrite(**values: Any) -> Job:
-        job = Job(study_id=study.id, kind="rewrite", created_by="tests", **values)
-        return queue.submit(db, job)
-
-    begun = rewrite(params=params)
-    begun.turn_at = func.now()
-    paper = rewrite(params=params | {"protocol": "paper"})
-    whole = rewrite(params=params | {"repeat": False})
-    needless = rewrite(params=params)
-    newest = rewrite(params=params)
-    queue.supersede(db, newest)
-    states = {}
-    for job in (begun, paper, whole, needless, newest):
-        db.refresh(job)
-        states[job.id] = job.status
-    assert [*states.values()] == ["queued", "queued", "queued", "cancelled", "queued"]
-    assert f"job {newest.id}" in needless.message and needless.finished_at is not None
-    require_finished([needless])
-    retry_job(db, needless)
-    assert needless.params == params
-    db.execute(update(Job).where(Job.study_id == study.id).values(status="cancelled"))
-    db.commit()

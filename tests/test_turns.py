@@ -1,0 +1,114 @@
+"""Whose turn it is, which jobs are needless, and what a job says when it ends: without a worker."""
+
+from typing import Any
+
+import psycopg
+import pytest
+import torch
+from sqlalchemy import func, select, text, update
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from app.jobs.queries import retry_job
+from cli.follow import require_finished
+from interp.errors import InputError
+from models import Job, JobEvent
+from models.database import new_session
+from tests.factories import little_study
+from workers import queue, turns
+from workers.jobs import _end
+from workers.reasons import in_words, passes
+
+
+def test_messages_are_stored_whatever_they_hold(db: Session) -> None:
+    study = little_study(db)
+    job = Job(study_id=study.id, kind="check", status="running", created_by="tests")
+    db.add(job)
+    db.commit()
+    assert _end(job.id, "failed", "a\0b\ud83dc" + "d" * 5000)
+    db.refresh(job)
+    assert job.message.startswith("a\ufffdb\ufffdcd") and len(job.message) == queue.LONGEST
+    newest = db.scalars(select(JobEvent).filter_by(job_id=job.id)).one()
+    assert newest.text.startswith("Failed: a\ufffdb\ufffdcd")
+    assert not _end(job.id, "finished", ""), "what has ended stays as it is"
+
+
+def test_errors_in_words() -> None:
+    def of_postgres(kind: type[psycopg.Error]) -> OperationalError:
+        return OperationalError("SELECT 1", {}, kind("raw words"))
+
+    assert in_words(InputError("Choose another."), "r") == "Choose another."
+    with pytest.raises(RuntimeError) as on_cpu:
+        torch.empty(1 << 60)
+    for error, word in (
+        (torch.OutOfMemoryError("CUDA out of memory"), "GPU"),
+        (on_cpu.value, "worker ran out of memory"),
+        (MemoryError(), "worker ran out of memory"),
+        (OSError(28, "No space left on device"), "disk is full"),
+        (of_postgres(psycopg.errors.DiskFull), "disk is full"),
+        (ValueError("raw words"), "reference r"),
+    ):
+        words = in_words(error, "r")
+        assert word in words and "raw" not in words
+        assert not passes(error)
+    for kind in (
+        psycopg.OperationalError,
+        psycopg.errors.AdminShutdown,
+        psycopg.errors.CannotConnectNow,
+        psycopg.errors.DeadlockDetected,
+    ):
+        assert passes(of_postgres(kind))
+
+
+def test_urgent_jobs_come_first_and_the_others_take_turns(db: Session) -> None:
+    study = little_study(db)
+    db.execute(update(Job).where(Job.status.in_(("queued", "running"))).values(status="cancelled"))
+    kinds = ("simulate", "rewrite", "sentence", "rewrite", "generate")
+    jobs = [
+        Job(study_id=study.id, kind=kind, status="running", created_by="tests") for kind in kinds
+    ]
+    db.add_all(jobs)
+    for job, seconds in zip(jobs, (None, 20, 5, 10, None), strict=True):
+        if seconds is not None:
+            job.turn_at = func.now() - text(f"interval '{seconds} s'")
+    db.commit()
+    simulate, earlier, sentence, later, generate = (job.id for job in jobs)
+    order = [row.id for row in db.execute(turns.waiting(["gpu"]))]
+    assert order == [generate, sentence, simulate, earlier, later]
+    assert not db.execute(turns.waiting(["cpu"])).all()
+    with new_session(reads=True) as session:
+        holder = session.connection()
+        assert turns.take(holder, ["gpu"]) == generate
+        assert [row.id for row in db.execute(turns.waiting(["gpu"]))] == order[1:]
+        turns.unlock(holder, generate)
+    assert [row.id for row in db.execute(turns.waiting(["gpu"]))] == order
+    db.execute(update(Job).where(Job.id.in_(order)).values(status="cancelled"))
+    db.commit()
+
+
+def test_an_edit_makes_the_rewrites_of_earlier_ones_needless(db: Session) -> None:
+    study = little_study(db)
+    params = {"protocol": "whole", "simulator_id": study.simulator_id, "repeat": True}
+
+    def rewrite(**values: Any) -> Job:
+        job = Job(study_id=study.id, kind="rewrite", created_by="tests", **values)
+        return queue.submit(db, job)
+
+    begun = rewrite(params=params)
+    begun.turn_at = func.now()
+    paper = rewrite(params=params | {"protocol": "paper"})
+    whole = rewrite(params=params | {"repeat": False})
+    needless = rewrite(params=params)
+    newest = rewrite(params=params)
+    queue.supersede(db, newest)
+    states = {}
+    for job in (begun, paper, whole, needless, newest):
+        db.refresh(job)
+        states[job.id] = job.status
+    assert [*states.values()] == ["queued", "queued", "queued", "cancelled", "queued"]
+    assert f"job {newest.id}" in needless.message and needless.finished_at is not None
+    require_finished([needless])
+    retry_job(db, needless)
+    assert needless.params == params
+    db.execute(update(Job).where(Job.study_id == study.id).values(status="cancelled"))
+    db.commit()
