@@ -19,7 +19,7 @@ from app.jobs.queries import cancel_job, retry_job
 from cli.processes import Child, start, stop
 from cli.servers import Servers
 from models import Explanation, Job, JobEvent, Latent, Study
-from models.database import new_session
+from models.database import get_engine, new_session
 from tests.factories import little_study
 from tests.studies import REPOSITORY, is_held, wait_for_jobs, wait_until
 from tests.test_llm_openai import Failing, Reply, said
@@ -176,6 +176,7 @@ def test_a_job_goes_on_when_the_database_is_back(
     others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
     db.execute(text(f"{others} AND datname = current_database()"))
     db.commit()
+    get_engine().dispose()  # connections of this process, which are cut off too
     llm.let("away")
     wait_for_jobs(db, study.id, timeout=120)
     assert (job.status, job.setbacks, job.done) == ("finished", 0, 5)
