@@ -235,7 +235,7 @@ def test_another_coder_in_the_same_place_is_refused(
         from workers.resources import coder_of
         from workers.tasks import collect
 
-        job = Job(study_id=collected.id, kind="collect", created_by="tests")
+        job = Job(study_id=collected.id, kind="collect", params={}, created_by="tests")
         with pytest.raises(Exception, match="not the one that this study was collected with"):
             next(collect.run(db, job, collected))
         assert coder_of(collected).num_latents == 2 * D_MODEL
