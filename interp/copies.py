@@ -147,9 +147,7 @@ def _near_copies(documents: Sequence[Document], numbers: Sequence[int]) -> dict[
     # From the largest on: what a document is a part of has been seen before it.
     for place in sorted(range(len(numbers)), key=lambda place: -sizes[place]):
         hashes = of(place)
-        wanted = (len(sketches[place]) + 1) // 2
-        likely = index.candidates(sketches[place]).most_common()
-        for other in (document for document, hits in likely if hits >= wanted):
+        for other in index.candidates(sketches[place]):
             if np.isin(hashes, of(other), assume_unique=True).mean() >= SHARED:
                 copy_of[numbers[place]] = numbers[other]
                 break
@@ -178,11 +176,18 @@ class _Index:
         self._count[places] += 1
         self._document.extend([document] * len(places))
 
-    def candidates(self, sketch: Hashes) -> Counter[int]:
-        """How many hashes of a sketch each document has."""
+    def candidates(self, sketch: Hashes) -> list[int]:
+        """Documents that have half of the hashes of a sketch, those with most first.
+
+        Hashes of boilerplate, which stand in ``CANDIDATES`` documents or more, tell nothing, and
+        count only where a sketch has no others.
+        """
+        places = np.searchsorted(self._hashes, sketch)
+        telling = places[self._count[places] < CANDIDATES]
+        places = telling if len(telling) else places
         found: Counter[int] = Counter()
-        for entry in self._newest[np.searchsorted(self._hashes, sketch)].tolist():
+        for entry in self._newest[places].tolist():
             while entry >= 0:
                 found[self._document[entry]] += 1
                 entry = self._before[entry]
-        return found
+        return [document for document, hits in found.most_common() if 2 * hits >= len(places)]

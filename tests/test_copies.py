@@ -87,6 +87,16 @@ def test_a_passage_that_many_share_joins_nothing() -> None:
     assert kept(*texts, *texts) == list(range(100))
 
 
+def test_copies_are_found_beneath_a_passage_that_many_share() -> None:
+    licence = text(9, 300)
+    pairs = []
+    for seed in range(100, 160):
+        changed = words(seed, 250)
+        changed[100] = "other"
+        pairs += [f"{licence} {text(seed, 250)}", f"{licence} {' '.join(changed)}"]
+    assert len(kept(*pairs)) <= 62, "a sketch may hold nothing but the licence"
+
+
 def test_one_of_many_copies_is_kept() -> None:
     each = []
     for number in range(200):
