@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -154,10 +155,18 @@ class Kept:
 def rotate(log: Path) -> None:
     """Keep a long log as the one old file beside it, and empty it.
 
-    A process that writes to it appends, and so goes on at its beginning.
+    A process that writes to it appends, and so goes on at its beginning. On a full disk nothing is
+    kept: emptying the log makes room.
     """
-    if log.exists() and log.stat().st_size > LOG_BYTES:
-        shutil.copyfile(log, log.with_suffix(".old.log"))
+    if not log.exists() or log.stat().st_size <= LOG_BYTES:
+        return
+    old = log.with_suffix(".old.log")
+    try:
+        shutil.copyfile(log, old)
+    except OSError:
+        with suppress(OSError):
+            old.unlink(missing_ok=True)  # it is cut short, and takes up the room that is wanted
+    with suppress(OSError):
         os.truncate(log, 0)
 
 
@@ -172,25 +181,36 @@ def last_line(log: Path) -> str:
 
 
 def _note(folder: Path, child: Child) -> None:
-    """Write down a child, so that the next start finds it if this process is killed outright."""
+    """Write down a child, so that the next start finds it if this process is killed outright.
+
+    A full disk does not keep the child from running: then it is not written down.
+    """
     file = folder / "processes.json"
-    noted = json.loads(file.read_text()) if file.exists() else []
+    noted = _noted(file)
     try:
         created = psutil.Process(child.process.pid).create_time()
     except psutil.NoSuchProcess:
         return
     noted.append({"pid": child.process.pid, "created": created, "signal": int(child.stop_signal)})
-    file.write_text(json.dumps(noted))
+    partial = file.with_suffix(".partial")
+    with suppress(OSError):
+        partial.write_text(json.dumps(noted))
+        partial.replace(file)
+
+
+def _noted(file: Path) -> list[dict[str, Any]]:
+    """The children that are written down."""
+    try:
+        noted: list[dict[str, Any]] = json.loads(file.read_text())
+    except (FileNotFoundError, ValueError):  # a full disk can cut the file short
+        return []
+    return noted
 
 
 def stop_orphans(folder: Path) -> None:
     """Stop what a killed command left running in this data folder. Call it with the lock held."""
     file = folder / "processes.json"
-    try:
-        noted = json.loads(file.read_text())
-    except (FileNotFoundError, ValueError):  # a full disk can cut the file short
-        noted = []
-    for entry in reversed(noted):
+    for entry in reversed(_noted(file)):
         try:
             process = psutil.Process(entry["pid"])
             if process.create_time() != entry["created"]:

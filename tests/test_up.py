@@ -229,6 +229,14 @@ def test_a_long_log_becomes_the_old_one(tmp_path: Path) -> None:
     assert log.read_bytes() == b"new"
 
 
+def test_a_log_that_cannot_be_kept_is_emptied(tmp_path: Path) -> None:
+    log = tmp_path / "web.log"
+    log.write_bytes(b"x" * (processes.LOG_BYTES + 1))
+    log.with_suffix(".old.log").mkdir()  # nothing can be written there, as on a full disk
+    processes.rotate(log)
+    assert log.read_bytes() == b""
+
+
 @pytest.mark.parametrize("name", ["postgres", "valkey"])
 def test_dead_server(used: Path, name: str) -> None:
     with running(used) as up:
