@@ -7,6 +7,7 @@ import argparse
 import resource
 from asyncio import TimerHandle, Transport
 from collections.abc import Sequence
+from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Any
 
 import uvicorn
@@ -17,11 +18,14 @@ CLIENTS = 500
 FILES = 4096
 """File descriptors that a process may open, where the system lets it."""
 HEAD = 2**16
-"""Bytes of a request's head (its line and headers), at most."""
+"""Bytes of a request's head (its line and headers), at most, and of what comes between two parts of
+its body or after the last one."""
 HEAD_SECONDS = 20.0
 """Seconds in which it must be here, from the connection or the last answer on."""
 SEND_SECONDS = 30.0
 """Seconds after which a client that takes nothing of its answer is cut off."""
+BUFFER = 2**18
+"""Bytes of an answer that the system holds for a client."""
 LOOK = 1.0
 """Seconds between two looks at a connection."""
 
@@ -31,9 +35,12 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # The system says that there is room again when a third of the buffer is sent. With the
+        # megabytes that it may grow to, a slow client would seem to take nothing for a while.
+        transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_SNDBUF, BUFFER)
         self._moved = self.loop.time()
         self._waits_since: float | None = self._moved
-        self._head, self._in_head = 0, True
+        self._head = 0
         self._unsent, self._drained = 0, False
         self._look_again: TimerHandle = self.loop.call_later(LOOK, self._look)
         if len(self.connections) > CLIENTS:
@@ -46,19 +53,19 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
-        if self._in_head:
-            self._head += len(data)
+        self._head += len(data)
         super().data_received(data)
-        if self._in_head and self._head > HEAD:
+        if self._head > HEAD and not self.transport.is_closing():
             self._refuse(431, "The headers are too large.")
 
-    def on_message_begin(self) -> None:
-        self._in_head = True
-        super().on_message_begin()
-
     def on_headers_complete(self) -> None:
-        self._head, self._in_head, self._waits_since = 0, False, None
+        self._head, self._waits_since = 0, None
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        # What is not of a body is of a head, or of the trailers and the framing of chunks.
+        self._head = 0
+        super().on_body(body)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -83,6 +90,10 @@ class Connection(HttpToolsProtocol):
         self._look_again = self.loop.call_later(LOOK, self._look)
 
     def _refuse(self, status: int, reason: str) -> None:
+        cycle = self.cycle
+        if cycle is not None and (cycle.more_body or not cycle.response_complete):
+            self.transport.abort()  # nothing can be said in the middle of an exchange
+            return
         phrase = {431: "Request Header Fields Too Large", 503: "Service Unavailable"}[status]
         self.transport.write(
             f"HTTP/1.1 {status} {phrase}\r\nContent-Type: text/plain\r\nRetry-After: 10\r\n"

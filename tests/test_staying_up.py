@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -186,8 +186,17 @@ def test_exports_that_are_given_up_hold_nothing(
 ) -> None:
     address = f"{server.url}{API}/studies/{large}/export?parts=examples"
     limits = httpx.Limits(max_connections=None)
-    with httpx.Client(timeout=60, limits=limits) as client, ExitStack() as opened:
-        answers = [opened.enter_context(client.stream("GET", address)) for _ in range(20)]
+    with (
+        httpx.Client(timeout=60, limits=limits) as client,
+        ExitStack() as opened,
+        ThreadPoolExecutor(20) as people,
+    ):
+        # All at once, as who does not read is soon cut off, and makes room.
+        wanted = client.build_request("GET", address)
+        asked = [people.submit(client.send, wanted, stream=True) for _ in range(20)]
+        answers = [one.result() for one in asked]
+        for answer in answers:
+            opened.callback(answer.close)
         sent = [answer.iter_raw(1000) for answer in answers if answer.status_code == 200]
         assert len(sent) == 4
         assert all(next(pieces) for pieces in sent)
@@ -398,6 +407,17 @@ def test_a_head_without_end_is_refused(server: Server, steady: Callable[[], None
         client.sendall(b"GET /studies HTTP/1.1\r\n")
         answer = refused_at(client, lambda n: b"X-More-%d: %s\r\n" % (n, b"x" * 10_000), 200)
     assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+def test_trailers_without_end_are_refused(server: Server, steady: Callable[[], None]) -> None:
+    memory = server.process.memory_info().rss
+    with server.connect() as client:
+        client.sendall(head("/api/v1/studies", "Transfer-Encoding: chunked") + b"1\r\n{\r\n0\r\n")
+        with suppress(ConnectionError):
+            for _ in range(2000):
+                client.sendall(b"X-More: y\r\n" * 1000)
+            pytest.fail("20 MB of trailers were taken")
+    assert server.process.memory_info().rss < memory + 50 * MB
 
 
 # Too much
