@@ -95,6 +95,19 @@ def respond(
     return render(request, "error.html", context, status)
 
 
+def respond_to_database(request: Request, error: SQLAlchemyError) -> Response:
+    """The answer to a request for which PostgreSQL could not do what was asked of it.
+
+    Raises:
+        SQLAlchemyError: The error itself, where the fault is the program's.
+    """
+    failure = database_failure(error)
+    if failure is None:
+        raise error
+    log.error("The database: %s", getattr(error, "orig", error))
+    return respond(request, *failure)
+
+
 def _why_unreadable(cause: BaseException | None) -> str:
     match cause:
         case UnicodeDecodeError():
@@ -148,11 +161,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(SQLAlchemyError)
     def database_error(request: Request, error: SQLAlchemyError) -> Response:
-        failure = database_failure(error)
-        if failure is None:
-            raise error
-        log.error("The database: %s", getattr(error, "orig", error))
-        return respond(request, *failure)
+        return respond_to_database(request, error)
 
     @app.exception_handler(RedisError)
     @app.exception_handler(BrokerError)

@@ -3,8 +3,9 @@
 Three counters, which all processes share in Redis, each slow down what guessing looks like: many
 passwords for one name from one address, many names from one address, and one name from everywhere.
 Each lets a number of tries through, then one after a pause that doubles up to some seconds, and
-forgets after a while. Nobody is locked out: a stranger who guesses a person's password slows that
-person down by seconds at most, and not where they have signed in before.
+forgets after a while. A stranger who guesses a person's password does not slow that person down
+where they have signed in before. Elsewhere the two take turns, for as long as the guessing lasts.
+Behind a proxy all people may have one address, so an address has many free tries.
 """
 
 import logging
@@ -34,7 +35,7 @@ class Limit(NamedTuple):
 
 
 NAME_AND_ADDRESS = Limit(5, 15)
-ADDRESS = Limit(20, 30)
+ADDRESS = Limit(40, 30)
 NAME = Limit(50, 5)
 
 _COUNT = """
@@ -54,10 +55,14 @@ return 0
 """Counts one try under each pair of keys (a counter and its pause), unless one of them pauses; then
 it returns the milliseconds to wait. All in one step, so that many tries at once are counted."""
 _UNCOUNT = """
-for i = 1, #KEYS do
-  if redis.call('EXISTS', KEYS[i]) == 1 then redis.call('DECR', KEYS[i]) end
+for i = 1, #KEYS, 2 do
+  local free = tonumber(ARGV[(i + 1) / 2])
+  if redis.call('EXISTS', KEYS[i]) == 1 and redis.call('DECR', KEYS[i]) <= free then
+    redis.call('DEL', KEYS[i + 1])
+  end
 end
 """
+"""Takes one try back under each pair of keys, with the pause that it brought about."""
 
 
 def admit(name: str, address: str) -> None:
@@ -92,7 +97,9 @@ def was_right(name: str, address: str) -> None:
     try:
         pair = _pair(name, address)
         get_redis().delete(pair, f"{pair}:pause")
-        get_redis().eval(_UNCOUNT, 2, _key("from", address), _key("name", name))
+        limits = {_key("from", address): ADDRESS, _key("name", name): NAME}
+        keys = [one for key in limits for one in (key, f"{key}:pause")]
+        get_redis().eval(_UNCOUNT, len(keys), *keys, *(limit.free for limit in limits.values()))
         get_redis().set(_known(name, address), 1, ex=KNOWN)
     except RedisError as error:
         log.warning("A sign-in was not recorded: %s", error)

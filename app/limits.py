@@ -6,9 +6,10 @@ nobody waits for a client with something in hand that others need.
 
 from anyio import current_time, fail_after
 from fastapi import HTTPException, Request
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import respond
+from app.errors import respond, respond_to_database
 from app.exports.imports import LARGEST
 from app.places import Busy, Places
 from app.security import sign_in
@@ -49,6 +50,8 @@ def limited(app: ASGIApp) -> ASGIApp:
             answer = respond(request, error.status_code, error.detail)
             answer.headers.update(error.headers or {})
             await answer(scope, receive, send)
+        except SQLAlchemyError as error:  # the sign-in's, as the app answers to its own
+            await respond_to_database(request, error)(scope, receive, send)
 
     return with_limits
 

@@ -108,7 +108,7 @@ def test_reasoning_becomes_no_explanation(db: Session, study: Study, server: Fai
 def test_what_is_wrong_for_all_ends_the_job(db: Session, study: Study, server: Failing) -> None:
     server.behave = lambda body, before: Reply(401, b"{}")
     job = job_of(db, study, server)
-    with pytest.raises(InputError, match="refuses the key"):
+    with pytest.raises(InputError, match="wants a key"):
         list(explain_llm.run(db, job, study, "prompted"))
     assert by_models(db, study, "prompted") == []
     assert "explained_latents" not in job.params, "a retry begins with the first latent"

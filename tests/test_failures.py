@@ -17,7 +17,9 @@ from app.main import create_app
 from cli.failures import explain
 from cli.servers import Servers, free_port
 from models import Study
+from models.database import engine_of
 from models.failures import BUSY, UNREACHABLE, database_failure
+from models.settings import get_settings
 from tests.reading import latent_of, problem_of
 
 
@@ -140,6 +142,27 @@ def test_a_full_disk_is_told_as_such(
         page = client.post(f"/studies/{study.slug}/import", files=files)
         assert page.status_code == 503
         assert "disk" in page.text
+
+
+def test_nobody_can_sign_in_while_postgresql_is_away(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PALIMPSEST_ACCOUNTS", "true")
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://127.0.0.1:{free_port()}/none")
+    caches = (get_settings, engine_of)
+    for cached in caches:
+        cached.cache_clear()
+    try:
+        with TestClient(create_app(), base_url="http://localhost") as client:
+            client.auth = ("ann", "words")
+            assert "cannot be reached" in problem_of(client.get("/api/v1/studies"), 503)
+            # With a body, who asks is looked up before the body is read.
+            assert "cannot be reached" in problem_of(client.post("/api/v1/studies", json={}), 503)
+            assert client.post("/studies/new", data={"slug": "a"}).status_code == 503
+    finally:
+        monkeypatch.undo()
+        for cached in caches:
+            cached.cache_clear()
 
 
 def test_faults_of_the_program_are_none_of_the_database(db: Session) -> None:
