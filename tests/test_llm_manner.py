@@ -242,6 +242,49 @@ def test_a_model_that_does_not_reason_is_asked_nothing_more(server: Failing) -> 
     assert limits == [2, 2 + REASONING_TOKENS, 2, 2, 2]
 
 
+TOO_LARGE = (
+    "'max_tokens' or 'max_completion_tokens' is too large: 4216. This model's maximum context "
+    "length is 2048 tokens and your request has 30 input tokens (4216 > 2048 - 30)."
+)
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_cut_reply_stays_where_the_context_has_no_room_for_reasoning(
+    server: Failing, status: int
+) -> None:
+    def behave(body: dict[str, Any], before: int) -> Reply:
+        limit = body.get("max_tokens") or body["max_completion_tokens"]
+        if limit > 2048 - 30:
+            return refused(TOO_LARGE, None, None, status)
+        return replied({"content": "one two"}, "length")
+
+    server.behave = behave
+    llm = OpenAILLM("m", server.url)
+    found = llm.complete([CHAT] * 3, max_tokens=120)
+    assert found == [("one two", "", 30, 4, True)] * 3
+    asked = len(server.requests)
+    assert llm.complete([CHAT], max_tokens=120) == found[:1]
+    assert len(server.requests) == asked + 1, "more room is not asked for again"
+
+
+def test_a_model_that_reasons_has_what_room_the_context_leaves(server: Failing) -> None:
+    def behave(body: dict[str, Any], before: int) -> Reply:
+        limit = body.get("max_tokens") or body["max_completion_tokens"]
+        long = len(str(body["messages"])) > 200
+        if limit > (2048 if long else 8192):
+            return refused(TOO_LARGE, None, None)
+        return replied({"content": str(limit), "reasoning": "Hm."})
+
+    server.behave = behave
+    llm = OpenAILLM("m", server.url)
+    long: list[Message] = [{"role": "user", "content": "cow " * 100}]
+    found = llm.complete([CHAT, long, CHAT], max_tokens=120)
+    room = str(120 + REASONING_TOKENS)
+    assert [one.text for one in found] == [room, "120", room]
+    (refusal,) = llm.complete([long], max_tokens=3000)
+    assert refusal.text is None and "maximum context length" in refusal.failure
+
+
 # --- Replies without an answer --------------------------------------------------------------------
 
 

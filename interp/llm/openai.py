@@ -101,16 +101,27 @@ class OpenAILLM:
 
     def _complete(self, chat: list[Message], max_tokens: int, temperature: float) -> Completion:
         read = written = 0
-        room = False
+        cut: Completion | None = None  # it may have been reasoning, with no sign of it yet
+        room = True
         while True:
-            asked = self._manner._replace(reasons=self._manner.reasons or room)
-            body = {"max_tokens": asked.limits(max_tokens), "temperature": temperature}
+            reasons = self._manner.reasons or cut is not None
+            limit = self._manner._replace(reasons=reasons and room).limits(max_tokens)
+            body = {"max_tokens": limit, "temperature": temperature}
             try:
                 said = Said.of(self._ask("/chat/completions", body | {"messages": chat}))
-            except openai.BadRequestError as error:
-                if asked.reasons or not manner.out_of_room(error):
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                if manner.out_of_room(error):
+                    if reasons:
+                        raise
+                    self._learn(reasons=True)
+                elif limit == max_tokens:
                     raise
-                self._learn(reasons=True)
+                elif cut is not None and not self._manner.reasons:
+                    # The server took the same chat with less: its context has no such room.
+                    self._learn(reasons=False)
+                    return cut
+                else:
+                    room = False  # for this chat: a shorter one may have it
                 continue
             read, written = read + said.tokens_read, written + said.tokens_written
             if said.reasoned and not self._manner.reasons:
@@ -118,12 +129,14 @@ class OpenAILLM:
             elif said.hidden and not manner.SWITCHES.keys() <= self._manner.left_out:
                 # Some servers take an answer for reasoning if the model was told not to reason.
                 self._learn(left_out=self._manner.left_out | manner.SWITCHES.keys())
-            elif said.cut and self._manner.reasons is None and not room:
-                room = True  # it may have been reasoning, with no sign of it yet
             else:
+                found = said.completion._replace(tokens_read=read, tokens_written=written)
+                if said.cut and self._manner.reasons is None and cut is None:
+                    cut = found
+                    continue
                 if self._manner.reasons is None:
                     self._learn(reasons=False)
-                return said.completion._replace(tokens_read=read, tokens_written=written)
+                return found
 
     def distributions(
         self, prefix: Sequence[str], queries: Sequence[Query], answers: Sequence[str]
