@@ -157,6 +157,20 @@ CHAT = prompts.prompted([WAR, COW], **OPTIONS)
         ('{"text": "Active on cows."}', "Active on cows."),
         ("Active on “Sure, here is”.", "Active on “Sure, here is”."),
         ("First-person pronouns such as “I”.", "First-person pronouns such as “I”."),
+        ("This is the explanation: Active on cows.", "Active on cows."),
+        ("The following is my summary:\nActive on cows.", "Active on cows."),
+        ("I have written an explanation: Active on cows.", "Active on cows."),
+        ("Below is the explanation. Active on cows.", "Active on cows."),
+        *(
+            (text, text)
+            for text in (
+                "This is the answer token in dialogues. It is strong on yes.",
+                "This is a summary word in tables.",
+                "This is strong on cows. The answer token follows: yes.",
+                "The following is often a description of cows.",
+                "I will and other modal verbs before an answer.",
+            )
+        ),
     ],
 )
 def test_answers_are_tidied_and_nothing_more(text: str, expected: str) -> None:

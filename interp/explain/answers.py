@@ -33,8 +33,10 @@ INTERJECTION = re.compile(
     re.I,
 )
 ANNOUNCEMENT = re.compile(
-    r"^(?:here(?:['’]s| is| are)|(?:below|this|the following) is|i(?:['’](?:ll|ve)| will| have))\b"
-    rf"[^:“\"]{{0,80}}?\b{NOUN}\b[^:“\".!]{{0,80}}[:.!]",
+    rf"^(?:here(?:['’]s| is| are)|below is)\b[^:“\"]{{0,80}}?\b{NOUN}\b[^:“\".!]{{0,80}}[:.!]"
+    # An explanation may begin so as well: "This is the answer token in dialogues."
+    r"|^(?:(?:this|the following) is|i(?:['’](?:ll|ve)| will| have))\b"
+    rf"[^:“\".!]{{0,80}}?\b{NOUN}\b[^:“\".!]{{0,80}}:",
     re.I,
 )
 THINKING_ALOUD = re.compile(
