@@ -46,6 +46,7 @@ def test_errors_in_words() -> None:
         (MemoryError(), "worker ran out of memory"),
         (OSError(28, "No space left on device"), "disk is full"),
         (of_postgres(psycopg.errors.DiskFull), "disk is full"),
+        (of_postgres(psycopg.errors.QueryCanceled), "statement_timeout"),
         (ValueError("raw words"), "reference r"),
     ):
         words = in_words(error, "r")

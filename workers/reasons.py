@@ -12,7 +12,11 @@ NO_MEMORY = (
     "then retry."
 )
 NO_DISK = "The disk is full. Free some space, then retry."
-PASSING = ("08", "40", "57")
+TOO_SLOW = (
+    "PostgreSQL cancelled a statement of this job: it took longer than statement_timeout allows, "
+    "or somebody cancelled it. Raise statement_timeout for the workers, then retry."
+)
+PASSING = ("08", "40", "57P")
 """Classes of PostgreSQL's errors that pass: the connection failed, a deadlock was broken, the
 server was stopped or starts."""
 
@@ -42,6 +46,8 @@ def in_words(error: BaseException, reference: str) -> str:
                 return NO_DISK
             case DBAPIError() if _state(cause) == "53200":
                 return f"PostgreSQL {NO_MEMORY}"
+            case DBAPIError() if _state(cause) == "57014":
+                return TOO_SLOW
         if "No space left on device" in text:  # libraries that wrap the system's error
             return NO_DISK
     return (
