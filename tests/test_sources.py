@@ -119,6 +119,16 @@ def test_a_coder_that_fits(tmp_path: Path) -> None:
     # Between the two parts of an MLP, vectors are wider than those of the model.
     inside = coder_folder(tmp_path / "inside", width=4 * WIDTH)
     assert check_coder(str(inside), "layers.1.mlp.act_fn", model)
+    assert check_coder(str(inside), "layers.1.fc1", model), "OPT has it directly in the layer"
+
+
+@pytest.mark.parametrize("name", ["coder_v1.2", "sae.32", "smollm2.128", "k.32.layers"])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_folder_with_a_number_in_its_name_is_of_any_hookpoint(
+    tmp_path: Path, name: str, known: bool
+) -> None:
+    model = check_model(str(model_folder(tmp_path / "m"))) if known else None
+    assert check_coder(str(coder_folder(tmp_path / name)), "layers.1.mlp", model)
 
 
 def test_coders_that_do_not_fit(tmp_path: Path) -> None:
@@ -128,13 +138,18 @@ def test_coders_that_do_not_fit(tmp_path: Path) -> None:
         return refusal(lambda: check_coder(str(folder), hookpoint, model))
 
     wide = coder_folder(tmp_path / "wide", width=24)
-    assert "24 dimensions" in why(wide) and f"have {WIDTH}" in why(wide)
+    for hookpoint in ("layers.1.mlp", "layers.1", "layers.1.self_attn", "h.1.attention"):
+        words = why(wide, hookpoint)
+        assert "24 dimensions" in words and f"have {WIDTH}" in words
     assert "12 latents" in why(coder_folder(tmp_path / "k", k=13))
     assert "W_skip is missing" in why(coder_folder(tmp_path / "skip", skip_connection=True))
     for layer in (2, 10, 9):
         coder_folder(tmp_path / "all" / f"layers.{layer}.mlp")
     assert "coders for layers.2.mlp, layers.9.mlp, layers.10.mlp." in why(tmp_path / "all")
-    assert "of layers.2.mlp, not of layers.1.mlp" in why(tmp_path / "all" / "layers.2.mlp")
+    other = tmp_path / "all" / "layers.2.mlp"
+    assert "of layers.2.mlp, not of layers.1.mlp" in why(other)
+    unknown = refusal(lambda: check_coder(str(other), "layers.1.mlp", None))
+    assert "of layers.2.mlp, not of layers.1.mlp" in unknown
     recorded = coder_folder(tmp_path / "recorded")
     (recorded / "training.json").write_text('{"hookpoint": "layers.0.mlp"}')
     assert "of layers.0.mlp, not of layers.1.mlp" in why(recorded)

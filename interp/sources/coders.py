@@ -5,8 +5,13 @@ from pathlib import Path
 from interp.errors import InputError
 from interp.sources import checkpoint
 from interp.sources.checkpoint import Shapes
-from interp.sources.models import HOOKPOINT, ModelShape, place_of
+from interp.sources.models import HOOKPOINT, ModelShape, Place, place_of
 from interp.sources.paths import SEEN, check_hub_name, exists, full, is_path, read_json
+
+LISTS = frozenset({"layers", "h", "blocks", "block"})
+"""What most models call their lists of layers."""
+IN_STREAM = ("mlp", "attn", "attention")
+"""Parts of the names of a layer's modules whose vectors are as wide as the model."""
 
 
 def check_coder(source: str, hookpoint: str, model: ModelShape | None) -> Shapes | None:
@@ -29,12 +34,11 @@ def check_coder(source: str, hookpoint: str, model: ModelShape | None) -> Shapes
     if not exists(path):
         raise InputError(f"There is nothing at {path}. {SEEN}")
     folder = checkpoint.find(path, hookpoint)
-    if (trained := _trained_on(folder)) and not _same_hookpoint(trained, hookpoint):
+    if (trained := _trained_on(folder, model)) and not _same_hookpoint(trained, hookpoint):
         raise InputError(f"The sparse coder in {folder} is of {trained}, not of {hookpoint}.")
     shape = checkpoint.check(folder)
     place = place_of(hookpoint)
-    # Deeper inside a layer, such as between the two parts of an MLP, vectors have other widths.
-    in_stream = place is not None and "." not in place.below
+    in_stream = place is not None and _in_stream(place)
     if in_stream and model and model.width is not None and model.width != shape.d_in:
         raise InputError(
             f"The coder is for vectors of {shape.d_in:,} dimensions, but those of the model have "
@@ -43,12 +47,25 @@ def check_coder(source: str, hookpoint: str, model: ModelShape | None) -> Shapes
     return shape
 
 
-def _trained_on(folder: Path) -> str:
-    """The hookpoint that a coder's folder names; empty if it names none."""
+def _in_stream(place: Place) -> bool:
+    """Whether vectors there are as wide as the model. Between the two parts of an MLP they are not,
+    and some models have these parts directly in the layer, as ``fc1``."""
+    return not place.below or (
+        "." not in place.below and any(name in place.below for name in IN_STREAM)
+    )
+
+
+def _trained_on(folder: Path, model: ModelShape | None) -> str:
+    """The hookpoint that a coder's folder names; empty if it names none.
+
+    A name such as ``coder_v1.2`` looks like one, but is none: the model has no such layers.
+    """
     record = folder / "training.json"
     if record.is_file() and isinstance(named := read_json(record).get("hookpoint"), str):
         return named
-    return folder.name if place_of(folder.name) and HOOKPOINT.fullmatch(folder.name) else ""
+    place, lists = place_of(folder.name), (model and model.lists) or LISTS
+    named = place is not None and place.list in lists and HOOKPOINT.fullmatch(folder.name)
+    return folder.name if named else ""
 
 
 def _same_hookpoint(one: str, other: str) -> bool:
