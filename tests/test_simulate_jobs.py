@@ -1,11 +1,13 @@
 """Simulate jobs: what is measured of an explanation, and what is not."""
 
 import numpy as np
+import pytest
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from models import Explanation, Latent, LatentCost, Simulation, Simulator, Study
 from tests.reading import current_of
+from workers.tasks.orderings import _ordered
 from workers.tasks.simulate import Block, _costs
 
 
@@ -22,3 +24,23 @@ def test_values_that_are_all_missing_have_no_cost(db: Session, study: Study) -> 
     simulator = db.get_one(Simulator, study.simulator_id)
     assert _costs(db, study, simulator, Block([explanation], [latent])) is None
     assert db.scalar(select(LatentCost.id).filter_by(explanation_id=explanation.id)) is None
+
+
+@pytest.mark.parametrize("name", ["calibrate", "evaluate"])
+def test_values_that_are_all_missing_leave_the_order_by_effect(
+    db: Session, study: Study, name: str
+) -> None:
+    """Nothing of the explanation is rewritten, so it comes last; the other has its place."""
+    assert study.simulator_id is not None
+    first, second = _ordered(db, study, study.simulator_id, "")["score"]
+    db.execute(delete(LatentCost).where(LatentCost.explanation_id == first))
+    db.commit()
+    # It has values, so its cost has yet to be measured.
+    assert "effect" not in _ordered(db, study, study.simulator_id, "")
+    simulation = db.scalars(select(Simulation).filter_by(explanation_id=first, set=name)).one()
+    simulation.values = np.full_like(simulation.values, np.nan)
+    simulation.missing = simulation.values[:, 1:].size
+    db.commit()
+    orderings = _ordered(db, study, study.simulator_id, "")
+    assert orderings["score"] == [first, second]
+    assert orderings["effect"] == [second, first]

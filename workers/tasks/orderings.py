@@ -11,7 +11,7 @@ from interp.errors import InputError
 from interp.evaluate import Protocol
 from models import Explanation, Job, Latent, LatentCost, Rewrite, Score, Simulation, Study
 from workers.resources import coder_of
-from workers.tasks.rows import context_tokens
+from workers.tasks.rows import context_tokens, first_position
 from workers.version import code_version
 
 FRACTIONS = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -133,7 +133,8 @@ def _ordered(
 ) -> dict[str, list[int]]:
     """The explanations that have been simulated, in every order.
 
-    The order by effect is there only if the cost of zeroing was measured for all of them.
+    The order by effect is there only if the cost of zeroing was measured for all that have a
+    value. Those without one come last: they rewrite nothing, so no cost of theirs is measured.
 
     Args:
         author: Whose explanations, the newest of each latent; empty for the current ones.
@@ -156,16 +157,35 @@ def _ordered(
     )
     effect = {row.explanation_id: row.mean for row in session.execute(effects)}
     orderings = {"score": score}
-    if len(effect) == len(score):
-        known = [i for i in score if effect[i] is not None]
+    unmeasured = set(score) - effect.keys()
+    if unmeasured <= _without_values(session, study, simulator_id, unmeasured):
+        known = [i for i in score if effect.get(i) is not None]
         orderings["effect"] = [
             *sorted(known, key=lambda i: effect[i], reverse=True),
-            *(i for i in score if effect[i] is None),
+            *(i for i in score if effect.get(i) is None),
         ]
     for number in range(1, RANDOM_ORDERS + 1):
         rng = np.random.default_rng([study.seed, number])
         orderings[f"random {number}"] = [score[i] for i in rng.permutation(len(score))]
     return orderings
+
+
+def _without_values(
+    session: Session, study: Study, simulator_id: int, explanation_ids: set[int]
+) -> set[int]:
+    """Those of some explanations that rewrite nothing.
+
+    All their values are missing, on the evaluate set or on the calibrate set: without values there,
+    they have no calibration.
+    """
+    tokens = study.context_length - first_position(study)
+    simulations = select(Simulation.explanation_id).where(
+        Simulation.explanation_id.in_(explanation_ids),
+        Simulation.simulator_id == simulator_id,
+        Simulation.set.in_([str(ContextSet.CALIBRATE), str(ContextSet.EVALUATE)]),
+        Simulation.missing == func.cardinality(Simulation.context_ids) * tokens,
+    )
+    return set(session.scalars(simulations))
 
 
 def _repeated(session: Session, parent: Rewrite, current: list[int]) -> dict[str, list[int]]:
