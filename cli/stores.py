@@ -1,4 +1,4 @@
-"""Whether the activations of all studies are in the data folder, whole."""
+"""Whether the activation files of all studies are in the data folder."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -11,7 +11,10 @@ SETS = ("explain", "calibrate", "evaluate")
 
 
 def incomplete(session: Session) -> list[str]:
-    """Each collected study whose activations are missing or damaged: its name and the reason."""
+    """Each collected study whose activation files do not fit: its name and the reason.
+
+    Only headers are read, so a file of the right length with wrong content is not found.
+    """
     problems = []
     for study in session.scalars(select(Study).order_by(Study.id)):
         if "tokens" not in study.coder_info:

@@ -24,8 +24,8 @@ from safetensors.numpy import save_file
 from interp.errors import InputError
 
 REMEDY = (
-    "Put the files back, or run `palimpsest collect` for the study again: it makes only what is "
-    "missing."
+    "Put the files back, or run `palimpsest collect` for the study again: it makes what is "
+    "missing or damaged, and keeps the rest."
 )
 
 
@@ -76,6 +76,7 @@ class ActivationStore:
         seq: Tokens in a context.
         contexts: How many contexts the set has.
         first_position: The first position of a context that is collected.
+        latents: How many latents the coder has, where that is known.
         about: What the shards belong to, such as the study and the coder. A shard that says
             something else is refused; shards of older versions say nothing.
     """
@@ -87,12 +88,14 @@ class ActivationStore:
         *,
         contexts: int,
         first_position: int,
+        latents: int | None = None,
         about: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.seq = seq
         self.contexts = contexts
         self.first_position = first_position
+        self.latents = latents
         self.about = dict(about or {})
 
     def path(self, start: int) -> Path:
@@ -118,14 +121,15 @@ class ActivationStore:
         partial.replace(self.path(start))
 
     def missing(self) -> list[range]:
-        """The contexts that no whole shard covers, as runs.
+        """The contexts that no whole shard covers, as runs. It reads every shard whole.
 
         Contexts in a damaged shard, or in one that belongs to something else, count as missing.
+        Writing them replaces those shards.
         """
         gaps, covered = [], 0
         for start in self._starts():
             try:
-                with self._open(start) as (_, contexts):
+                with self._open(start, whole=True) as (_, contexts):
                     pass
             except StoreError:
                 continue
@@ -138,13 +142,38 @@ class ActivationStore:
             gaps.append(range(covered, self.contexts))
         return gaps
 
-    def check(self) -> None:
-        """Open every shard.
+    def remove_strays(self) -> None:
+        """Remove shards that overlap earlier ones or lie beyond the set.
+
+        Only a set of which nothing is missing tells them from the others.
 
         Raises:
-            StoreError: A shard is missing, damaged, or belongs to something else.
+            StoreError: A shard cannot be read.
+        """
+        covered = 0
+        for start in self._starts():
+            if covered <= start < self.contexts:
+                with self._open(start) as (_, contexts):
+                    covered = start + contexts
+            else:
+                self.path(start).unlink()
+
+    def check(self) -> None:
+        """Open every shard, and look at its header.
+
+        Raises:
+            StoreError: A shard is missing, cut short, or belongs to something else.
         """
         for _ in self._shards():
+            pass
+
+    def verify(self) -> None:
+        """Read every shard whole.
+
+        Raises:
+            StoreError: As :meth:`check`, or a shard holds what cannot have been written.
+        """
+        for _ in self._shards(whole=True):
             pass
 
     def summary(self) -> tuple[int, Float[np.ndarray, "d_model"]]:
@@ -156,9 +185,7 @@ class ActivationStore:
         tokens, total = 0, np.zeros(())
         for start, _, file in self._shards():
             tokens += int(file.get_tensor("tokens"))
-            total = total + file.get_tensor("output_sum")
-            if not np.isfinite(total).all():
-                raise StoreError(f"{self.path(start)} is damaged: its sum of outputs is no number.")
+            total = total + self._output_sum(self.path(start), file)
         return tokens, (total / tokens).astype(np.float32)
 
     def read(self, latents: range) -> Iterator[LatentActivations]:
@@ -182,10 +209,7 @@ class ActivationStore:
             span = slice(offsets[0], offsets[-1])
             positions = file.get_slice("positions")[span].astype(np.int64)
             activations = file.get_slice("activations")[span]
-            if not self._possible(contexts, offsets, positions, activations):
-                raise StoreError(
-                    f"{self.path(start)} is damaged: it holds activations that no latent can have."
-                )
+            self._check_entries(self.path(start), contexts, offsets, positions, activations)
             positions += start * self.seq
             for i, part in enumerate(parts):
                 own = slice(offsets[i] - offsets[0], offsets[i + 1] - offsets[0])
@@ -195,6 +219,39 @@ class ActivationStore:
             order = where.argsort(kind="stable")
             rows, places = np.divmod(where[order], self.seq)
             yield LatentActivations(rows, places, np.concatenate([a for _, a in part])[order])
+
+    def _verify(self, path: Path, contexts: int, file: Any) -> None:
+        """Read a shard whole.
+
+        Raises:
+            StoreError: It holds what cannot have been written.
+        """
+        self._output_sum(path, file)
+        self._check_entries(
+            path,
+            contexts,
+            file.get_tensor("offsets").tolist(),
+            file.get_tensor("positions").astype(np.int64),
+            file.get_tensor("activations"),
+        )
+
+    @staticmethod
+    def _output_sum(path: Path, file: Any) -> Float[np.ndarray, "d_model"]:
+        total: Float[np.ndarray, "d_model"] = file.get_tensor("output_sum")
+        if not np.isfinite(total).all():
+            raise StoreError(f"{path} is damaged: its sum of outputs is no number.")
+        return total
+
+    def _check_entries(
+        self,
+        path: Path,
+        contexts: int,
+        offsets: list[int],
+        positions: NDArray[np.int64],
+        activations: NDArray[np.float32],
+    ) -> None:
+        if not self._possible(contexts, offsets, positions, activations):
+            raise StoreError(f"{path} is damaged: it holds activations that no latent can have.")
 
     def _possible(
         self,
@@ -212,23 +269,23 @@ class ActivationStore:
         return bool(
             (np.diff(offsets) >= 0).all()
             and rising.all()
-            and positions.min() >= 0
-            and positions.max() < contexts * self.seq
+            and ((positions >= 0) & (positions < contexts * self.seq)).all()
             and (positions % self.seq >= self.first_position).all()
             and (activations > 0).all()
             and np.isfinite(activations).all()
         )
 
     def _starts(self) -> list[int]:
-        return sorted(int(p.stem) for p in self.folder.glob("*.safetensors") if p.stem.isdecimal())
+        found = (p for p in self.folder.glob("*.safetensors") if p.stem.isdecimal())
+        return sorted(int(p.stem) for p in found if p == self.path(int(p.stem)))
 
-    def _shards(self) -> Iterator[tuple[int, int, Any]]:
+    def _shards(self, *, whole: bool = False) -> Iterator[tuple[int, int, Any]]:
         """All shards, opened one after another: first context, contexts, file."""
         covered = 0
         for start in self._starts():
             if start > covered:
                 break
-            with self._open(start) as (file, contexts):
+            with self._open(start, whole=whole) as (file, contexts):
                 if start < covered or start + contexts > self.contexts:
                     raise StoreError(
                         f"{self.path(start)} does not belong here: it holds contexts {start:,} to "
@@ -247,12 +304,15 @@ class ActivationStore:
             raise StoreError(f"{lost}: there is no file {self.path(covered)}.")
 
     @contextmanager
-    def _open(self, start: int) -> Iterator[tuple[Any, int]]:
-        """A shard's file, and how many contexts it holds."""
+    def _open(self, start: int, *, whole: bool = False) -> Iterator[tuple[Any, int]]:
+        """A shard's file, and how many contexts it holds. If ``whole``, all of it is verified."""
         path = self.path(start)
         try:
             with safe_open(path, "np") as file:
-                yield file, self._contexts(path, file)
+                contexts = self._contexts(path, file)
+                if whole:
+                    self._verify(path, contexts, file)
+                yield file, contexts
         except SafetensorError as error:
             raise StoreError(f"{path} is damaged or cut short ({error}).") from error
         except OSError as error:
@@ -268,7 +328,13 @@ class ActivationStore:
         tokens, kept = int(file.get_tensor("tokens")), self.seq - self.first_position
         contexts = int(says.get("contexts", tokens // kept))
         offsets = file.get_slice("offsets")
-        entries = int(offsets[offsets.get_shape()[0] - 1 :][0])
+        latents = offsets.get_shape()[0] - 1
+        if self.latents not in (None, latents):
+            raise StoreError(
+                f"{path} belongs to another coder: it holds {latents:,} latents, not "
+                f"{self.latents:,}."
+            )
+        entries = int(offsets[latents:][0])
         shapes = {file.get_slice(name).get_shape()[0] for name in ("positions", "activations")}
         if contexts < 1 or tokens != contexts * kept or shapes != {entries}:
             raise StoreError(

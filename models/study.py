@@ -78,6 +78,7 @@ class Study(Base):
             "seq": self.context_length,
             "contexts": getattr(self, f"contexts_{set_name}"),
             "first_position": int(self.prepend_bos),
+            "latents": self.coder_info.get("num_latents"),
             "about": about,
         }
 

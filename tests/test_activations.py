@@ -205,6 +205,7 @@ def test_an_entirely_dead_coder_can_be_kept(tmp_path: Path) -> None:
     store = store_in(tmp_path, 4)
     store.write(0, collect(tiny_subject(), coder, random_tokens(4, SEQ), first_position=1))
     assert not read_dense(store, 4).any()
+    store.verify()
 
 
 def test_dense_gives_the_asked_contexts_in_the_asked_order(store: ActivationStore) -> None:
@@ -306,6 +307,26 @@ def test_blocks_of_zeros_are_refused(store: ActivationStore, tensor: str) -> Non
     with pytest.raises(StoreError, match=rf"{store.path(4)} is damaged"):
         list(store.read(range(LATENTS)))
 
+    assert_mended(store, [range(4, 8)])
+
+
+def assert_mended(store: ActivationStore, gaps: list[range]) -> None:
+    """A damaged store is found out, and collecting what it says is missing makes it whole."""
+    with pytest.raises(StoreError):
+        store.verify()
+    assert store.missing() == gaps
+    tokens = random_tokens(9, SEQ)
+    fresh = store_in(store.folder.with_name("fresh"), 9)
+    for into, runs in ((store, gaps), (fresh, [range(9)])):
+        for gap in runs:
+            some = tokens[gap.start : gap.stop]
+            into.write(gap.start, collect(tiny_subject(), random_coder(), some, first_position=1))
+    store.remove_strays()
+    assert store.missing() == []
+    store.verify()
+    store.summary()
+    torch.testing.assert_close(read_dense(store, 9), read_dense(fresh, 9), rtol=0, atol=1e-5)
+
 
 def test_a_sum_that_is_no_number_is_refused(store: ActivationStore) -> None:
     tensors = load_file(store.path(4))
@@ -313,6 +334,45 @@ def test_a_sum_that_is_no_number_is_refused(store: ActivationStore) -> None:
     save_file(tensors, store.path(4))
     with pytest.raises(StoreError, match=rf"{store.path(4)} is damaged"):
         store.summary()
+    assert_mended(store, [range(4, 8)])
+
+
+@pytest.mark.parametrize("start", [2, 6, 9, 20])
+def test_a_stray_shard_is_removed(store: ActivationStore, start: int) -> None:
+    stray = store.path(start)
+    stray.write_bytes(store.path(0).read_bytes())
+    assert store.missing() == []
+    store.remove_strays()
+    assert not stray.exists()
+    store.verify()
+
+
+def test_a_stray_shard_that_stands_for_a_lost_one_is_kept(store: ActivationStore) -> None:
+    shard = collect(tiny_subject(), random_coder(), random_tokens(9, SEQ)[2:6], first_position=1)
+    store.path(0).unlink()
+    # Written beside the others, as no write would: it overlaps the shard that begins at 4.
+    other = store_in(store.folder.with_name("other"), 9)
+    other.write(2, shard)
+    other.path(2).rename(store.path(2))
+    assert_mended(store, [range(2), range(6, 8)])
+
+
+def test_a_name_that_no_write_gives_is_no_shard(store: ActivationStore) -> None:
+    copy = store.folder / "4.safetensors"
+    copy.write_bytes(store.path(4).read_bytes())
+    store.verify()
+    store.remove_strays()
+    assert store.missing() == [] and copy.exists()
+
+
+def test_a_shard_of_a_coder_with_fewer_latents_is_missing(store: ActivationStore) -> None:
+    tensors = load_file(store.path(4))
+    offsets = tensors["offsets"][:-1]
+    kept = {name: tensors[name][: offsets[-1]] for name in ("positions", "activations")}
+    save_file({**tensors, **kept, "offsets": offsets}, store.path(4))
+    told = ActivationStore(store.folder, SEQ, contexts=9, first_position=1, latents=LATENTS)
+    refused(told, "another coder: it holds 11 latents, not 12")
+    assert_mended(told, [range(4, 8)])
 
 
 def test_shards_of_something_else_are_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load, load_file
+from safetensors.numpy import load, load_file, safe_open, save_file
 from sparsify import SparseCoder, SparseCoderConfig
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
@@ -24,7 +24,7 @@ from tests.reading import problem_of, text_of
 from tests.studies import make_study, small_study, wait_for_jobs
 from tests.text_study import text_study
 from workers.queue import submit
-from workers.tasks.check import _scores_are_of_these_activations
+from workers.tasks.check import _activations_are_whole, _scores_are_of_these_activations
 from workers.tasks.scores import calibrate_and_score
 
 LENGTH = 16
@@ -210,6 +210,34 @@ def test_jobs_refuse_lost_activations_and_collecting_makes_what_is_missing(
     db.refresh(explain)
     assert explain.status == "finished"
     assert db.scalar(explanations.where(Latent.study_id == collected.id)) == count + 1
+
+
+def test_collecting_mends_shards_that_only_reading_whole_finds_out(
+    db: Session, collected: Study
+) -> None:
+    assert _activations_are_whole(collected).outcome == "passed"
+    zeroed = folder_of(collected, "explain") / "000000000.safetensors"
+    whole = zeroed.read_bytes()
+    damage(zeroed, "activations", 0)
+    damage(folder_of(collected, "calibrate") / "000000000.safetensors", "output_sum", np.nan)
+    found = _activations_are_whole(collected)
+    assert found.outcome == "failed" and "palimpsest collect" in found.detail
+    stray = folder_of(collected, "explain") / "000000100.safetensors"
+    stray.write_bytes(whole)
+    assert run(db, collected, "collect").status == "finished"
+    assert not stray.exists()
+    assert _activations_are_whole(collected).outcome == "passed"
+    np.testing.assert_allclose(
+        load_file(zeroed)["activations"], load(whole)["activations"], rtol=1e-5, atol=1e-6
+    )
+
+
+def damage(shard: Path, tensor: str, value: float) -> None:
+    """Fill a tensor of a shard with one value. What the file says of itself stays."""
+    tensors = load_file(shard)
+    with safe_open(shard, "np") as file:
+        says = file.metadata()
+    save_file({**tensors, tensor: np.full_like(tensors[tensor], value)}, shard, says)
 
 
 def servers_of() -> dict[str, str]:

@@ -110,16 +110,16 @@ def _checks(session: Session, study: Study) -> list[Callable[[], Result]]:
 
 
 def _activations_are_whole(study: Study) -> Result:
-    """Every shard that was collected is there, and is the study's own."""
+    """Every shard that was collected is there, is the study's own, and holds what can be."""
     name = "the collected activations are whole"
     stores = [store_of(study, context_set) for context_set in ContextSet]
     try:
         for store in stores:
-            store.check()
+            store.verify()
     except StoreError as error:
         return Result(name, Outcome.FAILED, str(error))
     contexts = sum(store.contexts for store in stores)
-    return Result(name, Outcome.PASSED, f"Activations on all {contexts:,} contexts are there.")
+    return Result(name, Outcome.PASSED, f"Activations on all {contexts:,} contexts are whole.")
 
 
 def _scores_are_of_these_activations(session: Session, study: Study) -> Result:

@@ -173,6 +173,7 @@ def _collect(session: Session, study: Study, subject: Subject, coder: Coder) -> 
             stores[context_set].write(start, collected)
             done += stop - start
             yield Progress(done, total, "contexts", "collecting activations")
+        stores[context_set].remove_strays()
 
 
 def _shards(gaps: list[range]) -> Iterator[tuple[int, int]]:
