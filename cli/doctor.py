@@ -252,7 +252,9 @@ def _models(settings: Settings, servers: Servers | None) -> Finding:
         from models.database import new_session
 
         with new_session() as session:
-            studies = session.execute(select(Study.slug, Study.model, Study.coder)).all()
+            there = Study.deleted_at.is_(None)
+            rows = select(Study.slug, Study.model, Study.coder).where(there)
+            studies = session.execute(rows).all()
         missing = [
             f"{slug}: {path}"
             for slug, *paths in studies

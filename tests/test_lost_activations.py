@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -13,7 +14,9 @@ from sparsify import SparseCoder, SparseCoderConfig
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
+from cli.doctor import _models
 from cli.processes import Child
+from cli.servers import from_settings
 from cli.stores import incomplete
 from interp.activations import StoreError
 from models import Example, Explanation, Job, Latent, LatentCost, Score, Simulation, Study
@@ -100,6 +103,18 @@ def test_the_doctor_names_the_study(db: Session, scored: Study) -> None:
     shutil.rmtree(folder_of(scored, "explain"))
     (line,) = [line for line in incomplete(db) if line.startswith(f"{scored.slug}:")]
     assert "explain" in line and "palimpsest collect" in line
+
+
+def test_a_study_that_is_being_removed_is_no_problem(db: Session, scored: Study) -> None:
+    shutil.rmtree(folder_of(scored, "explain"))
+    scored.model = "/nowhere/model"
+    db.commit()
+    here = get_settings()
+    assert "/nowhere/model" in _models(here, from_settings(here)).text
+    scored.deleted_at = datetime.now(UTC)
+    db.commit()
+    assert not [line for line in incomplete(db) if line.startswith(f"{scored.slug}:")]
+    assert "/nowhere/model" not in _models(here, from_settings(here)).text
 
 
 # --- Jobs ---------------------------------------------------------------------------------------
