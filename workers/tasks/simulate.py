@@ -393,14 +393,20 @@ def _queue_rewrites(
     if not job.params.get("then_rewrite") or when in queued:
         return
     job.params = {**job.params, "queued": [*queued, when]}
-    for protocol in Protocol:
-        params = {
-            "protocol": str(protocol),
-            "simulator_id": simulator.id,
-            "repeat": explanations < EARLY,
-        }
-        rewrite = Job(study_id=study.id, kind="rewrite", params=params, created_by=job.created_by)
+    repeat = explanations < EARLY
+    rewrites = [
+        Job(
+            study_id=study.id,
+            kind="rewrite",
+            params={"protocol": str(protocol), "simulator_id": simulator.id, "repeat": repeat},
+            created_by=job.created_by,
+        )
+        for protocol in Protocol
+    ]
+    # The first commit saves all of them, so a worker that is killed after it loses none.
+    session.add_all(rewrites)
+    for rewrite in rewrites:
         submit(session, rewrite)
-        if params["repeat"]:
+        if repeat:
             # It takes the current explanations when it begins, so it does what earlier ones would.
             supersede(session, rewrite)
