@@ -91,7 +91,10 @@ def _tidy(session: Session) -> None:
     jobs = {Path(where).parent: (status, ended) for where, status, ended in session.execute(query)}
     long_ago = datetime.now(UTC) - KEPT
     for folder in get_settings().data.glob("studies/*/imports/*"):
-        made = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
+        try:
+            made = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
+        except FileNotFoundError:  # another import has removed it
+            continue
         status, ended = jobs.get(folder, ("unknown", made))
         if status not in ACTIVE and (status == "finished" or (ended or made) < long_ago):
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,9 @@
 """Delete a study, and count the rows and files that go with it."""
 
 import logging
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,7 @@ def hanging(session: Session, study: Study) -> Hanging:
 
     by_people = of_latents(Explanation).where(Explanation.author_kind == "person")
     people = by_people.with_only_columns(Explanation.author).distinct()
-    sizes = [path.stat().st_size for path in _files(get_settings().study_files(study.id))]
+    sizes = list(_sizes(get_settings().study_files(study.id)))
     return Hanging(
         latents=count(own(Latent)),
         explanations=count(of_latents(Explanation)),
@@ -68,8 +70,12 @@ def hanging(session: Session, study: Study) -> Hanging:
     )
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file())
+def _sizes(folder: Path) -> Iterator[int]:
+    """Bytes of the files in a folder, but those that a worker removes meanwhile."""
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                yield Path(where, name).stat().st_size
 
 
 def delete_study(session: Session, study: Study) -> None:
