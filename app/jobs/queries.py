@@ -46,10 +46,10 @@ class JobRow(NamedTuple):
         """The page that shows what the job makes, if there is one of its own."""
         here = f"/studies/{self.study.slug}"
         match self.job.kind:
-            case "generate":
-                return f"{here}/generations/{self.job.params['generation_id']}"
-            case "sentence":
-                return f"{here}/sentences/{self.job.params['sentence_id']}"
+            case "generate" if generation := self.job.params.get("generation_id"):
+                return f"{here}/generations/{generation}"
+            case "sentence" if sentence := self.job.params.get("sentence_id"):
+                return f"{here}/sentences/{sentence}"
             case "check":
                 return f"{here}/checks"
             case "rewrite" if protocol := self.job.params.get("protocol"):

@@ -148,7 +148,8 @@ def _csv(file: IO[bytes], name: str) -> Iterator[tuple[str, Any]]:
         where = f"after line {rows.line_num}" if rows.line_num else "at its first line"
         raise InputError(f"{name} cannot be read {where}: {error}.") from None
     finally:
-        stream.detach()  # it would close the file, which is not ours
+        if not file.closed:
+            stream.detach()  # it would close the file, which is not ours
 
 
 class _RowLines:
