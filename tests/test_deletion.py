@@ -32,7 +32,7 @@ from tests.conftest import palimpsest
 from tests.factories import check, commented, generation, little_study, new_wording
 from tests.reading import problem_of, text_of
 from tests.studies import make_study, small_study, wait_until
-from tests.text_study import text_study
+from tests.text_study import activations_of, store_activations, text_study
 from workers.deletion import StillAtWork, remove
 from workers.queue import submit
 from workers.turns import LOCK
@@ -283,9 +283,11 @@ def test_a_worker_leaves_a_study_that_is_deleted_while_it_simulates(
     some = (Example.kind != "top") | (Example.rank > 0)
     db.execute(delete(Example).where(Example.latent_id.in_(latents), some))
     few = select(Context).filter_by(study_id=study.id, set="calibrate").limit(2)
-    for context in db.scalars(few).all():
+    chosen = db.scalars(few).all()
+    for context in chosen:
         evaluated = {n: getattr(context, n) for n in ("document", "start", "tokens", "strings")}
         db.add(Context(study_id=study.id, set="evaluate", index=context.index, **evaluated))
+    store_activations(study, "evaluate", activations_of(list(chosen)))
     explained = select(Explanation.id).join(Latent, Latent.id == Explanation.latent_id)
     ids = list(db.scalars(explained.where(Latent.study_id == study.id)))
     params = {"explanation_ids": ids, "then_rewrite": False, "costs": 0}

@@ -87,7 +87,7 @@ def text_study(session: Session, *, simulated: int = 2, kept: bool = True) -> St
     session.flush()
     study.simulator_id = simulator.id
     contexts = {name: _contexts(session, study, name) for name in CONTEXTS}
-    real = {name: _activations(rows) for name, rows in contexts.items()}
+    real = {name: activations_of(rows) for name, rows in contexts.items()}
     for name, dense in real.items():
         store_activations(study, name, dense)
     vectors = np.random.default_rng(1).normal(size=(len(LATENTS), 8))
@@ -149,7 +149,7 @@ def _contexts(session: Session, study: Study, name: str) -> list[Context]:
     return rows
 
 
-def _activations(contexts: list[Context]) -> NDArray[np.float32]:
+def activations_of(contexts: list[Context]) -> NDArray[np.float32]:
     """Of all latents, shape (latent, context, position)."""
     dense = np.zeros((len(LATENTS), len(contexts), LENGTH), np.float32)
     for index, (_, fires) in enumerate(LATENTS):
