@@ -22,8 +22,10 @@ def hanging(session: Session, study: Study, job: Job) -> ImportHanging:
     Raises:
         Conflict: The job is no import.
     """
-    all_, free = _explanations(session, study, job)
+    return _hanging(session, *_explanations(session, study, job))
 
+
+def _hanging(session: Session, all_: set[int], free: set[int]) -> ImportHanging:
     def count(table: Any) -> int:
         query = select(func.count()).select_from(table).where(among(table.explanation_id, free))
         return session.scalar(query) or 0
@@ -45,8 +47,8 @@ def take_back(session: Session, study: Study, job: Job) -> ImportHanging:
         Conflict: The job is no import, or has not ended.
     """
     need_ended(session, job.id)
-    found = hanging(session, study, job)
-    _, free = _explanations(session, study, job)
+    all_, free = _explanations(session, study, job)
+    found = _hanging(session, all_, free)
     if free:
         _fall_back(session, free)
         session.execute(
