@@ -22,7 +22,9 @@ class ItemError(InputError):
 
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:
     """An exception, and those that it was raised from."""
-    while error is not None:
+    seen: set[int] = set()  # exceptions may have been raised from each other in a circle
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
 

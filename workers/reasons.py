@@ -1,11 +1,9 @@
 """Why a job ended, or has to wait: errors in the words of the person who reads them."""
 
-import errno
-from collections.abc import Iterator
-
 from sqlalchemy.exc import DBAPIError
 
-from interp.errors import InputError
+from interp.errors import InputError, causes_of
+from models.failures import is_disk_full
 
 NO_MEMORY = (
     "ran out of memory. Close what else uses it, or choose a smaller model or fewer contexts; "
@@ -30,7 +28,7 @@ def in_words(error: BaseException, reference: str) -> str:
     """
     if isinstance(error, InputError):
         return str(error)
-    for cause in _causes(error):
+    for cause in causes_of(error):
         text = str(cause)
         match cause:
             case MemoryError():
@@ -40,7 +38,7 @@ def in_words(error: BaseException, reference: str) -> str:
                 return f"The GPU {NO_MEMORY}"
             case RuntimeError() if "can't allocate memory" in text or "not enough memory" in text:
                 return f"The worker {NO_MEMORY}"
-            case OSError() if cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            case OSError() if is_disk_full(cause):
                 return NO_DISK
             case DBAPIError() if _state(cause) == "53100":
                 return NO_DISK
@@ -60,7 +58,7 @@ def passes(error: BaseException) -> bool:
     """Whether an error says nothing about the job: the database was away, or broke a deadlock."""
     if isinstance(error, InputError):
         return False
-    return any(isinstance(cause, DBAPIError) and _passing(cause) for cause in _causes(error))
+    return any(isinstance(cause, DBAPIError) and _passing(cause) for cause in causes_of(error))
 
 
 def _passing(error: DBAPIError) -> bool:
@@ -75,11 +73,3 @@ def _passing(error: DBAPIError) -> bool:
 def _state(error: DBAPIError) -> str | None:
     """The code (SQLSTATE) with which PostgreSQL refused a statement."""
     return getattr(error.orig, "sqlstate", None)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
