@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from app.database import Database, columns
 from app.generations import queries
 from app.generations.schemas import GenerationCreate, GenerationList, GenerationOut
+from app.jobs.queries import delete_own
 from app.security import CurrentUser
 from app.simulators.queries import verdict
 from app.studies.queries import Slug, get_study
@@ -59,7 +60,7 @@ def delete_generation(
 ) -> None:
     """Delete what one made oneself, once its job has ended."""
     study = get_study(session, slug)
-    queries.delete_generation(session, queries.get_generation(session, study, generation_id), user)
+    delete_own(session, queries.get_generation(session, study, generation_id), user)
 
 
 def _out(session: Session, study: Study, generation: Generation) -> GenerationOut:

@@ -13,7 +13,7 @@ from app.forms import form_fields
 from app.generations import queries
 from app.generations.api import GenerationId
 from app.generations.schemas import MAX_LATENTS, MAX_PROMPT, GenerationCreate, Method
-from app.jobs.queries import ACTIVE, STOPPED
+from app.jobs.queries import ACTIVE, STOPPED, delete_own
 from app.latents.queries import simulated_explanations
 from app.security import CurrentUser
 from app.simulators.queries import StudySimulator, cleanliness, get_simulator, study_simulator
@@ -91,7 +91,7 @@ def delete(
 ) -> RedirectResponse:
     """The button “Delete”."""
     study = get_study(session, slug)
-    queries.delete_generation(session, queries.get_generation(session, study, generation_id), user)
+    delete_own(session, queries.get_generation(session, study, generation_id), user)
     return RedirectResponse(f"/studies/{slug}/generate", 303)
 
 

@@ -3,13 +3,12 @@
 from math import floor
 from typing import NamedTuple
 
-from fastapi import HTTPException
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
 from app.generations.schemas import GenerationCreate
-from app.jobs.queries import need_ended, submit
+from app.jobs.queries import submit
 from app.latents.queries import simulated_explanations
 from models import Explanation, Generation, Job, Latent, Simulation, Study
 from models.base import among
@@ -134,19 +133,3 @@ def list_rewritten(session: Session, generation: Generation) -> list[Rewritten]:
     )
     found = {row.id: Rewritten(row.latent, row.text) for row in rows}
     return [found[number] for number in generation.explanation_ids if number in found]
-
-
-def delete_generation(session: Session, generation: Generation, user: str) -> None:
-    """Delete a generation. Commits the session.
-
-    Raises:
-        HTTPException: 403, somebody else made it.
-        Conflict: Its job waits or runs.
-    """
-    if generation.created_by != user:
-        raise HTTPException(
-            403, f"Only {generation.created_by}, who made it, can delete this generation."
-        )
-    need_ended(session, generation.job_id)
-    session.delete(generation)
-    session.commit()

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from fastapi import HTTPException
 from sqlalchemy import bindparam, case, func, select, update
 from sqlalchemy.orm import Session
 
@@ -9,7 +10,7 @@ from app.database import read
 from app.errors import Conflict, NotFound
 from app.jobs.progress import JobLine
 from app.simulators.queries import Missing, missing_values
-from models import Explanation, Job, JobEvent, Latent, Simulation, Study
+from models import Explanation, Generation, Job, JobEvent, Latent, Sentence, Simulation, Study
 from models.base import among
 from models.job import ACTIVE as ACTIVE
 from workers import queue
@@ -200,6 +201,23 @@ def need_ended(session: Session, job_id: int | None) -> None:
     status = session.scalar(select(Job.status).where(Job.id == job_id))
     if status in ACTIVE:
         raise Conflict(f"Job {job_id} is still at it: cancel the job, or wait for its end.")
+
+
+def delete_own(session: Session, made: Generation | Sentence, user: str) -> None:
+    """Delete what a person made and a job filled. Commits the session.
+
+    Raises:
+        HTTPException: 403, somebody else made it.
+        Conflict: Its job waits or runs.
+    """
+    if made.created_by != user:
+        raise HTTPException(
+            403,
+            f"Only {made.created_by}, who made it, can delete this {made.__tablename__}.",
+        )
+    need_ended(session, made.job_id)
+    session.delete(made)
+    session.commit()
 
 
 def retry_job(session: Session, job: Job) -> Job:

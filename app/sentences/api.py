@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Query
 from sqlalchemy.orm import Session
 
 from app.database import Database
+from app.jobs.queries import delete_own
 from app.security import CurrentUser
 from app.sentences import queries
 from app.sentences.schemas import (
@@ -66,7 +67,7 @@ def delete_sentence(
 ) -> None:
     """Delete what one made oneself, once its job has ended."""
     study = get_study(session, slug)
-    queries.delete_sentence(session, queries.get_sentence(session, study, sentence_id), user)
+    delete_own(session, queries.get_sentence(session, study, sentence_id), user)
 
 
 def _out(session: Session, study: Study, sentence: Sentence) -> SentenceOut:

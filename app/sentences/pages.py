@@ -11,7 +11,7 @@ from app.database import Database
 from app.errors import Conflict, messages
 from app.fields import Sought
 from app.forms import form_fields
-from app.jobs.queries import ACTIVE, STOPPED
+from app.jobs.queries import ACTIVE, STOPPED, delete_own
 from app.security import CurrentUser
 from app.sentences import queries
 from app.sentences.api import SentenceId
@@ -109,7 +109,7 @@ def delete(
 ) -> RedirectResponse:
     """The button “Delete”."""
     study = get_study(session, slug)
-    queries.delete_sentence(session, queries.get_sentence(session, study, sentence_id), user)
+    delete_own(session, queries.get_sentence(session, study, sentence_id), user)
     return RedirectResponse(f"/studies/{slug}/try", 303)
 
 

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from fastapi import HTTPException
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
-from app.jobs.queries import need_ended, submit
+from app.jobs.queries import submit
 from app.latents.examples import Token, isotonic_knots, tokens_of
 from app.sentences.schemas import SentenceCreate
 from app.studies.queries import count_latents
@@ -169,19 +168,3 @@ def _firing(
         simulated=values,
         failures=made["failures"] if made else {},
     )
-
-
-def delete_sentence(session: Session, sentence: Sentence, user: str) -> None:
-    """Delete a sentence. Commits the session.
-
-    Raises:
-        HTTPException: 403, somebody else made it.
-        Conflict: Its job waits or runs.
-    """
-    if sentence.created_by != user:
-        raise HTTPException(
-            403, f"Only {sentence.created_by}, who made it, can delete this sentence."
-        )
-    need_ended(session, sentence.job_id)
-    session.delete(sentence)
-    session.commit()
