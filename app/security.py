@@ -179,8 +179,8 @@ async def same_site(request: Request) -> None:
         return
     site = request.headers.get("sec-fetch-site", "none")
     origin = request.headers.get("origin")
-    ours = {request.headers.get("host"), *get_settings().hosts}
-    foreign = origin is not None and origin.partition("://")[2] not in ours
+    ours = {request.headers.get("host", "").lower(), *map(str.lower, get_settings().hosts)}
+    foreign = origin is not None and origin.partition("://")[2].lower() not in ours
     if site not in {"same-origin", "none"} or foreign:
         raise HTTPException(403, "This came from another site, so nothing was changed.")
 

@@ -47,7 +47,9 @@ def up(console: Console, settings: Settings, with_demo: bool) -> None:
             server did so again and again.
     """
     for number in STOPPING:
-        signal.signal(number, signal.default_int_handler)
+        # Under `nohup` it is ignored, and stays so.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     try:
         with _servers(settings) as servers:
             try:

@@ -15,6 +15,10 @@ CONNECTIONS = 4
 than the answer; with more of them answers take turns, and all come late."""
 CONNECT_SECONDS = 10
 """How long PostgreSQL may take to accept a connection."""
+KEEPALIVES = {"keepalives_idle": 60, "keepalives_interval": 15, "keepalives_count": 4}
+"""Seconds and probes. A firewall that drops silent connections lets these live, and a connection
+to a machine that is gone ends in two minutes. A job's lock stands in a connection that may have
+nothing to say for hours."""
 OPTIONS = (
     # A search by meaning looks at so many explanations at once, and goes on until enough of them
     # are current ones, and match.
@@ -61,7 +65,12 @@ def engine_of(purpose: Purpose) -> Engine:
     url = get_settings().database_url
     if url is None:
         raise RuntimeError("DATABASE_URL is not set; start with `palimpsest up`, or set it.")
-    options = (*OPTIONS, f"idle_in_transaction_session_timeout={purpose.idle_seconds}s")
+    options = (
+        *OPTIONS,
+        f"idle_in_transaction_session_timeout={purpose.idle_seconds}s",
+        # A server's own limit must not end the connection that holds a running job's lock.
+        "idle_session_timeout=0",
+    )
     engine = create_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
         isolation_level="AUTOCOMMIT",
@@ -70,6 +79,7 @@ def engine_of(purpose: Purpose) -> Engine:
         connect_args={
             "application_name": purpose.name,
             "connect_timeout": CONNECT_SECONDS,
+            **KEEPALIVES,
             "options": " ".join(f"-c {option}" for option in options),
         },
     )

@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from app.jobs.progress import ASK_SECONDS
 from cli.fetch import fetch
 from cli.processes import Child, last_line, start, stop
 from cli.servers import Servers, embedded_servers, free_port, migrate, use
@@ -26,6 +27,7 @@ from models import Job, Study
 from models.database import get_engine, new_session
 from tests.factories import little_study
 from tests.studies import make_study, small_study, wait_for_jobs
+from workers import queue
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
@@ -113,6 +115,22 @@ def web(servers: Servers, data_folder: Path) -> Iterator[str]:
     wait_for(f"{url}/healthz", child)
     yield url
     stop([child])
+
+
+@pytest.fixture
+def served(web: str) -> Iterator[None]:
+    """Pages hear that a worker serves all queues, as if one had just said so."""
+    queue.beat(set(queue.QUEUES.values()))
+    time.sleep(ASK_SECONDS)  # the web server may just have heard otherwise
+    yield
+    silence()
+
+
+def silence() -> None:
+    """Nobody serves any queue, and the web server knows."""
+    for key in queue.get_redis().scan_iter("palimpsest:served:*"):
+        queue.get_redis().delete(key)
+    time.sleep(ASK_SECONDS)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app.database import WEB
 from app.exports.queries import DOWNLOAD
 from models import User
-from models.database import CONNECTIONS, PROGRAM, engine_of, get_engine, new_session
+from models.database import CONNECTIONS, KEEPALIVES, PROGRAM, engine_of, get_engine, new_session
 
 IDLE = "idle_in_transaction_session_timeout"
 
@@ -66,3 +66,12 @@ def test_a_transaction_of_the_web_server_cannot_stay_idle(servers: object) -> No
             limit = session.scalar(text("SELECT current_setting(:name)"), {"name": IDLE})
         assert named == purpose.name
         assert (limit == "0") == (purpose is PROGRAM)
+
+
+def test_a_connection_that_holds_a_lock_outlives_silence(servers: object) -> None:
+    """A job holds its lock by a connection that has nothing to say while its models run."""
+    with new_session() as session:
+        connection = session.connection().connection.dbapi_connection
+        assert session.scalar(text("SHOW idle_session_timeout")) == "0"
+        kept = connection.info.get_parameters()  # type: ignore[union-attr]
+    assert {name: int(kept[name]) for name in KEEPALIVES} == KEEPALIVES

@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -16,6 +15,7 @@ from cli.doctor import _jobs, _stuck_jobs
 from cli.servers import Servers
 from models import Job, JobEvent, Simulation, Study
 from models.settings import get_settings
+from tests.conftest import silence
 from tests.factories import little_study
 from tests.reading import current_of, text_of
 from workers import queue
@@ -130,22 +130,6 @@ def test_the_page_of_a_job_says_what_failed(pages: httpx.Client, db: Session, st
     assert pages.get("/jobs/999999999").status_code == 404
 
 
-@pytest.fixture
-def served(web: str) -> Iterator[None]:
-    """Pages hear that a worker serves all queues, as if one had just said so."""
-    queue.beat(set(queue.QUEUES.values()))
-    time.sleep(ASK_SECONDS)  # the web server may just have heard otherwise
-    yield
-    _silence()
-
-
-def _silence() -> None:
-    """Nobody serves any queue, and the web server knows."""
-    for key in queue.get_redis().scan_iter("palimpsest:served:*"):
-        queue.get_redis().delete(key)
-    time.sleep(ASK_SECONDS)
-
-
 def test_no_time_is_left_while_no_worker_is_running(
     pages: httpx.Client, db: Session, study: Study, served: None
 ) -> None:
@@ -156,7 +140,7 @@ def test_no_time_is_left_while_no_worker_is_running(
     for path in paths:
         text = text_of(pages.get(path))
         assert "about 1 min 30 s left" in text and "o worker" not in text, path
-    _silence()
+    silence()
     for path in (*paths, f"/jobs/{waiting.id}"):
         text = text_of(pages.get(path))
         assert "No worker is running" in text and "palimpsest up" in text, path

@@ -144,6 +144,7 @@ def test_names_from_the_setting(
         assert status(here, Origin="https://palimpsest.example") == 403, "another server there"
         assert status(here, Origin="https://attacker.example") == 403
         assert status("lab.example", Origin="https://lab.example") == 303
+        assert status("Lab.Example", Origin="https://lab.example") == 303
         same, cross = "same-origin", "cross-site"
         origin = "https://palimpsest.example:8443"
         assert status(here, Origin=origin, Sec_Fetch_Site=same) == 303

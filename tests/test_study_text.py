@@ -99,6 +99,11 @@ def test_what_a_coder_has_seen_is_known_by_its_record(db: Session, empty_study: 
         text = (Path(empty_study.corpus) / name).read_text(encoding="utf-8")
         record.write_text(json.dumps({"seen": SeenText.of([identity(text)]).model_dump()}))
         assert text_facts(db, empty_study)["coder_seen"] == seen
+    # A folder may hold coders for several hookpoints, each in a folder of its own.
+    inside = record.parent / empty_study.hookpoint
+    inside.mkdir()
+    record.rename(inside / record.name)
+    assert text_facts(db, empty_study)["coder_seen"] == [document]
 
 
 def test_contexts_of_an_earlier_version_stay_what_they_are(db: Session, study: Study) -> None:

@@ -39,7 +39,7 @@ def window(browser: Browser, tmp_path: Path) -> Iterator[BrowserContext]:
 
 
 def test_the_eighth_tab_loads_and_the_one_in_front_is_live(
-    web: str, db: Session, window: BrowserContext
+    web: str, db: Session, window: BrowserContext, served: None
 ) -> None:
     study = little_study(db)
     tabs = []

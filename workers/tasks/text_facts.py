@@ -39,7 +39,7 @@ def text_facts(session: Session, study: Study) -> dict[str, Any]:
         for row in rows
         if row.set != ContextSet.EXPLAIN
     }
-    seen = _seen_by_coder(study.coder)
+    seen = _seen_by_coder(study)
     return {
         "text_version": TEXT_VERSION,
         "copies": sum(row.document_copies for row in rows),
@@ -47,10 +47,13 @@ def text_facts(session: Session, study: Study) -> dict[str, Any]:
     }
 
 
-def _seen_by_coder(coder: str) -> SeenText | None:
-    """The text that a coder was trained on, where the folder's record says so."""
-    try:
-        record = json.loads((Path(coder).expanduser() / "training.json").read_text("utf-8"))
-        return SeenText.model_validate(record["seen"])
-    except (OSError, ValueError, KeyError, TypeError, ValidationError):
-        return None
+def _seen_by_coder(study: Study) -> SeenText | None:
+    """The text that a study's coder was trained on, where its folder's record says so."""
+    coder = Path(study.coder).expanduser()
+    for folder in (coder, coder / study.hookpoint):
+        try:
+            record = json.loads((folder / "training.json").read_text("utf-8"))
+            return SeenText.model_validate(record["seen"])
+        except (OSError, ValueError, KeyError, TypeError, ValidationError):
+            continue
+    return None
