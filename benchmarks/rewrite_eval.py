@@ -53,12 +53,12 @@ def setting(model: Path, windows: int, protocol: str) -> dict[str, Any]:
     """What both sides are given."""
     import torch
 
-    from interp import splice
     from interp.coders import load_coder
     from interp.coders.coder import coder_input
-    from interp.contexts import ContextSet, make_contexts, split_corpus
-    from interp.evaluate import Protocol
-    from interp.subject import load_subject
+    from interp.corpus.contexts import ContextSet, make_contexts, split_corpus
+    from interp.model.subject import load_subject
+    from interp.rewriting import splice
+    from interp.rewriting.evaluate import Protocol
 
     subject = load_subject(str(model), HOOKPOINT, device=torch.device("cpu"))
     coder = load_coder(str(CODER), HOOKPOINT, device=subject.device)
@@ -105,7 +105,7 @@ def setting(model: Path, windows: int, protocol: str) -> dict[str, Any]:
 
 def palimpsest(protocol: str, subject: Any, coder: Any, tokens: Any, splices: Any) -> Any:
     """Losses by this program, shape (splice, window)."""
-    from interp.evaluate import Protocol, evaluate
+    from interp.rewriting.evaluate import Protocol, evaluate
 
     evaluated = evaluate(
         subject,
@@ -124,9 +124,9 @@ def full_forward(protocol: str, subject: Any, coder: Any, tokens: Any, splices: 
     import numpy as np
     import torch
 
-    from interp.evaluate import Protocol
-    from interp.splice import Site
-    from interp.subject import Hidden, Hooked
+    from interp.model.subject import Hidden, Hooked
+    from interp.rewriting.evaluate import Protocol
+    from interp.rewriting.splice import Site
 
     where = Protocol(protocol).spliced(LENGTH, 1)
     losses = np.empty((len(splices), len(tokens)))

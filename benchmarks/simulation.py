@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.measure import alone
 
 if TYPE_CHECKING:
-    from interp.simulate.simulator import Ask, Simulator
+    from interp.simulate.protocol import Ask, Simulator
 
 # Sides run in processes of their own, two of them in an environment without FastAPI and the rest:
 # what they do not need is imported where it is needed.
@@ -67,9 +67,9 @@ def prepare(model: Path, folder: Path) -> None:
     """Write explanations and contexts for all sides."""
     from transformers import AutoTokenizer
 
-    from interp.contexts import ContextSet, make_contexts
-    from interp.corpus import load_documents
-    from interp.text import TokenTexts
+    from interp.corpus.contexts import ContextSet, make_contexts
+    from interp.corpus.documents import load_documents
+    from interp.corpus.text import TokenTexts
 
     tokenizer = AutoTokenizer.from_pretrained(model)
     texts = TokenTexts(tokenizer)
@@ -97,7 +97,7 @@ def prepare(model: Path, folder: Path) -> None:
 
 def timed(simulator: "Simulator", folder: Path, number: int = CONTEXTS) -> float:
     """Pairs a second of one of our simulators, on contexts that all sides simulate."""
-    from interp.simulate.simulator import Ask
+    from interp.simulate.protocol import Ask
 
     data = json.loads((folder / "data.json").read_text())
     contexts = data["contexts"][:number]
@@ -118,29 +118,29 @@ def simulated(
 
 
 def all_at_once(model: Path, folder: Path) -> float:
-    from interp.simulate.all_at_once import AllAtOnce
+    from interp.simulate.prompted.all_at_once import AllAtOnce
 
     return timed(AllAtOnce(_transformers(model)), folder)
 
 
 def last_token(model: Path, folder: Path) -> float:
-    from interp.simulate.last_token import LastToken
+    from interp.simulate.prompted.last_token import LastToken
 
     return timed(LastToken(_transformers(model)), folder, FEW)
 
 
 def last_token_vllm(model: Path, folder: Path) -> float:
     from interp.llm.vllm import load_vllm
-    from interp.simulate.last_token import LastToken
+    from interp.simulate.prompted.last_token import LastToken
 
     llm = load_vllm(str(model), dtype="float32", max_model_len=2048, enforce_eager=True)
     return timed(LastToken(llm), folder, FEW)
 
 
 def inline(model: Path, folder: Path) -> float:
-    from interp.simulate.inline import VERSION, Base, Inline, default_shape, save_fold
-    from interp.simulate.trained import Fold, Trained
-    from interp.simulate.two_tower import fingerprint, layers_of
+    from interp.simulate.inline.simulator import VERSION, Base, Inline, default_shape, save_fold
+    from interp.simulate.training.trained import Fold, Trained
+    from interp.simulate.two_tower.simulator import fingerprint, layers_of
 
     llm = _transformers(model)
     shape = default_shape(len(layers_of(llm.model)))
@@ -166,7 +166,7 @@ def _transformers(model: Path) -> Any:
     import torch
 
     from interp.llm.transformers import TransformersLLM
-    from interp.subject import load_causal_lm
+    from interp.model.subject import load_causal_lm
 
     return TransformersLLM(
         *load_causal_lm(str(model), dtype=torch.float32, device=torch.device("cpu"))
@@ -224,9 +224,9 @@ def two_tower(base: Path, folder: Path) -> tuple[int, float]:
     """Simulate all latents; how many, and in how many seconds, with all that is to be read."""
     import torch
 
-    from interp.simulate.simulator import Ask
-    from interp.simulate.two_tower import TwoTower
-    from interp.subject import load_causal_lm
+    from interp.model.subject import load_causal_lm
+    from interp.simulate.protocol import Ask
+    from interp.simulate.two_tower.simulator import TwoTower
 
     data = json.loads((folder / "data.json").read_text())
     shipped = DEMO / "simulators" / "two_tower"

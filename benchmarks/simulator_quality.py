@@ -33,22 +33,22 @@ from sklearn.isotonic import IsotonicRegression
 
 from cli.errors import CommandError
 from cli.fetch import fetch
-from interp.activations import ActivationStore, LatentActivations, Shard
 from interp.coders import load_coder
-from interp.collect import collect
-from interp.contexts import Context, ContextSet, make_contexts, split_corpus
+from interp.coders.capture import collect
+from interp.corpus.activations import ActivationStore, LatentActivations, Shard
+from interp.corpus.contexts import Context, ContextSet, make_contexts, split_corpus
+from interp.corpus.text import TokenTexts
 from interp.explain import lexical
 from interp.llm.transformers import TransformersLLM
-from interp.scores import halves
-from interp.simulate.all_at_once import AllAtOnce
-from interp.simulate.inline import Inline
-from interp.simulate.json_reply import JsonReply
-from interp.simulate.last_token import LastToken
-from interp.simulate.simulator import Ask, Simulator
-from interp.simulate.trained import Trained
-from interp.simulate.two_tower import TwoTower
-from interp.subject import Subject, load_causal_lm, load_subject
-from interp.text import TokenTexts
+from interp.model.subject import Subject, load_causal_lm, load_subject
+from interp.scoring.scores import halves
+from interp.simulate.inline.simulator import Inline
+from interp.simulate.prompted.all_at_once import AllAtOnce
+from interp.simulate.prompted.json_reply import JsonReply
+from interp.simulate.prompted.last_token import LastToken
+from interp.simulate.protocol import Ask, Simulator
+from interp.simulate.training.trained import Trained
+from interp.simulate.two_tower.simulator import TwoTower
 from models.settings import get_settings
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"

@@ -13,17 +13,17 @@ from typing import NamedTuple
 
 from cli.errors import CommandError
 from cli.processes import last_line
-from interp import embed
+from interp.embedding import embed
 from models.settings import get_settings, model_folder
 
 CONVERT = (
-    "import sys; from pathlib import Path; from interp.subject import convert_gguf; "
+    "import sys; from pathlib import Path; from interp.model.subject import convert_gguf; "
     "convert_gguf(Path(sys.argv[1]), Path(sys.argv[2]))"
 )
 
 
 DISTIL = (
-    "import sys; from pathlib import Path; from interp.distil import distil; "
+    "import sys; from pathlib import Path; from interp.embedding.distil import distil; "
     "distil(Path(sys.argv[1]), Path(sys.argv[2]))"
 )
 

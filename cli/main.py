@@ -109,7 +109,7 @@ def train_coder(
     check_corpus(corpus)
     with console.status("Loading the model"):
         from interp.coders import train
-        from interp.subject import load_subject
+        from interp.model.subject import load_subject
 
         subject = load_subject(source, hookpoint)
     figures = train.train_coder(

@@ -4,7 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.latents.stored import store_of
-from interp.activations import StoreError
+from interp.corpus.activations import StoreError
 from models import Study
 
 SETS = ("explain", "calibrate", "evaluate")

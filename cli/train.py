@@ -14,7 +14,7 @@ from cli.errors import CommandError
 from models.settings import get_settings
 
 if TYPE_CHECKING:
-    from interp.simulate.train_two_tower import Corpus, TrainingText
+    from interp.simulate.two_tower.train import Corpus, TrainingText
 
 console = Console()
 
@@ -54,9 +54,11 @@ def train_simulator(
     It can be interrupted: the same command goes on where it stopped.
     """
     from cli.fetch import fetch_if_known
-    from interp.simulate import train_inline, train_two_tower, two_tower
+    from interp.model.subject import default_device, load_causal_lm
+    from interp.simulate.inline import train as train_inline
+    from interp.simulate.two_tower import simulator as two_tower
+    from interp.simulate.two_tower import train as train_two_tower
     from interp.sources.models import check_model
-    from interp.subject import default_device, load_causal_lm
 
     if (out / "simulator.json").exists():
         raise CommandError(f"{out} holds a simulator already. Choose another folder.")
@@ -113,10 +115,10 @@ def read_corpus(slug: str, files: list[Path]) -> tuple["Corpus", "TrainingText"]
 
     from app.studies.queries import get_study
     from cli.servers import connect
-    from interp.contexts import ContextSet
-    from interp.copies import Identity
-    from interp.seen import SeenText
-    from interp.simulate.train_two_tower import Corpus, TrainingText
+    from interp.corpus.contexts import ContextSet
+    from interp.corpus.copies import Identity
+    from interp.corpus.seen import SeenText
+    from interp.simulate.two_tower.train import Corpus, TrainingText
     from models import Context, Explanation, Latent
     from models.database import new_session
     from workers.resources import store_of

@@ -27,7 +27,7 @@ from cli.servers import (
     migrate,
     use,
 )
-from interp import embed
+from interp.embedding import embed
 from models import Job, Study
 from models.database import new_session
 from models.settings import Settings

@@ -1,6 +1,6 @@
 """Write into the records of the demo's coder and simulators which text they were trained on.
 
-The text is that of the corpus ``sotu``, told apart by content (``interp.seen``), so that pages can
+The text is that of the corpus ``sotu``, told apart by content (``interp.corpus.seen``), so that pages can
 say whether any text is new to them under whatever name. Run ``python demo/record_text.py`` from the
 repository's root; a second run changes nothing.
 """
@@ -8,10 +8,10 @@ repository's root; a second run changes nothing.
 import json
 from pathlib import Path
 
-from interp.contexts import ContextSet, split_corpus
-from interp.copies import identity
-from interp.seen import SeenText
-from interp.simulate.trained import Trained
+from interp.corpus.contexts import ContextSet, split_corpus
+from interp.corpus.copies import identity
+from interp.corpus.seen import SeenText
+from interp.simulate.training.trained import Trained
 
 DEMO = Path(__file__).parent
 

@@ -58,7 +58,7 @@ class Study(Base):
     coder_info: Mapped[Json] = mapped_column(default=dict)
     """Known once collected: kind, k, skip, num_latents, fvu (fraction of variance unexplained on
     the calibrate set), sha256 of the weights, tokens collected, dead latents, code_version,
-    text_version (``interp.corpus.TEXT_VERSION`` of its contexts), copies (documents left out as
+    text_version (``interp.corpus.documents.TEXT_VERSION`` of its contexts), copies (documents left out as
     such), coder_seen (names of calibrate and evaluate documents that the coder was trained on;
     None where its record does not say)."""
     deleted_at: Mapped[datetime | None]
@@ -181,7 +181,7 @@ class Context(Base):
     """Of the document's normalised text: equal wherever the same text stands. This and the next two
     are None in a study collected before documents were told apart by content."""
     document_sketch: Mapped[str | None]
-    """What nearly equal texts have much of in common; see ``interp.copies``."""
+    """What nearly equal texts have much of in common; see ``interp.corpus.copies``."""
     document_copies: Mapped[int | None]
     """Documents of the corpus that were left out as copies of this one."""
     start: Mapped[int]

@@ -22,7 +22,7 @@ from transformers import (
 
 from interp.coders import load_coder
 from interp.coders.sparsify import SparsifyCoder
-from interp.subject import Subject, load_subject
+from interp.model.subject import Subject, load_subject
 
 D_MODEL, LAYERS, VOCABULARY = 16, 3, 50
 

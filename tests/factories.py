@@ -6,8 +6,8 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from interp.copies import identity
-from interp.corpus import TEXT_VERSION
+from interp.corpus.copies import identity
+from interp.corpus.documents import TEXT_VERSION
 from models import (
     Calibration,
     Check,

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, safe_open, save_file
 from torch import Tensor
 
-from interp.activations import ActivationStore, LatentActivations, StoreError
+from interp.coders.capture import collect
 from interp.coders.coder import coder_input
-from interp.collect import collect
+from interp.corpus.activations import ActivationStore, LatentActivations, StoreError
 from interp.errors import InputError
-from interp.subject import Hooked
+from interp.model.subject import Hooked
 from tests.engine import MLP, random_coder, random_tokens, tiny_subject
 
 SEQ, LATENTS = 6, 12
@@ -132,7 +132,7 @@ def test_a_run_of_latents_is_read_as_each_of_them_alone(store: ActivationStore) 
 def test_reading_a_latent_reads_its_slice_and_not_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from interp import activations
+    from interp.corpus import activations
 
     read: list[tuple[str, int]] = []
 

@@ -41,11 +41,11 @@ from transformers import (
     Starcoder2ForCausalLM,
 )
 
-from interp.admission import check_resuming
 from interp.errors import InputError
-from interp.evaluate import TREE_NODES, Protocol, evaluate
-from interp.splice import Site, Splice
-from interp.subject import Hooked, Subject
+from interp.model.subject import Hooked, Subject
+from interp.rewriting.admission import check_resuming
+from interp.rewriting.evaluate import TREE_NODES, Protocol, evaluate
+from interp.rewriting.splice import Site, Splice
 from tests.engine import (
     D_MODEL,
     SHAPE,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizer, PreTrainedTokenizerFast
 
 from interp.errors import InputError
-from interp.simulate.align import align
+from interp.simulate.training.align import align
 from tests.engine import word_tokenizer
 
 PIECES = st.lists(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from interp.calibrate import Method, fit
+from interp.scoring.calibrate import Method, fit
 
 NAN = np.nan
 Array = NDArray[np.float64]

@@ -9,7 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp.checks import (
+from interp.coders import Coder
+from interp.coders.coder import Latents
+from interp.coders.sparsify import SparsifyCoder
+from interp.corpus.documents import load_documents
+from interp.rewriting.checks import (
     Outcome,
     Result,
     Setting,
@@ -21,11 +25,7 @@ from interp.checks import (
     two_draws_agree,
     zero_answers_are_the_set_zeroed,
 )
-from interp.coders import Coder
-from interp.coders.coder import Latents
-from interp.coders.sparsify import SparsifyCoder
-from interp.corpus import load_documents
-from interp.evaluate import Protocol
+from interp.rewriting.evaluate import Protocol
 from tests.engine import (
     CODERS,
     MLP,

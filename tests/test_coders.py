@@ -12,10 +12,10 @@ from torch import Tensor
 
 from interp.coders import Coder, fvu, load_coder
 from interp.coders.coder import Latents, check_coder, coder_input
-from interp.contexts import ContextSet, make_contexts, split_documents
-from interp.corpus import load_documents
+from interp.corpus.contexts import ContextSet, make_contexts, split_documents
+from interp.corpus.documents import load_documents
 from interp.errors import InputError
-from interp.subject import Hooked
+from interp.model.subject import Hooked
 from tests.engine import (
     D_MODEL,
     DEMO_CODER,

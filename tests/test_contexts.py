@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.contexts import (
+from interp.corpus.contexts import (
     ContextSet,
     draw_sets,
     make_contexts,
     split_corpus,
     split_documents,
 )
-from interp.copies import text_hash
-from interp.corpus import Document
+from interp.corpus.copies import text_hash
+from interp.corpus.documents import Document
 from interp.errors import InputError
 from tests.engine import VOCABULARY, word_tokenizer
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.copies import WORDS, Identity, distinct, identity, shingles, text_hash
-from interp.corpus import Document
-from interp.seen import SeenText
+from interp.corpus.copies import WORDS, Identity, distinct, identity, shingles, text_hash
+from interp.corpus.documents import Document
+from interp.corpus.seen import SeenText
 
 VOCABULARY = [f"word{number}" for number in range(5000)]
 

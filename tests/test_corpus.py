@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from interp import corpus as reading
-from interp.corpus import Document, load_documents
+from interp.corpus import documents as reading
+from interp.corpus.documents import Document, load_documents
 from interp.errors import InputError
 
 

@@ -14,11 +14,11 @@ from sqlalchemy import Select, delete, select, update
 from sqlalchemy.orm import Session
 
 from app.explanations.diff import word_diff
-from interp.activations import ActivationStore, Shard
+from interp.corpus.activations import ActivationStore, Shard
 from interp.explain.errors import Place, worst_places
-from interp.simulate.all_at_once import VERSION, AllAtOnce
+from interp.simulate.prompted.all_at_once import VERSION, AllAtOnce
+from interp.simulate.protocol import Ask
 from interp.simulate.reads import reading
-from interp.simulate.simulator import Ask
 from models import Calibration, Comment, Context, Explanation, Job, Simulation, Simulator, Study
 from models.settings import get_settings
 from tests.factories import LENGTH, little_study, reword

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from interp import evaluate as module
 from interp.coders import Coder
-from interp.evaluate import Condition, Evaluated, Known, Protocol, evaluate
-from interp.splice import (
+from interp.model.subject import Hidden, Hooked, Subject
+from interp.rewriting import evaluate as module
+from interp.rewriting.evaluate import Condition, Evaluated, Known, Protocol, evaluate
+from interp.rewriting.splice import (
     Site,
     Splice,
     Values,
@@ -29,7 +30,6 @@ from interp.splice import (
     untouched,
     zero,
 )
-from interp.subject import Hidden, Hooked, Subject
 from tests.engine import (
     CODERS,
     D_MODEL,

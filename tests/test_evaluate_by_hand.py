@@ -8,8 +8,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from interp.evaluate import Protocol, evaluate
-from interp.splice import (
+from interp.model.subject import Subject
+from interp.rewriting.evaluate import Protocol, evaluate
+from interp.rewriting.splice import (
     Splice,
     Values,
     mean,
@@ -23,7 +24,6 @@ from interp.splice import (
     untouched,
     zero,
 )
-from interp.subject import Subject
 from tests.engine import (
     hand_coder,
     word_tokenizer,

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp.activations import LatentActivations
-from interp.examples import (
+from interp.corpus.activations import LatentActivations
+from interp.corpus.examples import (
     Example,
     Occurrences,
     nearest_latents,

@@ -11,12 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp.activations import LatentActivations
-from interp.collect import collect
-from interp.contexts import ContextSet, make_contexts
-from interp.corpus import load_documents
+from interp.coders.capture import collect
+from interp.corpus.activations import LatentActivations
+from interp.corpus.contexts import ContextSet, make_contexts
+from interp.corpus.documents import load_documents
+from interp.corpus.examples import Occurrences, sample_examples, sample_near_misses
 from interp.errors import InputError
-from interp.examples import Occurrences, sample_examples, sample_near_misses
 from interp.explain import prompts
 from interp.explain.answers import MAX_TOKENS, ask, clean, read
 from interp.explain.prompts import Error, Shown

@@ -12,9 +12,9 @@ from interp.explain.prompts import Shown
 from interp.explain.refine import ERRORS, Step, refine, worst_errors
 from interp.llm.llm import Message
 from interp.llm.transformers import TransformersLLM
-from interp.scores import halves
-from interp.simulate.all_at_once import AllAtOnce
-from interp.simulate.simulator import Ask, Simulated
+from interp.scoring.scores import halves
+from interp.simulate.prompted.all_at_once import AllAtOnce
+from interp.simulate.protocol import Ask, Simulated
 from tests.engine import smollm2
 
 NAN = np.nan

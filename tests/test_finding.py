@@ -16,7 +16,7 @@ from app.latents import filters, listing
 from app.latents.schemas import LatentFilter, Part
 from app.templates import STATIC
 from cli.fetch import fetch
-from interp.embed import MODEL, embed
+from interp.embedding.embed import MODEL, embed
 from models import Job, Latent, LatentCost, LatentList, Score, Study
 from models.settings import get_settings
 from tests.factories import little_study, reword

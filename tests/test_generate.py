@@ -15,9 +15,9 @@ from torch import Tensor
 
 from interp.coders import Coder
 from interp.errors import InputError
-from interp.generate import Rewriting, Written, _pick, encode_prompt, write
-from interp.splice import Site, Splice, Values, real_latents, set_zeroed, untouched, zero
-from interp.subject import Hidden, Hooked, Subject
+from interp.model.subject import Hidden, Hooked, Subject
+from interp.rewriting.generate import Rewriting, Written, _pick, encode_prompt, write
+from interp.rewriting.splice import Site, Splice, Values, real_latents, set_zeroed, untouched, zero
 from models import Calibration, Explanation, Generation, Job, Latent, Simulation, Simulator, Study
 from models.database import new_session
 from tests.engine import DEMO_CODER, MLP, random_coder, smollm2, tiny_subject

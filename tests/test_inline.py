@@ -28,9 +28,8 @@ from transformers import (
 from transformers.pytorch_utils import Conv1D
 
 from interp.errors import InputError
-from interp.simulate.inline import Base, Inline, Shape, default_shape, save_fold
-from interp.simulate.simulator import TOP, Ask, Simulated
-from interp.simulate.train_inline import (
+from interp.simulate.inline.simulator import Base, Inline, Shape, default_shape, save_fold
+from interp.simulate.inline.train import (
     Lessons,
     Settings,
     draw_contexts,
@@ -38,9 +37,10 @@ from interp.simulate.train_inline import (
     train_fold,
     weighted_correlation,
 )
-from interp.simulate.train_two_tower import Corpus, TrainingText, deal
-from interp.simulate.trained import Fold, Trained
-from interp.simulate.two_tower import fingerprint, layers_of
+from interp.simulate.protocol import TOP, Ask, Simulated
+from interp.simulate.training.trained import Fold, Trained
+from interp.simulate.two_tower.simulator import fingerprint, layers_of
+from interp.simulate.two_tower.train import Corpus, TrainingText, deal
 from tests.engine import MLP, SHAPE, smollm2, tiny_model, word_tokenizer
 
 WORDS, DIGIT, NEWLINE, BOS = 38, 38, 48, 49

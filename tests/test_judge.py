@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from interp.explain import prompts
-from interp.judge import WINDOW, Case, Task, balanced_accuracy, cases, judge
 from interp.llm.llm import Answers, Completion, Message, Query
 from interp.llm.tokens import beginning
 from interp.llm.transformers import TransformersLLM
+from interp.scoring.judge import WINDOW, Case, Task, balanced_accuracy, cases, judge
 from tests.engine import smollm2
 
 ANIMALS = "Active on words for animals."

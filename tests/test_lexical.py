@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp.activations import LatentActivations
+from interp.corpus.activations import LatentActivations
 from interp.explain.lexical import LexicalExplanation, Term, Vocabulary, explain
 
 

@@ -10,14 +10,14 @@ import pytest
 from interp.explain import prompts
 from interp.explain.answers import ask
 from interp.explain.prompts import Shown
-from interp.judge import Case, Task, judge
 from interp.llm.llm import Message, Query
 from interp.llm.load import self_test
 from interp.llm.openai import OpenAILLM
 from interp.llm.replies import REASONING_TOKENS
-from interp.simulate.json_reply import JsonReply
-from interp.simulate.prompts import DIGITS
-from interp.simulate.simulator import Ask
+from interp.scoring.judge import Case, Task, judge
+from interp.simulate.prompted.json_reply import JsonReply
+from interp.simulate.prompted.prompts import DIGITS
+from interp.simulate.protocol import Ask
 from tests.llm_server import Failing, Reply, running
 
 CHAT: list[Message] = [{"role": "user", "content": "Where is it active?"}]

@@ -17,15 +17,15 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from interp.errors import ItemError
 from interp.explain import prompts
-from interp.judge import Case, Task, judge
 from interp.llm.llm import Message, Query
 from interp.llm.tokens import CONTROL, Encoder, chat_ids, encode, encoder, folded, reply_text
 from interp.llm.transformers import TransformersLLM
-from interp.simulate import all_at_once, last_token
-from interp.simulate.all_at_once import AllAtOnce
-from interp.simulate.last_token import LastToken
-from interp.simulate.prompts import DIGITS, asking
-from interp.simulate.simulator import Ask
+from interp.scoring.judge import Case, Task, judge
+from interp.simulate.prompted import all_at_once, last_token
+from interp.simulate.prompted.all_at_once import AllAtOnce
+from interp.simulate.prompted.last_token import LastToken
+from interp.simulate.prompted.prompts import DIGITS, asking
+from interp.simulate.protocol import Ask
 from tests.engine import SHAPE
 
 TEXT = [

@@ -20,10 +20,10 @@ from interp.llm.llm import Query
 from interp.llm.load import self_test
 from interp.llm.openai import OpenAILLM
 from interp.llm.transformers import TransformersLLM
-from interp.simulate.all_at_once import AllAtOnce
-from interp.simulate.json_reply import JsonReply
-from interp.simulate.last_token import LastToken
-from interp.simulate.simulator import Ask
+from interp.simulate.prompted.all_at_once import AllAtOnce
+from interp.simulate.prompted.json_reply import JsonReply
+from interp.simulate.prompted.last_token import LastToken
+from interp.simulate.protocol import Ask
 from tests.conftest import REPOSITORY, palimpsest, wait_for
 from tests.engine import smollm2
 from tests.llm_asks import DIGITS, PREFIX, QUERIES, assert_same, found_by

@@ -18,7 +18,7 @@ from cli.doctor import _models
 from cli.processes import Child
 from cli.servers import from_settings
 from cli.stores import incomplete
-from interp.activations import StoreError
+from interp.corpus.activations import StoreError
 from models import Example, Explanation, Job, Latent, LatentCost, Score, Simulation, Study
 from models.settings import get_settings
 from tests.conftest import palimpsest

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from interp import statistics
+from interp.scoring import statistics
 from models import Context, Explanation, Job, Rewrite, RewritePoint, Study
 from tests.factories import little_study, reword
 from tests.reading import latent_of, problem_of, text_of

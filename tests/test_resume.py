@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp.resume import suspend
-from interp.subject import Hooked, Subject
+from interp.model.resume import suspend
+from interp.model.subject import Hooked, Subject
 from tests.engine import (
     D_MODEL,
     LAYERS,

@@ -9,9 +9,9 @@ from scipy import stats
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import f1_score, r2_score, roc_auc_score
 
-from interp.calibrate import Method, fit
-from interp.scores import Scores, auroc, halves, score
-from interp.statistics import Estimate, estimate
+from interp.scoring.calibrate import Method, fit
+from interp.scoring.scores import Scores, auroc, halves, score
+from interp.scoring.statistics import Estimate, estimate
 
 NAN = np.nan
 NAMES = ("correlation", "explained_variance", "sensitivity", "specificity", "f1", "auroc")

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.sentences.queries import firing, firing_of, strongest_token
 from interp.coders.coder import coder_input
-from interp.sentence import active_latents
+from interp.coders.sentence import active_latents
 from models import Job, Latent, Sentence, Simulator, Study
 from tests.engine import CODERS, DEMO_CODER, tiny_subject
 from tests.factories import little_study

@@ -16,12 +16,12 @@ from interp.errors import InputError
 from interp.llm.llm import LLM
 from interp.llm.tokens import chat_ids
 from interp.llm.transformers import TransformersLLM
-from interp.simulate import all_at_once, json_reply, last_token, prompts
-from interp.simulate.all_at_once import AllAtOnce
 from interp.simulate.cost import estimate
-from interp.simulate.json_reply import JsonReply, read_reply
-from interp.simulate.last_token import LastToken
-from interp.simulate.simulator import Ask, Simulated, Simulator
+from interp.simulate.prompted import all_at_once, json_reply, last_token, prompts
+from interp.simulate.prompted.all_at_once import AllAtOnce
+from interp.simulate.prompted.json_reply import JsonReply, read_reply
+from interp.simulate.prompted.last_token import LastToken
+from interp.simulate.protocol import Ask, Simulated, Simulator
 from tests.engine import smollm2
 
 DOG = Ask("Active on “dog” (100%), mostly after “the”.")

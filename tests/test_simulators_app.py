@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 from app.latents.prompts import prompts
 from app.rewrites.queries import latest_results, measured_authors
 from app.simulators.queries import cleanliness
-from interp.copies import identity
+from interp.corpus.copies import identity
+from interp.corpus.seen import SeenText
 from interp.explain.prompts import CONTRASTIVE, PROMPTED, Shown, contrastive, prompted
-from interp.seen import SeenText
-from interp.simulate.trained import Fold, Trained
+from interp.simulate.training.trained import Fold, Trained
 from models import Context, Example, Explanation, LatentCost, Rewrite, Score, Simulator, Study
 from tests.factories import LENGTH, WASHINGTON, little_study
 from tests.reading import current_of, latent_of, problem_of, text_of

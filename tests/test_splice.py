@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from interp.coders.sparsify import SparsifyCoder
-from interp.splice import (
+from interp.model.subject import Hooked
+from interp.rewriting.splice import (
     Site,
     Splice,
     Values,
@@ -23,7 +24,6 @@ from interp.splice import (
     untouched,
     zero,
 )
-from interp.subject import Hooked
 from tests.engine import CODERS, D_MODEL, hand_coder
 
 NAN = torch.nan

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from interp.statistics import (
+from interp.scoring.statistics import (
     Estimate,
     by_document,
     compare,

@@ -28,7 +28,7 @@ from app.places import Busy, Places
 from app.security import hasher
 from cli.processes import start, stop
 from cli.servers import Servers, free_port
-from interp.simulate.all_at_once import VERSION
+from interp.simulate.prompted.all_at_once import VERSION
 from models import Context, Latent, Simulator, Study, User
 from models.database import new_session
 from tests.conftest import REPOSITORY, wait_for

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from interp.copies import identity, text_hash
-from interp.corpus import TEXT_VERSION
-from interp.seen import SeenText
+from interp.corpus.copies import identity, text_hash
+from interp.corpus.documents import TEXT_VERSION
+from interp.corpus.seen import SeenText
 from models import Context, Study
 from tests.factories import LENGTH, little_study
 from tests.reading import text_of

@@ -10,7 +10,7 @@ from gguf import GGUFWriter
 from torch import Tensor, nn
 
 from interp.errors import InputError
-from interp.subject import Hooked, load_subject, output_head
+from interp.model.subject import Hooked, load_subject, output_head
 from tests.engine import (
     D_MODEL,
     MLP,

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from interp.contexts import ContextSet, make_contexts
-from interp.corpus import Document
+from interp.corpus.contexts import ContextSet, make_contexts
+from interp.corpus.documents import Document
+from interp.corpus.text import TokenTexts, encode, encode_placed
 from interp.errors import InputError
-from interp.generate import encode_prompt
-from interp.simulate.align import align
-from interp.subject import Subject
-from interp.text import TokenTexts, encode, encode_placed
+from interp.model.subject import Subject
+from interp.rewriting.generate import encode_prompt
+from interp.simulate.training.align import align
 from tests.engine import MLP, tiny_model, word_tokenizer
 from tests.tokenizer_kinds import CONTROL, KINDS, LINES, tokenizer_of
 

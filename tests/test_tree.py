@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.tree import Ids, Tree, grow, numbered
+from interp.rewriting.tree import Ids, Tree, grow, numbered
 
 WANTED = st.integers(1, 6).flatmap(
     lambda length: st.lists(

@@ -10,22 +10,13 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from interp.copies import identity
+from interp.corpus.copies import identity
+from interp.corpus.seen import SeenText
 from interp.errors import InputError
-from interp.seen import SeenText
-from interp.simulate.align import Aligned
-from interp.simulate.simulator import TOP, Ask, Simulated
-from interp.simulate.train_two_tower import (
-    Corpus,
-    Settings,
-    TrainingText,
-    deal,
-    prepare,
-    train,
-    train_fold,
-)
-from interp.simulate.trained import Fold, Trained
-from interp.simulate.two_tower import (
+from interp.simulate.protocol import TOP, Ask, Simulated
+from interp.simulate.training.align import Aligned
+from interp.simulate.training.trained import Fold, Trained
+from interp.simulate.two_tower.simulator import (
     Encoded,
     Projection,
     Reader,
@@ -34,6 +25,15 @@ from interp.simulate.two_tower import (
     TwoTower,
     fingerprint,
     logits,
+)
+from interp.simulate.two_tower.train import (
+    Corpus,
+    Settings,
+    TrainingText,
+    deal,
+    prepare,
+    train,
+    train_fold,
 )
 from tests.engine import MLP, tiny_model, word_tokenizer
 

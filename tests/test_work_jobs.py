@@ -17,9 +17,9 @@ from app.simulators.queries import add_simulator, cleanliness
 from app.simulators.schemas import SimulatorCreate
 from cli.errors import CommandError
 from cli.train import read_corpus
-from interp.contexts import ContextSet
-from interp.simulate.train_two_tower import Settings, train
-from interp.simulate.two_tower import Shape
+from interp.corpus.contexts import ContextSet
+from interp.simulate.two_tower.simulator import Shape
+from interp.simulate.two_tower.train import Settings, train
 from models import (
     Calibration,
     Explanation,

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from interp.activations import ActivationStore, LatentActivations, Shard
-from interp.corpus import load_documents
-from interp.examples import Occurrences, sample_examples, sample_near_misses
+from interp.corpus.activations import ActivationStore, LatentActivations, Shard
+from interp.corpus.documents import load_documents
+from interp.corpus.examples import Occurrences, sample_examples, sample_near_misses
 from models import (
     Context,
     Example,

@@ -10,21 +10,21 @@ import torch
 from jaxtyping import Float
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from interp.activations import ActivationStore
 from interp.coders import Coder, load_coder
-from interp.contexts import ContextSet
+from interp.corpus.activations import ActivationStore
+from interp.corpus.contexts import ContextSet
 from interp.errors import InputError
 from interp.llm.llm import LLM
 from interp.llm.load import BackEnd, load_llm
 from interp.llm.servers import check_named
 from interp.llm.transformers import TransformersLLM
-from interp.simulate import simulator as simulators
-from interp.simulate.all_at_once import AllAtOnce
-from interp.simulate.inline import Inline
-from interp.simulate.json_reply import JsonReply
-from interp.simulate.last_token import LastToken
-from interp.simulate.two_tower import TwoTower
-from interp.subject import Subject, default_device, load_causal_lm
+from interp.model.subject import Subject, default_device, load_causal_lm
+from interp.simulate import protocol as simulators
+from interp.simulate.inline.simulator import Inline
+from interp.simulate.prompted.all_at_once import AllAtOnce
+from interp.simulate.prompted.json_reply import JsonReply
+from interp.simulate.prompted.last_token import LastToken
+from interp.simulate.two_tower.simulator import TwoTower
 from models import Simulator, Study
 from models.folders import check_coder, check_corpus, check_model, check_path
 from models.settings import get_settings

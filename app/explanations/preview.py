@@ -4,8 +4,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict
+from interp.simulate.protocol import Ask
 from interp.simulate.reads import Reading, reading
-from interp.simulate.simulator import Ask
 from models import Context, Example, Latent, Simulator, Study
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.latents.examples import Token, get_simulation, isotonic_knots, tokens_of
 from app.latents.stored import real_activations
-from interp.activations import StoreError
+from interp.corpus.activations import StoreError
 from interp.explain.errors import Place, worst_places
 from interp.explain.prompts import AFTER, BEFORE
 from models import Context, Explanation, Latent, Study

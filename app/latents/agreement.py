@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.errors import NotFound
 from app.latents.examples import get_simulation, isotonic_knots
 from app.latents.stored import real_activations
-from interp.activations import StoreError
+from interp.corpus.activations import StoreError
 from models import Context, Explanation, Latent, Study
 
 DRAWN = 1000

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import Conflict
 from app.jobs.queries import ACTIVE, submit
-from interp.embed import MODEL, embed
+from interp.embedding.embed import MODEL, embed
 from models import Job, Latent, Study
 from models.settings import get_settings, model_folder
 

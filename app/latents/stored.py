@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from interp.activations import ActivationStore
+from interp.corpus.activations import ActivationStore
 from models import Latent, Study
 from models.settings import get_settings
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.rewrites.queries import Results, list_points
 from app.rewrites.schemas import Comparison
 from app.rewrites.views import ISOTONIC, QUANTILE, ZEROED, Line
-from interp import statistics
+from interp.scoring import statistics
 from models import Context, Explanation, Latent, Rewrite, RewritePoint
 from models.base import among
 

@@ -21,11 +21,11 @@ from sqlalchemy.orm import Session
 from app.errors import Conflict, NotFound
 from app.simulators.checked import checked
 from app.simulators.schemas import SimulatorCreate, SimulatorOut, StudySimulatorOut, Verdict
-from interp.copies import Identity
+from interp.corpus.copies import Identity
+from interp.corpus.seen import SeenText
 from interp.errors import InputError
-from interp.seen import SeenText
-from interp.simulate import all_at_once, json_reply, last_token
-from interp.simulate.trained import Trained
+from interp.simulate.prompted import all_at_once, json_reply, last_token
+from interp.simulate.training.trained import Trained
 from models import Context, Simulation, Simulator, Study
 from models.folders import resolved
 

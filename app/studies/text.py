@@ -3,7 +3,7 @@
 from sqlalchemy import Text, cast, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
-from interp.corpus import TEXT_VERSION
+from interp.corpus.documents import TEXT_VERSION
 from models import Context, Study
 
 _CONTROL = (

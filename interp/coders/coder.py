@@ -10,9 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import InputError, reason
-from interp.hub import hub_reason
+from interp.model.subject import Hooked, Subject
 from interp.sources import checkpoint
-from interp.subject import Hooked, Subject
+from interp.sources.hub import hub_reason
 
 MAX_FVU = 0.5
 """A coder that leaves more of the variance unexplained than this does not fit its hookpoint.

@@ -10,11 +10,11 @@ from datasets import Dataset
 from sparsify import SparseCoder, SparseCoderConfig, TrainConfig, Trainer
 from torch import nn
 
-from interp.contexts import ContextSet, make_contexts, split_corpus
-from interp.copies import identity
+from interp.corpus.contexts import ContextSet, make_contexts, split_corpus
+from interp.corpus.copies import identity
+from interp.corpus.seen import SeenText
 from interp.errors import InputError
-from interp.seen import SeenText
-from interp.subject import Subject
+from interp.model.subject import Subject
 
 
 def train_coder(

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.activations import LatentActivations
+from interp.corpus.activations import LatentActivations
 
 VERSION = "lexical-2"
 """Version of the rules below; stored with every explanation they made."""

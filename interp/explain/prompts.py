@@ -15,7 +15,7 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from interp.errors import ItemError
 from interp.llm.llm import Message
-from interp.simulate.simulator import TOP
+from interp.simulate.protocol import TOP
 
 PROMPTED = "prompted-1"
 CONTRASTIVE = "contrastive-1"

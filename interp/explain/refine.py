@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.calibrate import Method, fit
 from interp.explain import prompts
 from interp.explain.answers import Explained
 from interp.explain.errors import worst_errors as worst_errors
 from interp.explain.prompts import Shown
 from interp.llm.llm import Message
-from interp.scores import Scores, halves, score
-from interp.simulate.simulator import Simulated
+from interp.scoring.calibrate import Method, fit
+from interp.scoring.scores import Scores, halves, score
+from interp.simulate.protocol import Simulated
 
 ERRORS = 5
 """Errors of each kind that are shown at once."""
@@ -65,7 +65,7 @@ def refine(
     Args:
         propose: Asks a language model, such as by :func:`interp.explain.answers.ask`.
         simulate: Simulates a wording on the calibrate contexts, with a
-            :class:`interp.simulate.simulator.Simulator`.
+            :class:`interp.simulate.protocol.Simulator`.
         strings: Token strings of the calibrate contexts.
         real: The latent's activations on them, shape (context, seq).
         documents: The document of each context.

@@ -28,7 +28,7 @@ def load_llm(back_end: BackEnd, model: str, *, base_url: str | None = None) -> L
             import torch
 
             from interp.llm.transformers import TransformersLLM
-            from interp.subject import default_device, load_causal_lm
+            from interp.model.subject import default_device, load_causal_lm
 
             device = default_device()
             dtype = torch.float32 if device.type == "cpu" else torch.bfloat16

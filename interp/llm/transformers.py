@@ -18,7 +18,7 @@ from interp.llm.chats import Chats, Written
 from interp.llm.llm import Answers, Completion, Message, Query
 from interp.llm.reading import TOO_LONG, from_logits, missing
 from interp.llm.tokens import Places
-from interp.subject import output_head
+from interp.model.subject import output_head
 
 KEPT_PREFIXES = 8
 """Instructions and explanations whose keys and values are kept."""

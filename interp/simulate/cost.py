@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from interp.errors import InputError
-from interp.simulate.last_token import WINDOW
+from interp.simulate.prompted.last_token import WINDOW
 
 # Measured with the tokenizer of SmolLM2 on English text; the tests hold them against it.
 CHARACTERS_A_TOKEN = 3.6

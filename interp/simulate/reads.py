@@ -6,9 +6,9 @@ Needs no torch.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from interp.simulate import all_at_once, json_reply, last_token
-from interp.simulate.prompts import asking, template
-from interp.simulate.simulator import Ask
+from interp.simulate.prompted import all_at_once, json_reply, last_token
+from interp.simulate.prompted.prompts import asking, template
+from interp.simulate.protocol import Ask
 
 EXPLANATION_TOKENS = 128
 """Tokens of an explanation that trained simulators read; the rest of a longer one is cut off."""

@@ -2,7 +2,7 @@
 
 from itertools import islice
 
-from interp.corpus import read_documents
+from interp.corpus.documents import read_documents
 from interp.errors import InputError
 from interp.sources.paths import SEEN, exists, full
 
@@ -16,7 +16,7 @@ def check_corpus(source: str) -> None:
     Only as much is read as it takes to see three documents with text.
 
     Args:
-        source: As for :func:`interp.corpus.read_documents`.
+        source: As for :func:`interp.corpus.documents.read_documents`.
 
     Raises:
         InputError: It is no corpus, or has too little text.

@@ -7,12 +7,12 @@ import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from interp import checks
-from interp.activations import StoreError
-from interp.checks import Outcome, Result, Setting, Simulations
-from interp.contexts import ContextSet
+from interp.corpus.activations import StoreError
+from interp.corpus.contexts import ContextSet
 from interp.errors import InputError
-from interp.evaluate import Protocol
+from interp.rewriting import checks
+from interp.rewriting.checks import Outcome, Result, Setting, Simulations
+from interp.rewriting.evaluate import Protocol
 from models import Check, Explanation, Job, Latent, Score, Simulation, Study
 from workers.jobs import Progress
 from workers.queue import publish

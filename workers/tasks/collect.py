@@ -14,18 +14,18 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 from transformers import PreTrainedTokenizerBase
 
-from interp.activations import LatentActivations
-from interp.admission import check_resuming
 from interp.coders import Coder
+from interp.coders.capture import collect
 from interp.coders.coder import check_coder
-from interp.collect import collect
-from interp.contexts import ContextSet, draw_sets, split_corpus
-from interp.copies import identity
+from interp.coders.similar import similar
+from interp.corpus.activations import LatentActivations
+from interp.corpus.contexts import ContextSet, draw_sets, split_corpus
+from interp.corpus.copies import identity
+from interp.corpus.examples import Occurrences, sample_examples, sample_near_misses
 from interp.errors import InputError
-from interp.examples import Occurrences, sample_examples, sample_near_misses
-from interp.similar import similar
-from interp.simulate import all_at_once
-from interp.subject import Subject, output_head
+from interp.model.subject import Subject, output_head
+from interp.rewriting.admission import check_resuming
+from interp.simulate.prompted import all_at_once
 from models import Context, Example, Job, Latent, Simulator, Study
 from workers.jobs import Progress
 from workers.queue import publish, submit

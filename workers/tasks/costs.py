@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from interp.calibrate import Method
-from interp.contexts import ContextSet
-from interp.evaluate import Condition, Known, Protocol, evaluate
-from interp.splice import Splice, Values, real_latents, rewritten, set_zeroed
-from interp.statistics import UNDEFINED, Estimate, compare, mean, stratified_mean
+from interp.corpus.contexts import ContextSet
+from interp.rewriting.evaluate import Condition, Known, Protocol, evaluate
+from interp.rewriting.splice import Splice, Values, real_latents, rewritten, set_zeroed
+from interp.scoring.calibrate import Method
+from interp.scoring.statistics import UNDEFINED, Estimate, compare, mean, stratified_mean
 from models import Explanation, Latent, LatentCost, Simulation, Study
 from workers.resources import coder_of, store_of, subject_of
 from workers.tasks.rows import (

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
-from interp.embed import MODEL, embed
+from interp.embedding.embed import MODEL, embed
 from interp.errors import InputError
 from models import Explanation, Job, Latent, Study
 from models.settings import get_settings, model_folder

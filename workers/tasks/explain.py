@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Exists, exists, select
 from sqlalchemy.orm import Session
 
-from interp.contexts import ContextSet
+from interp.corpus.contexts import ContextSet
 from interp.errors import InputError
 from interp.explain import lexical
 from models import Explanation, Job, Latent, Study

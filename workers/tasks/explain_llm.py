@@ -7,15 +7,15 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from interp.contexts import ContextSet
+from interp.corpus.contexts import ContextSet
 from interp.errors import InputError, ItemError
 from interp.explain import answers, prompts
 from interp.explain.answers import Explained
 from interp.explain.prompts import Shown
 from interp.explain.refine import Step, refine
 from interp.llm.llm import LLM
-from interp.scores import Scores
-from interp.simulate.simulator import Ask, Simulated
+from interp.scoring.scores import Scores
+from interp.simulate.protocol import Ask, Simulated
 from models import Context, Example, Explanation, Job, Latent, Simulator, Study
 from workers.jobs import Progress
 from workers.queue import publish

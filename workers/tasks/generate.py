@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 from torch import Tensor
 
 from interp.errors import InputError
-from interp.evaluate import Condition
-from interp.generate import Rewriting, encode_prompt, write
-from interp.simulate.simulator import Ask
-from interp.splice import Splice, untouched, zero
+from interp.rewriting.evaluate import Condition
+from interp.rewriting.generate import Rewriting, encode_prompt, write
+from interp.rewriting.splice import Splice, untouched, zero
+from interp.simulate.protocol import Ask
 from models import Explanation, Generation, Job, Latent, Simulator, Study
 from workers.jobs import Progress
 from workers.queue import publish

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from interp.contexts import ContextSet
+from interp.corpus.contexts import ContextSet
 from interp.errors import InputError
-from interp.judge import Task, cases, judge
+from interp.scoring.judge import Task, cases, judge
 from models import Explanation, Job, Latent, Score, Study
 from workers.jobs import Progress
 from workers.queue import publish

@@ -6,9 +6,9 @@ import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from interp.contexts import ContextSet
+from interp.corpus.contexts import ContextSet
 from interp.errors import InputError
-from interp.evaluate import Protocol
+from interp.rewriting.evaluate import Protocol
 from models import Explanation, Job, Latent, LatentCost, Rewrite, Score, Simulation, Study
 from workers.resources import coder_of
 from workers.tasks.rows import context_tokens, first_position

@@ -9,11 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from interp import splice, statistics
-from interp.calibrate import Method
-from interp.contexts import ContextSet
-from interp.evaluate import Condition, Known, Protocol, evaluate
-from interp.splice import Splice
+from interp.corpus.contexts import ContextSet
+from interp.rewriting import splice
+from interp.rewriting.evaluate import Condition, Known, Protocol, evaluate
+from interp.rewriting.splice import Splice
+from interp.scoring import statistics
+from interp.scoring.calibrate import Method
 from models import Job, Rewrite, RewritePoint, Study
 from workers.jobs import Progress
 from workers.queue import publish

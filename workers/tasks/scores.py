@@ -5,9 +5,9 @@ from jaxtyping import Float
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from interp import calibrate
-from interp.contexts import ContextSet
-from interp.scores import score
+from interp.corpus.contexts import ContextSet
+from interp.scoring import calibrate
+from interp.scoring.scores import score
 from models import Calibration, Explanation, Latent, Score, Simulation, Study
 from workers.resources import real_activations
 from workers.tasks.rows import documents_of, fields, first_position

@@ -6,10 +6,10 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from interp.coders.sentence import active_latents
 from interp.errors import InputError
-from interp.generate import encode_prompt
-from interp.sentence import active_latents
-from interp.simulate.simulator import Ask
+from interp.rewriting.generate import encode_prompt
+from interp.simulate.protocol import Ask
 from models import Explanation, Job, Latent, Score, Sentence, Simulator, Study
 from workers.jobs import Progress
 from workers.queue import publish

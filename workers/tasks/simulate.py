@@ -7,10 +7,10 @@ import numpy as np
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, aliased
 
-from interp.contexts import ContextSet
+from interp.corpus.contexts import ContextSet
 from interp.errors import InputError
-from interp.evaluate import Protocol
-from interp.simulate.simulator import Ask
+from interp.rewriting.evaluate import Protocol
+from interp.simulate.protocol import Ask
 from models import (
     Context,
     Example,

@@ -8,11 +8,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from torch import Tensor
 
-from interp import splice
-from interp.calibrate import Method
-from interp.contexts import ContextSet
-from interp.evaluate import Condition
-from interp.splice import Splice, Values
+from interp.corpus.contexts import ContextSet
+from interp.rewriting import splice
+from interp.rewriting.evaluate import Condition
+from interp.rewriting.splice import Splice, Values
+from interp.scoring.calibrate import Method
 from models import Explanation, Latent, Simulation
 from workers.tasks.rows import calibrations_of, values_on
 

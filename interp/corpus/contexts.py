@@ -1,0 +1,184 @@
+"""A corpus as windows of tokens, split by document into three disjoint sets.
+
+Explanations are made from the *explain* set, simulators are calibrated and scored on the
+*calibrate* set, and losses are measured on the *evaluate* set. No document is in two of
+them, nor a copy of it under another name, so no figure is measured on text that something was
+fitted to.
+"""
+
+import random
+from collections.abc import Collection, Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+from transformers import PreTrainedTokenizerBase
+
+from interp.corpus.copies import distinct
+from interp.corpus.documents import Document, load_documents
+from interp.corpus.text import encode
+from interp.errors import InputError
+
+
+class ContextSet(StrEnum):
+    """What the contexts of a set are for."""
+
+    EXPLAIN = "explain"
+    CALIBRATE = "calibrate"
+    EVALUATE = "evaluate"
+
+
+SPLIT = {ContextSet.EXPLAIN: 0.7, ContextSet.CALIBRATE: 0.15, ContextSet.EVALUATE: 0.15}
+"""Share of the documents that goes to each set."""
+
+
+class Context(NamedTuple):
+    """A window of tokens of one document."""
+
+    set: ContextSet
+    document: str
+    start: int
+    """Offset of the first text token in the document, in tokens."""
+    tokens: list[int]
+    """Token ids; the first one is the beginning-of-sequence token if the study prepends it."""
+
+
+class Split(NamedTuple):
+    """The documents of a corpus, dealt into sets."""
+
+    sets: dict[ContextSet, list[Document]]
+    copies: dict[str, list[Document]]
+    """By the name of a document, those that were left out as copies of it."""
+
+
+def split_corpus(source: str, seed: int) -> Split:
+    """Read a corpus, leave out copies, and deal the documents into the three sets.
+
+    Raises:
+        InputError: The corpus cannot be read (see :func:`interp.corpus.documents.load_documents`), or has
+            fewer than three different documents.
+    """
+    documents, copies = distinct(load_documents(source))
+    left_out = sum(map(len, copies.values()))
+    if left_out and len(documents) < len(SPLIT):
+        raise InputError(
+            f"The corpus has {len(documents)} document(s) without copies: {left_out:,} repeat the "
+            "text of another. At least 3 different ones are needed."
+        )
+    return Split(split_documents(documents, seed), copies)
+
+
+def split_documents(documents: list[Document], seed: int) -> dict[ContextSet, list[Document]]:
+    """Deal the documents into the three sets, at random but reproducibly.
+
+    The names and the seed alone fix the dealing. Give no copies: see :func:`split_corpus`.
+
+    Raises:
+        InputError: There are fewer than three documents, so a set would be empty.
+    """
+    if len(documents) < len(SPLIT):
+        raise InputError(
+            f"The corpus has {len(documents)} document(s); at least 3 are needed, one for each "
+            "of the sets explain, calibrate and evaluate. Split it into smaller documents."
+        )
+    order = sorted(documents)
+    random.Random(seed).shuffle(order)
+    held_out = {
+        s: max(1, round(SPLIT[s] * len(order))) for s in (ContextSet.CALIBRATE, ContextSet.EVALUATE)
+    }
+    calibrate, evaluate = held_out[ContextSet.CALIBRATE], held_out[ContextSet.EVALUATE]
+    return {
+        ContextSet.CALIBRATE: order[:calibrate],
+        ContextSet.EVALUATE: order[calibrate : calibrate + evaluate],
+        ContextSet.EXPLAIN: order[calibrate + evaluate :],
+    }
+
+
+def draw_sets(
+    sets: Mapping[ContextSet, list[Document]],
+    tokenizer: PreTrainedTokenizerBase,
+    limits: Mapping[ContextSet, int],
+    *,
+    length: int,
+    prepend_bos: bool,
+    seed: int,
+) -> list[Context]:
+    """Draw the contexts of all sets, so that none has the same tokens in two sets.
+
+    Documents that are no copies may still share a passage, such as a letterhead.
+
+    Args:
+        limits: How many contexts each set has.
+
+    Raises:
+        InputError: See :func:`make_contexts`.
+    """
+    drawn: list[Context] = []
+    for context_set in ContextSet:  # explain first: the others do without what it has
+        drawn += make_contexts(
+            sets[context_set],
+            tokenizer,
+            context_set,
+            length=length,
+            limit=limits[context_set],
+            prepend_bos=prepend_bos,
+            seed=seed,
+            without={tuple(context.tokens) for context in drawn},
+        )
+    return drawn
+
+
+def make_contexts(
+    documents: list[Document],
+    tokenizer: PreTrainedTokenizerBase,
+    context_set: ContextSet,
+    *,
+    length: int,
+    limit: int | None,
+    prepend_bos: bool,
+    seed: int,
+    without: Collection[tuple[int, ...]] = (),
+) -> list[Context]:
+    """Cut documents into whole windows of ``length`` tokens and draw ``limit`` of them.
+
+    Windows are drawn round by round, one a document, so that as many documents as possible are
+    represented: contexts of one document are not independent.
+
+    Args:
+        length: Tokens in a window, counting the beginning-of-sequence token.
+        limit: The most windows to return; None returns all.
+        without: Tokens of windows that are left out.
+
+    Raises:
+        InputError: The documents do not have as many windows as ``limit``, or none at all.
+    """
+    bos = [tokenizer.bos_token_id] if prepend_bos else []
+    if bos == [None]:
+        raise InputError("The tokenizer has no beginning-of-sequence token: set prepend_bos off.")
+    step = length - len(bos)
+    if step < 2:
+        raise InputError(f"A context of {length} tokens leaves nothing to predict; use 8 or more.")
+    rng = random.Random(f"{seed}-{context_set}")
+    columns = []
+    for document in documents:
+        ids = encode(tokenizer, document.text)
+        windows = [
+            Context(context_set, document.name, start, bos + ids[start : start + step])
+            for start in range(0, len(ids) - step + 1, step)
+        ]
+        rng.shuffle(windows)
+        columns.append(windows)
+    rng.shuffle(columns)
+    depth = max((len(column) for column in columns), default=0)
+    drawn = [
+        column[i]
+        for i in range(depth)
+        for column in columns
+        if i < len(column) and tuple(column[i].tokens) not in without
+    ]
+    if not drawn or (limit is not None and len(drawn) < limit):
+        raise InputError(
+            f"The {context_set} set has {len(drawn)} contexts of {length} tokens in "
+            f"{len(documents)} document(s), but {limit or 1} are asked for. "
+            "Use a larger corpus, shorter contexts, or fewer of them."
+        )
+    return drawn[:limit]

@@ -1,0 +1,55 @@
+"""Which text a trained coder or simulator has seen: by content, under whatever name it stands."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+
+from pydantic import BaseModel
+
+from interp.corpus.copies import SKETCH, Identity
+
+DIGITS = 16
+"""Of a hash in a sketch."""
+
+
+class SeenText(BaseModel):
+    """What the documents that something was trained on are told apart by."""
+
+    hashes: list[str]
+    sketches: list[str]
+    """See :class:`interp.corpus.copies.Identity`."""
+
+    @classmethod
+    def of(cls, identities: Iterable[Identity]) -> "SeenText":
+        """The record of documents, in an order that is theirs alone."""
+        each = sorted(set(identities))
+        return cls(hashes=[one.hash for one in each], sketches=[one.sketch for one in each])
+
+    def among(self, documents: Mapping[str, Identity]) -> list[str]:
+        """Names of the documents that were seen, or nearly, in order.
+
+        A document that shares half of a sketch was seen. Of texts that share four fifths of their
+        shingles, this finds 99 in 100. An excerpt of a much longer text is not found.
+        """
+        exact = set(self.hashes)
+        sketches = [set(_parts(sketch)) for sketch in self.sketches]
+        having: dict[str, list[int]] = defaultdict(list)
+        for number, parts in enumerate(sketches):
+            for part in parts:
+                having[part].append(number)
+        found = []
+        for name, (hashed, sketch) in documents.items():
+            own = set(_parts(sketch))
+            hits = Counter(number for part in own for number in having.get(part, ()))
+            if hashed in exact or any(_alike(own, sketches[number]) for number in hits):
+                found.append(name)
+        return sorted(found)
+
+
+def _parts(sketch: str) -> list[str]:
+    return [sketch[start : start + DIGITS] for start in range(0, len(sketch), DIGITS)]
+
+
+def _alike(one: set[str], other: set[str]) -> bool:
+    """Whether half of what the two would have as a common sketch is in both."""
+    common = sorted(one | other)[:SKETCH]
+    return 2 * len(one & other & set(common)) >= len(common)

@@ -1,0 +1,111 @@
+"""Whether a model can be measured at a hookpoint: asked once, when a study is collected."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.coders.coder import Coder
+from interp.errors import InputError, reason
+from interp.model.subject import Hidden, Hooked, Subject
+from interp.rewriting.checks import TOLERANCE
+from interp.rewriting.evaluate import TREE_NODES, Protocol, evaluate
+from interp.rewriting.splice import Site, Splice
+
+CONTEXTS = 4
+"""Contexts that are tried."""
+REFERENCES = 4
+"""Splices whose losses are compared with those of whole forwards."""
+
+
+@torch.inference_mode()
+def check_resuming(
+    subject: Subject, coder: Coder, tokens: Int[Tensor, "context seq"], *, first_position: int
+) -> None:
+    """Refuse a model whose losses cannot be measured by resuming it at the hookpoint.
+
+    What is tried is as large as what is measured later: contexts as long, under both protocols,
+    with more different outputs than one tree holds.
+
+    Args:
+        tokens: Some contexts of real text.
+
+    Raises:
+        InputError: The model cannot be run from the hookpoint on, or its losses are not those of
+            whole forwards with a hook.
+    """
+    subject.check_tokens(tokens)
+    tokens = tokens[:CONTEXTS]
+    cannot = f"The model {subject.source!r} cannot be rewritten at {subject.hookpoint!r}: "
+    for protocol in Protocol:
+        where = protocol.spliced(tokens.shape[1], first_position)
+        splices = damped(where.stop - where.start)
+        tried = np.linspace(0, len(splices) - 1, REFERENCES).round().astype(int)
+        expected = np.array(
+            [_whole(subject, coder, tokens, splices[s], where) for s in tried.tolist()]
+        )
+        if not np.isfinite(expected).all():
+            raise InputError(
+                cannot + "its loss is infinite or not a number (NaN). Check the model's weights."
+            )
+        try:
+            found = evaluate(
+                subject,
+                coder,
+                tokens,
+                splices,
+                protocol=protocol,
+                first_position=first_position,
+                divergence=False,
+            ).loss[tried]
+        except InputError:
+            raise
+        except Exception as error:  # whatever an architecture stumbles over
+            raise InputError(
+                f"{cannot}it cannot be run from there on ({reason(error)}). Its architecture is "
+                "not supported."
+            ) from error
+        difference = float(np.abs(found - expected).max())
+        if not difference <= TOLERANCE:
+            raise InputError(
+                f"{cannot}run from there on, its losses differ by up to {difference:.2g} nats from "
+                "those of a whole forward. Its architecture is not supported."
+            )
+
+
+def damped(positions: int) -> list[Splice]:
+    """Splices that damp the module's output at random positions, each in another way.
+
+    They are so many that their outputs do not fit in one tree, and some begin alike.
+    """
+    count = TREE_NODES // positions + 2
+    factors = np.random.default_rng(0).choice([0.0, 0.5, 1.0], size=(count, positions))
+    factors[:, -1] = np.linspace(0, 1, count)
+
+    def splice(factor: Float[np.ndarray, "position"]) -> Splice:
+        return lambda site, _: (
+            site.hooked.output * torch.from_numpy(factor).to(site.hooked.output).unsqueeze(-1)
+        )
+
+    return [splice(factor) for factor in factors]
+
+
+def _whole(
+    subject: Subject,
+    coder: Coder,
+    tokens: Int[Tensor, "context seq"],
+    splice: Splice,
+    where: slice,
+) -> Float[np.ndarray, "context"]:
+    """Mean losses of a whole forward with a hook."""
+
+    def replace(hooked: Hooked) -> Hidden:
+        site = Site(coder, Hooked(hooked.input[:, where], hooked.output[:, where]))
+        output = hooked.output.clone()
+        output[:, where] = splice(site, torch.arange(len(tokens)))
+        return output
+
+    with subject.replacing(replace):
+        losses = subject.losses(tokens)[:, where]
+    mean: Float[np.ndarray, "context"] = losses.double().mean(1).cpu().numpy()
+    return mean

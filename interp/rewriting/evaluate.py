@@ -1,0 +1,261 @@
+"""What splices cost: the model's loss, and how far its predictions move, on the evaluate set."""
+
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from interp.coders.coder import Coder
+from interp.model.resume import Suspended, suspend
+from interp.model.subject import Subject
+from interp.rewriting.splice import Site, Splice, untouched
+from interp.rewriting.tree import Ids, Tree, grow, numbered
+
+BATCH_SIZE = 8
+"""The most contexts prepared at once."""
+TOKENS_AT_ONCE = {"cpu": 256, "cuda": 4096}
+"""Spliced positions run at once, whose logits are in memory together."""
+TREE_NODES = 256
+"""Spliced positions in one sequence: different outputs of one context, see :mod:`interp.rewriting.tree`."""
+
+Array = NDArray[np.float64]
+
+
+class Condition(StrEnum):
+    """The lines of the chart."""
+
+    UNTOUCHED = "untouched"
+    """The model as it is. All losses are compared with it."""
+    REAL_LATENTS = "real_latents"
+    """The coder in the module's place, all latents real."""
+    ZERO = "zero"
+    """The module's output is zero."""
+    MEAN = "mean"
+    """The module's output is its mean."""
+    NO_LATENTS = "no_latents"
+    """All latents are zero; the coder's bias and skip connection are left."""
+    SET_ZEROED = "set_zeroed"
+    """The latents that ``rewritten`` rewrites are zero, the others real."""
+    RANDOM_LATENTS = "random_latents"
+    """As many of them as are truly active are active, but drawn at random."""
+    REWRITTEN = "rewritten"
+    """They are simulated and calibrated, the others real."""
+    ORACLE_GATING = "oracle_gating"
+    """As ``rewritten`` where they are truly active, and zero elsewhere."""
+    ORACLE_VALUES = "oracle_values"
+    """Real where the simulation says that they are active, and zero elsewhere."""
+
+
+class Protocol(StrEnum):
+    """Where a context is spliced, and which losses count."""
+
+    PAPER = "paper"
+    """The last token that a prediction is made from; the loss is that one prediction's."""
+    WHOLE = "whole"
+    """Every token at once; the loss is the mean over all predictions made from them."""
+
+    def spliced(self, seq: int, first_position: int) -> slice:
+        """The positions of a context of ``seq`` tokens that are spliced.
+
+        A beginning-of-sequence token (``first_position`` 1) is never spliced, in no condition. Nor
+        is the last token, from which nothing is predicted.
+        """
+        return slice(first_position if self is Protocol.WHOLE else seq - 2, seq - 1)
+
+
+class Known(NamedTuple):
+    """A splice whose outcome is known. Where another one puts out the same, so is that one's."""
+
+    splice: Splice
+    loss: Array
+    """Of each context; NaN where it is not known."""
+    kl: Array
+
+
+class Evaluated(NamedTuple):
+    """Means over the spliced positions of each context, in nats; NaN where one is no finite number:
+    then it is missing."""
+
+    loss: Float[np.ndarray, "splice context"]
+    """Cross-entropy of the next token."""
+    kl: Float[np.ndarray, "splice context"]
+    """KL(untouched ‖ spliced) of the next token's distribution."""
+    nodes: int
+    """Positions that were run from the hookpoint up, not counting the untouched model's."""
+
+
+@torch.inference_mode()
+def evaluate(
+    subject: Subject,
+    coder: Coder,
+    tokens: Int[Tensor, "context seq"],
+    splices: Sequence[Splice],
+    *,
+    protocol: Protocol,
+    first_position: int,
+    rows: Sequence[int] | None = None,
+    known: Sequence[Known] = (),
+    divergence: bool = True,
+) -> Evaluated:
+    """Run contexts under many splices.
+
+    The model is run up to the hookpoint once, and from there on once for every different beginning
+    of the module's outputs (see :mod:`interp.rewriting.tree`). Memory depends on the batches, not on the
+    number of contexts, and results on neither.
+
+    Args:
+        rows: Which contexts to run; None runs them all.
+        known: Their arrays belong to ``rows``.
+        divergence: False leaves ``kl`` NaN, and saves running the untouched model.
+    """
+    wanted = list(range(len(tokens)) if rows is None else rows)
+    where = protocol.spliced(tokens.shape[1], first_position)
+    loss = np.full((len(splices), len(wanted)), np.nan)
+    kl = loss.copy()
+    nodes = 0
+    at_once = TOKENS_AT_ONCE[subject.device.type] // (where.stop - where.start)
+    size = max(1, min(BATCH_SIZE, at_once))
+    for start in range(0, len(wanted), size):
+        batch = torch.tensor(wanted[start : start + size])
+        suspended = suspend(subject, tokens[batch], where)
+        site = Site(coder, suspended.hooked)
+        every = [*splices, *(one.splice for one in known), untouched]
+        outputs = torch.stack([splice(site, batch) for splice in every], dim=1)
+        numbers = [numbered(context) for context in outputs]
+        found: list[dict[Ids, _Outcome]] = [
+            {
+                ids[len(splices) + i]: _Outcome(one.loss[start + b], one.kl[start + b])
+                for i, one in enumerate(known)
+                if not np.isnan(one.loss[start + b])
+            }
+            for b, ids in enumerate(numbers)
+        ]
+        needed = [_needed(ids[: len(splices)], found[b]) for b, ids in enumerate(numbers)]
+        references: dict[int, _Reference] = {}
+        if divergence:
+            for b, reference, outcome in _run_untouched(suspended, needed):
+                references[b] = reference
+                found[b].setdefault(numbers[b][-1], outcome)
+            needed = [_needed(ids[: len(splices)], found[b]) for b, ids in enumerate(numbers)]
+        trees = [tree for b, some in enumerate(needed) for tree in grow(b, some, TREE_NODES)]
+        for tree, outcomes in _run_trees(suspended, outputs, trees, references):
+            nodes += len(tree.parents)
+            found[tree.context].update(outcomes)
+        for b, ids in enumerate(numbers):
+            for s in range(len(splices)):
+                loss[s, start + b], kl[s, start + b] = found[b][ids[s]]
+    return Evaluated(_finite(loss), _finite(kl), nodes)
+
+
+def _finite(figures: Float[np.ndarray, "splice context"]) -> Float[np.ndarray, "splice context"]:
+    """Figures with NaN for infinity: a model that overflows has no loss."""
+    return np.where(np.isfinite(figures), figures, np.nan)
+
+
+class _Outcome(NamedTuple):
+    loss: float
+    kl: float
+
+
+class _Reference(NamedTuple):
+    """The untouched model's predictions on a context."""
+
+    logits: Float[Tensor, "position vocab"]
+    normaliser: Float[Tensor, "position"]
+
+
+def _needed(ids: Sequence[Ids], found: dict[Ids, _Outcome]) -> dict[Ids, int]:
+    """The different outputs that are not found yet, each with a splice that has it."""
+    return {one: splice for splice, one in enumerate(ids) if one not in found}
+
+
+def _run_untouched(
+    suspended: Suspended, needed: list[dict[Ids, int]]
+) -> Iterator[tuple[int, _Reference, _Outcome]]:
+    """Predictions and outcome of the untouched model on the contexts where anything is needed."""
+    output = suspended.hooked.output
+    contexts = torch.tensor([b for b, some in enumerate(needed) if some], device=output.device)
+    if not len(contexts):  # an empty tensor is split into one empty part
+        return
+    for some in contexts.split(max(1, TOKENS_AT_ONCE[output.device.type] // output.shape[1])):
+        logits = suspended.resume_paths(some, output[some]).float()
+        targets = _targets(suspended)[some]
+        losses = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+        for b, row, loss in zip(some.tolist(), logits, losses.view(targets.shape), strict=True):
+            yield b, _Reference(row, row.logsumexp(-1)), _Outcome(float(loss.double().mean()), 0.0)
+
+
+def _run_trees(
+    suspended: Suspended,
+    outputs: Float[Tensor, "context splice position d_model"],
+    trees: list[Tree],
+    references: dict[int, _Reference],
+) -> Iterator[tuple[Tree, dict[Ids, _Outcome]]]:
+    """Run trees of like size together; give the outcomes of their paths."""
+    device = outputs.device
+    trees = sorted(trees, key=lambda tree: len(tree.parents), reverse=True)
+    while trees:
+        width = len(trees[0].parents)
+        count = max(1, TOKENS_AT_ONCE[device.type] // width)
+        group, trees = trees[:count], trees[count:]
+        rows = torch.tensor([tree.context for tree in group], device=device)
+        # A tree that is smaller than the largest is filled up with copies of its root.
+        sources = torch.tensor(
+            [tree.sources + tree.sources[:1] * (width - len(tree.sources)) for tree in group],
+            device=device,
+        )
+        sees = np.tile(np.eye(width, dtype=bool), (len(group), 1, 1))
+        for row, tree in enumerate(group):
+            sees[row, : len(tree.parents), : len(tree.parents)] = tree.sees
+        splices, places = sources.unbind(-1)
+        logits = suspended.resume(
+            rows,
+            outputs[rows[:, None], splices, places],
+            places,
+            torch.from_numpy(sees).to(device),
+        ).float()
+        targets = _targets(suspended)[rows[:, None], places]
+        normaliser = logits.logsumexp(-1)
+        losses = (normaliser - logits.gather(-1, targets[..., None])[..., 0]).double()
+        for row, tree in enumerate(group):
+            kls = torch.full_like(losses[row], torch.nan)
+            if reference := references.get(tree.context):
+                kls = _divergence(reference, logits[row], normaliser[row], places[row])
+            yield (
+                tree,
+                {
+                    ids: _Outcome(float(losses[row, path].mean()), float(kls[path].mean()))
+                    for ids, path in tree.paths.items()
+                },
+            )
+
+
+def _targets(suspended: Suspended) -> Int[Tensor, "context position"]:
+    """The tokens that are to be predicted."""
+    where = suspended.where
+    return suspended.tokens[:, where.start + 1 : where.stop + 1]
+
+
+def _divergence(
+    reference: _Reference,
+    logits: Float[Tensor, "node vocab"],
+    normaliser: Float[Tensor, "node"],
+    places: Int[Tensor, "node"],
+) -> Float[Tensor, "node"]:
+    """KL(p ‖ q) = Σ p (log p − log q) of each node, in nats.
+
+    Logits are subtracted before anything is summed: their sums are many thousand times a small
+    divergence, which would be lost in their rounding. What rounding still takes below zero is zero.
+    """
+    further = torch.zeros_like(normaliser)
+    for place, expected in enumerate(reference.logits):
+        here = places == place
+        further[here] = (expected - logits[here]) @ expected.softmax(-1)
+    kl = further - (reference.normaliser[places] - normaliser)
+    return kl.double().clamp_min(0)

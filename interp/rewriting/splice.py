@@ -1,0 +1,191 @@
+"""The spliced forward: the coder, with some latents rewritten, in the module's place.
+
+A *splice* says what the module's output becomes at the spliced positions of some contexts. Each
+named condition of an evaluation is one splice.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from interp.coders.coder import Coder, Latents, coder_input
+from interp.model.subject import Hidden, Hooked
+
+
+@dataclass(frozen=True)
+class Site:
+    """The coder at its hookpoint, on a batch of contexts, at the spliced positions."""
+
+    coder: Coder
+    hooked: Hooked
+
+    @cached_property
+    def x(self) -> Float[Tensor, "token d_model"]:
+        """What the coder reads."""
+        return coder_input(self.coder, self.hooked).float().flatten(0, 1)
+
+    @cached_property
+    def real(self) -> Float[Tensor, "token latent"]:
+        """Activations of all latents: the coder's top k, and zero for the others."""
+        top = self.coder.encode(self.x)
+        dense = torch.zeros(len(self.x), self.coder.num_latents, device=self.x.device)
+        return dense.scatter_(1, top.indices, top.activations)
+
+    def decode(self, activations: Float[Tensor, "token latent"]) -> Hidden:
+        """The coder's output for the k largest activations of each token.
+
+        They are added up by ascending index, so that equal activations have an output equal to the
+        last bit: which contexts a condition changes is told by exact comparison.
+        """
+        top = activations.topk(self.coder.k, dim=-1, sorted=False)
+        order = top.indices.argsort(-1)
+        latents = Latents(top.values.gather(-1, order), top.indices.gather(-1, order))
+        output = self.coder.decode(latents, self.x)
+        return output.view_as(self.hooked.output).to(self.hooked.output)
+
+
+Splice = Callable[[Site, Int[Tensor, "batch"]], Hidden]
+"""Takes the site, and which contexts of the set its batch holds."""
+
+
+class Values(NamedTuple):
+    """Activations to put in the place of some latents' own."""
+
+    latents: Int[Tensor, "rewritten"]
+    at: Callable[[Int[Tensor, "batch"]], Float[Tensor, "batch position rewritten"]]
+    """The values for some contexts of the set, at the spliced positions, so that no more than a
+    batch need be in memory. NaN where one is missing: there the latent keeps its real activation.
+    """
+
+    @classmethod
+    def of(
+        cls,
+        latents: Int[Tensor, "rewritten"],
+        activations: Float[Tensor, "context position rewritten"],
+    ) -> Self:
+        """Values that are all in memory."""
+        return cls(latents, lambda rows: activations[rows])
+
+
+def untouched(site: Site, _: Tensor) -> Hidden:
+    """The module's own output."""
+    return site.hooked.output
+
+
+def zero(site: Site, _: Tensor) -> Hidden:
+    """The module's output is zero; for an SAE this zeroes its reconstruction."""
+    return torch.zeros_like(site.hooked.output)
+
+
+def mean(output: Float[Tensor, "d_model"]) -> Splice:
+    """The module's output is its mean over the explain set."""
+    return lambda site, _: output.to(site.hooked.output).expand_as(site.hooked.output)
+
+
+def no_latents(site: Site, _: Tensor) -> Hidden:
+    """All latents are zero: the coder's bias and skip connection are left."""
+    return site.decode(torch.zeros_like(site.real))
+
+
+def real_latents(site: Site, _: Tensor) -> Hidden:
+    """The coder's own forward: its error is the price of the coder, before any rewriting."""
+    return site.decode(site.real)
+
+
+def rewritten(values: Values) -> Splice:
+    """Some latents get these values, the others keep their real ones; the top k are kept."""
+    return _changed(values, lambda given, real, rows: given)
+
+
+def set_zeroed(values: Values) -> Splice:
+    """The latents of a rewriting are zero wherever they would be rewritten."""
+    return _changed(values, lambda given, real, rows: torch.zeros_like(given))
+
+
+def oracle_gating(values: Values) -> Splice:
+    """The given values where a latent is truly active, zero elsewhere.
+
+    What a simulator would reach that always knew *where*: what is left is its error in *how much*.
+    """
+    return _changed(values, lambda given, real, rows: given.where(real > 0, 0.0))
+
+
+def oracle_values(values: Values) -> Splice:
+    """The true activations where the given values say that a latent is active, zero elsewhere.
+
+    What a simulator would reach that always knew *how much*: what is left is its error in *where*.
+    """
+    return _changed(values, lambda given, real, rows: real.where(given > 0, 0.0))
+
+
+def random_latents(
+    values: Values, quantiles: Float[Tensor, "rewritten quantile"], *, seed: int
+) -> Splice:
+    """At each position, as many latents of the set as are truly active, but drawn at random.
+
+    The floor of any rewriting: it knows how many latents are active and how active they get, but
+    not which.
+
+    Args:
+        values: Only which latents they are for, and where they are missing, matters.
+        quantiles: Each latent's activations, where it is active, at evenly spaced ranks from the
+            smallest to the largest. A drawn latent's value is drawn from them by linear
+            interpolation. A latent whose largest is zero is not drawn.
+        seed: With it, a context's draws depend on nothing but its row.
+    """
+
+    def choose(given: Tensor, real: Tensor, rows: Tensor) -> Tensor:
+        shape = (len(given) // len(rows), given.shape[1])
+        # In single precision, or a draw just below 1 is rounded to 1, beyond the last quantile.
+        draws = [
+            np.random.default_rng([seed, row]).random((2, *shape), dtype=np.float32)
+            for row in rows.tolist()
+        ]
+        order, rank = torch.from_numpy(np.concatenate(draws, axis=1)).to(real)
+        there = ~given.isnan()
+        active = ((real > 0) & there).sum(1, keepdim=True)
+        drawable = there & (quantiles.to(real).amax(1) > 0)
+        # The latents that come first in a random order: no later than the last one chosen.
+        first = order.where(drawable, torch.inf).topk(max(1, int(active.max())), largest=False)
+        last = first.values.gather(1, (active - 1).clamp_min(0))
+        chosen = drawable & (order <= last) & (active > 0)
+        drawn = torch.zeros_like(given)
+        drawn[chosen] = _inverse_cdf(quantiles.to(real)[chosen.nonzero()[:, 1]], rank[chosen])
+        return drawn
+
+    return _changed(values, choose)
+
+
+def _inverse_cdf(
+    quantiles: Float[Tensor, "draw quantile"], rank: Float[Tensor, "draw"]
+) -> Float[Tensor, "draw"]:
+    place = rank[:, None] * (quantiles.shape[1] - 1)
+    low = place.floor().long()
+    below = quantiles.gather(1, low)
+    return (below + (quantiles.gather(1, low + 1) - below) * (place - low))[:, 0]
+
+
+Choose = Callable[
+    [Float[Tensor, "token rewritten"], Float[Tensor, "token rewritten"], Int[Tensor, "batch"]],
+    Float[Tensor, "token rewritten"],
+]
+"""From the given and the real activations of the rewritten latents to those that are used."""
+
+
+def _changed(values: Values, choose: Choose) -> Splice:
+    def splice(site: Site, rows: Tensor) -> Hidden:
+        latents = values.latents.to(site.x.device)
+        given = values.at(rows).to(site.x).flatten(0, 1)
+        real = site.real[:, latents]
+        there: Bool[Tensor, "token rewritten"] = ~given.isnan()
+        mixture = site.real.clone()
+        mixture[:, latents] = choose(given, real, rows).where(there, real)
+        return site.decode(mixture)
+
+    return splice

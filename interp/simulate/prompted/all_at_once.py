@@ -1,0 +1,74 @@
+"""Simulate a latent on a whole text in one forward pass of a prompted language model.
+
+After Bills et al., "Language models can explain neurons in language models" (2023): the text is
+laid out one token a line, ``token<tab>``, and the activation of each token is read from the
+distribution over the digits after its tab. Nothing is decoded.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from interp.errors import InputError
+from interp.llm.llm import LLM, Query
+from interp.simulate.prompted.prompts import DIGITS, asking, expected, reasons, written
+from interp.simulate.protocol import Ask, Simulated
+
+VERSION = "all_at_once-1"
+"""Version of the prompt; stored with every simulator that uses it."""
+SCORE_VERSION = "all_at_once_score-1"
+"""The prompt that also says how well the explanation has predicted the latent so far."""
+
+
+@dataclass
+class AllAtOnce:
+    """The prompted simulator, on a language model that can be read anywhere in a text."""
+
+    llm: LLM
+    show_score: bool = False
+    """Whether the model is told :attr:`Ask.score`."""
+
+    @property
+    def version(self) -> str:
+        return SCORE_VERSION if self.show_score else VERSION
+
+    def simulate(
+        self, asks: Sequence[Ask], contexts: Sequence[Sequence[str]], *, first_position: int
+    ) -> Iterator[Simulated]:
+        """See :class:`interp.simulate.protocol.Simulator`.
+
+        Any simulator tokenizer will do: each subject token is written out on a line of its own.
+
+        Raises:
+            InputError: The language model cannot be read inside a text.
+        """
+        if self.llm.reads != "anywhere":
+            other = "last_token" if self.llm.reads == "end" else "json_reply"
+            raise InputError(
+                f"{self.llm.name} does not give the probabilities inside a text, which all_at_once "
+                f"reads. Use the method {other}."
+            )
+        queries = [query(tokens[first_position:]) for tokens in contexts]
+        shape = len(contexts), len(contexts[0])
+        return (self._simulated(ask, queries, shape) for ask in asks)
+
+    def _simulated(self, ask: Ask, queries: list[Query], shape: tuple[int, int]) -> Simulated:
+        started = time.perf_counter()
+        found = self.llm.distributions(asking(self.version, ask), queries, DIGITS)
+        values = np.full(shape, np.nan, np.float32)
+        for row, answers in zip(values, found, strict=True):
+            row[shape[1] - len(answers.failures) :] = expected(answers)
+        return Simulated(
+            values,
+            reasons(failure for answers in found for failure in answers.failures),
+            sum(answers.tokens_read for answers in found),
+            0,
+            time.perf_counter() - started,
+        )
+
+
+def query(tokens: Sequence[str]) -> Query:
+    """A text as it is laid out."""
+    return Query([("\n" if i else "") + written(token) + "\t" for i, token in enumerate(tokens)])
