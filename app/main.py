@@ -13,39 +13,41 @@ from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import events
-from app.activity import api as activity_api
-from app.checks import api as checks_api
-from app.checks import pages as checks_pages
-from app.compression import compressed
-from app.database import HEALTH, THREADS, WEB
-from app.errors import PROBLEMS, add_handlers
-from app.explanations import api as explanations_api
-from app.explanations import pages as explanations_pages
-from app.exports import api as exports_api
-from app.exports import pages as exports_pages
-from app.generations import api as generations_api
-from app.generations import pages as generations_pages
-from app.hosts import known_hosts
-from app.jobs import api as jobs_api
-from app.jobs import pages as jobs_pages
-from app.latents import api as latents_api
-from app.latents import pages as latents_pages
-from app.limits import limited
-from app.lists import api as lists_api
-from app.lists import pages as lists_pages
-from app.rewrites import api as rewrites_api
-from app.rewrites import pages as rewrites_pages
-from app.security import current_user, same_site, security_headers
-from app.sentences import api as sentences_api
-from app.sentences import pages as sentences_pages
-from app.simulators import api as simulators_api
-from app.simulators import pages as simulators_pages
-from app.studies import api as studies_api
-from app.studies import pages as studies_pages
-from app.templates import STATIC
-from app.work import api as work_api
-from app.work import pages as work_pages
+from app.web import events
+from app.web.activity import api as activity_api
+from app.web.checks import api as checks_api
+from app.web.checks import pages as checks_pages
+from app.web.compression import compressed
+from app.web.database import HEALTH, THREADS, WEB
+from app.web.errors import PROBLEMS, add_handlers
+from app.web.exports import api as exports_api
+from app.web.exports import pages as exports_pages
+from app.web.generations import api as generations_api
+from app.web.generations import pages as generations_pages
+from app.web.guard.hosts import known_hosts
+from app.web.guard.limits import limited
+from app.web.guard.security import current_user, same_site, security_headers
+from app.web.jobs import api as jobs_api
+from app.web.jobs import pages as jobs_pages
+from app.web.latent import api as latent_api
+from app.web.latent import edit as latent_edit
+from app.web.latent import explanations_api
+from app.web.latent import pages as latent_pages
+from app.web.latents import api as latents_api
+from app.web.latents import pages as latents_pages
+from app.web.lists import api as lists_api
+from app.web.lists import pages as lists_pages
+from app.web.rewrites import api as rewrites_api
+from app.web.rewrites import pages as rewrites_pages
+from app.web.sentences import api as sentences_api
+from app.web.sentences import pages as sentences_pages
+from app.web.simulators import api as simulators_api
+from app.web.simulators import pages as simulators_pages
+from app.web.studies import api as studies_api
+from app.web.studies import pages as studies_pages
+from app.web.templates import STATIC
+from app.web.work import api as work_api
+from app.web.work import pages as work_pages
 from models.database import new_session
 from workers.queue import get_redis
 
@@ -87,6 +89,7 @@ def create_app() -> FastAPI:
     for module in (
         studies_api,
         latents_api,
+        latent_api,
         lists_api,
         explanations_api,
         rewrites_api,
@@ -106,8 +109,9 @@ def create_app() -> FastAPI:
         events,
         studies_pages,
         latents_pages,
+        latent_pages,
         lists_pages,
-        explanations_pages,
+        latent_edit,
         rewrites_pages,
         generations_pages,
         sentences_pages,

@@ -190,8 +190,8 @@ def _explain(asked: dict[str, list[str]]) -> list[str]:
     """
     from fastapi.testclient import TestClient
 
-    from app.database import WEB
     from app.main import app
+    from app.web.database import WEB
 
     statements: dict[str, list[tuple[str, Any]]] = {}
     page = ""

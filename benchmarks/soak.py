@@ -34,8 +34,8 @@ import psutil
 from redis import Redis
 from sqlalchemy import func, select, text
 
-from app.simulators.queries import add_simulator
-from app.simulators.schemas import SimulatorCreate
+from app.services.simulators.queries import add_simulator
+from app.services.simulators.schemas import SimulatorCreate
 from cli import demo, services
 from cli.fetch import fetch
 from cli.processes import Child, stop

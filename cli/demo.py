@@ -2,8 +2,8 @@
 
 from sqlalchemy.orm import Session
 
-from app.simulators.queries import add_simulator
-from app.simulators.schemas import SimulatorCreate
+from app.services.simulators.queries import add_simulator
+from app.services.simulators.schemas import SimulatorCreate
 from cli.servers import REPOSITORY
 from models import Job, Study
 from workers.queue import submit

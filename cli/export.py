@@ -33,8 +33,8 @@ def export(
     ] = None,
 ) -> None:
     """Write a study's explanations, scores, simulations and costs to a folder."""
-    from app.exports.queries import export
-    from app.exports.schemas import ExportQuery
+    from app.services.exports.queries import export
+    from app.services.exports.schemas import ExportQuery
     from cli.servers import connect
 
     asked = {"format": format.value} | ({"parts": parts} if parts is not None else {})
@@ -62,7 +62,7 @@ def import_(
 
     Authors are taken from the file, and marked as imported; explanations without one are yours.
     """
-    from app.exports.imports import import_explanations
+    from app.services.exports.imports import import_explanations
 
     file = _file(path)
 
@@ -74,7 +74,7 @@ def import_(
 
 
 def _must_be_there(slug: str) -> None:
-    from app.studies.queries import get_study
+    from app.services.studies.queries import get_study
     from models.database import new_session
 
     with new_session() as session:

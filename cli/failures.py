@@ -16,9 +16,8 @@ def explain(error: Exception) -> tuple[str, int]:
     from pydantic import ValidationError
     from redis.exceptions import RedisError
     from sqlalchemy.exc import SQLAlchemyError
-    from starlette.exceptions import HTTPException
 
-    from app.errors import FieldErrors
+    from app.services.errors import FieldErrors, Refused
     from models.failures import DISK, database_failure, is_disk_full
 
     match error:
@@ -27,10 +26,8 @@ def explain(error: Exception) -> tuple[str, int]:
         case FieldErrors():
             options = ((name.replace("_", "-"), text) for name, text in error.errors.items())
             return " ".join(f"--{name}: {text}" for name, text in options), 1
-        case CommandError() | InputError():
+        case CommandError() | InputError() | Refused():
             return str(error), 1
-        case HTTPException():  # the queries that commands share with the web app raise these
-            return error.detail, 1
         case ValidationError():
             problems = (f"{'.'.join(map(str, e['loc']))}: {message(e)}" for e in error.errors())
             return " ".join(problems), 2

@@ -52,7 +52,7 @@ def collect(
     ] = 32,
 ) -> None:
     """Collect activations, and go on to explain, simulate and rewrite."""
-    from app.jobs.queries import submit
+    from app.services.jobs.queries import submit
     from models import Job
 
     def queue(session: "Session", study: "Study", user: str) -> "Job":
@@ -79,8 +79,8 @@ def explain(
     costs: Costs = None,
 ) -> None:
     """Write explanations: of all latents that fire, or of some."""
-    from app.work.queries import explain
-    from app.work.schemas import ExplainCreate
+    from app.services.work.queries import explain
+    from app.services.work.schemas import ExplainCreate
 
     if method != Explainer.lexical and model is None:
         raise CommandError(f"{method} needs a language model: name it with --model.")
@@ -113,8 +113,8 @@ def simulate(
     costs: Costs = None,
 ) -> None:
     """Simulate explanations, score them, and measure what each costs."""
-    from app.work.queries import simulate, simulate_first, simulate_missing
-    from app.work.schemas import SimulateCreate
+    from app.services.work.queries import simulate, simulate_first, simulate_missing
+    from app.services.work.schemas import SimulateCreate
 
     if [latents is not None, first is not None, every, missing].count(True) != 1:
         raise CommandError(
@@ -143,8 +143,8 @@ def judge(
     author: Author = "",
 ) -> None:
     """Have a language model judge explanations: detection and fuzzing."""
-    from app.work.queries import judge
-    from app.work.schemas import JudgeCreate
+    from app.services.work.queries import judge
+    from app.services.work.schemas import JudgeCreate
 
     llm = {"backend": backend, "model": located(model), "base_url": base_url}
     data = JudgeCreate.model_validate({"llm": llm, "latents": _numbers(latents), "author": author})
@@ -166,7 +166,7 @@ def rewrite(
     author: Author = "",
 ) -> None:
     """Measure the loss with more and more of the simulated latents rewritten."""
-    from app.rewrites.queries import measure
+    from app.services.rewrites.queries import measure
 
     run(
         study,
@@ -177,7 +177,7 @@ def rewrite(
 
 def check(study: StudyName) -> None:
     """Check that the study's measurements are what they should be."""
-    from app.checks.queries import check
+    from app.services.checks.queries import check
 
     run(study, check, show=_show_checks)
 
@@ -186,8 +186,8 @@ def _show_rewrite(session: "Session", job: "Job") -> None:
     """Print the points of a rewrite."""
     from sqlalchemy import select
 
-    from app.simulators.queries import cleanliness
-    from app.templates import simulator_name
+    from app.services.formatting import simulator_name
+    from app.services.simulators.queries import cleanliness
     from models import Rewrite, RewritePoint, Simulator, Study
 
     rewrite = session.get_one(Rewrite, job.params["rewrite_id"])
@@ -258,7 +258,7 @@ def run(
     """
     from sqlalchemy import select
 
-    from app.studies.queries import get_study
+    from app.services.studies.queries import get_study
     from cli.follow import follow, require_finished
     from models import Job
     from models.database import new_session
@@ -290,7 +290,7 @@ def _say_estimate(params: dict[str, Any]) -> None:
 
 def _say_usage(session: "Session", job: "Job") -> None:
     """Print what a job has cost, and what is missing."""
-    from app.jobs.queries import job_row
+    from app.services.jobs.queries import job_row
 
     if job.params.get("estimate") and job.usage:
         console.print(f"It took {_spent(job.usage)}.", highlight=False)
@@ -305,7 +305,7 @@ def _say_usage(session: "Session", job: "Job") -> None:
 
 
 def _spent(cost: dict[str, Any]) -> str:
-    from app.templates import seconds_in_words
+    from app.services.formatting import seconds_in_words
 
     known = cost["seconds"] is not None
     time = seconds_in_words(cost["seconds"]) if known else "a time that is not known yet"

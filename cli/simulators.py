@@ -57,8 +57,8 @@ def add(
     ] = None,
 ) -> None:
     """Add a simulator. The same one again is the same simulator."""
-    from app.simulators.queries import add_simulator
-    from app.simulators.schemas import SimulatorCreate
+    from app.services.simulators.queries import add_simulator
+    from app.services.simulators.schemas import SimulatorCreate
     from cli.fetch import fetch_if_known
     from cli.servers import connect
     from models.database import new_session
@@ -88,8 +88,8 @@ def add(
 @app.command("list")
 def list_() -> None:
     """List all simulators."""
-    from app.simulators.queries import list_simulators
-    from app.templates import simulator_name
+    from app.services.formatting import simulator_name
+    from app.services.simulators.queries import list_simulators
     from cli.servers import connect
     from models.database import new_session
 
@@ -112,8 +112,8 @@ def use(
     number: Annotated[int, typer.Argument(min=1, help="Number of the simulator.")],
 ) -> None:
     """Have a study show the figures of a simulator, and say what they are worth."""
-    from app.simulators.queries import cleanliness, get_simulator
-    from app.studies.queries import get_study, use_simulator
+    from app.services.simulators.queries import cleanliness, get_simulator
+    from app.services.studies.queries import get_study, use_simulator
     from cli.servers import connect
     from models.database import new_session
 
@@ -129,8 +129,8 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
 ) -> None:
     """Delete a simulator with all that it made, for good. A trained one's folder stays."""
-    from app.simulators.deletion import delete_simulator, hanging, obstacle
-    from app.simulators.queries import get_simulator
+    from app.services.deletion.simulators import delete_simulator, hanging, obstacle
+    from app.services.simulators.queries import get_simulator
     from cli.deletion import confirm, remove
     from cli.servers import connect
     from models.database import new_session

@@ -3,7 +3,7 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.latents.stored import store_of
+from app.services.latents.stored import store_of
 from interp.corpus.activations import StoreError
 from models import Study
 

@@ -35,8 +35,8 @@ def create(
     first_latents: Annotated[int, typer.Option(help="Latents to simulate at once.")] = 32,
 ) -> None:
     """Make a study, and queue the collection of its activations."""
-    from app.studies.queries import create_study
-    from app.studies.schemas import StudyCreate
+    from app.services.studies.queries import create_study
+    from app.services.studies.schemas import StudyCreate
     from cli.servers import connect
     from models.database import new_session
     from models.settings import get_settings
@@ -69,9 +69,9 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
 ) -> None:
     """Delete a study with all that hangs on it, for good."""
-    from app.studies.deletion import delete_study, hanging
-    from app.studies.queries import get_study
-    from app.templates import in_bytes
+    from app.services.deletion.studies import delete_study, hanging
+    from app.services.formatting import in_bytes
+    from app.services.studies.queries import get_study
     from cli.deletion import confirm, remove
     from cli.servers import connect
     from models.database import new_session
@@ -98,7 +98,7 @@ def delete(
 @app.command("list")
 def list_() -> None:
     """List all studies."""
-    from app.studies.queries import count_latents, list_studies
+    from app.services.studies.queries import count_latents, list_studies
     from cli.servers import connect
     from models.database import new_session
 

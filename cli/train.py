@@ -113,7 +113,7 @@ def read_corpus(slug: str, files: list[Path]) -> tuple["Corpus", "TrainingText"]
     from scipy.sparse import csc_matrix
     from sqlalchemy import select
 
-    from app.studies.queries import get_study
+    from app.services.studies.queries import get_study
     from cli.servers import connect
     from interp.corpus.contexts import ContextSet
     from interp.corpus.copies import Identity

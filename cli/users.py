@@ -21,7 +21,7 @@ def add(
     """Add somebody, or give somebody a new password."""
     from sqlalchemy import select
 
-    from app.security import LONGEST_NAME, LONGEST_PASSWORD, hasher
+    from app.web.guard.security import LONGEST_NAME, LONGEST_PASSWORD, hasher
     from cli.servers import connect
     from models import User
     from models.database import new_session

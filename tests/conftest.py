@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from app.jobs.progress import ASK_SECONDS
+from app.services.jobs.progress import ASK_SECONDS
 from cli.fetch import fetch
 from cli.processes import Child, last_line, start, stop
 from cli.servers import Servers, embedded_servers, free_port, migrate, use

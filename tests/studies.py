@@ -7,8 +7,8 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.studies.queries import create_study
-from app.studies.schemas import StudyCreate
+from app.services.studies.queries import create_study
+from app.services.studies.schemas import StudyCreate
 from models import Job, Study
 from workers.queue import submit
 from workers.turns import HELD

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, safe_open, save_file
 from torch import Tensor
 
 from interp.coders.capture import collect
-from interp.coders.coder import coder_input
+from interp.coders.protocol import coder_input
 from interp.corpus.activations import ActivationStore, LatentActivations, StoreError
 from interp.errors import InputError
 from interp.model.subject import Hooked

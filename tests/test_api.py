@@ -21,7 +21,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.main import create_app
-from app.security import hasher
+from app.web.guard.security import hasher
 from cli.processes import start, stop
 from cli.servers import Servers, free_port
 from cli.services import web_command

@@ -8,13 +8,13 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.explanations.queries import list_versions
-from app.latents.charts import cost_chart
-from app.latents.queries import ShownCost, reworded, shown_costs
-from app.rewrites.charts import loss_chart, missing_latents
-from app.rewrites.queries import Results, latest_results, list_points
-from app.rewrites.schemas import Comparison
-from app.rewrites.views import LINES, View
+from app.services.explanations.queries import list_versions
+from app.services.latents.costs import ShownCost, reworded, shown_costs
+from app.services.rewrites.queries import Results, latest_results, list_points
+from app.services.rewrites.views import LINES, View
+from app.services.schemas import Comparison
+from app.web.latent.charts import cost_chart
+from app.web.rewrites.charts import loss_chart, missing_latents
 from models import Explanation, Job, Latent, LatentCost, Rewrite, RewritePoint, Study
 from tests.factories import little_study, reword
 from tests.rewrites import rewrite

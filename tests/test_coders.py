@@ -11,7 +11,8 @@ from sparsify import SparseCoder
 from torch import Tensor
 
 from interp.coders import Coder, fvu, load_coder
-from interp.coders.coder import Latents, check_coder, coder_input
+from interp.coders.check import check_coder
+from interp.coders.protocol import Latents, coder_input
 from interp.corpus.contexts import ContextSet, make_contexts, split_documents
 from interp.corpus.documents import load_documents
 from interp.errors import InputError

@@ -5,8 +5,8 @@ from contextlib import ExitStack
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from app.database import WEB
-from app.exports.queries import DOWNLOAD
+from app.services.exports.queries import DOWNLOAD
+from app.web.database import WEB
 from models import User
 from models.database import CONNECTIONS, KEEPALIVES, PROGRAM, engine_of, get_engine, new_session
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import delete, func, inspect, select
 from sqlalchemy.orm import Session
 
-from app.studies.deletion import delete_study
+from app.services.deletion.studies import delete_study
 from cli.processes import Child
 from cli.servers import Servers
 from models import (

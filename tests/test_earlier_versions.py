@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.templates import seconds_in_words
+from app.services.formatting import seconds_in_words
 from models import Job
 from tests.factories import new_wording
 from tests.reading import current_of, latent_of

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import Select, delete, select, update
 from sqlalchemy.orm import Session
 
-from app.explanations.diff import word_diff
+from app.services.explanations.diff import word_diff
 from interp.corpus.activations import ActivationStore, Shard
 from interp.explain.errors import Place, worst_places
 from interp.simulate.prompted.all_at_once import VERSION, AllAtOnce

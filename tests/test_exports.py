@@ -16,9 +16,9 @@ from playwright.sync_api import Page
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.exports import queries
-from app.exports.schemas import PARTS, ExportQuery
-from app.exports.tables import TABLES
+from app.services.exports import queries
+from app.services.exports.schemas import PARTS, ExportQuery
+from app.services.exports.tables import TABLES
 from interp.errors import InputError
 from interp.explain.files import read
 from models import Context, Explanation, Job, Latent, Score, Simulation, Study

@@ -12,9 +12,9 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from app.latents import filters, listing
-from app.latents.schemas import LatentFilter, Part
-from app.templates import STATIC
+from app.services.latents import filters, listing
+from app.services.latents.filter_schemas import LatentFilter, Part
+from app.web.templates import STATIC
 from cli.fetch import fetch
 from interp.embedding.embed import MODEL, embed
 from models import Job, Latent, LatentCost, LatentList, Score, Study

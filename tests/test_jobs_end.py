@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
-from app.jobs.queries import cancel_job, retry_job
+from app.services.jobs.queries import cancel_job, retry_job
 from cli.processes import Child, start, stop
 from cli.servers import Servers
 from models import Explanation, Job, JobEvent, Latent, Study

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.jobs.progress import ASK_SECONDS, Now, asked, now, seconds_left
+from app.services.jobs.progress import ASK_SECONDS, Now, asked, now, seconds_left
 from cli.doctor import _jobs, _stuck_jobs
 from cli.servers import Servers
 from models import Job, JobEvent, Simulation, Study

@@ -4,8 +4,8 @@ import numpy as np
 from playwright.sync_api import Page
 from sqlalchemy.orm import Session
 
-from app.latents.examples import Token, tokens_of
-from app.latents.lanes import lanes_html
+from app.services.latents.examples import Token, tokens_of
+from app.web.html.lanes import lanes_html
 from models import Study
 from tests.factories import little_study
 from tests.reading import current_of

@@ -13,9 +13,9 @@ from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.latents.agreement import DRAWN, confusions
-from app.latents.examples import ShownExample, Token, bins, by_interval, intervals, windows
-from app.latents.lanes import Look, token_html
+from app.services.latents.agreement import DRAWN, confusions
+from app.services.latents.examples import ShownExample, Token, bins, by_interval, intervals, windows
+from app.web.html.lanes import Look, token_html
 from models import Context, Example, Latent, Simulation, Study
 from models.settings import get_settings
 from tests.engine import random_coder

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.rewrites.views import VIEWS
+from app.services.rewrites.views import VIEWS
 from models import Explanation, Job, Latent, LatentCost, Rewrite, RewritePoint, Study
 from tests.factories import little_study, reword
 from tests.reading import current_of, latent_of, text_of

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.rewrites.views import VIEWS
+from app.services.rewrites.views import VIEWS
 from models import (
     Context,
     Explanation,

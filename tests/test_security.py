@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Browser
 from sqlalchemy.orm import Session
 
-from app.security import hasher
+from app.web.guard.security import hasher
 from cli.processes import start, stop
 from cli.servers import Servers, free_port
 from cli.services import web_command

@@ -11,8 +11,8 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.sentences.queries import firing, firing_of, strongest_token
-from interp.coders.coder import coder_input
+from app.services.sentences.queries import firing, firing_of, strongest_token
+from interp.coders.protocol import coder_input
 from interp.coders.sentence import active_latents
 from models import Job, Latent, Sentence, Simulator, Study
 from tests.engine import CODERS, DEMO_CODER, tiny_subject

@@ -11,9 +11,9 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.latents.prompts import prompts
-from app.rewrites.queries import latest_results, measured_authors
-from app.simulators.queries import cleanliness
+from app.services.latents.prompts import prompts
+from app.services.rewrites.queries import latest_results, measured_authors
+from app.services.simulators.queries import cleanliness
 from interp.corpus.copies import identity
 from interp.corpus.seen import SeenText
 from interp.explain.prompts import CONTRASTIVE, PROMPTED, Shown, contrastive, prompted

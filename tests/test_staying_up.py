@@ -24,8 +24,8 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.main import API, create_app
-from app.places import Busy, Places
-from app.security import hasher
+from app.web.guard.security import hasher
+from app.web.places import Busy, Places
 from cli.processes import start, stop
 from cli.servers import Servers, free_port
 from interp.simulate.prompted.all_at_once import VERSION

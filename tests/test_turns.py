@@ -9,7 +9,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.jobs.queries import retry_job
+from app.services.jobs.queries import retry_job
 from cli.follow import require_finished
 from interp.errors import InputError
 from models import Job, JobEvent

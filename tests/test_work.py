@@ -10,8 +10,8 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.work import formulas
-from app.work.queries import COSTS
+from app.services.work import formulas
+from app.services.work.queries import COSTS
 from interp.simulate.cost import CHARACTERS_A_TOKEN, estimate
 from models import Explanation, Job, Score, Simulation, Simulator, Study
 from tests.factories import CONTEXTS, LENGTH, little_study

@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.exports.imports import import_explanations
-from app.sentences.queries import create_sentence, firing
-from app.sentences.schemas import SentenceCreate
-from app.simulators.queries import add_simulator, cleanliness
-from app.simulators.schemas import SimulatorCreate
+from app.services.exports.imports import import_explanations
+from app.services.sentences.queries import create_sentence, firing
+from app.services.sentences.schemas import SentenceCreate
+from app.services.simulators.queries import add_simulator, cleanliness
+from app.services.simulators.schemas import SimulatorCreate
 from cli.errors import CommandError
 from cli.train import read_corpus
 from interp.corpus.contexts import ContextSet

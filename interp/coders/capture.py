@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from interp.coders.coder import Coder, coder_input, refuse_non_finite
+from interp.coders.protocol import Coder, coder_input, refuse_non_finite
 from interp.corpus.activations import Shard
 from interp.model.subject import Subject
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from interp.coders.coder import Coder, coder_input
+from interp.coders.protocol import Coder, coder_input
 from interp.model.subject import Subject
 
 

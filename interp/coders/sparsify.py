@@ -9,7 +9,7 @@ from jaxtyping import Float
 from sparsify import SparseCoder
 from torch import Tensor, nn
 
-from interp.coders.coder import Latents
+from interp.coders.protocol import Latents
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,9 @@ def split_corpus(source: str, seed: int) -> Split:
     """Read a corpus, leave out copies, and deal the documents into the three sets.
 
     Raises:
-        InputError: The corpus cannot be read (see :func:`interp.corpus.documents.load_documents`), or has
-            fewer than three different documents.
+        InputError: The corpus cannot be read (see
+            :func:`interp.corpus.documents.load_documents`), or has fewer than three different
+            documents.
     """
     documents, copies = distinct(load_documents(source))
     left_out = sum(map(len, copies.values()))

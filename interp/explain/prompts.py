@@ -1,33 +1,27 @@
 """Prompts as chats, from templates and plain data.
 
-Templates are files ``prompts/<version>.jinja``; a changed prompt is a new version. Each message
-begins with a line ``=== user`` or ``=== assistant``. Nothing here needs torch, so a web page can
-show a prompt exactly as the language model would get it.
+Templates are files ``prompts/<version>.jinja``; a changed prompt is a new version. Nothing here
+needs torch, so a web page can show a prompt exactly as the language model would get it.
 """
 
-import re
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
-
-from jinja2 import Environment, StrictUndefined, Template
+from typing import Any, NamedTuple
 
 from interp.errors import ItemError
 from interp.llm.llm import Message
+from interp.llm.templates import marked, render
 from interp.simulate.protocol import TOP
 
 PROMPTED = "prompted-1"
 CONTRASTIVE = "contrastive-1"
 REFINE = "refine-1"
 
+PROMPTS = Path(__file__).parent / "prompts"
+
 BEFORE, AFTER = 24, 8
 """Tokens that are shown before and after the one an example is about: the model reads from left to
 right, so what comes before says more."""
-
-HEADING = re.compile(r"^=== (user|assistant)\n", re.MULTILINE)
-VISIBLE = str.maketrans({"\n": "⏎", "\t": " ", "\r": " ", "«": "“", "»": "”"})
-"""An example is one line, and only marks look like marks."""
 
 
 class Shown(NamedTuple):
@@ -139,24 +133,8 @@ def strength(activation: float, maximum: float) -> int:
 
 
 def chat(version: str, **data: Any) -> list[Message]:
-    """Render a template with its data."""
-    return [
-        Message(role=role, content=template.render(data).strip())
-        for role, template in _template(version)
-    ]
-
-
-@cache
-def _template(version: str) -> list[tuple[Literal["user", "assistant"], Template]]:
-    """The messages of a template. Text that is filled in can begin no message of its own, since
-    the file is split before."""
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    path = Path(__file__).parent / "prompts" / f"{version}.jinja"
-    _, *parts = HEADING.split(path.read_text(encoding="utf-8"))
-    return [
-        (cast(Literal["user", "assistant"], role), environment.from_string(text.strip()))
-        for role, text in zip(parts[::2], parts[1::2], strict=True)
-    ]
+    """Render one of this folder's templates with its data."""
+    return render(PROMPTS / f"{version}.jinja", **data)
 
 
 def _active(examples: Sequence[Shown], maximum: float, first_position: int) -> list[str]:
@@ -182,27 +160,6 @@ def _line(tokens: Sequence[str], marks: dict[int, str], at: int | None, first: i
     start = max(first, at - BEFORE)
     shown = tokens[start : at + AFTER + 1]
     return marked(shown, {i - start: f"({mark})" for i, mark in marks.items()})
-
-
-def marked(tokens: Sequence[str], marks: Mapping[int, str]) -> str:
-    """Tokens on one line, some of them in «…» with a note after it.
-
-    Args:
-        marks: The notes of the tokens to mark, by their position.
-    """
-    shown = []
-    note: str | None = None
-    for i, token in enumerate(tokens):
-        note = marks.get(i, note)
-        if not token:  # a piece of a character: the mark goes to the token that shows it
-            continue
-        token = token.translate(VISIBLE)
-        if note is not None:
-            bare = token.lstrip(" ")
-            token = token[: len(token) - len(bare)] + f"«{bare or ' '}»{note}"
-        shown.append(token)
-        note = None
-    return "".join(shown).strip()
 
 
 def _key(token: str) -> str:

@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.coders.coder import Coder
+from interp.coders.protocol import Coder
 from interp.errors import InputError, reason
 from interp.model.subject import Hidden, Hooked, Subject
 from interp.rewriting.checks import TOLERANCE

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from interp.coders.coder import Coder, coder_input
+from interp.coders.protocol import Coder, coder_input
 from interp.model.subject import Hidden, Hooked, Subject
 from interp.rewriting import splice
 from interp.rewriting.evaluate import Protocol, evaluate

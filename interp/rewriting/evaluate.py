@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from interp.coders.coder import Coder
+from interp.coders.protocol import Coder
 from interp.model.resume import Suspended, suspend
 from interp.model.subject import Subject
 from interp.rewriting.splice import Site, Splice, untouched
@@ -22,7 +22,8 @@ BATCH_SIZE = 8
 TOKENS_AT_ONCE = {"cpu": 256, "cuda": 4096}
 """Spliced positions run at once, whose logits are in memory together."""
 TREE_NODES = 256
-"""Spliced positions in one sequence: different outputs of one context, see :mod:`interp.rewriting.tree`."""
+"""Spliced positions in one sequence: different outputs of one context, see
+:mod:`interp.rewriting.tree`."""
 
 Array = NDArray[np.float64]
 
@@ -106,8 +107,8 @@ def evaluate(
     """Run contexts under many splices.
 
     The model is run up to the hookpoint once, and from there on once for every different beginning
-    of the module's outputs (see :mod:`interp.rewriting.tree`). Memory depends on the batches, not on the
-    number of contexts, and results on neither.
+    of the module's outputs (see :mod:`interp.rewriting.tree`). Memory depends on the batches, not
+    on the number of contexts, and results on neither.
 
     Args:
         rows: Which contexts to run; None runs them all.

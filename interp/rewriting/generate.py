@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Cache
 
-from interp.coders.coder import Coder
+from interp.coders.protocol import Coder
 from interp.corpus.text import encode
 from interp.errors import InputError
 from interp.model.subject import Hidden, Hooked, Subject

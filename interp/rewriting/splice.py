@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from interp.coders.coder import Coder, Latents, coder_input
+from interp.coders.protocol import Coder, Latents, coder_input
 from interp.model.subject import Hidden, Hooked
 
 

@@ -13,20 +13,22 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from interp.explain import prompts
-from interp.llm.llm import LLM, Query
+from interp.llm.llm import LLM, Message, Query
+from interp.llm.templates import marked, render
 from interp.scoring.scores import auroc
 from interp.scoring.statistics import UNDEFINED, Estimate, by_document, estimate
 
 WINDOW = 32
 """Most tokens of a text: in a longer one almost any latent is active somewhere."""
 ANSWERS = (" yes", " no")
+PROMPTS = Path(__file__).parent / "prompts"
 HERE = "\0"
 """Stands for the text in a prompt that is cut there; no text has it."""
 MAX_TOKENS = 8
@@ -117,7 +119,7 @@ def cases(
 
     def case(row: int, window: NDArray[np.int64], answer: bool, marks: Sequence[int] = ()) -> Case:
         tokens = [strings[row][i] for i in window]
-        text = prompts.marked(tokens, dict.fromkeys(marks, ""))
+        text = marked(tokens, dict.fromkeys(marks, ""))
         return Case(text, answer, documents[row])
 
     if task is Task.DETECTION:
@@ -177,13 +179,17 @@ def balanced_accuracy(
     return estimate(statistic, sums.shape[1], seed=seed)
 
 
+def _chat(task: Task, explanation: str, text: str) -> list[Message]:
+    return render(PROMPTS / f"{task.version}.jinja", explanation=_one_line(explanation), text=text)
+
+
 Answered = tuple[NDArray[np.float64], list[str], int, int]
 """Probability of yes for each case, the failures, tokens read and tokens written."""
 
 
 def _read(llm: LLM, task: Task, explanation: str, cases: Sequence[Case]) -> Answered:
     """The answers as distributions, after the chat as plain text."""
-    *worked, question = prompts.chat(task.version, explanation=_one_line(explanation), text=HERE)
+    *worked, question = _chat(task, explanation, HERE)
     parts = [message["content"] for message in worked]
     turns = [f"{asked} {answer}" for asked, answer in zip(parts[::2], parts[1::2], strict=True)]
     before, _, after = question["content"].partition(HERE)
@@ -204,10 +210,7 @@ def _read(llm: LLM, task: Task, explanation: str, cases: Sequence[Case]) -> Answ
 def _written(llm: LLM, task: Task, explanation: str, cases: Sequence[Case]) -> Answered:
     """The answers as the model writes them."""
     completions = llm.complete(
-        [
-            prompts.chat(task.version, explanation=_one_line(explanation), text=case.text)
-            for case in cases
-        ],
+        [_chat(task, explanation, case.text) for case in cases],
         max_tokens=MAX_TOKENS,
     )
     yes = np.full(len(cases), np.nan)

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from interp.coders import Coder
 from interp.coders.capture import collect
-from interp.coders.coder import check_coder
+from interp.coders.check import check_coder
 from interp.coders.similar import similar
 from interp.corpus.activations import LatentActivations
 from interp.corpus.contexts import ContextSet, draw_sets, split_corpus

@@ -1,0 +1,41 @@
+"""What the study's simulator will read of a wording, word by word."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.services.errors import Conflict
+from interp.simulate.protocol import Ask
+from interp.simulate.reads import Reading, reading
+from models import Context, Example, Latent, Simulator, Study
+
+
+def preview(session: Session, study: Study, latent: Latent, text: str) -> Reading:
+    """What the simulator reads to say how active a latent is on the text of its first example.
+
+    Args:
+        text: The wording, cleaned as it is when it is saved.
+
+    Raises:
+        Conflict: The study has no simulator yet, or its prompt is of another version.
+    """
+    simulator = session.get(Simulator, study.simulator_id) if study.simulator_id else None
+    if simulator is None:
+        raise Conflict(
+            f"Study {study.slug} has no simulator yet, so what it will read is not known."
+        )
+    strings = session.scalar(
+        select(Context.strings)
+        .join(Example, Example.context_id == Context.id)
+        .where(Example.latent_id == latent.id, Example.kind == "top")
+        .order_by(Example.rank)
+        .limit(1)
+    )
+    tokens = (strings or [])[1 if study.prepend_bos else 0 :] or ["…"]
+    try:
+        # A simulator that is told an explanation's score so far is told that a new one has none.
+        return reading(simulator.method, simulator.prompt_version, Ask(text), tokens)
+    except (OSError, ValueError):
+        raise Conflict(
+            f"The prompt {simulator.prompt_version} of {simulator.method} is not in this version "
+            "of Palimpsest, so it cannot be shown."
+        ) from None

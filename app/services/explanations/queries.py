@@ -1,0 +1,354 @@
+"""Explanations in the database: every version, and saving a new one."""
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from itertools import groupby
+from operator import itemgetter
+from typing import NamedTuple
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Select,
+    and_,
+    any_,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Session
+
+from app.services.errors import Conflict, Forbidden, NotFound
+from app.services.jobs.progress import JobLine
+from app.services.jobs.queries import ACTIVE, LINE, submit, tell
+from app.services.latents.costs import costs_by_explanation
+from app.services.latents.meaning import embedding_of
+from app.services.rows import array_of, read
+from models import Comment, Explanation, Job, Latent, LatentCost, Score, Simulation, Study
+
+NAMES = (
+    "correlation",
+    "explained_variance",
+    "sensitivity",
+    "specificity",
+    "f1",
+    "auroc",
+    "detection",
+    "fuzzing",
+)
+"""Scores in the order in which they are shown."""
+
+
+class Version(NamedTuple):
+    """One version of a latent's text, with what it reached under the study's simulator."""
+
+    explanation: Explanation
+    scores: list[Score]
+    """As :func:`list_scores` gives them."""
+    costs: list[LatentCost]
+    """Rewritten alone, isotonic; of the shown version all."""
+    comments: bool
+    """Whether anybody said something of it."""
+    missing: int
+    """Simulated values that are missing."""
+
+    @property
+    def correlation(self) -> Score | None:
+        return next((score for score in self.scores if score.name == "correlation"), None)
+
+    @property
+    def cost(self) -> LatentCost | None:
+        """Rewritten alone, isotonic."""
+        return next((cost for cost in self.costs if cost.calibration == "isotonic"), None)
+
+
+class Saved(NamedTuple):
+    """What saving a wording did."""
+
+    explanation: Explanation
+    job: Job
+    conflict: bool
+    """Somebody saved another version between the parent and this one."""
+
+
+# Statements of every latent's page are put together once: that takes as long as running them.
+_OF_SIMULATOR = or_(Score.simulator_id == bindparam("simulator"), Score.simulator_id.is_(None))
+_MISSING = select(func.sum(Simulation.missing)).where(
+    Simulation.explanation_id == Explanation.id,
+    Simulation.simulator_id == bindparam("simulator"),
+)
+_VERSIONS = (
+    select(
+        Explanation,
+        Score,
+        exists().where(Comment.explanation_id == Explanation.id),
+        func.coalesce(_MISSING.scalar_subquery(), 0),
+    )
+    .outerjoin(Score, and_(Score.explanation_id == Explanation.id, _OF_SIMULATOR))
+    .where(Explanation.latent_id == bindparam("latent"))
+    .order_by(Explanation.id.desc(), Score.id)
+)
+_SCORES = (
+    select(Score)
+    .where(Score.explanation_id == bindparam("explanation"), _OF_SIMULATOR)
+    .order_by(Score.id)
+)
+_version = func.unnest(bindparam("ids", type_=ARRAY(BigInteger))).column_valued("version")
+_SIMULATE_JOBS = (
+    select(
+        *LINE,
+        array_of(
+            select(_version).where(Job.params["explanation_ids"].contains(func.to_jsonb(_version)))
+        ),
+    )
+    .where(
+        Job.study_id == bindparam("study"),
+        Job.kind == "simulate",
+        Job.params.contains(any_(bindparam("about", type_=ARRAY(JSONB)))),
+    )
+    .order_by(Job.id.desc())
+)
+_COMMENTS = (
+    select(Comment)
+    .where(Comment.explanation_id == any_(bindparam("explanations", type_=ARRAY(BigInteger))))
+    .order_by(Comment.id)
+)
+
+
+def list_versions(
+    session: Session, study: Study, latent: Latent, shown: int | None = None
+) -> list[Version]:
+    """All versions of a latent's text, newest first.
+
+    Args:
+        shown: The explanation of which all costs are given.
+    """
+    values = {"latent": latent.id, "simulator": study.simulator_id}
+    found = list(session.execute(_VERSIONS, values))
+    costs = costs_by_explanation(session, study, {one.id for one, *_ in found}, shown)
+    versions = []
+    for one, group in groupby(found, key=itemgetter(0)):
+        rows = list(group)
+        scores = _in_order(score for _, score, *_ in rows if score)
+        versions.append(Version(one, scores, costs[one.id], *rows[0][2:]))
+    return versions
+
+
+def get_explanation(session: Session, explanation_id: int) -> Explanation:
+    """One explanation.
+
+    Raises:
+        NotFound: There is none of this number.
+    """
+    explanation = session.get(Explanation, explanation_id)
+    if explanation is None:
+        raise NotFound(f"There is no explanation {explanation_id}.")
+    return explanation
+
+
+def list_scores(session: Session, study: Study, explanation: Explanation) -> list[Score]:
+    """Scores of an explanation under the study's simulator, and the newest judgements of language
+    models, in their usual order."""
+    values = {"explanation": explanation.id, "simulator": study.simulator_id}
+    return _in_order(session.scalars(_SCORES, values))
+
+
+def get_version(session: Session, latent: Latent, explanation_id: int) -> Explanation:
+    """One version of a latent's text.
+
+    Raises:
+        NotFound: There is no such explanation, or it is another latent's.
+    """
+    explanation = get_explanation(session, explanation_id)
+    if explanation.latent_id != latent.id:
+        raise NotFound(f"Explanation {explanation_id} is no version of latent {latent.index}.")
+    return explanation
+
+
+def _in_order(scores: Iterable[Score]) -> list[Score]:
+    """The newest of each name, in their usual order.
+
+    Args:
+        scores: Of one explanation, oldest first.
+    """
+    newest = {score.name: score for score in scores}
+    return [newest[name] for name in NAMES if name in newest]
+
+
+def newer_versions(session: Session, latent: Latent, parent_id: int | None) -> list[Explanation]:
+    """Versions that were saved after the one somebody is writing from, newest first."""
+    query = select(Explanation).where(
+        Explanation.latent_id == latent.id, Explanation.id > (parent_id or 0)
+    )
+    return list(session.scalars(query.order_by(Explanation.id.desc())))
+
+
+def list_comments(session: Session, explanation_ids: Sequence[int]) -> list[Comment]:
+    """Comments on some explanations, oldest first."""
+    if not explanation_ids:
+        return []
+    return list(session.scalars(_COMMENTS, {"explanations": list(explanation_ids)}))
+
+
+def add_comment(
+    session: Session, study: Study, explanation: Explanation, text: str, user: str
+) -> Comment:
+    """Say something of an explanation. Commits the session.
+
+    Args:
+        text: Already cleaned.
+    """
+    comment = Comment(explanation_id=explanation.id, author=user, text=text)
+    session.add(comment)
+    session.commit()
+    tell(study.id, "latent", explanation.latent_id)
+    return comment
+
+
+def delete_comment(session: Session, comment_id: int, user: str) -> tuple[Study, Latent]:
+    """Take a comment back. Commits the session.
+
+    Returns:
+        What it was about.
+
+    Raises:
+        NotFound: There is no such comment.
+        Forbidden: It is somebody else's.
+    """
+    comment = session.get(Comment, comment_id)
+    if comment is None:
+        raise NotFound(f"There is no comment {comment_id}; it may have been deleted.")
+    if comment.author != user:
+        raise Forbidden(f"Only {comment.author}, who wrote it, can delete this comment.")
+    explanation = session.get_one(Explanation, comment.explanation_id)
+    latent = session.get_one(Latent, explanation.latent_id)
+    study = session.get_one(Study, latent.study_id)
+    session.delete(comment)
+    session.commit()
+    tell(study.id, "latent", latent.id)
+    return study, latent
+
+
+def is_simulated(scores: list[Score]) -> bool:
+    """Whether an explanation with these scores is simulated: some are of a simulation."""
+    return any(score.simulator_id is not None for score in scores)
+
+
+def authors(session: Session, study: Study) -> list[str]:
+    """Everybody, and every model, that wrote an explanation of a latent of the study."""
+    return sorted(session.scalars(authors_query(), {"study": study.id}))
+
+
+@cache
+def authors_query() -> Select[str]:
+    """The same for a study that is named when it is asked."""
+    # Author by author along the index: reading all explanations takes a while where they are many.
+    author = select(func.min(Explanation.author).label("name")).cte("author", recursive=True)
+    following = select(func.min(Explanation.author)).where(Explanation.author > author.c.name)
+    author = author.union_all(select(following.scalar_subquery()).where(author.c.name.is_not(None)))
+    # One explanation each will do; in this order the first is at hand in the index. Not a join, of
+    # which PostgreSQL may read a whole side before it finds the first.
+    study = select(Latent.study_id).where(Latent.id == Explanation.latent_id).scalar_subquery()
+    here = (
+        select(Explanation.id)
+        .where(Explanation.author == author.c.name, study == bindparam("study"))
+        .order_by(Explanation.latent_id)
+        .limit(1)
+        .scalar_subquery()
+    )
+    return select(author.c.name).where(here.is_not(None))
+
+
+def save_explanation(
+    session: Session, study: Study, latent: Latent, text: str, parent_id: int | None, user: str
+) -> Saved:
+    """Make a new wording the current one and queue its simulation. Commits the session.
+
+    The wording is kept even when the queue cannot be reached; the job then says so.
+
+    Args:
+        text: Already cleaned.
+        parent_id: The version it was written from; None for the current one.
+
+    Raises:
+        Conflict: The study has no simulator yet, or the text is the current one; nothing is saved.
+        NotFound: There is no such parent among the versions of this latent.
+    """
+    _need_simulator(study)
+    session.refresh(latent, with_for_update=True)
+    current = latent.explanation_id
+    if parent_id is not None:
+        parent = session.get(Explanation, parent_id)
+        if parent is None or parent.latent_id != latent.id:
+            session.rollback()
+            raise NotFound(f"Explanation {parent_id} is no version of latent {latent.index}.")
+    if current is not None and session.get_one(Explanation, current).text == text:
+        session.rollback()
+        raise Conflict("This is the current text already, so no new version was saved.")
+    explanation = Explanation(
+        latent_id=latent.id,
+        text=text,
+        author_kind="person",
+        author=user,
+        parent_id=current if parent_id is None else parent_id,
+    )
+    session.add(explanation)
+    session.flush()
+    latent.explanation_id = explanation.id
+    latent.embedding = embedding_of(text)
+    conflict = parent_id is not None and parent_id != current
+    job = submit(session, _job(study, explanation, user))
+    tell(study.id, "latent", latent.id)
+    return Saved(explanation, job, conflict)
+
+
+def simulate(session: Session, study: Study, explanation: Explanation, user: str) -> Job:
+    """Queue the simulation of an explanation that has none. Commits the session.
+
+    The layer is measured again if it is the current one: that is rewritten with current ones.
+
+    Raises:
+        Conflict: The study has no simulator yet, or it is simulated or on its way already.
+    """
+    _need_simulator(study)
+    if is_simulated(list_scores(session, study, explanation)):
+        raise Conflict("This explanation is simulated already.")
+    if any(job.status in ACTIVE for job, _ in simulate_jobs(session, study, [explanation.id])):
+        raise Conflict("The simulation of this explanation is on its way already.")
+    latent = session.get_one(Latent, explanation.latent_id)
+    is_current = latent.explanation_id == explanation.id
+    return submit(session, _job(study, explanation, user, then_rewrite=is_current))
+
+
+def simulate_jobs(
+    session: Session, study: Study, explanation_ids: list[int]
+) -> list[tuple[JobLine, list[int]]]:
+    """Simulate jobs about any of some explanations, newest first, each with those it is about."""
+    about = [{"explanation_ids": [number]} for number in explanation_ids]
+    values = {"study": study.id, "about": about, "ids": explanation_ids}
+    found = read(session, _SIMULATE_JOBS, values)
+    return [(JobLine(*line), ids) for *line, ids in found]
+
+
+def _job(study: Study, explanation: Explanation, user: str, then_rewrite: bool = True) -> Job:
+    return Job(
+        study_id=study.id,
+        kind="simulate",
+        params={
+            "explanation_ids": [explanation.id],
+            "simulator_id": study.simulator_id,
+            "then_rewrite": then_rewrite,
+        },
+        created_by=user,
+    )
+
+
+def _need_simulator(study: Study) -> None:
+    if study.simulator_id is None:
+        raise Conflict(
+            f"Study {study.slug} has no simulator yet: its activations are still being collected. "
+            "Save again when that job has finished; nothing was saved now."
+        )

@@ -1,0 +1,179 @@
+"""What an explanation and its scores look like from outside."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from app.services.latents.schemas import CostOut
+from app.services.schemas import Comparison, ExplanationOut, ScoreOut, ValueOut
+from interp.cleaning import MAX_LENGTH, comment, explanation
+
+
+class ExplanationCreate(BaseModel):
+    """A new wording."""
+
+    text: Annotated[str, AfterValidator(explanation)] = Field(
+        description=f"What makes the latent fire; 1 to {MAX_LENGTH:,} characters. "
+        "Line breaks and tabs become spaces."
+    )
+    parent_id: int | None = Field(
+        default=None,
+        ge=1,
+        lt=2**63,
+        description="The version this one was written from; the current one if left out.",
+    )
+
+
+class Wording(BaseModel):
+    """A wording that is not saved."""
+
+    text: Annotated[str, AfterValidator(explanation)] = Field(
+        description=f"1 to {MAX_LENGTH:,} characters. Line breaks and tabs become spaces."
+    )
+
+
+class ReadingOut(BaseModel):
+    """What the study's simulator reads, in three parts that follow each other without a gap."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    before: str
+    explanation: str
+    after: str
+    note: str = Field(description="What the text does not show.")
+
+
+class CommentCreate(BaseModel):
+    """Something to say of one version."""
+
+    text: Annotated[str, AfterValidator(comment)] = Field(
+        description=f"1 to {MAX_LENGTH:,} characters; it may have several lines."
+    )
+
+
+class CommentOut(BaseModel):
+    """What a person said of one version."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    explanation_id: int
+    author: str
+    text: str
+    created_at: datetime
+
+
+class WrongToken(BaseModel):
+    """A token near an error."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    text: str
+    real: float
+    said: ValueOut
+
+
+class WrongOut(BaseModel):
+    """A context of the calibrate set, and the token where the simulation is most wrong."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    context_id: int
+    document: str
+    start: int = Field(description="Offset of the context in its document, in tokens.")
+    position: int = Field(description="Of the token in its context.")
+    at: int = Field(description="Of the token among tokens.")
+    tokens: list[WrongToken] = Field(description="The token and those around it.")
+
+
+class WorstOut(BaseModel):
+    """The worst errors of a wording on the calibrate set, one a context, worst first."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    explanation_id: int
+    false_positives: list[WrongOut] = Field(description="Said to be active where it is silent.")
+    false_negatives: list[WrongOut] = Field(description="Said to be less active than it is.")
+    contexts: int = Field(description="How many contexts were looked through.")
+    missing: int = Field(description="Simulated values that are missing; none counts as an error.")
+    problem: str = Field(description="Why nothing can be said; empty if something can.")
+
+
+class ExplanationSaved(BaseModel):
+    """A saved wording and the job that simulates it."""
+
+    explanation: ExplanationOut
+    job_id: int
+    conflict: bool = Field(
+        description="Somebody else saved a version after parent_id; both are in the history."
+    )
+
+
+class ExplanationList(BaseModel):
+    """All versions of a latent's text, newest first."""
+
+    current_id: int | None
+    items: list[ExplanationOut]
+
+
+class ChangeOut(BaseModel):
+    """A run of words of a diff."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    kind: Literal["kept", "added", "removed"]
+    text: str
+
+
+class SideOut(BaseModel):
+    """One of two versions."""
+
+    explanation: ExplanationOut
+    scores: list[ScoreOut]
+    costs: list[CostOut]
+    simulated: bool = Field(description="Whether it is simulated on the latent's examples.")
+
+
+class PairedOut(BaseModel):
+    """How much more b costs than a where the latent fires (isotonic)."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    comparison: Comparison
+    contexts: int = Field(description="Contexts that both were measured on.")
+
+
+class ComparedTokenOut(BaseModel):
+    """A token of an example, with what both versions make of it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    text: str
+    real: float
+    a: ValueOut
+    b: ValueOut
+
+
+class ComparedExampleOut(BaseModel):
+    """An example of the latent."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    kind: Literal["top", "quantile", "random", "near_miss"]
+    rank: int
+    document: str
+    start: int
+    tokens: list[ComparedTokenOut]
+
+
+class ComparedOut(BaseModel):
+    """Two versions of a latent's text, side by side on the same examples."""
+
+    a: SideOut
+    b: SideOut
+    diff: list[ChangeOut] = Field(description="Words, from a to b.")
+    paired: PairedOut | None = Field(
+        description="Null unless one was written from the other and both were measured."
+    )
+    examples: list[ComparedExampleOut]

@@ -1,0 +1,63 @@
+"""What of a study is taken away, in which form, and of which latents."""
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+
+from app.services.latents.filter_schemas import LatentMatch
+
+Part = Literal[
+    "latents",
+    "explanations",
+    "scores",
+    "costs",
+    "simulations",
+    "calibrations",
+    "examples",
+    "contexts",
+]
+PARTS: tuple[Part, ...] = get_args(Part)
+Format = Literal["parquet", "jsonl", "csv"]
+
+
+def _split(parts: Any) -> Any:
+    """Parts with commas between them, or named one by one, or both."""
+    listed = [parts] if isinstance(parts, str) else parts
+    if not isinstance(listed, list):
+        return listed
+    return [name for one in listed for name in (one.split(",") if isinstance(one, str) else [one])]
+
+
+def _in_order(parts: list[Part]) -> list[Part]:
+    return [name for name in PARTS if name in parts]
+
+
+Parts = Annotated[list[Part], BeforeValidator(_split), AfterValidator(_in_order)]
+
+
+class ExportForm(BaseModel):
+    """What is taken, and how it is written."""
+
+    parts: Parts = Field(
+        default=list(PARTS),
+        min_length=1,
+        max_length=100,
+        description="With commas between them; all if left out.",
+    )
+    format: Format = Field(default="parquet", description="How the tables are written.")
+
+
+class ExportQuery(LatentMatch, ExportForm):
+    """An export, of all latents or of those that match a filter."""
+
+
+class ImportHanging(BaseModel):
+    """What an import has added, and what goes when it is taken back."""
+
+    explanations: int = Field(description="Explanations that it added and that are still there.")
+    removable: int = Field(
+        description="Those of them that nobody built on: no later explanation, rewrite or "
+        "generation. These go; the others stay."
+    )
+    comments: int = Field(description="On those that go.")
+    simulations: int = Field(description="Of those that go.")

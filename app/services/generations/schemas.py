@@ -1,0 +1,87 @@
+"""What a generation looks like from outside: to ask for one, and to read one."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from app.services.simulators.schemas import Cleanliness
+from interp.cleaning import exact
+
+MAX_PROMPT = 1000
+MAX_LATENTS = 32
+
+Method = Literal["isotonic", "quantile", "linear", "none"]
+Condition = Literal["untouched", "zero", "rewritten"]
+
+
+def _prompt(text: str) -> str:
+    return exact(
+        text, MAX_PROMPT, empty="Write the text that the model goes on from; this is empty."
+    )
+
+
+class GenerationCreate(BaseModel):
+    """A text to go on from, and how much of the model is rewritten for it."""
+
+    prompt: Annotated[str, AfterValidator(_prompt)] = Field(
+        description=f"Text that the model goes on from; 1 to {MAX_PROMPT:,} characters."
+    )
+    latents: int = Field(
+        default=4,
+        ge=1,
+        le=MAX_LATENTS,
+        description="Latents to rewrite, best correlation first.",
+    )
+    calibration: Method = Field(
+        default="isotonic", description="How simulated values become activations."
+    )
+    new_tokens: int = Field(default=16, ge=1, le=64, description="The most tokens to write.")
+    temperature: float = Field(
+        default=0,
+        ge=0,
+        le=2,
+        allow_inf_nan=False,
+        description="0 takes the likeliest token each time; above 0, tokens are drawn.",
+    )
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of the draws.")
+
+
+class Continuation(BaseModel):
+    """What the model wrote under one condition."""
+
+    tokens: list[str]
+    simulations: int = Field(description="How often an explanation was simulated.")
+    missing: int = Field(description="Simulated values that could not be had.")
+    seconds: float
+
+
+class GenerationOut(BaseModel):
+    """What the untouched, the zero-ablated and the rewritten model write after a prompt."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    job_id: int | None
+    simulator_id: int
+    cleanliness: Cleanliness
+    prompt: str
+    prompt_tokens: int | None = Field(description="Tokens of the prompt, once they are counted.")
+    explanation_ids: list[int] = Field(description="The explanations that stand in for latents.")
+    calibration: str
+    new_tokens: int
+    temperature: float
+    seed: int
+    continuations: dict[Condition, Continuation] = Field(
+        description="By condition, as far as they are written."
+    )
+    code_version: str = Field(description="Empty until a worker takes it up.")
+    created_by: str
+    created_at: datetime
+
+
+class GenerationList(BaseModel):
+    """One page of generations, newest first."""
+
+    total: int
+    items: list[GenerationOut]

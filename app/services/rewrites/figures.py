@@ -1,0 +1,64 @@
+"""The figures that the loss chart shows, to take away."""
+
+import csv
+import io
+from collections.abc import Collection, Iterator
+
+from app.services.rewrites.queries import Results, statistics_of
+from app.services.rewrites.schemas import Figure
+from app.services.rewrites.views import BASELINES, LINES, View
+from models import RewritePoint
+
+
+def figures(results: Results, view: View, shown: Collection[str] | None = None) -> list[Figure]:
+    """The points of one view of a rewrite.
+
+    Args:
+        shown: Names of the lines and baselines that are wanted; all if left out.
+    """
+    return [
+        _figure(name, point)
+        for name, point in _points(results, view)
+        if shown is None or name in shown
+    ]
+
+
+def as_csv(found: list[Figure]) -> str:
+    """Figures as a table, one row a point; what is not defined is empty."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(Figure.model_fields))
+    writer.writeheader()
+    writer.writerows(figure.model_dump() for figure in found)
+    return file.getvalue()
+
+
+def _points(results: Results, view: View) -> Iterator[tuple[str, RewritePoint]]:
+    for key, (name, _, _) in BASELINES.items():
+        if (point := results.baseline(key)) is not None:
+            yield name, point
+    for line in LINES[view]:
+        for ordering in line.orderings:
+            for point in results.line(line, ordering):
+                yield line.name, point
+
+
+def _figure(name: str, point: RewritePoint) -> Figure:
+    real = statistics_of(point).against.real_latents
+    return Figure(
+        line=name,
+        condition=point.condition,
+        calibration=point.calibration,
+        ordering=point.ordering,
+        latents=point.count,
+        share=point.fraction,
+        increase=point.increase,
+        increase_low=point.low,
+        increase_high=point.high,
+        over_real_latents=real.mean if real else None,
+        over_real_latents_low=real.low if real else None,
+        over_real_latents_high=real.high if real else None,
+        kl=point.kl,
+        kl_low=point.kl_low,
+        kl_high=point.kl_high,
+        values_missing=point.missing,
+    )

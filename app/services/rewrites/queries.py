@@ -1,0 +1,214 @@
+"""Rewrites in the database, and what a page shows of them."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session
+
+from app.services.errors import Conflict, NotFound
+from app.services.explanations.queries import authors
+from app.services.jobs.queries import ACTIVE, need_ended, submit, tell
+from app.services.rewrites.schemas import PointStatistics, Protocol
+from app.services.rewrites.views import BASELINES, BEFORE, ISOTONIC, LINES, Line, View
+from models import Explanation, Job, Latent, Rewrite, RewritePoint, Study
+from models.base import among
+
+
+class Row(NamedTuple):
+    """A row of the table of figures."""
+
+    name: str
+    point: RewritePoint
+    statistics: PointStatistics
+
+
+@dataclass
+class Results:
+    """A rewrite with its points, as the study's page shows it."""
+
+    rewrite: Rewrite
+    points: list[RewritePoint]
+    before: list[RewritePoint] = field(default_factory=list)
+    """The isotonic line of the parent, if it was measured in the same way."""
+    edited: list[int] = field(default_factory=list)
+    """Indices of the latents whose explanations are not the parent's."""
+
+    def baseline(self, condition: str) -> RewritePoint | None:
+        """The point of a condition without a set, if it is measured yet."""
+        return next((p for p in self.points if p.condition == condition and not p.count), None)
+
+    def line(self, line: Line, ordering: str = "score") -> list[RewritePoint]:
+        """Points of a line in one ordering, smallest set first.
+
+        The whole set is the same in every ordering and measured once: there all orderings end.
+        """
+        if line is BEFORE:
+            return self.before
+        whole = self.rewrite.counts[-1]
+        found = [
+            point
+            for point in self.points
+            if (point.condition, point.calibration) == (line.condition, line.calibration)
+            and point.count
+            and (point.ordering == ordering or (point.ordering == "score" and point.count == whole))
+        ]
+        only_the_end = all(point.ordering != ordering for point in found)
+        return [] if only_the_end else sorted(found, key=lambda point: point.count)
+
+    @property
+    def top(self) -> RewritePoint | None:
+        """The largest set rewritten with isotonic calibration, as far as it is measured."""
+        return next(reversed(self.line(ISOTONIC)), None)
+
+    @property
+    def zeroed(self) -> RewritePoint | None:
+        """The same latents as in the largest set, zeroed."""
+        top = self.top
+        if top is None:
+            return None
+        return next(
+            (
+                p
+                for p in self.points
+                if (p.condition, p.ordering, p.count) == ("set_zeroed", top.ordering, top.count)
+            ),
+            None,
+        )
+
+    def table(self, view: View) -> list[Row]:
+        """All points of a view: the baselines, then its lines from the largest set down."""
+        baselines = [(name, self.baseline(key)) for key, (name, _, _) in BASELINES.items()]
+        rows = [(name, point) for name, point in baselines if point is not None]
+        for line in LINES[view]:
+            for ordering in line.orderings:
+                points = reversed(self.line(line, ordering))
+                rows += [(line.called(ordering), point) for point in points]
+        return [Row(name, point, statistics_of(point)) for name, point in rows]
+
+
+def statistics_of(point: RewritePoint) -> PointStatistics:
+    """How a point compares with others, as it was stored with it."""
+    return PointStatistics.model_validate(point.statistics)
+
+
+def list_rewrites(session: Session, study: Study) -> list[Rewrite]:
+    """Rewrites of a study, newest first."""
+    query = select(Rewrite).where(Rewrite.study_id == study.id).order_by(Rewrite.id.desc())
+    return list(session.scalars(query))
+
+
+def get_rewrite(session: Session, study: Study, rewrite_id: int) -> Rewrite:
+    """One rewrite of a study.
+
+    Raises:
+        NotFound: The study has none of this number.
+    """
+    rewrite = session.get(Rewrite, rewrite_id)
+    if rewrite is None or rewrite.study_id != study.id:
+        raise NotFound(f"There is no rewrite {rewrite_id} in study {study.slug}.")
+    return rewrite
+
+
+def list_points(session: Session, rewrite: Rewrite) -> list[RewritePoint]:
+    """Points of a rewrite, as far as they are measured."""
+    query = select(RewritePoint).where(RewritePoint.rewrite_id == rewrite.id)
+    return list(session.scalars(query.order_by(RewritePoint.id)))
+
+
+def measured_authors(session: Session, study: Study, protocol: Protocol) -> list[str]:
+    """Whose explanations have been rewritten with the study's simulator under a protocol; empty
+    for the current ones of each latent."""
+    query = select(Rewrite.author).where(
+        Rewrite.study_id == study.id,
+        Rewrite.simulator_id == study.simulator_id,
+        Rewrite.protocol == protocol,
+    )
+    return sorted(session.scalars(query.distinct()))
+
+
+def latest_results(
+    session: Session, study: Study, protocol: Protocol, author: str = ""
+) -> Results | None:
+    """The newest rewrite by the study's simulator that is finished, or is being measured and has a
+    point of a rewritten layer; with the line of its parent.
+
+    One whose job was cancelled or failed does not hide the last finished one.
+    """
+    being_measured = exists().where(
+        Job.study_id == study.id,
+        Job.status.in_(ACTIVE),
+        Job.params["rewrite_id"].as_integer() == Rewrite.id,
+    )
+    has_a_point = exists().where(
+        RewritePoint.rewrite_id == Rewrite.id, RewritePoint.condition == "rewritten"
+    )
+    rewrite = session.scalar(
+        select(Rewrite)
+        .where(
+            Rewrite.study_id == study.id,
+            Rewrite.simulator_id == study.simulator_id,
+            Rewrite.protocol == protocol,
+            Rewrite.author == author,
+            Rewrite.finished | (being_measured & has_a_point),
+        )
+        .order_by(Rewrite.id.desc())
+        .limit(1)
+    )
+    if rewrite is None:
+        return None
+    results = Results(rewrite, list_points(session, rewrite))
+    parent = session.get(Rewrite, rewrite.parent_id) if rewrite.parent_id else None
+    if parent is not None and _comparable(rewrite, parent):
+        results.before = Results(parent, list_points(session, parent)).line(ISOTONIC)
+        changed = set(rewrite.explanation_ids) - set(parent.explanation_ids)
+        edited = select(Latent.index).join(Explanation, Explanation.latent_id == Latent.id)
+        results.edited = list(
+            session.scalars(edited.where(among(Explanation.id, changed)).order_by(Latent.index))
+        )
+    return results
+
+
+def _comparable(rewrite: Rewrite, parent: Rewrite) -> bool:
+    """Whether a difference between the two comes from the edit, and nothing else."""
+    return (rewrite.context_ids, rewrite.code_version) == (parent.context_ids, parent.code_version)
+
+
+def measure(session: Session, study: Study, protocol: Protocol, author: str, user: str) -> Job:
+    """Queue a rewrite of all latents that are simulated. Commits the session.
+
+    Args:
+        author: Whose explanations to take; empty for the current ones.
+
+    Raises:
+        Conflict: The study has no simulator yet, or no explanation by the author.
+    """
+    if study.simulator_id is None:
+        raise Conflict(
+            f"Study {study.slug} has no simulator yet: its activations are still being collected."
+        )
+    if author and author not in authors(session, study):
+        raise Conflict(f"Nobody named {author} wrote an explanation of study {study.slug}.")
+    params = {
+        "protocol": protocol,
+        "simulator_id": study.simulator_id,
+        "author": author,
+        "repeat": False,
+    }
+    return submit(session, Job(study_id=study.id, kind="rewrite", params=params, created_by=user))
+
+
+def delete_rewrite(session: Session, rewrite: Rewrite) -> None:
+    """Delete a rewrite with its points. Commits the session.
+
+    Points that later rewrites have taken over from it are theirs, and stay.
+
+    Raises:
+        Conflict: Its job waits or runs.
+    """
+    of = Job.params["rewrite_id"].as_integer() == rewrite.id
+    for job_id in session.scalars(select(Job.id).where(Job.study_id == rewrite.study_id, of)):
+        need_ended(session, job_id)
+    session.delete(rewrite)
+    session.commit()
+    tell(rewrite.study_id, "chart", 0)

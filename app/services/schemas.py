@@ -1,0 +1,101 @@
+"""What several subjects give out."""
+
+from datetime import datetime
+from math import isfinite
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, computed_field
+
+from app.services.simulators.schemas import CleanlinessOrNone
+
+Number = Annotated[
+    float | None, BeforeValidator(lambda x: None if x is None or not isfinite(x) else x)
+]
+"""A figure; null where it is not defined."""
+
+
+class ValueOut(BaseModel):
+    """What a wording's simulation says of one token."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    state: Literal["bos", "none", "missing", "simulated"] = Field(
+        description="bos: first token, never simulated; none: not simulated; missing: the "
+        "simulator gave no value."
+    )
+    raw: Number = Field(
+        validation_alias="simulated", description="0 to 9; null where there is none."
+    )
+    calibrated: Number = Field(description="The raw value as an activation (isotonic).")
+
+
+class ExplanationOut(BaseModel):
+    """One version of a latent's text."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    text: str
+    author_kind: Literal["person", "model"]
+    author: str
+    prompt_version: str | None
+    parent_id: int | None
+    details: dict[str, Any]
+    created_at: datetime
+
+
+class ScoreOut(BaseModel):
+    """How well one explanation predicts its latent."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    explanation_id: int
+    simulator_id: int | None = Field(
+        description="Null for a judgement of a language model, which details name."
+    )
+    name: str = Field(
+        description="correlation, explained_variance, sensitivity, specificity, f1 or auroc of the "
+        "simulation; detection or fuzzing by a language model. Each is 1 at best."
+    )
+    value: Number = Field(description="Null where it is not defined.")
+    low: Number
+    high: Number
+    n: int = Field(description="Examples it rests on: tokens, or judgements.")
+    details: dict[str, Any] = Field(
+        description="What it rests on: active, tokens that the latent is active on; floor, the "
+        "mean of the same figure over floor_of explanations of other latents, or chance; model, "
+        "failures and cost of a judgement."
+    )
+    cleanliness: CleanlinessOrNone
+
+
+Verdict = Literal["lower", "higher", "cannot tell"]
+
+
+SIGNIFICANCE = 0.05
+
+
+class Comparison(BaseModel):
+    """A loss minus the one that it is compared with, paired context by context, in nats."""
+
+    mean: Number = None
+    low: Number = None
+    high: Number = Field(default=None, description="Bounds of the 95% interval over documents.")
+    p: Number = Field(default=None, description="Two-sided sign-flip test over documents.")
+    detectable: Number = Field(
+        default=None, description="Smallest difference found with 80% power at the 5% level."
+    )
+    contexts_needed: Number = Field(
+        default=None, description="Contexts it takes to tell the observed difference so."
+    )
+
+    @computed_field(  # type: ignore[prop-decorator]
+        description="Whether it is lower than the one that it is compared with: told only if the "
+        "interval leaves out zero and p is below 0.05."
+    )
+    @property
+    def verdict(self) -> Verdict:
+        """Whether this loss is lower than the other."""
+        if self.low is None or self.high is None or self.p is None or self.p >= SIGNIFICANCE:
+            return "cannot tell"
+        return "lower" if self.high < 0 else "higher" if self.low > 0 else "cannot tell"

@@ -1,0 +1,170 @@
+"""Studies in the database."""
+
+import re
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+
+from sqlalchemy import bindparam, func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, joinedload
+
+from app.services.errors import Conflict, NotFound
+from app.services.jobs.queries import STOPPED, submit, tell
+from app.services.simulators.queries import get_simulator
+from app.services.studies.checked import checked
+from app.services.studies.schemas import StudyCreate, StudyUpdate
+from models import Job, Latent, Study
+
+# Statements that many pages make are put together once: that takes as long as running them. Most
+# pages that show a study show its simulator's figures, and say whose they are.
+_BY_SLUG = select(Study).options(joinedload(Study.simulator)).where(Study.slug == bindparam("slug"))
+
+
+class SlugTaken(Conflict):
+    """There is a study of this name already."""
+
+
+def list_studies(session: Session) -> list[Study]:
+    """All studies, newest first."""
+    query = select(Study).where(Study.deleted_at.is_(None))
+    return list(session.scalars(query.order_by(Study.created_at.desc(), Study.id.desc())))
+
+
+def get_study(session: Session, slug: str) -> Study:
+    """One study.
+
+    Raises:
+        NotFound: There is none of this name.
+    """
+    study = session.scalar(_BY_SLUG, {"slug": slug})
+    if study is None:
+        raise NotFound(f"There is no study named {slug}. The first page lists all studies.")
+    return study
+
+
+def create_study(session: Session, data: StudyCreate, user: str) -> Study:
+    """Insert a study and submit the job that collects its activations. Commits the session.
+
+    Raises:
+        FieldErrors: Its model, coder, hookpoint or corpus cannot work; nothing is changed.
+        SlugTaken: There is a study of this name already; nothing is changed.
+    """
+    data = checked(data)
+    study = Study(**data.model_dump(exclude={"first_latents"}))
+    session.add(study)
+    _flush(session, data.slug)
+    params = {"first_latents": data.first_latents}
+    submit(session, Job(study_id=study.id, kind="collect", params=params, created_by=user))
+    return study
+
+
+def _flush(session: Session, slug: str) -> None:
+    try:
+        session.flush()
+    except IntegrityError as error:
+        session.rollback()
+        raise SlugTaken(f"There is a study named {slug} already; choose another name.") from error
+
+
+def definition(session: Session, study: Study) -> dict[str, Any]:
+    """The fields of the form that made a study."""
+    job = collect_jobs(session, [study]).get(study.id)
+    first = job.params.get("first_latents") if job else None
+    values = {name: getattr(study, name, None) for name in StudyCreate.model_fields}
+    default = StudyCreate.model_fields["first_latents"].default
+    return values | {"first_latents": default if first is None else first}
+
+
+def collect_jobs(session: Session, studies: Sequence[Study]) -> dict[int, Job]:
+    """The newest collect job of each study, by the number of the study."""
+    query = (
+        select(Job)
+        .distinct(Job.study_id)
+        .where(Job.kind == "collect", Job.study_id.in_([study.id for study in studies]))
+        .order_by(Job.study_id, Job.id.desc())
+    )
+    return {job.study_id: job for job in session.scalars(query)}
+
+
+def uncollected(session: Session, studies: Sequence[Study]) -> dict[int, Job]:
+    """The collect jobs of those studies that have not finished one yet."""
+    found = collect_jobs(session, [s for s in studies if "tokens" not in s.coder_info])
+    return {number: job for number, job in found.items() if job.status != "finished"}
+
+
+def can_correct(session: Session, study: Study) -> Job | None:
+    """The collect job that a correction queues again; None if the study cannot be corrected.
+
+    It can while it has no latents and its collect job has failed or was cancelled.
+    """
+    job = collect_jobs(session, [study]).get(study.id)
+    if job is None or job.status not in STOPPED or count_latents(session, study):
+        return None
+    return job
+
+
+def update_study(session: Session, study: Study, data: StudyUpdate) -> Study:
+    """Change a study. Commits the session.
+
+    A correction forgets what the collect job has made so far, and queues it again.
+
+    Raises:
+        Conflict: It cannot be corrected any more, as latents are collected or being collected.
+        ValidationError, FieldErrors: The corrected study is not well-formed, or cannot work.
+        SlugTaken: There is another study of this name.
+        NotFound: There is no such simulator.
+    """
+    session.execute(select(Study.id).where(Study.id == study.id).with_for_update())
+    session.refresh(study)
+    correction = data.correction()
+    if data.simulator_id is not None:
+        simulator = get_simulator(session, data.simulator_id)
+        # It is not deleted before the study has it.
+        session.refresh(simulator, with_for_update={"read": True})
+        study.simulator_id = get_simulator(session, simulator.id).id
+    if data.title is not None:
+        study.title = data.title
+    if correction:
+        job = can_correct(session, study)
+        if job is None:
+            session.rollback()
+            raise Conflict(
+                f"Study {study.slug} cannot be corrected: its collection has not failed. Make a "
+                "new study with other settings, and delete this one if you like."
+            )
+        values = definition(session, study) | correction
+        corrected = checked(StudyCreate.model_validate(values))
+        for name, value in corrected.model_dump(exclude={"first_latents"}).items():
+            setattr(study, name, value)
+        study.coder_info = {}
+        _flush(session, corrected.slug)
+        job.params = {**job.params, "first_latents": corrected.first_latents, "anew": True}
+        submit(session, job)
+        return study
+    session.commit()
+    if data.simulator_id is not None:
+        tell(study.id, "latents", 0)
+    return study
+
+
+def free_slug(session: Session, slug: str) -> str:
+    """A name like another one that no study has: with a number behind it."""
+    stem = re.sub(r"-\d+$", "", slug)[:70]
+    taken = set(session.scalars(select(Study.slug).where(Study.slug.startswith(stem))))
+    return next(name for n in count(2) if (name := f"{stem}-{n}") not in taken)
+
+
+def use_simulator(session: Session, study: Study, simulator_id: int) -> Study:
+    """Have the pages of a study show the figures of another simulator. Commits the session.
+
+    Raises:
+        NotFound: There is no such simulator.
+    """
+    return update_study(session, study, StudyUpdate(simulator_id=simulator_id))
+
+
+def count_latents(session: Session, study: Study) -> int:
+    """How many latents the study has; 0 until its activations are collected."""
+    query = select(func.count()).select_from(Latent).where(Latent.study_id == study.id)
+    return session.scalar(query) or 0

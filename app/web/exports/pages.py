@@ -1,0 +1,105 @@
+"""The page on which a study is taken away, and explanations are brought in."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, UploadFile
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from sqlalchemy.orm import Session
+
+from app.services.errors import Conflict
+from app.services.exports import imports, queries, takeback
+from app.services.exports.schemas import PARTS, ExportQuery
+from app.services.exports.tables import TABLES
+from app.services.jobs.queries import get_job
+from app.services.latents.filter_schemas import LatentMatch
+from app.services.latents.filters import matched
+from app.services.studies.queries import get_study
+from app.web.database import Database
+from app.web.guard.security import CurrentUser
+from app.web.jobs.api import JobId
+from app.web.params import Slug
+from app.web.templates import render
+from interp.errors import InputError
+from interp.explain.files import ENDINGS
+from models import Study
+
+router = APIRouter()
+
+FORMATS = {
+    "parquet": "smallest; pandas, Polars, DuckDB",
+    "jsonl": "a JSON object on each line",
+    "csv": "lists as JSON text in their fields",
+}
+LARGE = ("simulations",)
+"""Parts that are not ticked at first."""
+
+
+@router.get("/studies/{slug}/export")
+def export_page(
+    request: Request, slug: Slug, wanted: Annotated[ExportQuery, Query()], session: Database
+) -> HTMLResponse:
+    """The forms. A filter in the address narrows what is exported."""
+    study = get_study(session, slug)
+    return _page(request, session, study, wanted, "parts" in request.query_params)
+
+
+@router.post("/studies/{slug}/import")
+def import_explanations(
+    request: Request, slug: Slug, file: UploadFile, session: Database, user: CurrentUser
+) -> Response:
+    """The button that imports: queue the job, or show what is wrong with the file."""
+    study = get_study(session, slug)
+    if not file.filename:
+        return _page(request, session, study, ExportQuery(), False, "Choose a file first.", 422)
+    try:
+        job = imports.import_explanations(session, study, file.filename, file.file, user)
+    except InputError as error:
+        return _page(request, session, study, ExportQuery(), False, str(error), 422)
+    except Conflict as error:
+        return _page(request, session, study, ExportQuery(), False, str(error), 409)
+    return RedirectResponse(f"/jobs/{job.id}", 303)
+
+
+@router.get("/jobs/{job_id}/takeback")
+def confirm_take_back(request: Request, job_id: JobId, session: Database) -> HTMLResponse:
+    """What an import has added, and the button that takes it back."""
+    job = get_job(session, job_id)
+    study = session.get_one(Study, job.study_id)
+    context = {"study": study, "job": job, "hanging": takeback.hanging(session, study, job)}
+    return render(request, "takeback.html", context)
+
+
+@router.post("/jobs/{job_id}/takeback")
+def take_back(job_id: JobId, session: Database) -> RedirectResponse:
+    """The button “Take the import back”."""
+    job = get_job(session, job_id)
+    takeback.take_back(session, session.get_one(Study, job.study_id), job)
+    return RedirectResponse(f"/jobs/{job_id}", 303)
+
+
+def _page(
+    request: Request,
+    session: Session,
+    study: Study,
+    wanted: ExportQuery,
+    chosen: bool,
+    error: str = "",
+    status: int = 200,
+) -> HTMLResponse:
+    match = LatentMatch.model_validate(wanted.model_dump())
+    total, more, *_ = matched(session, study, match)
+    context = {
+        "study": study,
+        "tables": TABLES,
+        "ticked": wanted.parts if chosen else [name for name in PARTS if name not in LARGE],
+        "formats": FORMATS,
+        "format": wanted.format,
+        "filter": match.filter(),
+        "narrowed": match.in_words(),
+        "total": total,
+        "more": more,
+        "amounts": queries.amounts(session, study),
+        "endings": ENDINGS,
+        "error": error,
+    }
+    return render(request, "exports.html", context, status)

@@ -1,0 +1,116 @@
+"""The jobs pages."""
+
+from functools import cache
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from app.services.jobs import queries
+from app.services.jobs.progress import asked, now
+from app.services.studies.queries import get_study
+from app.web.database import Database
+from app.web.jobs.api import JobId
+from app.web.params import Slug
+from app.web.templates import render
+from models import Study
+from workers.queue import LOG_LINES
+
+router = APIRouter()
+
+PAGE = 50
+PARTS = 20
+"""Failed parts that the page of a job lists."""
+LATENTS = 12
+"""Latents that it links to."""
+Next = Annotated[
+    str, Form(alias="next", max_length=8000, pattern=r"^/(jobs|studies)[\w/?=&%.+~*-]*$")
+]
+"""Page of this site to go back to."""
+
+
+async def jobs_in_head(request: Request, session: Database) -> None:
+    """For every page: what waits and runs, of its study or of all, for its head to say.
+
+    It is asked when the page is written, on the thread that writes it: a thread of its own takes
+    longer to get than an answer.
+    """
+    slug = request.path_params.get("slug")
+    request.state.jobs = cache(lambda: queries.active_jobs(session, slug))
+
+
+@router.get("/jobs")
+def all_jobs(
+    request: Request, session: Database, page: Annotated[int, Query(ge=1, le=10**6)] = 1
+) -> HTMLResponse:
+    """Jobs of all studies."""
+    return _jobs(request, session, None, page)
+
+
+@router.get("/jobs/now")
+def jobs_now(
+    request: Request,
+    session: Database,
+    study: Annotated[str, Query(max_length=80, pattern=r"^[a-z0-9-]*$")] = "",
+) -> HTMLResponse:
+    """The part of every page's head that says what runs."""
+    of = get_study(session, study) if study else None
+    context = {"study": of, "now": now(queries.active_jobs(session, study or None))}
+    return render(request, "now.html", context)
+
+
+@router.get("/jobs/{job_id}")
+def job_page(request: Request, job_id: JobId, session: Database) -> HTMLResponse:
+    """One job: how far it is, what it was asked for, what failed, and its log."""
+    row = queries.job_row(session, queries.get_job(session, job_id))
+    parts, failed = queries.failed_parts(session, row.job, row.study, limit=PARTS)
+    latents, about = queries.job_latents(session, row.job, limit=LATENTS)
+    context = {
+        "study": row.study,
+        "row": row,
+        "job": row.job,
+        "asked": asked(row.job),
+        "latents": latents,
+        "about": about,
+        "parts": parts,
+        "failed": failed,
+        "lines": queries.list_events(session, row.job),
+        "max_lines": LOG_LINES,
+    }
+    return render(request, "job.html", context)
+
+
+@router.get("/studies/{slug}/jobs")
+def study_jobs(
+    request: Request,
+    slug: Slug,
+    session: Database,
+    page: Annotated[int, Query(ge=1, le=10**6)] = 1,
+) -> HTMLResponse:
+    """Jobs of one study."""
+    return _jobs(request, session, get_study(session, slug), page)
+
+
+@router.post("/jobs/{job_id}/cancel")
+def cancel_job(job_id: JobId, session: Database, back: Next = "/jobs") -> RedirectResponse:
+    """The Cancel button."""
+    queries.cancel_job(session, queries.get_job(session, job_id))
+    return RedirectResponse(back, 303)
+
+
+@router.post("/jobs/{job_id}/retry")
+def retry_job(job_id: JobId, session: Database, back: Next = "/jobs") -> RedirectResponse:
+    """The Retry button."""
+    queries.retry_job(session, queries.get_job(session, job_id))
+    return RedirectResponse(back, 303)
+
+
+def _jobs(request: Request, session: Database, study: Study | None, page: int) -> HTMLResponse:
+    rows, total = queries.list_jobs(
+        session, study, limit=PAGE, offset=(page - 1) * PAGE, active_first=True
+    )
+    return render(
+        request,
+        "jobs.html",
+        {"study": study, "rows": rows, "total": total, "page": page, "page_size": PAGE},
+    )

@@ -1,0 +1,75 @@
+"""The list of latents as JSON."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from app.services.jobs.schemas import JobOut
+from app.services.latents import costs, listing, meaning
+from app.services.latents.filter_schemas import LatentQuery
+from app.services.latents.schemas import (
+    EditNextList,
+    EditNextOut,
+    LatentList,
+    LatentSummary,
+)
+from app.services.simulators.queries import verdict
+from app.services.studies.queries import get_study
+from app.web.database import Database
+from app.web.guard.security import CurrentUser
+from app.web.params import Slug
+from models import Job
+
+router = APIRouter(tags=["latents"])
+
+
+@router.get("/studies/{slug}/latents", summary="List latents")
+def list_latents(
+    slug: Slug, wanted: Annotated[LatentQuery, Query()], session: Database
+) -> LatentList:
+    """Latents of a study, filtered and sorted as on the page.
+
+    A long list comes in parts: ask again with `after` set to the answer's `after`.
+    """
+    study = get_study(session, slug)
+    found = listing.list_latents(session, study, wanted, limit=wanted.limit)
+    return LatentList(
+        total=found.total,
+        more=found.more,
+        before=str(found.before) if found.before else None,
+        after=str(found.after) if found.after else None,
+        cleanliness=verdict(session, study, study.simulator_id),
+        items=[LatentSummary.model_validate(row) for row in found.rows],
+    )
+
+
+@router.post(
+    "/studies/{slug}/embed",
+    summary="Make explanations ready for search by meaning",
+    status_code=201,
+    response_model=JobOut,
+)
+def embed_study(slug: Slug, session: Database, user: CurrentUser) -> Job:
+    """Queue the embedding of explanations that have none: those older than the fetched model."""
+    return meaning.embed_study(session, get_study(session, slug), user)
+
+
+@router.get("/studies/{slug}/edit-next", summary="List latents to edit next")
+def edit_next(
+    slug: Slug,
+    session: Database,
+    limit: Annotated[int, Query(ge=1, le=500, description="How many to return.")] = 50,
+    offset: Annotated[int, Query(ge=0, lt=2**31, description="How many to leave out first.")] = 0,
+) -> EditNextList:
+    """Latents by how much loss a better explanation could still win back, dearest first.
+
+    Latents whose cost is not known are not in it.
+    """
+    study = get_study(session, slug)
+    found = costs.edit_next(session, study, limit=limit, offset=offset)
+    return EditNextList(
+        total=found.total,
+        clear=found.clear,
+        cleanliness=verdict(session, study, study.simulator_id),
+        items=[EditNextOut.model_validate(dict(row)) for row in found.rows],
+    )

@@ -1,0 +1,169 @@
+"""The list of latents."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import RedirectResponse, Response
+from pydantic import Field
+from sqlalchemy import Select, select
+
+from app.services.errors import NotFound
+from app.services.explanations.queries import (
+    authors_query,
+)
+from app.services.fields import Sought
+from app.services.latents import listing, meaning, queries
+from app.services.latents.filter_schemas import (
+    COLUMNS,
+    STARRED,
+    Column,
+    LatentFilter,
+    Part,
+    by_name,
+)
+from app.services.lists.queries import NAMES, get_named
+from app.services.rows import array_of, read
+from app.services.simulators.queries import study_simulator
+from app.services.studies.queries import get_study
+from app.web.database import Database
+from app.web.guard.security import CurrentUser
+from app.web.html.rows import row_html
+from app.web.latents.within import latent_address
+from app.web.params import Slug
+from app.web.templates import render
+from models import Study
+
+router = APIRouter()
+
+PAGE = 50
+COLUMN_NAMES: dict[Column, tuple[str, str, str]] = {
+    "firing_rate": ("fires on", "Share of tokens it fires on", "desc"),
+    "max_activation": ("max", "Largest activation", "desc"),
+    "mean_activation": ("mean", "Mean activation over the tokens it fires on", "desc"),
+    "correlation": (
+        "correlation",
+        "Of simulated and real activation, with its 95% interval",
+        "desc",
+    ),
+    "sensitivity": (
+        "sens.",
+        "Sensitivity: of the tokens where it is active, the share where it is said to be",
+        "desc",
+    ),
+    "specificity": (
+        "spec.",
+        "Specificity: of the tokens where it is silent, the share where it is said to be",
+        "desc",
+    ),
+    "explained_variance": (
+        "expl. var.",
+        "Share of the real activation's variance that the calibrated simulation explains",
+        "desc",
+    ),
+    "cost": (
+        "cost, nats",
+        "Loss increase when only this latent is rewritten (isotonic)",
+        "asc",
+    ),
+    "author": ("author", "Who wrote the explanation", ""),
+}
+"""Heading of each column, what it means, and the order that a first click gives; none if the list
+cannot be sorted by it."""
+
+
+class ListState(Part):
+    """The state of the list of latents, all of it in the address."""
+
+    show: list[Column] = Field(default=list(COLUMNS), max_length=20)
+    """Columns, besides the index and the explanation."""
+    go: Sought = Field(default="", max_length=40)
+    """Index of a latent to jump to."""
+
+
+@router.get("/studies/{slug}/latents")
+def list_latents(
+    request: Request, slug: Slug, wanted: Annotated[ListState, Query()], session: Database
+) -> Response:
+    """The list of latents, or the one that was asked for by index."""
+    study = get_study(session, slug)
+    notice = ""
+    if index := wanted.go.strip():
+        if index.isdecimal() and int(index) < 2**31:
+            latent = queries.get_latent(session, study, int(index))
+            return RedirectResponse(latent_address(study, latent.index, wanted), 303)
+        notice = f"“{index}” is no index of a latent. Use a whole number, such as 12."
+    by_meaning = bool(wanted.meaning.strip())
+    if by_meaning and not meaning.is_fetched():
+        found, notice = listing.Found([], 0, False, None, None), meaning.NOT_FETCHED
+    else:
+        found = listing.list_latents(session, study, wanted, limit=PAGE, figures=wanted.show)
+    link = _link(study, wanted)
+    names, lists, lacking = read(session, _beside(), {"study": study.id}).one()
+    lacking = lacking and by_meaning and meaning.is_fetched()
+    context = {
+        "study": study,
+        "simulator": study_simulator(session, study),
+        "wanted": wanted,
+        "link": link,
+        "narrowed": urlencode(wanted.filter()),
+        "state": urlencode(wanted.state()),
+        "found": found,
+        "rows": found.rows,
+        "latents": study.coder_info.get("num_latents", 0),
+        "columns": COLUMN_NAMES,
+        "row_html": row_html,
+        "headings": [(n, label) for n, (label, *_) in COLUMN_NAMES.items() if n in wanted.show],
+        "by_meaning": by_meaning,
+        "lacking": lacking,
+        "embedding": lacking and meaning.at_work(session, study),
+        "authors": sorted(names),
+        "lists": by_name(lists),
+        "list": get_named(session, study, wanted.on_list) if wanted.on_list else None,
+        "starred": STARRED,
+        "notice": notice,
+    }
+    response = render(request, "latents.html", context)
+    # What the address bar says: without the fields of the form that were left empty.
+    response.headers["HX-Push-Url"] = link(after=wanted.after, before=wanted.before)
+    return response
+
+
+@cache
+def _beside() -> Select[list[str], list[str], bool]:
+    """What stands beside the list: who wrote an explanation, and what lists there are, for the form
+    that filters; and whether the search by meaning does not find all."""
+    return select(array_of(authors_query()), array_of(NAMES), meaning.LACKING)
+
+
+def _link(study: Study, wanted: ListState) -> Callable[..., str]:
+    """Addresses of the same list in another state. Only what is not the default is named."""
+
+    def link(**changes: Any) -> str:
+        state = wanted.model_copy(update={"after": "", "before": "", "go": "", **changes})
+        query = urlencode(state.fields(ListState), doseq=True)
+        return f"/studies/{study.slug}/latents" + (f"?{query}" if query else "")
+
+    return link
+
+
+@router.get("/studies/{slug}/latents/random")
+def random_latent(
+    slug: Slug, wanted: Annotated[LatentFilter, Query()], session: Database
+) -> RedirectResponse:
+    """Any latent of the list."""
+    study = get_study(session, slug)
+    index = listing.random_latent(session, study, wanted)
+    if index is None:
+        raise NotFound("No latent matches the filter, so there is none to draw.")
+    address = latent_address(study, index, wanted)
+    return RedirectResponse(address, 303, {"Cache-Control": "no-store"})
+
+
+@router.post("/studies/{slug}/embed")
+def embed_study(slug: Slug, session: Database, user: CurrentUser) -> RedirectResponse:
+    """The button that makes the explanations of a study ready for search by meaning."""
+    meaning.embed_study(session, get_study(session, slug), user)
+    return RedirectResponse(f"/studies/{slug}/jobs", 303)

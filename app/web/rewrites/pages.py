@@ -1,0 +1,117 @@
+"""The buttons under the loss chart, its figures as a file, and the comparison of two rewrites."""
+
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Form, Path, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from app.services.errors import NotFound
+from app.services.fields import Sought
+from app.services.rewrites import queries
+from app.services.rewrites.compare import compare_rewrites
+from app.services.rewrites.figures import as_csv, figures
+from app.services.rewrites.schemas import Protocol
+from app.services.rewrites.views import PROTOCOLS, View
+from app.services.studies.queries import count_latents, get_study
+from app.web.database import Database
+from app.web.guard.security import CurrentUser
+from app.web.params import Slug
+from app.web.rewrites.charts import comparison_chart
+from app.web.templates import render
+
+router = APIRouter()
+
+RewriteId = Annotated[int | None, Query(ge=1, lt=2**63)]
+OFFERED = 100
+"""Rewrites to choose from, the newest ones."""
+CHANGED = 20
+"""Latents with another explanation that the comparison lists."""
+
+
+@router.post("/studies/{slug}/rewrites")
+def measure(
+    slug: Slug,
+    session: Database,
+    user: CurrentUser,
+    protocol: Annotated[Protocol, Form()],
+    author: Annotated[Sought, Form(max_length=200)] = "",
+) -> RedirectResponse:
+    """The button “Measure again”."""
+    queries.measure(session, get_study(session, slug), protocol, author, user)
+    shown = {"protocol": protocol} | ({"author": author} if author else {})
+    return RedirectResponse(f"/studies/{slug}?{urlencode(shown)}", 303)
+
+
+@router.get("/studies/{slug}/rewrites/{rewrite_id}/delete")
+def confirm_deletion(
+    request: Request,
+    slug: Slug,
+    rewrite_id: Annotated[int, Path(ge=1, lt=2**63)],
+    session: Database,
+) -> HTMLResponse:
+    """What a rewrite holds, and the button that deletes it."""
+    study = get_study(session, slug)
+    rewrite = queries.get_rewrite(session, study, rewrite_id)
+    points = len(queries.list_points(session, rewrite))
+    context = {"study": study, "rewrite": rewrite, "points": points, "protocols": PROTOCOLS}
+    return render(request, "rewrite_delete.html", context)
+
+
+@router.post("/studies/{slug}/rewrites/{rewrite_id}/delete")
+def delete(
+    slug: Slug, rewrite_id: Annotated[int, Path(ge=1, lt=2**63)], session: Database
+) -> RedirectResponse:
+    """The button “Delete the rewrite”."""
+    rewrite = queries.get_rewrite(session, get_study(session, slug), rewrite_id)
+    queries.delete_rewrite(session, rewrite)
+    return RedirectResponse(f"/studies/{slug}?protocol={rewrite.protocol}", 303)
+
+
+@router.get("/studies/{slug}/figures.csv")
+def figures_as_csv(
+    slug: Slug,
+    session: Database,
+    protocol: Protocol = "whole",
+    view: View = "calibrations",
+    author: Annotated[Sought, Query(max_length=200)] = "",
+    line: Annotated[list[Sought] | None, Query(max_length=50)] = None,
+    chosen: bool = False,
+) -> Response:
+    """The figures that the loss chart shows, as a file."""
+    study = get_study(session, slug)
+    results = queries.latest_results(session, study, protocol, author)
+    if results is None:
+        raise NotFound(f"Study {slug} has no such rewrite yet, so there are no figures.")
+    text = as_csv(figures(results, view, set(line or []) if chosen else None))
+    name = f"{slug}-{protocol}-{view}-rewrite-{results.rewrite.id}.csv"
+    disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(text, media_type="text/csv", headers=disposition)
+
+
+@router.get("/studies/{slug}/compare")
+def compare(
+    request: Request, slug: Slug, session: Database, a: RewriteId = None, b: RewriteId = None
+) -> HTMLResponse:
+    """Two rewrites side by side; the newest one and the one before it if they are left out."""
+    study = get_study(session, slug)
+    offered = [one for one in queries.list_rewrites(session, study) if one.finished][:OFFERED]
+    newest = offered[0] if offered else None
+    alike = [one for one in offered if newest and one.protocol == newest.protocol]
+    second = queries.get_rewrite(session, study, b) if b else newest
+    first = queries.get_rewrite(session, study, a) if a else next(iter(alike[1:2]), None)
+    found = compare_rewrites(session, first, second) if first and second else None
+    latents = count_latents(session, study)
+    context = {
+        "study": study,
+        "offered": offered,
+        "first": first,
+        "second": second,
+        "protocols": PROTOCOLS,
+        "found": found,
+        "changed": found.changed[:CHANGED] if found else [],
+        "chart": comparison_chart(found.first, found.second, latents)
+        if found and found.pairs
+        else None,
+    }
+    return render(request, "compare_rewrites.html", context)

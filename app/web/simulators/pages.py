@@ -1,0 +1,111 @@
+"""The page of simulators, and the choice of one for a study."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Form, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+
+from app.services.deletion import simulators as deletion
+from app.services.errors import Conflict, FieldErrors
+from app.services.simulators import queries
+from app.services.simulators.schemas import SimulatorCreate
+from app.services.studies.queries import get_study, list_studies, use_simulator
+from app.web.database import Database
+from app.web.errors import messages
+from app.web.forms import form_fields
+from app.web.params import Slug
+from app.web.simulators.api import SimulatorId
+from app.web.templates import render
+from interp.errors import InputError
+from models import Simulator
+
+router = APIRouter()
+
+
+@router.get("/simulators")
+def list_simulators(request: Request, session: Database) -> HTMLResponse:
+    """All simulators, and the form to add one."""
+    return _page(request, session, {}, {})
+
+
+@router.post("/simulators")
+def add_simulator(
+    request: Request, values: Annotated[dict[str, str], Depends(form_fields)], session: Database
+) -> Response:
+    """The button “Add”: the list with the new one, or the form with what was wrong."""
+    filled = {name: value for name, value in values.items() if value.strip()}
+    if filled.get("method") in ("two_tower", "inline"):
+        # These fields are hidden for a trained one; what was left in them is not meant.
+        filled = {n: v for n, v in filled.items() if n in ("method", "model", "folder")}
+    else:
+        filled.pop("folder", None)
+    try:
+        simulator = queries.add_simulator(session, SimulatorCreate.model_validate(filled))
+    except ValidationError as error:
+        return _page(request, session, values, messages(error), 422)
+    except FieldErrors as error:
+        return _page(request, session, values, error.errors, 422)
+    except InputError as error:
+        return _page(request, session, values, {"folder": str(error)}, 422)
+    except Conflict as error:
+        return _page(request, session, values, {"folder": str(error)}, 409)
+    return RedirectResponse(f"/simulators#simulator-{simulator.id}", 303)
+
+
+@router.get("/simulators/{simulator_id}/delete")
+def confirm_deletion(
+    request: Request, simulator_id: SimulatorId, session: Database
+) -> HTMLResponse:
+    """What hangs on a simulator, and the button that deletes it."""
+    return _confirm(request, session, queries.get_simulator(session, simulator_id))
+
+
+@router.post("/simulators/{simulator_id}/delete")
+def delete(request: Request, simulator_id: SimulatorId, session: Database) -> Response:
+    """The button “Delete the simulator”: the list without it, or why that cannot be."""
+    simulator = queries.get_simulator(session, simulator_id)
+    try:
+        deletion.delete_simulator(session, simulator)
+    except Conflict:
+        return _confirm(request, session, simulator, 409)
+    return RedirectResponse("/simulators", 303)
+
+
+def _confirm(
+    request: Request, session: Session, simulator: Simulator, status: int = 200
+) -> HTMLResponse:
+    found = deletion.hanging(session, simulator)
+    context = {
+        "simulator": simulator,
+        "hanging": found,
+        "obstacle": deletion.obstacle(found),
+    }
+    return render(request, "simulator_delete.html", context, status)
+
+
+@router.post("/studies/{slug}/simulator")
+def choose(
+    slug: Slug, session: Database, simulator_id: Annotated[int, Form(ge=1, lt=2**63)]
+) -> RedirectResponse:
+    """The button “Use” on a study's page."""
+    use_simulator(session, get_study(session, slug), simulator_id)
+    return RedirectResponse(f"/studies/{slug}", 303)
+
+
+def _page(
+    request: Request,
+    session: Session,
+    values: dict[str, Any],
+    errors: dict[str, str],
+    status: int = 200,
+) -> HTMLResponse:
+    context = {
+        "simulators": queries.list_simulators(session),
+        "studies": list_studies(session),
+        "fields": SimulatorCreate.model_fields,
+        "values": {"method": "all_at_once", "backend": "transformers", **values},
+        "errors": errors,
+    }
+    return render(request, "simulators.html", context, status)

@@ -1,0 +1,269 @@
+"""The pages about studies: the list, one study's overview, a new study."""
+
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+
+from app.services.activity.queries import recent_activity
+from app.services.deletion import studies as deletion
+from app.services.errors import Conflict, FieldErrors
+from app.services.explanations.queries import authors
+from app.services.fields import Sought
+from app.services.jobs.queries import latest_job
+from app.services.latents.costs import edit_next
+from app.services.latents.queries import simulated_explanations
+from app.services.rewrites.queries import latest_results, measured_authors, statistics_of
+from app.services.rewrites.schemas import Protocol
+from app.services.rewrites.views import BASELINES, LINES, OVERS, PROTOCOLS, VIEWS, Over, View
+from app.services.simulators.queries import study_simulator, study_simulators
+from app.services.studies import queries
+from app.services.studies.schemas import StudyCreate, StudyUpdate
+from app.services.studies.text import text_doubts
+from app.web.database import Database
+from app.web.errors import messages
+from app.web.forms import form_fields
+from app.web.guard.security import CurrentUser
+from app.web.params import Slug
+from app.web.rewrites.charts import loss_chart, missing_latents
+from app.web.templates import render
+from models import Study
+
+router = APIRouter()
+
+ACTIVITY = 8
+"""Things that happened of late that the overview lists."""
+EDIT_NEXT = 8
+"""Latents to edit next that the overview shows."""
+
+
+@router.get("/")
+def first_page(request: Request, session: Database) -> Response:
+    """The only study, or the list of studies."""
+    studies = queries.list_studies(session)
+    if len(studies) == 1:
+        return RedirectResponse(f"/studies/{studies[0].slug}", 302)
+    return _list(request, session, studies)
+
+
+@router.get("/studies")
+def list_studies(request: Request, session: Database) -> HTMLResponse:
+    """The list of studies."""
+    return _list(request, session, queries.list_studies(session))
+
+
+def _list(request: Request, session: Session, studies: list[Study]) -> HTMLResponse:
+    context = {
+        "studies": studies,
+        "collecting": queries.uncollected(session, studies),
+        "being_deleted": deletion.being_deleted(session),
+    }
+    return render(request, "studies.html", context)
+
+
+@router.get("/studies/new")
+def new_study(
+    request: Request,
+    session: Database,
+    like: Annotated[str, Query(max_length=80, pattern=r"^[a-z0-9-]*$")] = "",
+) -> HTMLResponse:
+    """The form for a new study.
+
+    Args:
+        like: A study that it is filled from.
+    """
+    if not like:
+        return _form(request, {}, {})
+    study = queries.get_study(session, like)
+    values = queries.definition(session, study)
+    return _form(request, values | {"slug": queries.free_slug(session, like)}, {})
+
+
+@router.post("/studies/new")
+def create_study(
+    request: Request,
+    values: Annotated[dict[str, str], Depends(form_fields)],
+    session: Database,
+    user: CurrentUser,
+) -> Response:
+    """Create the study, or show the form again with what was wrong."""
+    try:
+        data = StudyCreate.model_validate(_filled(values))
+        study = queries.create_study(session, data, user)
+    except REFUSED as error:
+        return _form(request, values, *_refusal(error))
+    return RedirectResponse(f"/studies/{study.slug}", 303)
+
+
+@router.get("/studies/{slug}/edit")
+def edit_form(request: Request, slug: Slug, session: Database) -> HTMLResponse:
+    """The form to change a study: its title; all of it while nothing is collected."""
+    study = queries.get_study(session, slug)
+    return _edit_form(request, session, study, queries.definition(session, study), {})
+
+
+@router.post("/studies/{slug}/edit")
+def edit(
+    request: Request,
+    slug: Slug,
+    values: Annotated[dict[str, str], Depends(form_fields)],
+    session: Database,
+) -> Response:
+    """The button “Save”, or “Save and collect”: change the study, or show what was wrong."""
+    study = queries.get_study(session, slug)
+    try:
+        if "model" in values:
+            filled = StudyCreate.model_validate(_filled(values)).model_dump()
+            # A field that is empty now is to be empty.
+            data = StudyUpdate(**filled)
+        else:
+            data = StudyUpdate(title=values.get("title", ""))
+        study = queries.update_study(session, study, data)
+    except REFUSED as error:
+        session.rollback()
+        return _edit_form(request, session, study, values, *_refusal(error))
+    return RedirectResponse(f"/studies/{study.slug}", 303)
+
+
+@router.get("/studies/{slug}/delete")
+def confirm_deletion(request: Request, slug: Slug, session: Database) -> HTMLResponse:
+    """What hangs on a study, and the button that deletes it."""
+    study = queries.get_study(session, slug)
+    context = {"study": study, "hanging": deletion.hanging(session, study)}
+    return render(request, "study_delete.html", context)
+
+
+@router.post("/studies/{slug}/delete")
+def delete(slug: Slug, session: Database) -> RedirectResponse:
+    """The button “Delete the study”."""
+    deletion.delete_study(session, queries.get_study(session, slug))
+    return RedirectResponse("/studies", 303)
+
+
+@router.get("/studies/{slug}")
+def study_overview(
+    request: Request,
+    slug: Slug,
+    session: Database,
+    protocol: Protocol = "whole",
+    view: View = "calibrations",
+    over: Over = "untouched",
+    author: Annotated[Sought, Query(max_length=200)] = "",
+    line: Annotated[list[Sought] | None, Query(max_length=50)] = None,
+    chosen: bool = False,
+) -> HTMLResponse:
+    """What is studied, what runs, the loss chart in one of its views, and what to edit next.
+
+    Args:
+        line: Names of the lines and baselines that the chart shows, if they are ``chosen``.
+    """
+    shown = set(line or []) if chosen else None
+    study = queries.get_study(session, slug)
+    latents = queries.count_latents(session, study)
+    results = latest_results(session, study, protocol, author)
+    simulator = study_simulator(session, study)
+    top = results.top if results else None
+    return render(
+        request,
+        "study.html",
+        {
+            "study": study,
+            "simulator": simulator,
+            "simulators": study_simulators(session, study),
+            "latents": latents,
+            "text_doubts": text_doubts(session, study),
+            "author": author,
+            "authors": authors(session, study),
+            "measured_authors": sorted({"", *measured_authors(session, study, protocol)}),
+            "protocol": protocol,
+            "protocols": PROTOCOLS,
+            "view": view,
+            "views": VIEWS,
+            "over": over,
+            "overs": OVERS,
+            "lines": LINES[view],
+            "baselines": BASELINES,
+            "results": results,
+            "shown": shown,
+            "kept": "&"
+            + urlencode([("chosen", "true"), *(("line", name) for name in sorted(shown))])
+            if shown is not None
+            else "",
+            "activity": recent_activity(session, study, limit=ACTIVITY),
+            "top": top,
+            "statistics": statistics_of(top) if top else None,
+            "latents_missing": missing_latents(top, latents) if top else 0,
+            "chart": loss_chart(
+                results, view, latents, over, simulator.cleanliness if simulator else None, shown
+            )
+            if results
+            else None,
+            "simulated": bool(simulated_explanations(session, study)),
+            "edit_next": edit_next(session, study, limit=EDIT_NEXT),
+            "jobs": request.state.jobs(),
+            "last_job": latest_job(session, study),
+            "correctable": queries.can_correct(session, study) is not None,
+        },
+    )
+
+
+REFUSED = (ValidationError, FieldErrors, Conflict)
+
+
+def _filled(values: dict[str, str]) -> dict[str, str]:
+    """The fields of a form that are not empty."""
+    filled = {name: value for name, value in values.items() if value.strip()}
+    # A box that is not ticked sends nothing.
+    return filled | {"prepend_bos": str("prepend_bos" in values)}
+
+
+def _refusal(error: Exception) -> tuple[dict[str, str], int]:
+    """What is wrong with each field, and the status of the answer."""
+    match error:
+        case ValidationError():
+            return messages(error), 422
+        case FieldErrors():
+            return error.errors, 422
+        case queries.SlugTaken():
+            return {"slug": str(error)}, 409
+        case Conflict():
+            return {"form": str(error)}, 409
+    raise error
+
+
+def _edit_form(
+    request: Request,
+    session: Session,
+    study: Study,
+    values: dict[str, Any],
+    errors: dict[str, str],
+    status: int = 200,
+) -> HTMLResponse:
+    job = queries.can_correct(session, study)
+    context = {
+        "study": study,
+        "failed": job,
+        "fields": StudyCreate.model_fields,
+        "values": values,
+        "errors": errors,
+    }
+    return render(request, "study_edit.html", context, status)
+
+
+def _form(
+    request: Request, values: dict[str, Any], errors: dict[str, str], status: int = 200
+) -> HTMLResponse:
+    defaults = {
+        name: field.default
+        for name, field in StudyCreate.model_fields.items()
+        if not field.is_required() and field.default is not None
+    }
+    context = {
+        "fields": StudyCreate.model_fields,
+        "values": values or defaults,
+        "errors": errors,
+    }
+    return render(request, "study_new.html", context, status)

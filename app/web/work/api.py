@@ -1,0 +1,72 @@
+"""Explaining and simulating many latents: what it will cost, and the job, as JSON."""
+
+from fastapi import APIRouter
+
+from app.services.jobs.queries import get_job
+from app.services.jobs.schemas import JobOut
+from app.services.studies.queries import get_study
+from app.services.work import queries
+from app.services.work.schemas import EstimateOut, ExplainCreate, JudgeCreate, SimulateCreate
+from app.web.database import Database
+from app.web.guard.security import CurrentUser
+from app.web.jobs.api import JobId
+from app.web.params import Slug
+from models import Job
+
+router = APIRouter(tags=["jobs"])
+
+
+@router.post("/studies/{slug}/explain/estimate", summary="Estimate what explaining will cost")
+def estimate_explain(slug: Slug, data: ExplainCreate, session: Database) -> EstimateOut:
+    """What explaining latents will cost, as far as that can be told before. Nothing is queued."""
+    return queries.estimate_explain(session, get_study(session, slug), data)
+
+
+@router.post(
+    "/studies/{slug}/explain", summary="Explain latents", status_code=201, response_model=JobOut
+)
+def explain(slug: Slug, data: ExplainCreate, session: Database, user: CurrentUser) -> Job:
+    """Queue the explanation of latents, and their simulation if that is asked for."""
+    return queries.explain(session, get_study(session, slug), data, user)
+
+
+@router.post("/studies/{slug}/simulate/estimate", summary="Estimate what simulating will cost")
+def estimate_simulate(slug: Slug, data: SimulateCreate, session: Database) -> EstimateOut:
+    """What simulating explanations will cost, as far as that can be told before."""
+    return queries.estimate_simulate(session, get_study(session, slug), data)
+
+
+@router.post(
+    "/studies/{slug}/simulate",
+    summary="Simulate explanations",
+    status_code=201,
+    response_model=JobOut,
+)
+def simulate(slug: Slug, data: SimulateCreate, session: Database, user: CurrentUser) -> Job:
+    """Queue the simulation of explanations; what is simulated already is not repeated."""
+    return queries.simulate(session, get_study(session, slug), data, user)
+
+
+@router.post("/studies/{slug}/judge/estimate", summary="Estimate what judging will cost")
+def estimate_judge(slug: Slug, data: JudgeCreate, session: Database) -> EstimateOut:
+    """What judging explanations will cost, as far as that can be told before."""
+    return queries.estimate_judge(session, get_study(session, slug), data)
+
+
+@router.post(
+    "/studies/{slug}/judge", summary="Judge explanations", status_code=201, response_model=JobOut
+)
+def judge(slug: Slug, data: JudgeCreate, session: Database, user: CurrentUser) -> Job:
+    """Have a language model judge explanations: detection and fuzzing."""
+    return queries.judge(session, get_study(session, slug), data, user)
+
+
+@router.post(
+    "/jobs/{job_id}/again",
+    summary="Simulate again what is missing",
+    status_code=201,
+    response_model=JobOut,
+)
+def simulate_again(job_id: JobId, session: Database, user: CurrentUser) -> Job:
+    """Queue the explanations again of which a simulate job has missing values."""
+    return queries.simulate_again(session, get_job(session, job_id), user)

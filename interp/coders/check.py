@@ -1,0 +1,66 @@
+"""Whether a sparse coder fits its hookpoint."""
+
+import math
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from interp.coders.protocol import Coder, coder_input, fvu, refuse_non_finite
+from interp.errors import InputError
+from interp.model.subject import Subject
+
+MAX_FVU = 0.5
+"""A coder that leaves more of the variance unexplained than this does not fit its hookpoint.
+
+Usable coders are well below; one at a wrong layer, or a transcoder read as an SAE, is near or
+above 1.
+"""
+
+
+@torch.inference_mode()
+def check_coder(
+    coder: Coder, subject: Subject, tokens: Int[Tensor, "context seq"], *, first_position: int
+) -> float:
+    """Refuse a coder that does not fit its hookpoint.
+
+    A coder for another layer or of another kind still loads and still puts out numbers; only its
+    reconstruction tells.
+
+    Args:
+        tokens: A few contexts of real text.
+
+    Returns:
+        The fraction of variance unexplained on these contexts.
+
+    Raises:
+        InputError: The width differs, or more than ``MAX_FVU`` of the variance is unexplained.
+    """
+    hooked = subject.capture(tokens)
+    if hooked.output.ndim != 3:
+        raise InputError(
+            f"{subject.hookpoint!r} of {subject.source} puts out {hooked.output.ndim} dimensions, "
+            "not a vector for each token of each context. Choose the layer that it is in."
+        )
+    widths = {coder_input(coder, hooked).shape[-1], hooked.output.shape[-1]}
+    if widths != {coder.d_model}:
+        raise InputError(
+            f"The coder is for vectors of {coder.d_model} dimensions, but {subject.hookpoint!r} of "
+            f"{subject.source} has {' and '.join(map(str, widths))}. It belongs to another model "
+            "or hookpoint."
+        )
+    for what, values in (("reads", hooked.input), ("puts out", hooked.output)):
+        refuse_non_finite(f"the module {what}", values[:, first_position:])
+    unexplained = fvu(coder, hooked, first_position=first_position)
+    if not math.isfinite(unexplained):
+        raise InputError(
+            f"The output of {subject.hookpoint!r} is the same on all tokens, so there is nothing "
+            "to explain. Choose another hookpoint."
+        )
+    if not unexplained < MAX_FVU:
+        raise InputError(
+            f"The coder does not fit {subject.hookpoint!r}: it leaves {unexplained:.0%} of the "
+            f"variance unexplained (at most {MAX_FVU:.0%} is accepted). Check its hookpoint, and "
+            "that its cfg.json says truly whether it is a transcoder ('transcode')."
+        )
+    return unexplained
