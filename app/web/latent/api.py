@@ -28,8 +28,8 @@ from app.services.latents.schemas import (
 from app.services.latents.similar import similar_latents
 from app.services.schemas import ExplanationOut
 from app.services.simulators.queries import verdict
-from app.web.database import Database
 from app.services.studies.queries import get_study
+from app.web.database import Database
 from app.web.params import Index, Slug
 from models import Explanation, Latent
 
