@@ -2,6 +2,8 @@
 
 PYTHON ?= $(firstword $(foreach python,python3 python3.14 python3.13 python3.12 python3.11,\
 	$(shell $(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(python))))
+# Processes that the tests run in; each starts servers of its own, and needs some 3 GB.
+PROCESSES ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
@@ -11,7 +13,7 @@ run: .venv/installed
 	$(BIN)/palimpsest up
 
 test: .venv/installed-dev chromium
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
