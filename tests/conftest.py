@@ -26,11 +26,11 @@ from cli.servers import Servers, embedded_servers, free_port, migrate, use
 from cli.services import web_command
 from models import Job, Study
 from models.database import get_engine, new_session
+from tests import REPOSITORY
 from tests.factories import little_study
 from tests.studies import make_study, small_study, wait_for_jobs
 from workers import queue
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -56,8 +56,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     items.sort(key=lambda item: not needs_worker(item))
     for item in items:
-        group = f"{item.path.stem}-worker" if needs_worker(item) else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+        group = str(item.path.relative_to(REPOSITORY))  # files of several tiers share names
+        item.add_marker(pytest.mark.xdist_group(f"{group}-worker" if needs_worker(item) else group))
 
 
 @pytest.fixture(scope="session", autouse=True)
