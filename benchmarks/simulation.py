@@ -29,7 +29,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import alone
-from models.shipped import DEMO
 
 if TYPE_CHECKING:
     from interp.simulate.protocol import Ask, Simulator
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 # what they do not need is imported where it is needed.
 
 MODEL, BASE = "smollm2-135m-instruct", "gemma-3-270m"
+DEMO = Path(__file__).resolve().parents[1] / "demo"
 LENGTH = 65
 """Tokens of a context, with the one that begins it, which is not simulated."""
 LATENTS, CONTEXTS = 3, 8
