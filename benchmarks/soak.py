@@ -43,6 +43,7 @@ from cli.servers import Servers, embedded_servers, free_port, migrate, use
 from models import Job, Study
 from models.database import new_session
 from models.settings import get_settings
+from models.shipped import DEMO
 from workers.queue import submit
 
 SLUG = "soak"
@@ -313,13 +314,13 @@ def _make_study() -> None:
         simulator = SimulatorCreate(
             method="two_tower",
             model=demo.BASE,
-            folder=str(demo.FOLDER / "simulators" / "two_tower"),
+            folder=str(DEMO / "simulators" / "two_tower"),
         )
         study = Study(
             slug=SLUG,
             title="Soaked",
             model=demo.MODEL,
-            coder=str(demo.FOLDER / "coder"),
+            coder=str(DEMO / "coder"),
             hookpoint="layers.10.mlp",
             corpus="sotu",
             context_length=34,

@@ -1,7 +1,6 @@
 """Pages: Jinja2 templates."""
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from fastapi import Request
@@ -23,11 +22,9 @@ from app.services.formatting import (
     visible,
 )
 from app.services.jobs import progress
+from models.shipped import STATIC, TEMPLATES
 
-ROOT = Path(__file__).parents[2]
-STATIC = ROOT / "static"
-
-templates = Jinja2Templates(directory=ROOT / "templates")
+templates = Jinja2Templates(directory=TEMPLATES)
 templates.env.auto_reload = False  # or every page looks whether thirty files have changed
 templates.env.trim_blocks = True
 templates.env.lstrip_blocks = True
