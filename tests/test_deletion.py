@@ -31,10 +31,9 @@ from tests.checkpoints import living_folders
 from tests.conftest import palimpsest
 from tests.factories import check, commented, generation, little_study, new_wording
 from tests.reading import problem_of, text_of
-from tests.studies import make_study, small_study, wait_until
+from tests.studies import make_study, queue_job, small_study, wait_until
 from tests.text_study import activations_of, store_activations, text_study
 from workers.deletion import StillAtWork, remove
-from workers.queue import submit
 from workers.turns import LOCK
 
 
@@ -61,7 +60,7 @@ def full_study(db: Session) -> Study:
     )
     db.flush()
     db.add(LatentListItem(list_id=kept.id, latent_id=latents[0].id, created_by="ana"))
-    submit(db, Job(study_id=study.id, kind="explain", created_by="tests"))
+    queue_job(db, study, "explain")
     db.commit()
     return study
 
@@ -155,7 +154,7 @@ def test_nothing_is_removed_while_a_worker_has_a_unit_in_hand(
     db: Session, study: Study, settings: Settings
 ) -> None:
     folder = files_of(settings, study)
-    job = submit(db, Job(study_id=study.id, kind="simulate", created_by="tests"))
+    job = queue_job(db, study, "simulate")
     delete_study(db, study)
     before = counts(db)
     bind = db.get_bind()
@@ -207,8 +206,7 @@ def test_a_simulator_in_use_stays_and_another_goes(
     assert used in problem_of(api.delete(f"/simulators/{old}"), 409)
     assert used in text_of(pages.post(f"/simulators/{old}/delete"))
     assert api.patch(f"/studies/{study.slug}", json={"simulator_id": new["id"]}).is_success
-    params = {"simulator_id": old, "explanation_ids": []}
-    job = submit(db, Job(study_id=study.id, kind="simulate", params=params, created_by="tests"))
+    job = queue_job(db, study, "simulate", simulator_id=old, explanation_ids=[])
     assert f"used by job {job.id}" in problem_of(api.delete(f"/simulators/{old}"), 409)
     assert api.post(f"/jobs/{job.id}/cancel").is_success
     hanging = api.get(f"/simulators/{old}/deletion").json()
@@ -290,8 +288,7 @@ def test_a_worker_leaves_a_study_that_is_deleted_while_it_simulates(
     store_activations(study, "evaluate", activations_of(list(chosen)))
     explained = select(Explanation.id).join(Latent, Latent.id == Explanation.latent_id)
     ids = list(db.scalars(explained.where(Latent.study_id == study.id)))
-    params = {"explanation_ids": ids, "then_rewrite": False, "costs": 0}
-    submit(db, Job(study_id=study.id, kind="simulate", params=params, created_by="tests"))
+    queue_job(db, study, "simulate", explanation_ids=ids, then_rewrite=False, costs=0)
     _delete_under(db, worker, settings, study, "simulate")
 
 
@@ -306,7 +303,7 @@ def _delete_under(db: Session, worker: Child, settings: Settings, study: Study, 
     assert not folder.exists()
     # The worker is well, and takes up the next job.
     other = little_study(db)
-    job = submit(db, Job(study_id=other.id, kind="explain", params={"method": "x"}, created_by="t"))
+    job = queue_job(db, other, "explain", method="x")
     wait_until(db, lambda: job.status == "failed", what="the next job")
     assert "There is no explainer" in job.message
     assert "could not be removed" not in worker.log.read_text()

@@ -15,8 +15,8 @@ from celery.bin.worker import worker as celery_worker
 from app import server
 from app.main import create_app
 from cli.main import app as command
+from jobs.kinds import QUEUES
 from models.settings import Settings
-from workers.queue import QUEUES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COMPOSE = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
@@ -85,7 +85,7 @@ def check_command(program: str, arguments: list[str]) -> None:
             assert (option, task) == ("-A", "worker")
             assert isinstance(find_app(target), Celery)
             parsed = celery_worker.make_context("worker", rest, resilient_parsing=True)
-            assert set(parsed.params["queues"]) <= set(QUEUES.values())
+            assert set(parsed.params["queues"]) <= set(QUEUES)
         case "python":
             flag, module, *rest = arguments
             assert (flag, module) == ("-m", "app.server")
@@ -98,7 +98,7 @@ def test_every_queue_is_served() -> None:
     def queues(service: str) -> set[str]:
         return set(re.search(r"-Q (\S+)", filled_in(OURS[service]["command"]))[1].split(","))  # type: ignore[index]
 
-    assert queues("worker") == set(QUEUES.values())
+    assert queues("worker") == set(QUEUES)
     assert queues("worker-gpu") == {"gpu"}
 
 
@@ -130,7 +130,7 @@ def test_image_has_what_it_needs() -> None:
     for source in sources:
         assert (REPOSITORY / source).exists(), source
     # Every package that is installed, and the folders that they read.
-    packages = {"app", "cli", "interp", "models", "workers"}
+    packages = {"app", "cli", "interp", "jobs", "models", "workers"}
     assert packages | {"migrations", "static", "templates", "demo"} <= set(sources)
     ignored = (REPOSITORY / ".dockerignore").read_text().splitlines()
     assert {f"!{source}" for source in sources} <= set(ignored)

@@ -25,7 +25,7 @@ from models import Context, Explanation, Job, Latent, Score, Simulation, Study
 from tests.conftest import palimpsest
 from tests.factories import CONTEXTS, LENGTH, little_study, reword
 from tests.reading import problem_of, text_of
-from workers.tasks import explain
+from tests.working import work
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def versions(db: Session, study: Study) -> list[tuple[Any, ...]]:
 def finish(db: Session, job_id: int) -> Job:
     """Do an import's job here, as a worker would."""
     job = db.get_one(Job, job_id)
-    list(explain.run(db, job, db.get_one(Study, job.study_id)))
+    work(db, job, db.get_one(Study, job.study_id))
     job.status = "finished"
     db.commit()
     db.expire_all()

@@ -9,10 +9,10 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from jobs.events import publish
 from models import Generation, Job, Latent, Simulation, Study
 from tests.factories import check, generation, little_study
 from tests.reading import current_of, latent_of, problem_of, text_of
-from workers import queue
 
 EVIL = "<script>window.evil = 1</script>"
 
@@ -211,7 +211,7 @@ def test_a_generation_is_written_before_ones_eyes(
     made.continuations = made.continuations | {"rewritten": rewritten}
     db.get_one(Job, made.job_id).status = "finished"
     db.commit()
-    queue.publish(study.id, "generation", made.id)
+    publish(study.id, "generation", made.id)
     last = page.locator(".continuation").last
     expect(last).to_contain_text("1,234")
     expect(last).to_contain_text("3, there the latent stayed real")
@@ -233,7 +233,7 @@ def test_checks_come_in_one_by_one(web: str, db: Session, study: Study, browser_
     job.status = "cancelled"
     db.commit()
     check(db, study, equal="passed", permuted="cannot tell", wrong="failed")
-    queue.publish(study.id, "checks")
+    publish(study.id, "checks")
     expect(page.locator("#checks .status")).to_have_text(["passed", "cannot tell", "failed"])
     expect(page.locator("#checks")).to_contain_text("what permuted compares")
     expect(page.get_by_role("button", name="Check again")).to_be_enabled()

@@ -10,15 +10,18 @@ from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.services.jobs.progress import ASK_SECONDS, Now, asked, now, seconds_left
 from cli.doctor import _jobs, _stuck_jobs
 from cli.servers import Servers
+from jobs import queue
+from jobs.events import publish
+from jobs.log import LOG_LINES, note
+from jobs.progress import ASK_SECONDS, Now, asked, now, seconds_left
 from models import Job, JobEvent, Simulation, Study
 from models.settings import get_settings
 from tests.conftest import silence
 from tests.factories import little_study
 from tests.reading import current_of, text_of
-from workers import queue
+from tests.studies import queue_job
 
 
 def _job(db: Session, study: Study, **values: object) -> Job:
@@ -66,10 +69,11 @@ def test_parameters_in_words() -> None:
             "then_rewrite": True,
             "author": "",
             "llm": {"model": "small", "backend": "vllm", "base_url": None},
-            "cleared": True,
-        }
+        },
+        state={"cleared": True, "rewrite_id": 7},
     )
     assert asked(job) == [
+        ("rewrite", "7"),
         ("explanations", "20"),
         ("latents whose own cost is measured", "4"),
         ("measure the layer afterwards", "yes"),
@@ -78,16 +82,16 @@ def test_parameters_in_words() -> None:
 
 
 def test_the_log_of_a_job(pages: httpx.Client, db: Session, study: Study) -> None:
-    job = queue.submit(db, Job(study_id=study.id, kind="explain", created_by="ana"))
-    for number in range(queue.LOG_LINES + 5):
-        queue.note(db, job.id, f"line {number}")
-    queue.note(db, job.id, f"line {number}")
+    job = queue_job(db, study, "explain")
+    for number in range(LOG_LINES + 5):
+        note(db, job.id, f"line {number}")
+    note(db, job.id, f"line {number}")
     db.commit()
     kept = db.scalar(select(func.count()).select_from(JobEvent).filter_by(job_id=job.id))
-    assert kept == queue.LOG_LINES
+    assert kept == LOG_LINES
     pages.post(f"/jobs/{job.id}/cancel")
     lines = [line["text"] for line in pages.get(f"/api/v1/jobs/{job.id}/log").json()["lines"]]
-    assert lines[-2:] == [f"line {queue.LOG_LINES + 4}", "Cancelled."], "no line comes twice"
+    assert lines[-2:] == [f"line {LOG_LINES + 4}", "Cancelled."], "no line comes twice"
     job.attempts = 1
     db.commit()
     assert pages.post(f"/jobs/{job.id}/retry").status_code == 303
@@ -203,13 +207,13 @@ def test_the_head_of_every_page_says_what_runs(
     expect(head).to_be_hidden()
     expect(page).to_have_title("A little study · Palimpsest")
     job = _job(db, study, status="running", done=1, total=4, unit="steps")
-    queue.publish(study.id, "job", job.id)
+    publish(study.id, "job", job.id)
     expect(head).to_have_text("1 job, 25%")
     expect(page).to_have_title("25% · A little study · Palimpsest")
     other = _job(db, study, status="queued")
     job.done = 2
     db.commit()
-    queue.publish(study.id, "job", job.id)
+    publish(study.id, "job", job.id)
     expect(head).to_have_text("2 jobs, 50%")
     head.click()
     expect(page).to_have_url(re.compile(f"/studies/{study.slug}/jobs"))
@@ -218,11 +222,11 @@ def test_the_head_of_every_page_says_what_runs(
     expect(page.get_by_role("heading", name="Simulate")).to_be_visible()
     job.done = 3
     db.commit()
-    queue.publish(study.id, "job", job.id)
+    publish(study.id, "job", job.id)
     expect(page).to_have_title(re.compile(r"75% · Simulate"))
     job.status = other.status = "cancelled"
     db.commit()
-    queue.publish(study.id, "job", job.id)
+    publish(study.id, "job", job.id)
     expect(head).to_be_hidden()
     expect(page).to_have_title(re.compile(r"^Simulate"))
     expect(page.get_by_role("button", name="Retry")).to_be_visible()

@@ -10,20 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page, expect
-from sqlalchemy import select
+from sqlalchemy import literal_column, select
 from sqlalchemy.orm import Session
 
 from app.services.latents.agreement import DRAWN, confusions
 from app.services.latents.examples import ShownExample, Token, bins, by_interval, intervals, windows
 from app.web.html.lanes import Look, token_html
+from jobs.events import publish
 from models import Context, Example, Latent, Simulation, Study
 from models.settings import get_settings
 from tests.engine import random_coder
 from tests.factories import CONTEXTS, LENGTH, little_study
 from tests.reading import current_of, latent_of, problem_of, text_of
 from tests.text_study import LATENTS, store_activations, text_study
-from workers import queue
-from workers.tasks.collect import BINS, _complete_latents, histogram
+from workers.tasks.collect.latents import BINS, Latents, histogram
 
 
 @pytest.fixture
@@ -370,8 +370,8 @@ def test_collecting_completes_what_an_older_version_left_out(db: Session) -> Non
     kept = latent_of(db, study, 3)
     kept.histogram = [1, 2]
     db.commit()
-    for _ in _complete_latents(db, study, coder):
-        pass
+    Latents(db, study, coder).complete(range(12))
+    db.commit()
     rows = db.scalars(select(Latent).filter_by(study_id=study.id).order_by(Latent.index)).all()
     directions = decoder / np.linalg.norm(decoder, axis=1, keepdims=True)
     for latent in rows:
@@ -389,7 +389,16 @@ def test_collecting_completes_what_an_older_version_left_out(db: Session) -> Non
         order = [i for i in np.argsort(-cosines) if i not in (latent.index, 10, 11)]
         assert [index for index, _ in latent.similar] == order
         assert [c for _, c in latent.similar] == pytest.approx(cosines[order], abs=1e-5)
-    assert list(_complete_latents(db, study, coder)) == [], "a second time there is nothing to do"
+    before = _transactions(db, study)
+    Latents(db, study, coder).complete(range(12))
+    db.commit()
+    assert _transactions(db, study) == before, "a second time there is nothing to do"
+
+
+def _transactions(db: Session, study: Study) -> list[str]:
+    """The transactions that wrote the latents of a study."""
+    query = select(literal_column("latent.xmin::text")).select_from(Latent)
+    return list(db.scalars(query.where(Latent.study_id == study.id).order_by(Latent.id)))
 
 
 def test_a_dead_latent_shows_nothing_empty(pages: httpx.Client, study: Study) -> None:
@@ -432,7 +441,7 @@ def test_the_view_changes_in_place_and_by_keyboard(
     ).one()
     simulation.values = np.full_like(simulation.values, np.nan)
     db.commit()
-    queue.publish(study.id, "latent", latent_of(db, study, 0).id)
+    publish(study.id, "latent", latent_of(db, study, 0).id)
     tokens = page.locator("#examples .t:not(.bos):not(.missing)")
     expect(tokens).to_have_count(0)
     expect(page.locator(".lanes-difference").first).to_be_visible()

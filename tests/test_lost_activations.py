@@ -19,16 +19,17 @@ from cli.processes import Child
 from cli.servers import from_settings
 from cli.stores import incomplete
 from interp.corpus.activations import StoreError
+from jobs.queue import retry
 from models import Example, Explanation, Job, Latent, LatentCost, Score, Simulation, Study
 from models.settings import get_settings
 from tests.conftest import palimpsest
 from tests.engine import D_MODEL, tiny_model, word_tokenizer
 from tests.reading import problem_of, text_of
-from tests.studies import make_study, small_study, wait_for_jobs
+from tests.studies import make_study, queue_job, small_study, wait_for_jobs
 from tests.text_study import text_study
-from workers.queue import submit
+from tests.working import plan
 from workers.tasks.check import _activations_are_whole, _scores_are_of_these_activations
-from workers.tasks.scores import calibrate_and_score
+from workers.tasks.simulate.scores import calibrate_and_score
 
 LENGTH = 16
 
@@ -161,7 +162,7 @@ def collected(db: Session, worker: Child, parts: Path) -> Iterator[Study]:
 
 
 def run(db: Session, study: Study, kind: str, **params: object) -> Job:
-    job = submit(db, Job(study_id=study.id, kind=kind, params=params, created_by="tests"))
+    job = queue_job(db, study, kind, **params)
     wait_for_jobs(db, study.id)
     db.refresh(job)
     return job
@@ -220,7 +221,7 @@ def test_jobs_refuse_lost_activations_and_collecting_makes_what_is_missing(
     kinds = db.scalars(select(Job.kind).filter_by(study_id=collected.id).order_by(Job.id)).all()
     assert kinds == ["collect", "explain", "explain", "simulate", "collect"]
     assert not [line for line in incomplete(db) if line.startswith(f"{collected.slug}:")]
-    submit(db, explain)
+    retry(db, explain)
     wait_for_jobs(db, collected.id)
     db.refresh(explain)
     assert explain.status == "finished"
@@ -276,11 +277,10 @@ def test_another_coder_in_the_same_place_is_refused(
         coder.save_to_disk(parts / "coder")
         # A worker keeps coders that it has loaded, so a fresh one looks here.
         from workers.resources import coder_of
-        from workers.tasks import collect
 
-        job = Job(study_id=collected.id, kind="collect", params={}, created_by="tests")
+        job = Job(study_id=collected.id, kind="collect", params={}, state={}, created_by="tests")
         with pytest.raises(Exception, match="not the one that this study was collected with"):
-            next(collect.run(db, job, collected))
+            plan(db, job, collected)
         assert coder_of(collected).num_latents == 2 * D_MODEL
     finally:
         coder.W_dec.data /= 2

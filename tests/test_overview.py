@@ -8,11 +8,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.services.rewrites.views import VIEWS
+from jobs.events import publish
 from models import Explanation, Job, Latent, LatentCost, Rewrite, RewritePoint, Study
 from tests.factories import little_study, reword
 from tests.reading import current_of, latent_of, text_of
 from tests.rewrites import rewrite
-from workers import queue
 
 
 def _top(db: Session, study: Study) -> RewritePoint:
@@ -238,7 +238,7 @@ def test_the_chart_moves_without_a_reload(
     top = _top(db, study)
     top.increase, top.low, top.high = 0.377, 0.3, 0.4
     db.commit()
-    queue.publish(study.id, "chart")
+    publish(study.id, "chart")
     expect(page.locator("#results .sentence")).to_contain_text("+0.377 [+0.300, +0.400]")
     script = page.locator("#loss-chart script").text_content() or ""
     assert "0.377" in script and "oracle gating" in script, "the view stays"

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.services.rewrites.views import VIEWS
+from jobs.events import publish
 from models import (
     Context,
     Explanation,
@@ -22,7 +23,7 @@ from models import (
 )
 from tests.factories import check, generation, little_study, simulate
 from tests.reading import current_of, latent_of
-from workers import queue
+from tests.studies import queue_job
 
 EVIL = "<script>window.evil = 1</script><img src=x onerror='window.evil = 1'>"
 
@@ -163,7 +164,7 @@ def test_the_form_for_a_new_study(pages: httpx.Client, db: Session) -> None:
 
 
 def test_job_buttons(pages: httpx.Client, db: Session, study: Study) -> None:
-    job = queue.submit(db, Job(study_id=study.id, kind="explain", created_by="test"))
+    job = queue_job(db, study, "explain")
     back = f"/studies/{study.slug}/jobs"
     cancelled = pages.post(f"/jobs/{job.id}/cancel", data={"next": back})
     assert (cancelled.status_code, cancelled.headers["location"]) == (303, back)
@@ -235,7 +236,7 @@ def test_an_edit_moves_the_page_without_a_reload(
     job = db.scalars(select(Job).filter_by(study_id=study.id, kind="simulate")).one()
     job.status, job.done, job.total, job.unit = "running", 1, 2, "steps"
     db.commit()
-    queue.publish(study.id, "job", job.id)
+    publish(study.id, "job", job.id)
     expect(page.locator("#jobs")).to_contain_text("1 of 2 steps")
 
     db.refresh(latent)
@@ -243,7 +244,7 @@ def test_an_edit_moves_the_page_without_a_reload(
     simulate(db, study, latent, contexts)
     job.status = "finished"
     db.commit()
-    queue.publish(study.id, "latent", latent.id)
+    publish(study.id, "latent", latent.id)
     expect(page.locator("#scores .score-value").first).to_have_text("0.20")
     expect(page.locator("#cost-chart svg.marks")).to_be_visible()
     expect(page.locator("#examples .t.none")).to_have_count(0)

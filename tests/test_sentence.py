@@ -14,11 +14,12 @@ from sqlalchemy.orm import Session
 from app.services.sentences.queries import firing, firing_of, strongest_token
 from interp.coders.protocol import coder_input
 from interp.coders.sentence import active_latents
+from jobs.events import publish
 from models import Job, Latent, Sentence, Simulator, Study
 from tests.engine import CODERS, DEMO_CODER, tiny_subject
 from tests.factories import little_study
 from tests.reading import current_of, latent_of, problem_of, text_of
-from workers import queue
+from tests.working import plan, work
 
 EVIL = "<script>window.evil = 1</script>"
 WORDS = ["<s>", "My", " fellow", " citizens"]
@@ -169,12 +170,12 @@ def test_a_sentence_comes_in_before_ones_eyes(
     done = _read(db, study)
     sentence.tokens, sentence.strings, sentence.active = done.tokens, done.strings, done.active
     db.commit()
-    queue.publish(study.id, "sentence", sentence.id)
+    publish(study.id, "sentence", sentence.id)
     expect(page.locator(".firing li")).to_have_count(3)
     expect(page.locator(".firing .t.none")).to_have_count(9)
     sentence.simulated = done.simulated
     db.commit()
-    queue.publish(study.id, "sentence", sentence.id)
+    publish(study.id, "sentence", sentence.id)
     expect(page.locator(".firing .t.missing")).to_have_count(1)
     page.locator(".token-strip a").nth(2).click()
     expect(page.locator("#by-token h3")).to_contain_text("citizens")
@@ -185,8 +186,6 @@ def test_a_sentence_comes_in_before_ones_eyes(
 
 
 def test_the_real_model_reads_a_sentence(db: Session, study: Study) -> None:
-    from workers.tasks import sentence as task
-
     study.model, study.coder = "smollm2-135m-instruct", str(DEMO_CODER)
     study.simulator_id = None
     job = Job(study_id=study.id, kind="sentence", status="running", created_by="ana")
@@ -196,7 +195,7 @@ def test_the_real_model_reads_a_sentence(db: Session, study: Study) -> None:
     db.flush()
     job.params = {"sentence_id": tried.id}
     db.commit()
-    assert [step.total for step in task.run(db, job, study)] == [1], "there is no simulator"
+    assert [unit.key for unit in plan(db, job, study)] == ["read 0"], "there is no simulator"
     assert "".join(tried.strings[1:]) == text and len(tried.active) == len(tried.tokens)
     assert tried.active[0] == [], "the beginning of the text is not analysed"
     assert all(0 < len(active) <= 32 for active in tried.active[1:])
@@ -212,10 +211,11 @@ def test_the_real_model_reads_a_sentence(db: Session, study: Study) -> None:
     db.add(simulator)
     db.flush()
     tried.simulator_id = simulator.id
+    job.state = {}
     db.commit()
-    steps = list(task.run(db, job, study))
+    steps = work(db, job, study)
     assert (steps[-1].done, steps[-1].total) == (2, 2)
     made = tried.simulation(latent.explanation_id or 0)
     assert made is not None and len(made["values"]) == len(tried.tokens)
     assert made["values"][0] is None and any(value is not None for value in made["values"][1:])
-    assert len(list(task.run(db, job, study))) == 1, "nothing is simulated twice"
+    assert work(db, job, study) == [], "nothing is simulated twice"

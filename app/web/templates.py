@@ -22,7 +22,8 @@ from app.services.formatting import (
     simulator_name,
     visible,
 )
-from app.services.jobs import progress
+from jobs import progress
+from jobs.kinds import KINDS
 
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "static"
@@ -43,6 +44,7 @@ templates.env.filters |= {
     "bytes": in_bytes,
     "visible": visible,
     "simulator_name": simulator_name,
+    "job_label": lambda kind: KINDS[kind].label,
 }
 templates.env.globals |= {
     "duration": duration,
