@@ -79,6 +79,8 @@ def llm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Failing]:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
     def behave(body: dict[str, Any], before: int) -> Reply:
+        if "messages" not in body:
+            return Reply(404, b"{}")
         found = re.findall(r"\[\".*\"\]", str(body["messages"][-1]["content"]))
         if not found:
             return said("yes")
