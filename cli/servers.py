@@ -149,14 +149,14 @@ def running(data: Path) -> Servers | None:
 
 def use(servers: Servers) -> None:
     """Point the settings of this process, and of its children, to these servers."""
+    from jobs import events, queue
     from models.database import engine_of
-    from workers import queue
 
     os.environ["DATABASE_URL"] = servers.database_url
     os.environ["REDIS_URL"] = servers.redis_url
     get_settings.cache_clear()
     engine_of.cache_clear()
-    queue.get_redis.cache_clear()
+    events.get_redis.cache_clear()
     queue.celery.conf.broker_url = servers.redis_url
 
 

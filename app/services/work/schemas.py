@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field, model_validator
 from app.services.fields import Sought
 from app.services.latents.filter_schemas import LatentMatch
 from app.services.simulators.schemas import LanguageModel
+from jobs.params import Estimate as Estimate
 
 Explainer = Literal["lexical", "prompted", "contrastive", "refine"]
 
@@ -85,23 +86,6 @@ class ExplainCreate(Selection):
         if self.method == "lexical" and self.llm is not None:
             raise ValueError("lexical uses no language model: leave it out.")
         return self
-
-
-class Estimate(BaseModel):
-    """The estimated usage of a job."""
-
-    latents: int = Field(description="Latents to explain, or explanations to simulate.")
-    done: int = Field(
-        default=0, description="Explanations left out because they are simulated already."
-    )
-    tokens_read: int
-    tokens_written: int
-    seconds: float | None = Field(
-        description="Null: not known until the same simulator or explainer has run once."
-    )
-    measured: bool = Field(
-        description="Whether this comes from earlier runs; if not, from the method's formula."
-    )
 
 
 class EstimateOut(Estimate):
