@@ -7,7 +7,7 @@ import shutil
 import httpx
 import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import literal_column, select
 from sqlalchemy.orm import Session
 
 from app.services.latents.agreement import DRAWN
@@ -18,6 +18,7 @@ from tests.engine import random_coder
 from tests.factories import CONTEXTS, LENGTH, little_study
 from tests.reading import current_of, latent_of, problem_of, text_of
 from tests.text_study import LATENTS, store_activations, text_study
+from workers.tasks.collect.latents import Latents
 
 
 @pytest.fixture
