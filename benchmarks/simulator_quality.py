@@ -33,8 +33,8 @@ from sklearn.isotonic import IsotonicRegression
 
 from cli.errors import CommandError
 from cli.fetch import fetch
-from interp.coders import load_coder
 from interp.coders.capture import collect
+from interp.coders.load import load_coder
 from interp.corpus.activations import ActivationStore, LatentActivations, Shard
 from interp.corpus.contexts import Context, ContextSet, make_contexts, split_corpus
 from interp.corpus.text import TokenTexts

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from torch import Tensor
 
-from interp.coders import Coder
+from interp.coders.protocol import Coder
 from interp.errors import InputError
 from interp.model.subject import Hidden, Hooked, Subject
 from interp.rewriting.generate import Rewriting, Written, _pick, encode_prompt, write

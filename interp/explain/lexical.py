@@ -9,14 +9,19 @@ word on its own, or a word after another one. The guess for all tokens of a choi
 activation, and the improvement is in squared error.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from interp.corpus.activations import LatentActivations
+from interp.explain.explainer import Count, Counting
+
+if TYPE_CHECKING:
+    from interp.corpus.contexts import Contexts
 
 VERSION = "lexical-2"
 """Version of the rules below; stored with every explanation they made."""
@@ -69,6 +74,12 @@ class LexicalExplanation(NamedTuple):
     precision: float | None
     """Share of the tokens that the text names on which the latent is active; None likewise."""
     terms: list[Term]
+
+    @property
+    def details(self) -> dict[str, float]:
+        """The figures that there are."""
+        figures = {"coverage": self.coverage, "precision": self.precision}
+        return {name: value for name, value in figures.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -313,3 +324,32 @@ def _list(words: Sequence[str]) -> str:
 
 def _quote(word: str) -> str:
     return VISIBLE.get(word, f"“{word}”")
+
+
+def prepare(strings: Sequence[Sequence[str]], *, first_position: int) -> Count:
+    """Count the words of contexts once, and explain any latent by them."""
+    return partial(explain, vocabulary=Vocabulary.of(strings, first_position=first_position))
+
+
+def explain_lexically(
+    latents: Iterable[LatentActivations], contexts: "Contexts"
+) -> list[str | None]:
+    """Explain latents by the words that they are active on.
+
+    Args:
+        latents: Their activations on these contexts.
+
+    Returns:
+        A sentence for each; None for one that is never active.
+    """
+    count = prepare(contexts.strings, first_position=contexts.first_position)
+    found = [count(latent) for latent in latents]
+    return [one.text if one is not None else None for one in found]
+
+
+LEXICAL = Counting(
+    name="lexical",
+    meaning="counts words; no language model",
+    version=VERSION,
+    loader=f"{__name__}:prepare",
+)

@@ -1,6 +1,5 @@
 """Collect the activations of a study's coder, and put its latents and their examples in tables."""
 
-import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -14,9 +13,9 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 from transformers import PreTrainedTokenizerBase
 
-from interp.coders import Coder
 from interp.coders.capture import collect
 from interp.coders.check import check_coder
+from interp.coders.protocol import Coder, fingerprint
 from interp.coders.similar import similar
 from interp.corpus.activations import LatentActivations
 from interp.corpus.contexts import ContextSet, draw_sets, split_corpus
@@ -54,7 +53,7 @@ def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
     _make_contexts(session, study, subject.tokenizer)
     if not study.coder_info:
         _check_coder(session, study, subject, coder)
-    elif study.coder_info.get("sha256", "") not in ("", _sha256(coder.decoder)):
+    elif study.coder_info.get("sha256", "") not in ("", fingerprint(coder)):
         raise InputError(
             f"The coder at {study.coder!r} is not the one that this study was collected with: its "
             "weights have changed. Put the old ones back, or make a new study."
@@ -143,16 +142,12 @@ def _check_coder(session: Session, study: Study, subject: Subject, coder: Coder)
         "skip": coder.skip,
         "num_latents": coder.num_latents,
         "fvu": unexplained,
-        "sha256": _sha256(coder.decoder),
+        "sha256": fingerprint(coder),
         "code_version": code_version(),
         **text_facts(session, study),
     }
     session.commit()
     publish(study.id, "latents")
-
-
-def _sha256(weights: torch.Tensor) -> str:
-    return hashlib.sha256(weights.float().cpu().numpy().tobytes()).hexdigest()
 
 
 def _collect(session: Session, study: Study, subject: Subject, coder: Coder) -> Iterator[Progress]:

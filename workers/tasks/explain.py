@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 
 from interp.corpus.contexts import ContextSet
 from interp.errors import InputError
-from interp.explain import lexical
+from interp.explain.explainer import Asking, Counting, Explainer
+from interp.explain.registry import EXPLAINERS
 from models import Explanation, Job, Latent, Study
 from workers.jobs import Progress
 from workers.queue import publish, submit
@@ -23,16 +24,15 @@ BLOCK = 256
 
 def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
     """Explain latents by the job's method; then queue what the job says comes next."""
-    method = job.params.get("method", "lexical")
-    match method:
-        case "lexical":
-            yield from _lexical(session, job, study)
-        case "file":
-            yield from explain_file.run(session, job, study)
-        case "prompted" | "contrastive" | "refine":
-            yield from explain_llm.run(session, job, study, method)
-        case _:
-            raise InputError(f"There is no explainer {method!r}.")
+    method = job.params.get("method", EXPLAINERS.default)
+    if method == "file":
+        yield from explain_file.run(session, job, study)
+    else:
+        explainer = EXPLAINERS.named(method)
+        if isinstance(explainer, Asking):
+            yield from explain_llm.run(session, job, study, explainer)
+        elif isinstance(explainer, Counting):
+            yield from _count(session, job, study, explainer)
     _follow_up(session, job, study)
 
 
@@ -62,19 +62,19 @@ def _simulate(session: Session, job: Job, params: dict[str, Any]) -> None:
     )
 
 
-def _lexical(session: Session, job: Job, study: Study) -> Iterator[Progress]:
-    """Explain every latent that this version of the lexical explainer has not explained."""
+def _count(session: Session, job: Job, study: Study, explainer: Counting) -> Iterator[Progress]:
+    """Explain every latent that this version of an explainer has not explained."""
     _, strings = context_strings(session, study, ContextSet.EXPLAIN)
     if not strings:
         raise InputError("This study has no activations yet. Run its collect job first.")
-    vocabulary = lexical.Vocabulary.of(strings, first_position=first_position(study))
+    explain = explainer.prepare(strings, first_position=first_position(study))
     store = store_of(study, ContextSet.EXPLAIN)
     latents = session.execute(
         select(
             Latent.id,
             Latent.index.label("number"),
             Latent.explanation_id,
-            (_explained() | (Latent.max_activation == 0)).label("done"),
+            (_explained(explainer) | (Latent.max_activation == 0)).label("done"),
         )
         .where(Latent.study_id == study.id)
         .order_by(Latent.index)
@@ -91,21 +91,13 @@ def _lexical(session: Session, job: Job, study: Study) -> Iterator[Progress]:
                     "latent_id": latent.id,
                     "text": explanation.text,
                     "author_kind": "model",
-                    "author": "lexical",
-                    "prompt_version": lexical.VERSION,
+                    "author": explainer.name,
+                    "prompt_version": explainer.version,
                     "parent_id": latent.explanation_id,
-                    "details": {
-                        name: value
-                        for name, value in (
-                            ("coverage", explanation.coverage),
-                            ("precision", explanation.precision),
-                        )
-                        if value is not None
-                    },
+                    "details": explanation.details,
                 }
                 for latent, active in zip(block, activations, strict=True)
-                if not latent.done
-                and (explanation := lexical.explain(active, vocabulary)) is not None
+                if not latent.done and (explanation := explain(active)) is not None
             ],
         )
         session.commit()
@@ -113,8 +105,8 @@ def _lexical(session: Session, job: Job, study: Study) -> Iterator[Progress]:
         yield Progress(start + len(block), len(latents), "latents", "explaining")
 
 
-def _explained() -> Exists:
-    """Whether this explainer has explained a latent."""
+def _explained(explainer: Explainer) -> Exists:
+    """Whether an explainer has explained a latent."""
     return exists().where(
-        Explanation.latent_id == Latent.id, Explanation.prompt_version == lexical.VERSION
+        Explanation.latent_id == Latent.id, Explanation.prompt_version == explainer.version
     )

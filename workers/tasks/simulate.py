@@ -11,6 +11,7 @@ from interp.corpus.contexts import ContextSet
 from interp.errors import InputError
 from interp.rewriting.evaluate import Protocol
 from interp.simulate.protocol import Ask
+from interp.simulate.registry import SIMULATORS
 from models import (
     Context,
     Example,
@@ -35,8 +36,6 @@ MIN_RATE = 0.01
 is active on so few tokens of the calibrate and evaluate sets that little could be said about it."""
 EARLY = 8
 """A longer job has the layer measured after so many latents too: something to see meanwhile."""
-BLOCK = {"two_tower": 64}
-"""Explanations simulated in one unit of work. Methods that take seconds for each do one."""
 
 
 class Text(NamedTuple):
@@ -68,7 +67,7 @@ def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
     costed = min(job.params.get("costs", len(explanations)), len(explanations))
     total = 2 * len(explanations) + costed
     done = 0
-    for start, stop in _blocks(len(explanations), costed, BLOCK.get(simulator.method, 1)):
+    for start, stop in _blocks(len(explanations), costed, SIMULATORS.named(simulator.method).batch):
         block = _block(session, explanations[start:stop])
         if start == EARLY:
             _queue_rewrites(session, job, study, simulator, len(explanations), "early")
