@@ -15,7 +15,8 @@
    predict the real activations there.
 8. :func:`rewritten` puts calibrated :class:`Values` in the place of some latents. It is a *splice*,
    as :func:`untouched`, :func:`zero` and :func:`real_latents` are.
-9. :func:`evaluate` runs the model under many splices, on the evaluate set.
+9. :func:`evaluate` runs the model under many splices, on the evaluate set. A :class:`Protocol`
+   says at which positions.
 10. :func:`compare` gives the mean difference of two conditions' losses with its interval.
 
 ``docs/engine.ipynb`` goes all the way. Names are loaded when they are used: parts of the engine
