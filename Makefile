@@ -2,16 +2,37 @@
 
 PYTHON ?= $(firstword $(foreach python,python3 python3.14 python3.13 python3.12 python3.11,\
 	$(shell $(python) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(python))))
+# Processes that the tests run in; each starts servers of its own, and needs some 3 GB.
+PROCESSES ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test lint bench migration clean chromium vllm
+.PHONY: run test test-unit test-integration test-worker test-browser lint bench migration clean chromium vllm
 
 run: .venv/installed
 	$(BIN)/palimpsest up
 
+PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup
+
+# All tests.
 test: .venv/installed-dev chromium
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+# Under a minute: no server, no download, no browser.
+test-unit: .venv/installed-dev
+	$(PYTEST) tests/unit
+
+# With PostgreSQL, Valkey, the web server and the fetched model.
+test-integration: .venv/installed-dev
+	$(PYTEST) tests/integration
+
+# With Celery workers.
+test-worker: .venv/installed-dev
+	$(PYTEST) tests/worker
+
+# With Chromium, and for the whole loop a worker.
+test-browser: .venv/installed-dev chromium
+	$(PYTEST) tests/browser
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -132,7 +132,7 @@ def create_app() -> FastAPI:
 
 
 async def health() -> JSONResponse:
-    """Whether PostgreSQL and Redis answer: 200 if both do, 503 if not."""
+    """Ping PostgreSQL and Redis: 200 if both answer, 503 if not."""
     async with HEALTH.one():
         return await run_in_threadpool(_health)
 

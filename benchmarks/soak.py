@@ -51,6 +51,8 @@ API = f"/api/v1{AT}"
 LATENTS = 40
 """Latents with an explanation, at least; the pages of these are read."""
 READERS, EDITORS = 16, 4
+BULK = range(1000, 1600)
+"""Latents of a bulk job: enough to keep a worker busy to the end, and few enough to end."""
 THINKING = 0.5
 """Seconds between two pages of a reader, on average."""
 GROWTH = 0.10
@@ -204,9 +206,9 @@ class Soak:
             writer.close()
 
     async def bulk(self) -> None:
-        """A job over all latents; another one when it has ended."""
+        """A job over hundreds of latents; another one when it has ended."""
         while self.goes_on:
-            wanted = {"costs": 0, "then_rewrite": False}
+            wanted = {"costs": 0, "then_rewrite": False, "latents": list(BULK)}
             made = await self.ask("bulk jobs", "POST", f"{API}/simulate", json=wanted)
             while made is not None and made.is_success and self.goes_on:
                 await asyncio.sleep(5)

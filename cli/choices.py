@@ -1,4 +1,4 @@
-"""What the options of commands may be: the names in the engine's registries."""
+"""Choices for options of commands: the names in the engine's registries."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING

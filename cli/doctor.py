@@ -31,7 +31,7 @@ START = "Start with `palimpsest up`, or set DATABASE_URL and REDIS_URL."
 
 
 class Finding(NamedTuple):
-    """What a check found. A problem says what to do about it."""
+    """The result of a check. A problem says what to do about it."""
 
     good: bool
     text: str

@@ -132,7 +132,7 @@ def judge(
     latents: Latents = None,
     author: Author = "",
 ) -> None:
-    """Have a language model judge explanations: detection and fuzzing."""
+    """Let a language model score explanations, by detection and fuzzing."""
     from app.services.work.queries import judge
     from app.services.work.schemas import JudgeCreate
 
@@ -142,7 +142,7 @@ def judge(
 
 
 class Protocol(StrEnum):
-    """Where contexts are spliced."""
+    """The spliced positions of a context."""
 
     whole = "whole"
     paper = "paper"

@@ -2,25 +2,25 @@
 
     import interp
 
-1. :func:`load_subject` loads a language model and names one of its modules, the hookpoint.
-2. :func:`load_coder` loads the sparse coder that is to stand in the module's place.
+1. :func:`load_subject` loads a language model with one of its modules, the hookpoint.
+2. :func:`load_coder` loads the sparse coder that replaces the module.
 3. :func:`draw_contexts` cuts a corpus into windows of tokens, in three sets that share no
    document: explain, calibrate, evaluate. Each set is a :class:`Contexts`.
-4. :func:`collect` finds where each latent is active.
-5. :func:`explain_lexically` says so in a sentence, by counting words. Explanations of people or
-   language models do as well: from here on, an explanation is a text.
-6. :func:`load_simulator` loads what reads an explanation and a text (:class:`Ask`), and says how
-   active the latent is on each token: from 0, silent, to 9, its maximum.
-7. :func:`fit` calibrates these values on the calibrate set; :func:`score` says how well they
+4. :func:`collect` records the activations of all latents.
+5. :func:`explain_lexically` explains latents by counting words. Explanations by people or
+   language models are used the same way: they are texts.
+6. :func:`load_simulator` loads a simulator. It reads an explanation (:class:`Ask`) and a text, and
+   predicts the latent on each token: from 0, silent, to 9, its maximum.
+7. :func:`fit` calibrates these values on the calibrate set. :func:`score` measures how well they
    predict the real activations there.
-8. :func:`rewritten` puts calibrated :class:`Values` in the place of some latents. It is a *splice*,
+8. :func:`rewritten` replaces some latents by calibrated :class:`Values`. It is a *splice*,
    as :func:`untouched`, :func:`zero` and :func:`real_latents` are.
 9. :func:`evaluate` runs the model under many splices, on the evaluate set. A :class:`Protocol`
    says at which positions.
 10. :func:`compare` gives the mean difference of two conditions' losses with its interval.
 
-``docs/engine.ipynb`` goes all the way. Names are loaded when they are used: parts of the engine
-that need no torch can be imported without it.
+``docs/engine.ipynb`` shows all steps. Names are loaded when they are used, so that parts of the
+engine that need no torch can be imported without it.
 """
 
 import os
@@ -90,7 +90,7 @@ _FOUND = {
 
 
 def __getattr__(name: str) -> Any:
-    """One of the names above, from where it is defined."""
+    """Load one of the names above."""
     from importlib import import_module
 
     if name not in _FOUND:

@@ -1,8 +1,8 @@
-"""Named alternatives, such as the simulators or the back ends.
+"""Registries of named alternatives, such as simulators and back ends.
 
-Each is declared in a file of its own, and listed on one line of its registry. Command line, API,
-forms, estimates and workers read the registries, so that nothing else need name it. An entry says
-where its code is as ``module:name``, which is imported when it is used: registries need no torch.
+A file declares an entry, and one line of a registry lists it. The command line, the API, the forms,
+the estimates and the workers read the registries. An entry names its code as ``module:name``. The
+code is imported when it is used, so registries need no torch.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,15 +13,15 @@ from interp.errors import InputError
 
 
 class Entry(Protocol):
-    """What every alternative says of itself."""
+    """The fields that every entry has."""
 
     @property
     def name(self) -> str:
-        """How it is named in tables, in the API and on the command line."""
+        """Its name in tables, in the API and on the command line."""
 
     @property
     def meaning(self) -> str:
-        """What it does, in a few words without a full stop."""
+        """Its effect, in a few words without a full stop."""
 
 
 E = TypeVar("E", bound=Entry)
@@ -33,7 +33,7 @@ class Registry(Mapping[str, E]):
     def __init__(self, what: str, *entries: E) -> None:
         """
         Args:
-            what: What an entry is, as errors call it.
+            what: The noun for an entry in errors.
         """
         self.what = what
         self._entries: dict[str, E] = {}
@@ -52,11 +52,11 @@ class Registry(Mapping[str, E]):
 
     @property
     def default(self) -> str:
-        """Name of the entry that is used where none is named."""
+        """Name of the first entry, which is used where none is named."""
         return next(iter(self._entries))
 
     def named(self, name: str) -> E:
-        """An entry that somebody named.
+        """Get an entry that a person named.
 
         Raises:
             InputError: There is none of this name.
@@ -66,7 +66,7 @@ class Registry(Mapping[str, E]):
         return self._entries[name]
 
     def in_words(self) -> str:
-        """All entries with their meanings, as the help of an option lists them."""
+        """All entries with their meanings, for the help of an option."""
         return " ".join(f"{name}: {entry.meaning}." for name, entry in self.items())
 
     def __getitem__(self, name: str) -> E:
@@ -86,5 +86,5 @@ def listed(names: Iterable[str], word: str) -> str:
 
 
 def load(code: str) -> Any:
-    """Import what an entry names as ``module:name``."""
+    """Import the object that an entry names as ``module:name``."""
     return resolve_name(code)

@@ -69,7 +69,8 @@ class Job(Base):
 
     @hybrid_property
     def urgent(self) -> bool:
-        """Whether somebody waits for it: it is about one sentence, prompt or explanation."""
+        """True if somebody waits for it, because it is about one sentence, prompt or
+        explanation."""
         one = self.kind == "simulate" and len(self.params.get("explanation_ids", ())) == 1
         return self.kind in WAITED_FOR or one
 

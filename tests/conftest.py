@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import platformdirs
 import pytest
+from filelock import FileLock
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from sqlalchemy import update
 from sqlalchemy.orm import Session
@@ -25,11 +26,11 @@ from cli.servers import Servers, embedded_servers, free_port, migrate, use
 from cli.services import web_command
 from models import Job, Study
 from models.database import get_engine, new_session
+from tests import REPOSITORY
 from tests.factories import little_study
 from tests.studies import make_study, small_study, wait_for_jobs
 from workers import queue
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -42,9 +43,21 @@ CHROMIUM_FLAGS = [
 ]
 
 
+def needs_worker(item: pytest.Item) -> bool:
+    return "worker" in getattr(item, "fixturenames", ())
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests with a worker run last: it would take up whatever job another test looks at."""
-    items.sort(key=lambda item: "worker" in getattr(item, "fixturenames", ()))
+    """Side by side, a file's tests run in one process, and those with a worker first, as they take
+    longest. A process has servers of its own.
+
+    Where all run in one process, the order is the same.
+    """
+    items.sort(key=lambda item: not needs_worker(item))
+    for item in items:
+        group = str(item.path.relative_to(REPOSITORY))  # files of several tiers share names
+        item.add_marker(pytest.mark.xdist_group(f"{group}-worker" if needs_worker(item) else group))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -62,7 +75,8 @@ def _environment() -> None:
 def model_cache() -> Path:
     """A folder ``models`` with the fetched demo model, kept between runs."""
     cache = platformdirs.user_cache_path("palimpsest-tests", ensure_exists=True)
-    fetch("smollm2-135m-instruct", cache, say=print)
+    with FileLock(cache / "fetching.lock"):  # tests may run in several processes
+        fetch("smollm2-135m-instruct", cache, say=print)
     return cache / "models"
 
 
@@ -102,8 +116,21 @@ def worker(servers: Servers, data_folder: Path) -> Iterator[Child]:
         session.commit()
     command = [sys.executable, "-m", "celery", "-A", "workers.queue", "worker", "-Q", "gpu,cpu"]
     child = start("worker", [*command, "--loglevel", "INFO"], data_folder, cwd=REPOSITORY)
+    _workers.append(child)
     yield child
     stop([child])
+
+
+_workers: list[Child] = []
+
+
+@pytest.fixture(autouse=True)
+def _nobody_at_work(request: pytest.FixtureRequest) -> None:
+    """Tests without a worker come after those with one, which is stopped by then: it would take up
+    whatever job a test looks at."""
+    if not needs_worker(request.node):
+        while _workers:
+            stop([_workers.pop()])
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from transformers import (
 from interp.coders.load import load_coder
 from interp.coders.sparsify import SparsifyCoder
 from interp.model.subject import Subject, load_subject
+from tests import REPOSITORY
 
 D_MODEL, LAYERS, VOCABULARY = 16, 3, 50
 
@@ -150,7 +151,7 @@ CODERS = {
 """A random coder of every kind."""
 
 
-DEMO_CODER = Path(__file__).resolve().parents[1] / "demo" / "coder"
+DEMO_CODER = REPOSITORY / "demo" / "coder"
 
 
 @cache
@@ -166,3 +167,23 @@ def demo_coder() -> SparsifyCoder:
     coder = load_coder(str(DEMO_CODER), "layers.10.mlp", device=torch.device("cpu"))
     assert isinstance(coder, SparsifyCoder)
     return coder
+
+
+HOOKPOINTS = [
+    # The MLP and the whole layer (the residual stream), of the first, a middle and the last layer.
+    *(
+        (architecture, hookpoint.replace("1", str(layer)).removesuffix(suffix))
+        for architecture, hookpoint in MLP.items()
+        for layer in range(LAYERS)
+        for suffix in ("", ".mlp")
+    ),
+    # Attentions, which put out tuples.
+    ("llama", "layers.1.self_attn"),
+    ("gpt_neox", "layers.1.attention"),
+    ("gpt2", "h.1.attn"),
+    # What is in no layer: below the first one, and above the last.
+    ("llama", "embed_tokens"),
+    ("gpt2", "drop"),
+    ("gpt_neox", "final_layer_norm"),
+    ("gemma", "norm"),
+]

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
+from interp.llm.llm import Message
+
 
 class Reply(NamedTuple):
     status: int = 200
@@ -86,3 +88,7 @@ def said(text: str | None) -> Reply:
     usage |= {"prompt_tokens_details": {"cached_tokens": 10}}  # type: ignore[dict-item]
     body = {"choices": [{"message": {"content": text}}], "usage": usage}
     return Reply(body=json.dumps(body).encode())
+
+
+def chat(text: str) -> list[Message]:
+    return [{"role": "user", "content": text}]

@@ -10,10 +10,9 @@ from sqlalchemy.orm import Session
 from app.services.studies.queries import create_study
 from app.services.studies.schemas import StudyCreate
 from models import Job, Study
+from tests import REPOSITORY
 from workers.queue import submit
 from workers.turns import HELD
-
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def small_study(slug: str, model: str | Path, /, **changes: object) -> StudyCreate:

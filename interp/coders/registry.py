@@ -1,7 +1,7 @@
 """The formats of sparse coders. Needs no torch.
 
-To add one, write a file that tells what its checkpoints say (in :mod:`interp.sources`) and a file
-that loads them, and list it below.
+To add one, write a file that reads the facts of its checkpoints (in :mod:`interp.sources`) and a
+file that loads them, and list it below.
 """
 
 from collections.abc import Callable
@@ -28,9 +28,9 @@ class Format:
 
     name: str
     meaning: str
-    """Which files it has, and what they say."""
+    """The files that it has, and their contents."""
     config: str
-    """The file by which a folder is known."""
+    """The file that identifies a folder."""
     check: Callable[[Path], Shapes]
     """Refuses a folder whose files are damaged or contradict each other, with an InputError."""
     loader: str
@@ -41,7 +41,7 @@ class Format:
 
         Raises:
             InputError: Its weights are no numbers.
-            Exception: Whatever the damage makes its library stumble over.
+            Exception: Any error that its library raises for damaged files.
         """
         loader: Callable[[Path, torch.device], Coder] = registry.load(self.loader)
         return loader(folder, device)
@@ -75,7 +75,7 @@ def find(path: Path, hookpoint: str) -> Checkpoint:
     """The checkpoint for a hookpoint: this folder, or one in it named like that.
 
     Raises:
-        InputError: Neither holds one: the message says what is there instead.
+        InputError: Neither holds one. The message lists the coders that are there.
     """
     own = [path, path / hookpoint]
     for folder in own:

@@ -1,4 +1,4 @@
-"""The explainers that ask a language model, as the registry lists them. Needs no torch."""
+"""The explainers that ask a language model, for the registry. Needs no torch."""
 
 from interp.explain import prompts
 from interp.explain.explainer import Asking, LatentRecord

@@ -1,4 +1,4 @@
-"""What an explainer says of itself, and what it may look at of a latent. Needs no torch."""
+"""Descriptions of explainers, and the record of a latent that they read. Needs no torch."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from interp.explain.refine import Step
 
 PROMPT, ANSWER = 900, 60
-"""Tokens of a prompt with its examples, and of what it is answered with, about."""
+"""Approximate tokens of a prompt with its examples, and of the answer."""
 
 
 class Trial(NamedTuple):
-    """Where a wording of a latent can be tried out: the calibrate contexts."""
+    """The calibrate contexts, on which an explanation of a latent can be tested."""
 
     simulate: Callable[[str], Simulated]
     strings: Sequence[Sequence[str]]
@@ -34,13 +34,13 @@ class Trial(NamedTuple):
 
 
 def no_trial() -> Trial:
-    """Stands where there is no simulator to try a wording with."""
-    raise ValueError("This latent has no calibrate contexts to try a wording on.")
+    """The default of a record without a simulator."""
+    raise ValueError("This latent has no calibrate contexts to test an explanation on.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatentRecord:
-    """All that explainers are given of a latent."""
+    """The facts of a latent that explainers read."""
 
     index: int
     maximum: float
@@ -52,11 +52,15 @@ class LatentRecord:
     explanation: str | None = None
     """The current one."""
     trial: Callable[[], Trial] = field(default=no_trial)
-    """Reads what is needed to try a wording out; it raises an InputError where that cannot be."""
+    """Loads the calibrate contexts and the simulator.
+
+    Raises:
+        InputError: There is no simulator.
+    """
 
     @property
     def shown(self) -> list[Shown]:
-        """Contexts where it is active, from the strongest on."""
+        """Contexts where it is active, strongest first."""
         return [*self.examples.get("top", ()), *self.examples.get("quantile", ())]
 
     @property
@@ -66,17 +70,17 @@ class LatentRecord:
 
 
 class Counted(Protocol):
-    """An explanation that no language model wrote."""
+    """An explanation by an explainer that counts."""
 
     @property
     def text(self) -> str: ...
     @property
     def details(self) -> dict[str, float]:
-        """Figures that are kept with it."""
+        """Figures that are stored with it."""
 
 
 Count = Callable[[LatentActivations], "Counted | None"]
-"""Explains a latent by where it is active; None if there is nothing to say about it."""
+"""Explains a latent by its activations; None if it is never active."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,16 +99,16 @@ class Explainer:
 
 @dataclass(frozen=True, kw_only=True)
 class Counting(Explainer):
-    """An explainer that asks no language model, and is told of all latents in one go."""
+    """An explainer that asks no language model, and reads the text once for all latents."""
 
     loader: str
-    """From the token strings of the explain contexts to a :data:`Count`."""
+    """A function as :meth:`prepare`."""
 
     def cost(self, latents: int) -> Tokens:
         return Tokens(0, 0)
 
     def prepare(self, strings: Sequence[Sequence[str]], *, first_position: int) -> Count:
-        """Look at the text once, for all latents.
+        """Read the text once, for all latents.
 
         Args:
             strings: Token strings of the explain contexts, in the order of the activations.
@@ -118,17 +122,17 @@ class Asking(Explainer):
     """An explainer that asks a language model, one latent after another."""
 
     loader: str = "interp.explain.answers:explain"
-    """From this entry, a latent's record and a language model to what it finds."""
+    """A function of this entry, a latent's record and a language model, as :meth:`explain`."""
     prompt: Callable[[LatentRecord], list[Message]] | None = None
-    """What it asks about a latent; None if that takes a simulation first."""
+    """Its prompt for a latent; None if the prompt needs a simulation first."""
     rounds: int = 1
-    """How often it asks about a latent, about."""
+    """Approximate number of questions about a latent."""
 
     def cost(self, latents: int) -> Tokens:
         return Tokens(PROMPT, ANSWER).times(latents * self.rounds)
 
     def explain(self, record: LatentRecord, llm: LLM) -> "Iterator[Explained | Step]":
-        """Explain a latent: an answer, or several wordings in turn.
+        """Explain a latent: one answer, or several explanations in turn.
 
         Raises:
             ItemError: Nothing can be asked about this latent.

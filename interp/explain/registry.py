@@ -19,5 +19,5 @@ EXPLAINERS: Registry[Explainer] = Registry(
 
 
 def asking() -> dict[str, Asking]:
-    """Those that ask a language model, by name."""
+    """The explainers that ask a language model, by name."""
     return {name: one for name, one in EXPLAINERS.items() if isinstance(one, Asking)}

@@ -26,7 +26,7 @@ class Failure(NamedTuple):
 
 @dataclass
 class Connection:
-    """A model on a server, and what is known of how the server wants to be asked.
+    """A model on a server, and the known spelling of requests to it.
 
     The key comes from ``OPENAI_API_KEY`` and is kept nowhere. It goes only to the server that
     ``OPENAI_BASE_URL`` names, or OpenAI's without it.
@@ -149,8 +149,8 @@ class Connection:
 
 
 def _without_the_operators() -> dict[str, Any]:
-    """What the client would take from the environment for every server: accounts, and headers that
-    may hold other keys."""
+    """Settings that the client would take from the environment for every server: accounts, and
+    headers that may hold other keys."""
     custom = os.environ.get("OPENAI_CUSTOM_HEADERS", "").splitlines()
     names = ["OpenAI-Organization", "OpenAI-Project", *(line.partition(":")[0] for line in custom)]
     return {name.strip(): openai.Omit() for name in names}

@@ -1,4 +1,4 @@
-"""What a task will have a language model read and write, before it has run."""
+"""Estimates of the tokens that a task reads and writes, before it runs."""
 
 from typing import NamedTuple
 
@@ -7,11 +7,11 @@ CHARACTERS_A_TOKEN = 3.6
 
 
 class Tokens(NamedTuple):
-    """Tokens that a language model reads and writes. Instructions that are kept do not count."""
+    """Tokens that a language model reads and writes. Cached instructions do not count."""
 
     read: int
     written: int
 
     def times(self, count: int) -> "Tokens":
-        """Of so many equal tasks."""
+        """The tokens of several equal tasks."""
         return Tokens(count * self.read, count * self.written)

@@ -28,7 +28,7 @@ def load_llm(
         model: A folder with a Transformers checkpoint, or a hub name; for a server, the name that
             it knows the model by.
         base_url: The server's address; by default ``OPENAI_BASE_URL``.
-        causal_lm: Hands out models that are loaded already; by default the model is loaded.
+        causal_lm: Returns models that are loaded already. By default the model is loaded.
 
     Raises:
         InputError: There is no such model, or its back end is not installed.
@@ -51,7 +51,7 @@ def self_test(llm: LLM) -> str:
     """Have a model answer a chat, and read a distribution whose right answer is plain.
 
     Returns:
-        What it can do, in words.
+        The model's abilities, in words.
 
     Raises:
         InputError: It can do nothing, or does something wrongly.

@@ -26,7 +26,7 @@ TOP = (20, 5)
 
 
 class Way(NamedTuple):
-    """How a server is asked for distributions."""
+    """The request by which a server gives distributions."""
 
     reads: Literal["anywhere", "end", "nothing"]
     path: str = ""
@@ -41,10 +41,10 @@ def load(model: str, base_url: str | None, causal_lm: LoadCausalLM) -> "OpenAILL
 class OpenAILLM(Connection):
     """Asks a server: vLLM, llama.cpp, Ollama, OpenRouter, OpenAI and others.
 
-    What a server can be asked is found out once, by asking it. vLLM gives the log-probabilities of
-    chosen tokens (``logprob_token_ids``) after any prompt of token ids, so it is read anywhere,
-    exactly. Others give the likeliest next tokens at best, and are read at the end of a text.
-    How its requests are spelled, and whether its model reasons, is learned from what it says.
+    The client tests once what a server can do. vLLM gives the log-probabilities of chosen tokens
+    (``logprob_token_ids``) after any prompt of token ids, so it is read anywhere, exactly. Others
+    give the likeliest next tokens at best, and are read at the end of a text. The client learns the
+    parameters that a server accepts, and whether its model reasons, from its replies.
     """
 
     @property
@@ -53,7 +53,7 @@ class OpenAILLM(Connection):
 
     @property
     def reads(self) -> Literal["anywhere", "end", "nothing"]:
-        """Where the server can be read; found out when it is first asked for.
+        """The positions where the server can be read; found out when it is first asked for.
 
         Raises:
             InputError: The server does not answer, or refuses the model or the key.
@@ -156,7 +156,7 @@ class OpenAILLM(Connection):
     def _tokenized(
         self, prefix: Sequence[str], queries: Sequence[Query], answers: Sequence[str]
     ) -> tuple[list[int], list[int]]:
-        """What all queries follow, and the answers, in tokens."""
+        """The prefix of all queries, and the answers, in tokens."""
         parts = [self._beginning, *self._encoder.parts(prefix)]
         return [i for part in parts for i in part], self._encoder.answers(queries, answers)
 
@@ -205,7 +205,7 @@ class OpenAILLM(Connection):
 
     @cached_property
     def _beginning(self) -> list[int]:
-        """What the server puts before the tokens of a text."""
+        """The tokens that the server puts before a text."""
         plain, whole = self._tokenize("1"), self._tokenize("1", special=True)
         return whole[: whole.index(plain[0])]
 
@@ -253,7 +253,7 @@ class OpenAILLM(Connection):
         return way or Way("nothing")
 
     def _end_of(self, path: str) -> Way | None:
-        """How to read the end of a text by a path of the server; None if it cannot be read."""
+        """The way to read the end of a text by a path of the server; None if it cannot be read."""
         for top in TOP:
             way = Way("end", path, top)
             (failed,) = self._each([partial(self._next_tokens, way, "1, 2, 3, 4,")])

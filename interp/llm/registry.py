@@ -1,4 +1,7 @@
-"""The back ends: what runs a language model. Needs no torch."""
+"""The back ends of language models. Needs no torch.
+
+To add one, write a file with a :class:`Loader`, and list it below.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -12,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class LoadCausalLM(Protocol):
-    """Loads a model for Transformers, or hands out one that is loaded."""
+    """Loads a model for Transformers, or returns a loaded one."""
 
     def __call__(self, model: str, /) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]": ...
 
@@ -40,12 +43,12 @@ class BackEnd:
     name: str
     meaning: str
     title: str
-    """How people write it."""
+    """Its name in prose."""
     loader: str
     """A :class:`Loader`."""
     server: bool = False
-    """Whether it asks a server, which has an address and names of its own for its models. The
-    others run in this process, on files."""
+    """Whether it asks a server. A server has an address, and its own names for models. Other back
+    ends run in this process, on files."""
     package: str = "palimpsest"
     """The module that must be installed."""
 
@@ -81,5 +84,5 @@ BACK_ENDS = Registry(
 
 
 def servers() -> list[str]:
-    """Those that ask a server, by name."""
+    """Names of the back ends that ask a server."""
     return [name for name, one in BACK_ENDS.items() if one.server]

@@ -30,12 +30,12 @@ def load_simulator(
         method: Name of one of :data:`interp.simulate.registry.SIMULATORS`.
         model: The language model that is asked, or the base of a trained simulator: a folder with
             a Transformers checkpoint, a ``.gguf`` file, a hub name, or a server's name for it.
-        folder: Of a trained one: what its training wrote.
-        coder: The coder whose latents are to be simulated: of a trained simulator, a latent is
-            simulated by a fold that was not trained on it.
-        back_end: Of a prompted one: what runs the model.
-        base_url: Of a prompted one on a server: its address.
-        options: What else the prompted method takes, such as ``show_score``.
+        folder: The folder that a training wrote, for a trained simulator.
+        coder: The coder of the latents, for a trained simulator: a latent is simulated by a fold
+            that was not trained on it.
+        back_end: The back end of the model, for a prompted simulator.
+        base_url: The address of the server, if the back end asks one.
+        options: Further options of a prompted method, such as ``show_score``.
 
     Raises:
         InputError: There is no such method or model, or no simulator in the folder.

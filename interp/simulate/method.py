@@ -1,4 +1,4 @@
-"""What a simulator says of itself, before any of its code is loaded. Needs no torch."""
+"""Descriptions of simulators, for use before their code is loaded. Needs no torch."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,19 +32,19 @@ class Asked(Protocol):
 
 
 Reads = Callable[[str, Ask, Sequence[str]], Reading]
-"""From the version, what is asked, and the token strings of a text without the one that begins the
-sequence, to what the simulator reads."""
+"""Gives the text that a simulator reads, from its version, the question, and the token strings of a
+text without the beginning-of-sequence token."""
 
 
 class PromptedOptions(BaseModel, frozen=True):
-    """What may be chosen of every prompted simulator."""
+    """Options of every prompted simulator."""
 
     calibrate_contexts: int | None = Field(default=None, ge=1, le=100_000)
-    """Calibrate on so many contexts only, if it is slow."""
+    """Number of contexts to calibrate on; all if None. Slow simulators use few."""
 
 
 class TrainingSettings(BaseModel, frozen=True):
-    """What may be chosen of every training."""
+    """Settings of every training."""
 
     folds: int
     steps: int
@@ -53,7 +53,7 @@ class TrainingSettings(BaseModel, frozen=True):
     check_every: int
     """Steps between looks at the validation latents, and between checkpoints."""
     patience: int = 3
-    """Stop after so many looks without a better one."""
+    """Number of looks without an improvement after which training stops."""
     seed: int = 0
 
 
@@ -65,11 +65,11 @@ class Method:
     meaning: str
     cost: Asked
     reads: Reads
-    """What it reads, word by word."""
+    """The text that it reads, word by word."""
     loader: str
     """The class of the simulator."""
     batch: int = 1
-    """Explanations simulated in one unit of work. Methods that take seconds for each do one."""
+    """Explanations in one unit of work. Methods that take seconds for each simulate one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +84,8 @@ class Prompted(Method):
         """The simulator on a language model.
 
         Args:
-            options: Those that differ from the default; what is none of :attr:`options` is left
-                out.
+            options: Those that differ from the default. Names that :attr:`options` lacks are
+                ignored.
         """
         make: Callable[[LLM, PromptedOptions], Simulator] = registry.load(self.loader)
         return make(llm, self.options.model_validate(options))
@@ -93,7 +93,7 @@ class Prompted(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class Trained(Method):
-    """A method whose weights are in a folder that a training wrote."""
+    """A method with weights in a folder that a training wrote."""
 
     trainer: str
     """A function as :meth:`train`, with settings of the type below."""
@@ -134,13 +134,13 @@ class Trained(Method):
     ) -> "Record":
         """Train a simulator and write it to a folder.
 
-        What is done is kept in the folder's ``checkpoints`` until all is done: calling it again
-        with the same settings goes on from there.
+        The folder ``checkpoints`` in it holds the progress. A second call with the same settings
+        resumes from there.
 
         Args:
             base: The model's name, as it is recorded.
             settings: Those that differ from the default.
-            command: What was called, as it is recorded.
+            command: The command line, as it is recorded.
             say: Takes progress, in words.
 
         Raises:
@@ -162,11 +162,11 @@ class Trained(Method):
 
 
 def prompted_cost(one: Callable[..., Tokens]) -> Asked:
-    """The estimate of a method that is asked about one explanation after another.
+    """The estimate of a method that takes one explanation at a time.
 
     Args:
-        one: From the tokens of an explanation, how many contexts and their length to what one
-            explanation takes.
+        one: Gives the usage of one explanation, from its tokens, the number of contexts and
+            their length.
     """
 
     def cost(explanations: int, *, length: int, contexts: int, seq: int) -> Tokens:

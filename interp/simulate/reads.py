@@ -1,4 +1,4 @@
-"""What a simulator reads of an explanation, so that a page can show it word by word.
+"""The text that a simulator reads of an explanation, so that a page can show it word by word.
 
 Needs no torch.
 """

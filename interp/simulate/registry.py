@@ -23,10 +23,10 @@ SIMULATORS: Registry[Method] = Registry(
 
 
 def prompted() -> dict[str, Prompted]:
-    """Those that ask any language model, by name."""
+    """The methods that ask any language model, by name."""
     return {name: one for name, one in SIMULATORS.items() if isinstance(one, Prompted)}
 
 
 def trained() -> dict[str, Trained]:
-    """Those whose weights are in a folder, by name."""
+    """The methods with weights in a folder, by name."""
     return {name: one for name, one in SIMULATORS.items() if isinstance(one, Trained)}

@@ -1,4 +1,4 @@
-"""What a checkpoint of ``sparsify`` says, looked at before it is loaded. Needs no torch.
+"""The facts in a checkpoint of ``sparsify``, read before it is loaded. Needs no torch.
 
 ``sparsify`` writes ``cfg.json`` and ``sae.safetensors``. Its loader says little of what is wrong
 with them, and some faults it does not notice.

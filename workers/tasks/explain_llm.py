@@ -133,7 +133,7 @@ def _scores(scores: Scores | None) -> dict[str, Any] | None:
 
 
 def _record(session: Session, study: Study, latent: Latent) -> LatentRecord:
-    """All that explainers are given of a latent."""
+    """The facts of a latent that explainers read."""
     return LatentRecord(
         index=latent.index,
         maximum=latent.max_activation,

@@ -66,7 +66,7 @@ class Version(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """What saving a wording did."""
+    """The result of saving an explanation."""
 
     explanation: Explanation
     job: Job
@@ -212,7 +212,7 @@ def delete_comment(session: Session, comment_id: int, user: str) -> tuple[Study,
     """Take a comment back. Commits the session.
 
     Returns:
-        What it was about.
+        The study and the latent of the comment.
 
     Raises:
         NotFound: There is no such comment.
@@ -233,7 +233,7 @@ def delete_comment(session: Session, comment_id: int, user: str) -> tuple[Study,
 
 
 def is_simulated(scores: list[Score]) -> bool:
-    """Whether an explanation with these scores is simulated: some are of a simulation."""
+    """True if some of these scores are of a simulation."""
     return any(score.simulator_id is not None for score in scores)
 
 

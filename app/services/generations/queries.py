@@ -59,7 +59,7 @@ def seconds_per_context(session: Session, study: Study) -> float | None:
 
 
 def estimate(per_context: float, latents: int, new_tokens: int) -> Estimate:
-    """How long it takes to simulate some latents once for each new token."""
+    """The time to simulate some latents once for each new token."""
     simulations = latents * new_tokens
     one = per_context * new_tokens
     fitting = floor(PATIENCE / one) if one else latents

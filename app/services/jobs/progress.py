@@ -1,4 +1,4 @@
-"""How far jobs are, and what they were asked for, in words."""
+"""The progress of jobs and their parameters, in words."""
 
 import time
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ ASK_SECONDS = 1.0
 
 
 class JobLine(NamedTuple):
-    """What a line about a job shows: read without what the job was asked for, which may be
-    thousands of explanations, as pages read it in passing."""
+    """The columns for one line about a job. Its parameters are left out, because they may name
+    thousands of explanations, and every page reads these lines."""
 
     id: int
     kind: str
@@ -77,7 +77,7 @@ def no_worker(job: Job | JobLine) -> str:
 
 
 def seconds_left(job: Job | JobLine) -> float | None:
-    """How long a running job still needs, in seconds at work, from its own rate so far.
+    """The time that a running job still needs, in seconds at work, from its own rate so far.
 
     None before its first unit is done, and for a job that does not run. Time in which the worker
     is busy with other jobs comes on top.

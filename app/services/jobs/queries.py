@@ -58,7 +58,7 @@ class JobRow(NamedTuple):
 
     @property
     def warns(self) -> bool:
-        """Whether so much is missing that its figures are in doubt."""
+        """True if too many values are missing to trust the job's figures."""
         share = self.missing.share if self.missing else None
         return share is not None and share > MISSING_WARNING
 
@@ -219,7 +219,7 @@ def delete_own(session: Session, made: Generation | Sentence, user: str) -> None
 
 
 def retry_job(session: Session, job: Job) -> Job:
-    """Queue a failed or cancelled job again. What it had finished is not repeated.
+    """Queue a failed or cancelled job again. Its finished units are not repeated.
 
     Raises:
         Conflict: It waits, runs or has finished.

@@ -1,4 +1,4 @@
-"""What a job looks like from outside."""
+"""Jobs, as the API returns them."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -21,8 +21,8 @@ class JobOut(BaseModel):
     status: Literal["queued", "running", "cancelled", "failed", "finished"]
     done: int
     total: int | None = Field(description="Units of work; null until it is known.")
-    unit: str = Field(description="What done and total count.")
-    message: str = Field(description="What it is doing now, or why it failed.")
+    unit: str = Field(description="Unit of done and total.")
+    message: str = Field(description="Current step, or the error.")
     missing: int = Field(description="Simulated values that came out missing.")
     usage: dict[str, float] = Field(
         description="What it has cost so far: tokens_read, tokens_written, seconds at work. What "
@@ -74,7 +74,7 @@ class FailedPartOut(BaseModel):
 
 
 class JobLog(BaseModel):
-    """What happened to a job, and which parts of it failed."""
+    """The log of a job, and its failed parts."""
 
     lines: list[JobEventOut] = Field(description="Oldest first; the newest 300 are kept.")
     failed_parts: list[FailedPartOut] = Field(description="Most missing first, 100 at most.")

@@ -19,12 +19,12 @@ NOT_FETCHED = f"Search by meaning needs a small model that is not here yet: run 
 
 
 def is_fetched() -> bool:
-    """Whether the model is here."""
+    """True if the model is in the data folder."""
     return model_folder(get_settings().data, MODEL).is_dir()
 
 
 def embed_query(text: str) -> NDArray[np.float32]:
-    """What a person typed, as a vector.
+    """The embedding of a query.
 
     Raises:
         Conflict: The model is not fetched; says how.
@@ -70,7 +70,7 @@ def embed_study(session: Session, study: Study, user: str) -> Job:
 
 
 def at_work(session: Session, study: Study, kinds: Sequence[str] = ("embed",)) -> bool:
-    """Whether a job that makes vectors waits or runs."""
+    """True if a job that makes embeddings waits or runs."""
     query = select(Job.id).where(
         Job.study_id == study.id, Job.kind.in_(kinds), Job.status.in_(ACTIVE)
     )

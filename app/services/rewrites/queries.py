@@ -88,7 +88,7 @@ class Results:
 
 
 def statistics_of(point: RewritePoint) -> PointStatistics:
-    """How a point compares with others, as it was stored with it."""
+    """The stored comparisons of a point with others."""
     return PointStatistics.model_validate(point.statistics)
 
 
@@ -170,7 +170,7 @@ def latest_results(
 
 
 def _comparable(rewrite: Rewrite, parent: Rewrite) -> bool:
-    """Whether a difference between the two comes from the edit, and nothing else."""
+    """True if only the edit can cause a difference between the two."""
     return (rewrite.context_ids, rewrite.code_version) == (parent.context_ids, parent.code_version)
 
 

@@ -165,6 +165,6 @@ def use_simulator(session: Session, study: Study, simulator_id: int) -> Study:
 
 
 def count_latents(session: Session, study: Study) -> int:
-    """How many latents the study has; 0 until its activations are collected."""
+    """The number of latents of the study; 0 until its activations are collected."""
     query = select(func.count()).select_from(Latent).where(Latent.study_id == study.id)
     return session.scalar(query) or 0

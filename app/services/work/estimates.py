@@ -1,4 +1,4 @@
-"""What explaining, simulating and judging will cost: as earlier ones took, or by the formulas."""
+"""Estimates for explaining, simulating and judging: from earlier ones, or by formulas."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,7 +19,7 @@ COST_CONTEXTS = 24
 EXPLANATION = 140
 """Characters of an explanation that is still to be written, about: 40 tokens."""
 JUDGED = Tokens(3000, 0)
-"""What a judge reads for one explanation, about: 100 short texts."""
+"""The usage of a judge for one explanation, about: 100 short texts."""
 RECENT = 200
 """Estimates are means over so many of the last simulations or explanations."""
 
@@ -33,10 +33,10 @@ def of_simulations(
     *,
     anew: bool = False,
 ) -> Estimate:
-    """What simulating some explanations will cost.
+    """Estimate the usage of simulating some explanations.
 
     Args:
-        anew: What is simulated already is simulated again, instead of left as it is.
+        anew: Simulate existing simulations again, instead of keeping them.
     """
     there = select(Simulation.explanation_id).where(
         among(Simulation.explanation_id, ids),
@@ -62,7 +62,7 @@ def of_new_simulations(
     costed: int,
     length: int = EXPLANATION,
 ) -> Estimate:
-    """What simulating so many explanations will cost, none of which is simulated yet.
+    """Estimate the usage of simulating so many explanations, none of which is simulated yet.
 
     Args:
         costed: Of how many what each costs alone is measured.
@@ -97,7 +97,7 @@ def _contexts(session: Session, study: Study, simulator: Simulator) -> int:
 
 
 class Past(NamedTuple):
-    """What one context, or one explanation, has taken."""
+    """The mean usage of one context, or of one explanation."""
 
     tokens_read: float
     tokens_written: float
@@ -105,7 +105,7 @@ class Past(NamedTuple):
 
 
 def _past_simulations(session: Session, simulator: Simulator) -> Past | None:
-    """What the last simulations by a simulator took for one context; None without any."""
+    """The mean usage of one context in the last simulations by a simulator; None without any."""
     recent = (
         select(
             Simulation.tokens_read,
@@ -126,7 +126,7 @@ def _past_simulations(session: Session, simulator: Simulator) -> Past | None:
 
 
 def of_explanations(session: Session, data: ExplainCreate, latents: int) -> Estimate:
-    """What explaining so many latents will cost."""
+    """Estimate the usage of explaining so many latents."""
     past = _past_explanations(session, data)
     if past is not None:
         return _measured(latents, 1 if data.llm is None else latents, past)
@@ -134,8 +134,8 @@ def of_explanations(session: Session, data: ExplainCreate, latents: int) -> Esti
 
 
 def _past_explanations(session: Session, data: ExplainCreate) -> Past | None:
-    """What the last explanations by an explainer took, each; what a job took, where no language
-    model is asked; None without any."""
+    """The mean usage of the last explanations by an explainer (of a job, where no language model is
+    asked); None without any."""
     if data.llm is None:
         return _past_counts(session, data.method)
     by_it = Explanation.author == data.method
@@ -157,7 +157,7 @@ def _past_counts(session: Session, method: str) -> Past | None:
 
 
 def of_judgements(session: Session, data: JudgeCreate, count: int) -> Estimate:
-    """What judging will cost: each explanation has two scores, which keep what they took."""
+    """Estimate the usage of judging: each explanation has two scores, which record their usage."""
     past = _past_details(session, Score, data.llm.model, Score.simulator_id.is_(None))
     if past is None:
         return _by_formula(count, JUDGED.times(count))

@@ -29,7 +29,7 @@ COSTS = 32
 
 
 def estimate_simulate(session: Session, study: Study, data: SimulateCreate) -> EstimateOut:
-    """What simulating explanations will cost.
+    """Estimate the usage of simulating explanations.
 
     Raises:
         NotFound, Conflict: As :func:`simulate`.
@@ -84,7 +84,7 @@ def simulate_missing(session: Session, study: Study, data: SimulateCreate, user:
 
 
 def estimate_explain(session: Session, study: Study, data: ExplainCreate) -> EstimateOut:
-    """What explaining latents will cost, and simulating them afterwards if that is asked for.
+    """Estimate the usage of explaining latents, and of simulating them afterwards if requested.
 
     Raises:
         NotFound, Conflict: As :func:`explain`.
@@ -125,7 +125,7 @@ def explain(session: Session, study: Study, data: ExplainCreate, user: str) -> J
 
 
 def simulate_again(session: Session, job: Job, user: str) -> Job:
-    """Queue the explanations again of which a simulate job has missing values. Commits the session.
+    """Queue again the explanations with missing values in a simulate job. Commits the session.
 
     Raises:
         Conflict: It waits or runs, is another kind of job, or nothing is missing.
@@ -167,7 +167,7 @@ def _again(
 
 
 def estimate_judge(session: Session, study: Study, data: JudgeCreate) -> EstimateOut:
-    """What judging explanations will cost.
+    """Estimate the usage of judging explanations.
 
     Raises:
         NotFound, Conflict: As :func:`judge`.

@@ -36,7 +36,7 @@ HEAD = "digits."
 
 
 class Shape(BaseModel, frozen=True):
-    """Which of the base's layers are used, and the size of the adapters."""
+    """The base's layers in use, and the size of the adapters."""
 
     apart: int = Field(ge=0)
     """The lowest layers, which read explanation and text apart."""
@@ -49,8 +49,8 @@ class Shape(BaseModel, frozen=True):
 def default_shape(depth: int) -> Shape:
     """The shape for a base of some depth.
 
-    A token's own meaning is mostly there after a quarter of the layers; in the last quarter a model
-    thinks of the next token rather than of this one.
+    A token's own meaning is mostly there after a quarter of the layers. In the last quarter a model
+    represents the next token rather than this one.
     """
     apart = round(depth * 0.28)
     return Shape(apart=apart, together=max(1, round(depth * 0.72) - apart))
@@ -121,7 +121,7 @@ class Base:
         self.upper.set_adapter(_adapter(fold))
 
     def parameters(self) -> list[nn.Parameter]:
-        """What is trained of the fold in use."""
+        """The trained parameters of the fold in use."""
         adapter = [
             weight
             for name, weight in self.upper.named_parameters()
@@ -152,7 +152,7 @@ class Base:
         )
 
     def texts(self, contexts: Sequence[Sequence[str]]) -> list[Text | None]:
-        """What the lowest layers make of contexts, given as the subject's token strings.
+        """The states of the lowest layers for contexts, given as the subject's token strings.
 
         None for a context that is longer than the base can read.
         """
@@ -166,7 +166,7 @@ class Base:
         ]
 
     def explanation(self, text: str) -> Float[Tensor, "token state"]:
-        """What the lowest layers make of an explanation, on one line of its own."""
+        """The states of the lowest layers for an explanation, on one line of its own."""
         shown = self.lower.explanation(" ".join(text.split()))
         ids = [*shown.ids, *self._newline]
         # The token that begins a sequence is at place -1. Models rest their attention on it.

@@ -1,4 +1,4 @@
-"""What the inline simulator learns from: contexts drawn for a latent, and the digits on them."""
+"""The training data of the inline simulator: contexts of a latent, and the digits on them."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -48,7 +48,7 @@ def draw_contexts(
 
 
 class Lessons:
-    """What can be drawn from a corpus: digits to learn, and where each latent fires."""
+    """Lessons drawn from a corpus: digits to learn, and the places where each latent fires."""
 
     def __init__(self, base: Base, corpus: Corpus, seed: int, say: Callable[[str], None]) -> None:
         """Has the base read all text.
@@ -98,7 +98,7 @@ class Lessons:
     def logits(
         self, base: Base, wording: str, contexts: NDArray[np.int64]
     ) -> Float[Tensor, "context place digit"]:
-        """What the fold in use says of a wording on some contexts."""
+        """The logits of the fold in use for an explanation on some contexts."""
         texts = [self.texts[i] for i in contexts]
         return torch.stack(base.logits(base.read(base.explanation(wording)), texts))
 

@@ -1,4 +1,4 @@
-"""The inline simulator, as the registry lists it."""
+"""The inline simulator, for the registry."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ from interp.simulate.protocol import Ask
 from interp.simulate.reads import EXPLANATION_TOKENS, Reading
 
 BEFORE = 8
-"""Tokens that a text costs besides its own: the explanation's keys and values are attended to."""
+"""Tokens that a text costs besides its own, for attention to the explanation."""
 
 
 class Settings(TrainingSettings, frozen=True):
-    """How long and on how much to train."""
+    """The length of the training and the amount of its data."""
 
     folds: int = 2
     steps: int = 400

@@ -58,7 +58,7 @@ class Inline:
         """
         Args:
             model: The base that it was trained on. It is not changed.
-            folder: What `palimpsest train-simulator` wrote.
+            folder: Output folder of `palimpsest train-simulator`.
             coder: SHA-256 of the weights of the coder whose latents are to be simulated: which
                 fold may simulate a latent depends on it.
 
@@ -133,7 +133,7 @@ class Inline:
         return ({TOO_LONG: missing} if missing else {}), len(states) + sum(lengths.values())
 
     def _read(self, contexts: list[Sequence[str]]) -> tuple[list[Text | None], int]:
-        """What the lowest layers make of contexts, and how many tokens were read for it.
+        """The states of the lowest layers for contexts, and the number of tokens read for them.
 
         It is kept: most often the same contexts are asked for again.
         """

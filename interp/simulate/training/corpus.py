@@ -1,4 +1,4 @@
-"""What trained simulators learn from: activations on text, wordings, and how both are held out.
+"""The training data of simulators: activations on text, explanations, and how both are held out.
 
 Latents are dealt into folds. A fold is trained on the latents of the others, and watched on a few
 of those, on text set aside; its own latents it never sees.
@@ -38,7 +38,7 @@ class Corpus(NamedTuple):
 
 
 class TrainingText(NamedTuple):
-    """Which documents the contexts come from."""
+    """The documents that the contexts come from."""
 
     corpus: str
     documents: list[str]
@@ -56,10 +56,10 @@ class Dealt(NamedTuple):
     """The latents of one fold's training."""
 
     seen: list[int]
-    """All that it is trained on or chosen by."""
+    """Latents that it is trained on or chosen by."""
     taught: NDArray[np.int64]
     watched: list[int]
-    """Those that the training is watched on."""
+    """Latents that the training is watched on."""
 
 
 def latents_of(corpus: Corpus, fold: int, folds: int, *, seed: int) -> Dealt:

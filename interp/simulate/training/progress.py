@@ -1,4 +1,4 @@
-"""How far a training is: its looks at the validation latents, and its checkpoints."""
+"""The progress of a training: its looks at the validation latents, and its checkpoints."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from interp.errors import InputError
 
 
 class Look(NamedTuple):
-    """How well the networks do at some step, on latents and text they are not trained on."""
+    """The figures of the networks at some step, on latents and text they are not trained on."""
 
     step: int
     loss: float

@@ -1,4 +1,4 @@
-"""The two-tower simulator, as the registry lists it."""
+"""The two-tower simulator, for the registry."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from interp.simulate.reads import EXPLANATION_TOKENS, Reading
 
 
 class Settings(TrainingSettings, frozen=True):
-    """How long and on how much to train."""
+    """The length of the training and the amount of its data."""
 
     folds: int = 3
     steps: int = 900

@@ -68,7 +68,7 @@ class Projection(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """What the explanation tower makes of explanations."""
+    """The explanation tower's encoding of explanations."""
 
     vector: Float[Tensor, "latent width"]
     """Already scaled."""

@@ -1,4 +1,4 @@
-"""What the two-tower simulator learns from, as its networks take it. Read once for all folds."""
+"""The training data of the two-tower simulator. The base reads it once for all folds."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ FIT_TOKENS = 40_000
 
 
 class Prepared(NamedTuple):
-    """What the base makes of the training text and the wordings."""
+    """The base's states of the training text and the explanations."""
 
     projection: Projection
     tokens: Float[Tensor, "token feature"]
@@ -60,7 +60,7 @@ def prepare(
 
 
 def restored(path: Path, make: Callable[[], Prepared]) -> Prepared:
-    """What was prepared before an interruption, or else prepared now and kept."""
+    """Load the states that were prepared before an interruption, or prepare and keep them."""
     if path.exists():
         state = torch.load(path, weights_only=False)
         return Prepared(Projection(**state.pop("projection")), **state)

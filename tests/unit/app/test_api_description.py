@@ -1,14 +1,10 @@
 """The API covers what pages do, and its description is that of the code."""
 
-import importlib
-import pkgutil
-
 import pytest
-from fastapi.routing import APIRoute
 
-import app
 from app.describe import DOCUMENT, described
 from app.main import API, create_app
+from tests.routes import page_routes
 
 STUDY = "/studies/{slug}"
 LATENT = f"{STUDY}/latents/{{index}}"
@@ -83,19 +79,6 @@ COUNTERPARTS = {
     f"GET {STUDY}/events": [],
 }
 """For every address of the pages, the operations by which a program does or reads the same."""
-
-
-def page_routes() -> dict[str, set[str]]:
-    """Every address of a page, with its methods."""
-    found: dict[str, set[str]] = {}
-    for module in pkgutil.walk_packages(app.__path__, "app."):
-        router = getattr(importlib.import_module(module.name), "router", None)
-        if router is None or module.name.endswith(".api"):
-            continue
-        for route in router.routes:
-            assert isinstance(route, APIRoute)
-            found.setdefault(route.path, set()).update(route.methods)
-    return found
 
 
 def operations() -> set[str]:

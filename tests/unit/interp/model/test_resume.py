@@ -8,7 +8,7 @@ from interp.model.resume import suspend
 from interp.model.subject import Hooked, Subject
 from tests.engine import (
     D_MODEL,
-    LAYERS,
+    HOOKPOINTS,
     MLP,
     random_tokens,
     tiny_subject,
@@ -20,25 +20,6 @@ EVERY_ROW = torch.arange(CONTEXTS)
 
 SPLICED = [slice(1, 8), slice(0, 8), slice(7, 8), slice(3, 6)]
 """All but the first and last, all but the last, the last that predicts, and some in the middle."""
-
-HOOKPOINTS = [
-    # The MLP and the whole layer (the residual stream), of the first, a middle and the last layer.
-    *(
-        (architecture, hookpoint.replace("1", str(layer)).removesuffix(suffix))
-        for architecture, hookpoint in MLP.items()
-        for layer in range(LAYERS)
-        for suffix in ("", ".mlp")
-    ),
-    # Attentions, which put out tuples.
-    ("llama", "layers.1.self_attn"),
-    ("gpt_neox", "layers.1.attention"),
-    ("gpt2", "h.1.attn"),
-    # What is in no layer: below the first one, and above the last.
-    ("llama", "embed_tokens"),
-    ("gpt2", "drop"),
-    ("gpt_neox", "final_layer_norm"),
-    ("gemma", "norm"),
-]
 
 
 def whole(subject: Subject, where: slice, outputs: Tensor, tokens: Tensor = TOKENS) -> Tensor:

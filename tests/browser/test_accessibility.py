@@ -3,7 +3,6 @@
 No page scrolls sideways either. A page that is not looked at here fails a test.
 """
 
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,13 +13,14 @@ from starlette.routing import compile_path
 
 from models import Job, JobEvent, LatentList, LatentListItem, Sentence, Study
 from models.database import new_session
+from tests import REPOSITORY
 from tests.factories import check, commented, generation, new_wording
 from tests.reading import current_of, latent_of
 from tests.rewrites import rewrite
-from tests.test_api_description import page_routes
+from tests.routes import page_routes
 from tests.text_study import text_study
 
-AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+AXE = (REPOSITORY / "tests" / "vendor" / "axe.min.js").read_text()
 GRAVE = ("serious", "critical")
 COLOURS = ["color-contrast", "link-in-text-block"]
 """Rules that look at colours. All others see no difference between light and dark."""

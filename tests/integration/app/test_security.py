@@ -25,9 +25,10 @@ from interp.llm.openai import OpenAILLM
 from interp.llm.servers import check_named, gets_key, server_of
 from models import Simulator, Study, User
 from models.settings import get_settings
-from tests.conftest import CHROMIUM, CHROMIUM_FLAGS, REPOSITORY, wait_for
+from tests import REPOSITORY
+from tests.conftest import CHROMIUM, CHROMIUM_FLAGS, wait_for
+from tests.llm_server import Failing, Reply, chat, said
 from tests.reading import problem_of
-from tests.test_llm_openai import Failing, Reply, chat, said
 from workers import resources
 
 

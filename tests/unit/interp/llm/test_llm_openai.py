@@ -8,9 +8,8 @@ import pytest
 
 from cli.servers import free_port
 from interp.errors import InputError
-from interp.llm.llm import Message
 from interp.llm.openai import OpenAILLM
-from tests.llm_server import Behaviour, Failing, Reply, running, said
+from tests.llm_server import Behaviour, Failing, Reply, chat, running, said
 
 
 @pytest.fixture
@@ -18,10 +17,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Failing]:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with running() as failing:
         yield failing
-
-
-def chat(text: str) -> list[Message]:
-    return [{"role": "user", "content": text}]
 
 
 def asked(body: dict[str, Any]) -> str:

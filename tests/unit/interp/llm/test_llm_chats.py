@@ -5,7 +5,7 @@ from interp.llm.llm import Message
 from interp.llm.reading import TOO_LONG
 from interp.llm.replies import REASONING_TOKENS
 from interp.llm.tokens import encode
-from tests.test_llm_tokens import like_gpt
+from tests.tokenizer_kinds import like_gpt
 
 ASKED: list[list[Message]] = [[{"role": "user", "content": f"Question {i}"}] for i in range(3)]
 REASONING = "[THINK]" + "Hm. " * 50

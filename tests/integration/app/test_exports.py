@@ -23,9 +23,9 @@ from interp.errors import InputError
 from interp.explain.files import read
 from models import Context, Explanation, Job, Latent, Score, Simulation, Study
 from tests.conftest import palimpsest
+from tests.explanation_files import finish, upload, versions
 from tests.factories import CONTEXTS, LENGTH, little_study, reword
 from tests.reading import problem_of, text_of
-from workers.tasks import explain
 
 
 @pytest.fixture
@@ -55,30 +55,6 @@ def rows(archive: zipfile.ZipFile, part: str, form: str) -> list[dict[str, Any]]
         case "jsonl":
             return [json.loads(line) for line in content.splitlines()]
     return list(csv.DictReader(io.StringIO(content.decode(), newline="")))
-
-
-def versions(db: Session, study: Study) -> list[tuple[Any, ...]]:
-    """Every version of the study's explanations, the current ones marked, in their order."""
-    query = select(
-        Latent.index,
-        Explanation.text,
-        Explanation.author,
-        Explanation.author_kind,
-        Explanation.prompt_version,
-        Explanation.id == Latent.explanation_id,
-    ).join(Latent, Latent.id == Explanation.latent_id)
-    query = query.where(Latent.study_id == study.id).order_by(Latent.index, Explanation.id)
-    return [tuple(row) for row in db.execute(query)]
-
-
-def finish(db: Session, job_id: int) -> Job:
-    """Do an import's job here, as a worker would."""
-    job = db.get_one(Job, job_id)
-    list(explain.run(db, job, db.get_one(Study, job.study_id)))
-    job.status = "finished"
-    db.commit()
-    db.expire_all()
-    return job
 
 
 # --- Export ---------------------------------------------------------------------------------------
@@ -228,14 +204,6 @@ def test_an_export_is_sent_block_by_block_and_is_of_one_moment(
     file = pq.ParquetFile(io.BytesIO(archive.read(f"{study.slug}/latents.parquet")))
     assert file.num_row_groups == 6
     assert file.schema_arrow.field("firing_rate").metadata[b"about"].startswith(b"share of tokens")
-
-
-# --- Import ---------------------------------------------------------------------------------------
-
-
-def upload(web: str, study: Study, name: str, content: bytes) -> httpx.Response:
-    url = f"{web}/api/v1/studies/{study.slug}/import"
-    return httpx.post(url, files={"file": (name, content)}, timeout=30)
 
 
 @pytest.mark.parametrize("form", ["parquet", "jsonl", "csv"])

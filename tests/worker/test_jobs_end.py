@@ -20,9 +20,10 @@ from cli.processes import Child, start, stop
 from cli.servers import Servers
 from models import Explanation, Job, JobEvent, Latent, Study
 from models.database import get_engine, new_session
+from tests import REPOSITORY
 from tests.factories import little_study
-from tests.studies import REPOSITORY, is_held, wait_for_jobs, wait_until
-from tests.test_llm_openai import Failing, Reply, said
+from tests.llm_server import Failing, Reply, said
+from tests.studies import is_held, wait_for_jobs, wait_until
 from workers import queue
 from workers.jobs import MOST_SETBACKS
 

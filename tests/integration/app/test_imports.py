@@ -17,9 +17,9 @@ from interp.errors import InputError
 from interp.explain import files, parquet
 from models import Job, Study
 from models.settings import get_settings
-from tests.conftest import REPOSITORY
+from tests import REPOSITORY
+from tests.explanation_files import finish, upload, versions
 from tests.reading import problem_of
-from tests.test_exports import finish, upload, versions
 
 MB = 10**6
 

@@ -31,10 +31,11 @@ from cli.servers import Servers, free_port
 from interp.simulate.prompted.all_at_once import VERSION
 from models import Context, Latent, Simulator, Study, User
 from models.database import new_session
-from tests.conftest import REPOSITORY, wait_for
+from tests import REPOSITORY
+from tests.conftest import wait_for
 from tests.factories import little_study
 from tests.reading import problem_of
-from tests.test_api_description import page_routes
+from tests.routes import page_routes
 
 LIMIT = 3.0
 """Seconds of the time limits, which are shorter here so that the tests are."""

@@ -24,7 +24,8 @@ from interp.simulate.prompted.all_at_once import AllAtOnce
 from interp.simulate.prompted.json_reply import JsonReply
 from interp.simulate.prompted.last_token import LastToken
 from interp.simulate.protocol import Ask
-from tests.conftest import REPOSITORY, palimpsest, wait_for
+from tests import REPOSITORY
+from tests.conftest import palimpsest, wait_for
 from tests.engine import smollm2
 from tests.llm_asks import DIGITS, PREFIX, QUERIES, assert_same, found_by
 from tests.vllm_environment import ENVIRONMENT, Unavailable, vllm_python

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +17,9 @@ from interp.registry import Registry, load
 from interp.simulate.method import Prompted, Trained
 from interp.simulate.registry import SIMULATORS
 from models.database import new_session
+from tests import REPOSITORY
 from tests.factories import CONTEXTS, little_study
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 REGISTRIES: list[Registry[Any]] = [SIMULATORS, EXPLAINERS, BACK_ENDS, FORMATS]
 
 ADD = """

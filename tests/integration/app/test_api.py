@@ -35,7 +35,8 @@ from models import (
     Study,
     User,
 )
-from tests.conftest import REPOSITORY, wait_for
+from tests import REPOSITORY
+from tests.conftest import wait_for
 from tests.factories import LENGTH, check, commented, generation, little_study, reword
 from tests.reading import problem_of
 from workers import queue

@@ -48,6 +48,7 @@ from interp.rewriting.evaluate import TREE_NODES, Protocol, evaluate
 from interp.rewriting.splice import Site, Splice
 from tests.engine import (
     D_MODEL,
+    HOOKPOINTS,
     SHAPE,
     VOCABULARY,
     random_coder,
@@ -55,7 +56,6 @@ from tests.engine import (
     tiny_subject,
     word_tokenizer,
 )
-from tests.test_resume import HOOKPOINTS
 
 CONTEXTS, SEQ = 3, 22
 NEAR = 1e-5

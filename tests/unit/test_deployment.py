@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +15,9 @@ from app import server
 from app.main import create_app
 from cli.main import app as command
 from models.settings import Settings
+from tests import REPOSITORY
 from workers.queue import QUEUES
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 COMPOSE = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "palimpsest"}

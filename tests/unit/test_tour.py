@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[1] / "docs"
+from tests import REPOSITORY
+
+DOCS = REPOSITORY / "docs"
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 LARGEST, ALL = 200_000, 1_500_000
 """Bytes that one picture may have, and all of them."""
