@@ -31,7 +31,7 @@ def preview(session: Session, study: Study, latent: Latent, text: str) -> Readin
         .order_by(Example.rank)
         .limit(1)
     )
-    tokens = (strings or [])[1 if study.prepend_bos else 0 :] or ["…"]
+    tokens = (strings or [])[study.first_position :] or ["…"]
     try:
         # A simulator that is told an explanation's score so far is told that a new one has none.
         method = SIMULATORS.named(simulator.method)

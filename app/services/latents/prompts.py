@@ -36,7 +36,7 @@ def prompts(session: Session, study: Study, latent: Latent) -> list[Prompt]:
     record = LatentRecord(
         index=latent.index,
         maximum=latent.max_activation,
-        first_position=1 if study.prepend_bos else 0,
+        first_position=study.first_position,
         examples=examples,
     )
     asked = []

@@ -348,4 +348,4 @@ def _reasons(session: Session, values: dict[str, Any]) -> dict[str, int]:
 
 def simulated_tokens(study: Study) -> int:
     """Tokens of a context that are simulated: all but the one that begins the sequence."""
-    return study.context_length - (1 if study.prepend_bos else 0)
+    return study.context_length - study.first_position
