@@ -283,7 +283,7 @@ def _activations(settings: Settings, servers: Servers | None) -> Finding:
 
 
 def _back_end(back_end: BackEnd, settings: Settings, servers: Servers | None) -> Finding:
-    if find_spec(back_end.package) is None:
+    if back_end.needs is not None and find_spec(back_end.needs) is None:
         return Finding(True, "not installed, which is fine; a GPU makes good use of it")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     return _server(back_end) if back_end.server else _demo_model(back_end, settings)

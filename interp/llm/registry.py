@@ -49,8 +49,8 @@ class BackEnd:
     server: bool = False
     """Whether it asks a server. A server has an address, and its own names for models. Other back
     ends run in this process, on files."""
-    package: str = "palimpsest"
-    """The module that must be installed."""
+    needs: str | None = None
+    """A module that must be installed, and is no dependency of Palimpsest."""
 
     def load(self, model: str, base_url: str | None, causal_lm: LoadCausalLM) -> LLM:
         """See :class:`Loader`."""
@@ -71,7 +71,7 @@ BACK_ENDS = Registry(
         meaning="in the worker, on a GPU",
         title="vLLM",
         loader="interp.llm.vllm:load",
-        package="vllm",
+        needs="vllm",
     ),
     BackEnd(
         name="openai",
