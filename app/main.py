@@ -48,8 +48,8 @@ from app.web.studies import pages as studies_pages
 from app.web.templates import STATIC
 from app.web.work import api as work_api
 from app.web.work import pages as work_pages
+from jobs.events import get_redis
 from models.database import new_session
-from workers.queue import get_redis
 
 API = "/api/v1"
 

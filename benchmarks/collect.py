@@ -24,12 +24,13 @@ from benchmarks.measure import alone, peak_memory
 from cli.errors import CommandError
 from cli.fetch import fetch
 from models.settings import get_settings
+from models.shipped import DEMO
 
 # Nothing above imports torch: a child's peak memory starts at what its parent had.
 
 MODEL = "smollm2-135m-instruct"
 HOOKPOINT = "layers.10.mlp"
-CODER, LATENTS = Path(__file__).resolve().parents[1] / "demo" / "coder", 4096
+CODER, LATENTS = DEMO / "coder", 4096
 LENGTH, BATCH, SHARD = 128, 16, 64
 """Tokens in a context, contexts in a batch, contexts in a shard."""
 CONTEXTS, REPEATS, MORE = 128, 3, 4

@@ -24,12 +24,13 @@ from benchmarks.measure import alone, peak_memory
 from cli.errors import CommandError
 from cli.fetch import fetch
 from models.settings import get_settings
+from models.shipped import DEMO
 
 # Nothing above imports torch: a child's peak memory starts at what its parent had.
 
 MODEL = "smollm2-135m-instruct"
 HOOKPOINT = "layers.10.mlp"
-CODER = Path(__file__).resolve().parents[1] / "demo" / "coder"
+CODER = DEMO / "coder"
 LENGTH, BATCH = 34, 8
 """Tokens in a window, of which one begins it, 32 are read and one is predicted; windows at once."""
 WINDOWS, REPEATS, MORE = 16, 3, 4

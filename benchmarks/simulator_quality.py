@@ -51,8 +51,8 @@ from interp.simulate.protocol import Ask, Simulator
 from interp.simulate.training.trained import Trained
 from interp.simulate.two_tower.simulator import TwoTower
 from models.settings import get_settings
+from models.shipped import DEMO
 
-DEMO = Path(__file__).resolve().parents[1] / "demo"
 TRAINED = DEMO / "simulators"
 SUBJECT, BASE = "smollm2-135m-instruct", "gemma-3-270m"
 HOOKPOINT, LENGTH, SEED = "layers.10.mlp", 34, 0

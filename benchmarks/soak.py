@@ -40,10 +40,12 @@ from cli import demo, services
 from cli.fetch import fetch
 from cli.processes import Child, stop
 from cli.servers import Servers, embedded_servers, free_port, migrate, use
+from jobs.params import CollectParams
+from jobs.queue import enqueue
 from models import Job, Study
 from models.database import new_session
 from models.settings import get_settings
-from workers.queue import submit
+from models.shipped import DEMO
 
 SLUG = "soak"
 AT = f"/studies/{SLUG}"
@@ -313,13 +315,13 @@ def _make_study() -> None:
         simulator = SimulatorCreate(
             method="two_tower",
             model=demo.BASE,
-            folder=str(demo.FOLDER / "simulators" / "two_tower"),
+            folder=str(DEMO / "simulators" / "two_tower"),
         )
         study = Study(
             slug=SLUG,
             title="Soaked",
             model=demo.MODEL,
-            coder=str(demo.FOLDER / "coder"),
+            coder=str(DEMO / "coder"),
             hookpoint="layers.10.mlp",
             corpus="sotu",
             context_length=34,
@@ -333,8 +335,7 @@ def _make_study() -> None:
         )
         session.add(study)
         session.flush()
-        params = {"explain": [{"method": "lexical"}], "first_latents": LATENTS, "costs": 0}
-        submit(session, Job(study_id=study.id, kind="collect", params=params, created_by="soak"))
+        enqueue(session, study, CollectParams(first_latents=LATENTS, costs=0), by="soak")
         print("collecting", flush=True)
         explained = select(func.count()).where(Job.kind == "explain", Job.status == "finished")
         deadline = time.monotonic() + 1200

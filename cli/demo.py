@@ -4,14 +4,14 @@ from sqlalchemy.orm import Session
 
 from app.services.simulators.queries import add_simulator
 from app.services.simulators.schemas import SimulatorCreate
-from cli.servers import REPOSITORY
-from models import Job, Study
-from workers.queue import submit
+from jobs.params import CollectParams, ExplainParams
+from jobs.queue import enqueue
+from models import Study
+from models.shipped import DEMO
 
 MODEL, BASE = "smollm2-135m-instruct", "gemma-3-270m"
 """The subject model, and the one under the simulator: another one, so that the two do not agree
 because they are one."""
-FOLDER = REPOSITORY / "demo"
 FIRST_LATENTS, COSTS = 512, 32
 """Latents simulated at once, and those of them whose cost alone is measured."""
 
@@ -25,7 +25,7 @@ def create_demo(session: Session, user: str) -> Study:
     fewer contexts, as it takes seconds for each latent.
     """
     trained = SimulatorCreate(
-        method="two_tower", model=BASE, folder=str(FOLDER / "simulators" / "two_tower")
+        method="two_tower", model=BASE, folder=str(DEMO / "simulators" / "two_tower")
     )
     prompted = SimulatorCreate(method="all_at_once", model=BASE, calibrate_contexts=24)
     add_simulator(session, prompted)
@@ -33,7 +33,7 @@ def create_demo(session: Session, user: str) -> Study:
         slug="demo",
         title="State of the Union · SmolLM2-135M layer 10",
         model=MODEL,
-        coder=str(FOLDER / "coder"),
+        coder=str(DEMO / "coder"),
         hookpoint="layers.10.mlp",
         corpus="sotu",
         context_length=34,
@@ -47,13 +47,13 @@ def create_demo(session: Session, user: str) -> Study:
     )
     session.add(study)
     session.flush()
-    params = {
-        "explain": [
-            {"method": "lexical"},
-            {"method": "file", "path": str(FOLDER / "explanations.jsonl")},
-        ],
-        "first_latents": FIRST_LATENTS,
-        "costs": COSTS,
-    }
-    submit(session, Job(study_id=study.id, kind="collect", params=params, created_by=user))
+    order = CollectParams(
+        explain=(
+            ExplainParams(method="lexical"),
+            ExplainParams(method="file", path=str(DEMO / "explanations.jsonl")),
+        ),
+        first_latents=FIRST_LATENTS,
+        costs=COSTS,
+    )
+    enqueue(session, study, order, by=user)
     return study

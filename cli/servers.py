@@ -27,8 +27,8 @@ from filelock import FileLock, Timeout
 from cli import processes
 from cli.errors import CommandError
 from models.settings import Settings, get_settings
+from models.shipped import MIGRATIONS
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 START_TIMEOUT = 60.0
 """Seconds that a server may take to answer. PostgreSQL may have to recover after a crash."""
 LONGEST_SOCKET = 100
@@ -149,14 +149,14 @@ def running(data: Path) -> Servers | None:
 
 def use(servers: Servers) -> None:
     """Point the settings of this process, and of its children, to these servers."""
+    from jobs import events, queue
     from models.database import engine_of
-    from workers import queue
 
     os.environ["DATABASE_URL"] = servers.database_url
     os.environ["REDIS_URL"] = servers.redis_url
     get_settings.cache_clear()
     engine_of.cache_clear()
-    queue.get_redis.cache_clear()
+    events.get_redis.cache_clear()
     queue.celery.conf.broker_url = servers.redis_url
 
 
@@ -172,7 +172,7 @@ def alembic_config(database_url: str) -> Any:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(REPOSITORY / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["database_url"] = database_url
     return config
 

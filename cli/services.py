@@ -14,7 +14,7 @@ from cli.errors import CommandError
 
 HEALTH_TIMEOUT = 60.0
 """Seconds that the web server may take to answer."""
-WORKER = ["celery", "-A", "workers.queue", "worker", "-Q", "gpu,cpu", "--concurrency", "1"]
+WORKER = ["celery", "-A", "jobs.queue", "worker", "-Q", "gpu,cpu", "--concurrency", "1"]
 
 
 def start_worker(data: Path) -> processes.Child:

@@ -9,9 +9,8 @@ import re
 from pathlib import Path
 
 from models.settings import Settings, get_settings
+from models.shipped import DEMO
 
-DEMO = Path(__file__).resolve().parents[1] / "demo"
-"""The coder and the simulator that come with the program."""
 CORPUS = "sotu"
 """The corpus that comes with the program, and is no path."""
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9_][\w.-]{0,95})?", re.ASCII)

@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from sparsify import SparseCoder, SparseCoderConfig
@@ -23,6 +24,11 @@ from transformers import (
 from interp.coders.load import load_coder
 from interp.coders.sparsify import SparsifyCoder
 from interp.model.subject import Subject, load_subject
+from interp.rewriting.checks import (
+    Setting,
+    Simulations,
+)
+from interp.rewriting.evaluate import Protocol
 from tests import REPOSITORY
 
 D_MODEL, LAYERS, VOCABULARY = 16, 3, 50
@@ -187,3 +193,16 @@ HOOKPOINTS = [
     ("gpt_neox", "final_layer_norm"),
     ("gemma", "norm"),
 ]
+
+
+CONTEXTS, SEQ = 6, 9
+
+
+def simulations(of: Setting, raw: Any) -> Simulations:
+    """What a simulator says whose raw values are a function of the real activations."""
+    where = Protocol.WHOLE.spliced(SEQ, of.first_position)
+    assert where == slice(1, SEQ - 1)
+    real = of.real(of.latents).at(torch.arange(len(of.tokens))).double().numpy()
+    evaluated = raw(real).transpose(2, 0, 1)
+    flat = evaluated.reshape(len(of.latents), -1)
+    return Simulations(flat, real.transpose(2, 0, 1).reshape(len(of.latents), -1), evaluated)

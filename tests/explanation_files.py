@@ -1,13 +1,19 @@
 """Explanations read from files: uploaded, taken in by a job, and what is then stored."""
 
+import csv
+import io
+import json
+import zipfile
 from typing import Any
 
 import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import Explanation, Job, Latent, Study
-from workers.tasks import explain
+from tests.working import work
 
 
 def versions(db: Session, study: Study) -> list[tuple[Any, ...]]:
@@ -27,7 +33,7 @@ def versions(db: Session, study: Study) -> list[tuple[Any, ...]]:
 def finish(db: Session, job_id: int) -> Job:
     """Do an import's job here, as a worker would."""
     job = db.get_one(Job, job_id)
-    list(explain.run(db, job, db.get_one(Study, job.study_id)))
+    work(db, job, db.get_one(Study, job.study_id))
     job.status = "finished"
     db.commit()
     db.expire_all()
@@ -40,3 +46,28 @@ def finish(db: Session, job_id: int) -> Job:
 def upload(web: str, study: Study, name: str, content: bytes) -> httpx.Response:
     url = f"{web}/api/v1/studies/{study.slug}/import"
     return httpx.post(url, files={"file": (name, content)}, timeout=30)
+
+
+def exported_rows(archive: zipfile.ZipFile, part: str, form: str) -> list[dict[str, Any]]:
+    (name,) = [n for n in archive.namelist() if n.endswith(f"/{part}.{form}")]
+    content = archive.read(name)
+    match form:
+        case "parquet":
+            return list(pq.read_table(io.BytesIO(content)).to_pylist())
+        case "jsonl":
+            return [json.loads(line) for line in content.splitlines()]
+    return list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+
+
+def parquet_file(texts: object, latents: object = None, **options: object) -> io.BytesIO:
+    """A Parquet file."""
+    out = io.BytesIO()
+    texts = pa.array(texts) if isinstance(texts, list) else texts
+    numbers = pa.array(range(len(texts)) if latents is None else latents)  # type: ignore[arg-type]
+    pq.write_table(pa.table({"latent": numbers, "text": texts}), out, **options)  # type: ignore[arg-type]
+    return out
+
+
+def repeated_column(text: str, rows: int) -> pa.Array:
+    """A column of one text again and again, which Parquet writes once."""
+    return pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([text]))

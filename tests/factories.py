@@ -1,6 +1,7 @@
 """A little study in the database, made row by row through the models."""
 
 import uuid
+from datetime import UTC, datetime
 
 import numpy as np
 from sqlalchemy import select
@@ -327,4 +328,13 @@ def check(session: Session, study: Study, **outcomes: str) -> Job:
             )
         )
     session.commit()
+    return job
+
+
+def page_job(db: Session, study: Study, **values: object) -> Job:
+    job = Job(**{"study_id": study.id, "kind": "simulate", "created_by": "ana", **values})
+    if job.status == "running":
+        job.attempts, job.started_at = 1, datetime.now(UTC)
+    db.add(job)
+    db.commit()
     return job

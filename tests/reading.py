@@ -7,7 +7,7 @@ import httpx
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Explanation, Latent, Study
+from models import Explanation, Latent, Rewrite, RewritePoint, Study
 
 
 def problem_of(response: httpx.Response, status: int) -> str:
@@ -36,3 +36,28 @@ def current_of(db: Session, study: Study, index: int) -> Explanation:
     latent = latent_of(db, study, index)
     db.refresh(latent)
     return db.get_one(Explanation, latent.explanation_id)
+
+
+def chart_values(spec: dict) -> list[dict]:
+    """Every row of data in a specification, each once."""
+    rows: list[dict] = list(spec.get("data", {}).get("values", []))
+    for named in spec.get("datasets", {}).values():
+        rows += named
+    for layer in spec.get("layer", []):
+        rows += [row for row in chart_values(layer) if row not in rows]
+    return rows
+
+
+def headline_point(db: Session, study: Study) -> RewritePoint:
+    """The point of the headline: both simulated latents rewritten, isotonic."""
+    return db.scalars(
+        select(RewritePoint)
+        .join(Rewrite, Rewrite.id == RewritePoint.rewrite_id)
+        .where(
+            Rewrite.study_id == study.id,
+            RewritePoint.condition == "rewritten",
+            RewritePoint.calibration == "isotonic",
+            RewritePoint.ordering == "score",
+            RewritePoint.count == 2,
+        )
+    ).one()

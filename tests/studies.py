@@ -1,17 +1,22 @@
 """A real study that tests share, and ways to wait for its jobs."""
 
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import httpx
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.services.studies.queries import create_study
 from app.services.studies.schemas import StudyCreate
+from jobs.kinds import KINDS
+from jobs.queue import enqueue
 from models import Job, Study
 from tests import REPOSITORY
-from workers.queue import submit
+from tests.checkpoints import coder_folder, model_folder
 from workers.turns import HELD
 
 
@@ -43,8 +48,13 @@ def make_unchecked(db: Session, data: StudyCreate) -> Study:
     study = Study(**data.model_dump(exclude={"first_latents"}))
     db.add(study)
     db.flush()
-    submit(db, Job(study_id=study.id, kind="collect", params={}, created_by="tests"))
+    queue_job(db, study, "collect")
     return study
+
+
+def queue_job(db: Session, study: Study, kind: str, **params: object) -> Job:
+    """Queue a job of some kind."""
+    return enqueue(db, study, KINDS[kind].params.model_validate(params), by="tests")
 
 
 def wait_until(
@@ -77,3 +87,29 @@ def wait_for_jobs(db: Session, study_id: int, *, timeout: float = 600) -> list[J
         what=f"the jobs of study {study_id}",
     )
     return list(db.scalars(jobs))
+
+
+def study_values(tmp_path: Path, **changes: Any) -> dict[str, Any]:
+    """A study that looks as if it could work."""
+    if not (tmp_path / "m").exists():
+        model_folder(tmp_path / "m")
+        coder_folder(tmp_path / "c")
+    return {
+        "slug": f"s-{uuid.uuid4().hex[:8]}",
+        "title": "A study",
+        "model": str(tmp_path / "m"),
+        "coder": str(tmp_path / "c"),
+        "hookpoint": "layers.1.mlp",
+        "corpus": "sotu",
+    } | changes
+
+
+def failed_study(db: Session, api: httpx.Client, data: dict[str, Any]) -> tuple[Study, Job]:
+    """A study whose collect job has failed."""
+    made = api.post("/studies", json=data)
+    assert made.status_code == 201, made.text
+    study = db.get_one(Study, made.json()["id"])
+    job = db.scalars(select(Job).filter_by(study_id=study.id)).one()
+    job.status, job.message, job.attempts = "failed", "The coder <does> not fit.", 1
+    db.commit()
+    return study, job

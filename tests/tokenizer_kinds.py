@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from functools import cache
 
+from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from tokenizers.trainers import BpeTrainer, UnigramTrainer, WordPieceTrainer
 from transformers import PreTrainedTokenizerFast
@@ -151,3 +152,24 @@ def like_gpt() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", chat_template=CHAT
     )
+
+
+PIECES = [
+    "The committee",
+    " met",
+    " ",
+    "\n\n",
+    "🙂",
+    "👩\u200d🚀",
+    "東京",
+    "日本",
+    "é",
+    "\ufffd",
+    "\0",
+]
+
+
+TEXTS = st.one_of(
+    st.text(max_size=40),
+    st.lists(st.sampled_from([*PIECES, *CONTROL]), max_size=12).map("".join),
+)

@@ -1,7 +1,6 @@
 """Pages: Jinja2 templates."""
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from fastapi import Request
@@ -22,12 +21,11 @@ from app.services.formatting import (
     simulator_name,
     visible,
 )
-from app.services.jobs import progress
+from jobs import progress
+from jobs.kinds import KINDS
+from models.shipped import STATIC, TEMPLATES
 
-ROOT = Path(__file__).parents[2]
-STATIC = ROOT / "static"
-
-templates = Jinja2Templates(directory=ROOT / "templates")
+templates = Jinja2Templates(directory=TEMPLATES)
 templates.env.auto_reload = False  # or every page looks whether thirty files have changed
 templates.env.trim_blocks = True
 templates.env.lstrip_blocks = True
@@ -43,6 +41,7 @@ templates.env.filters |= {
     "bytes": in_bytes,
     "visible": visible,
     "simulator_name": simulator_name,
+    "job_label": lambda kind: KINDS[kind].label,
 }
 templates.env.globals |= {
     "duration": duration,

@@ -79,7 +79,7 @@ class Counted(Protocol):
         """Figures that are stored with it."""
 
 
-Count = Callable[[LatentActivations], "Counted | None"]
+CountLatent = Callable[[LatentActivations], "Counted | None"]
 """Explains a latent by its activations; None if it is never active."""
 
 
@@ -107,13 +107,13 @@ class Counting(Explainer):
     def cost(self, latents: int) -> Tokens:
         return Tokens(0, 0)
 
-    def prepare(self, strings: Sequence[Sequence[str]], *, first_position: int) -> Count:
+    def prepare(self, strings: Sequence[Sequence[str]], *, first_position: int) -> CountLatent:
         """Read the text once, for all latents.
 
         Args:
             strings: Token strings of the explain contexts, in the order of the activations.
         """
-        prepare: Callable[..., Count] = registry.load(self.loader)
+        prepare: Callable[..., CountLatent] = registry.load(self.loader)
         return prepare(strings, first_position=first_position)
 
 

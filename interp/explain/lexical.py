@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interp.corpus.activations import LatentActivations
-from interp.explain.explainer import Count, Counting
+from interp.explain.explainer import Counting, CountLatent
 from interp.explain.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _cells(
     known: NDArray[np.int64],
     counts: NDArray[np.int64],
 ) -> _Cells:
-    """Count the active tokens by their kind.
+    """CountLatent the active tokens by their kind.
 
     Args:
         ids: The kind of each active token.
@@ -267,8 +267,8 @@ def _quote(word: str) -> str:
     return VISIBLE.get(word, f"“{word}”")
 
 
-def prepare(strings: Sequence[Sequence[str]], *, first_position: int) -> Count:
-    """Count the words of contexts once, and explain any latent by them."""
+def prepare(strings: Sequence[Sequence[str]], *, first_position: int) -> CountLatent:
+    """CountLatent the words of contexts once, and explain any latent by them."""
     return partial(explain, vocabulary=Vocabulary.of(strings, first_position=first_position))
 
 

@@ -5,7 +5,7 @@ To add one, write a file that declares a :class:`~interp.explain.explainer.Count
 """
 
 from interp.explain.asking import CONTRASTIVE, PROMPTED, REFINE
-from interp.explain.explainer import Asking, Explainer
+from interp.explain.explainer import Asking, Counting, Explainer
 from interp.explain.lexical import LEXICAL
 from interp.registry import Registry
 
@@ -21,3 +21,8 @@ EXPLAINERS: Registry[Explainer] = Registry(
 def asking() -> dict[str, Asking]:
     """The explainers that ask a language model, by name."""
     return {name: one for name, one in EXPLAINERS.items() if isinstance(one, Asking)}
+
+
+def counting() -> dict[str, Counting]:
+    """The explainers that ask no language model, by name."""
+    return {name: one for name, one in EXPLAINERS.items() if isinstance(one, Counting)}

@@ -2,12 +2,10 @@
 
 import re
 
-import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.services.formatting import seconds_in_words
 from models import Job
 from tests.factories import new_wording
 from tests.reading import current_of, latent_of
@@ -32,18 +30,3 @@ def test_an_earlier_version_is_simulated_from_its_page(
     expect(page).to_have_url(re.compile(f"version={first.id}$"))
     job = db.scalars(select(Job).filter_by(study_id=study.id, kind="simulate")).one()
     assert job.params["explanation_ids"] == [first.id]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0.2, "200 ms"),
-        (5.25, "5.2 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 00 s"),
-        (419.7, "7 min 00 s"),
-        (3599.8, "1 h 00 min"),
-    ],
-)
-def test_times_add_up(seconds: float, words: str) -> None:
-    assert seconds_in_words(seconds) == words

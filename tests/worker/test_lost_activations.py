@@ -2,10 +2,8 @@
 
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 import torch
@@ -14,107 +12,22 @@ from sparsify import SparseCoder, SparseCoderConfig
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from cli.doctor import _models
 from cli.processes import Child
-from cli.servers import from_settings
 from cli.stores import incomplete
-from interp.corpus.activations import StoreError
+from jobs.queue import retry
 from models import Example, Explanation, Job, Latent, LatentCost, Score, Simulation, Study
 from models.settings import get_settings
 from tests.conftest import palimpsest
 from tests.engine import D_MODEL, tiny_model, word_tokenizer
-from tests.reading import problem_of, text_of
-from tests.studies import make_study, small_study, wait_for_jobs
-from tests.text_study import text_study
-from workers.queue import submit
-from workers.tasks.check import _activations_are_whole, _scores_are_of_these_activations
-from workers.tasks.scores import calibrate_and_score
+from tests.studies import make_study, queue_job, small_study, wait_for_jobs
+from tests.working import plan
+from workers.tasks.check import _activations_are_whole
 
 LENGTH = 16
 
 
 def folder_of(study: Study, name: str) -> Path:
     return get_settings().activations(study.id, name)
-
-
-# --- Scores -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def scored(db: Session) -> Study:
-    return text_study(db)
-
-
-def simulation_of(db: Session, study: Study) -> Simulation:
-    of_study = select(Simulation).join(Explanation).join(Latent, Latent.id == Explanation.latent_id)
-    where = Latent.study_id == study.id, Simulation.set == "calibrate"
-    return db.scalars(of_study.where(*where).order_by(Simulation.id)).first()  # type: ignore[return-value]
-
-
-def test_nothing_is_scored_on_lost_activations(db: Session, scored: Study) -> None:
-    simulation = simulation_of(db, scored)
-    latent = db.get_one(Latent, db.get_one(Explanation, simulation.explanation_id).latent_id)
-    db.execute(delete(Score).filter_by(explanation_id=simulation.explanation_id))
-    shutil.rmtree(folder_of(scored, "calibrate"))
-    with pytest.raises(StoreError, match=r"no folder .*calibrate.*palimpsest collect"):
-        calibrate_and_score(db, scored, latent, simulation)
-    assert not db.scalar(
-        select(func.count()).where(Score.explanation_id == simulation.explanation_id)
-    )
-
-
-def test_scores_of_lost_activations_are_told_from_true_ones(db: Session, scored: Study) -> None:
-    assert _scores_are_of_these_activations(db, scored).outcome == "passed"
-    # What an earlier version stored when it read the lost shards as silence.
-    simulation = simulation_of(db, scored)
-    score = db.scalars(
-        select(Score).filter_by(explanation_id=simulation.explanation_id, name="correlation")
-    ).one()
-    score.details = {**score.details, "active": 0}
-    db.flush()
-    found = _scores_are_of_these_activations(db, scored)
-    assert found.outcome == "failed" and "1 of 2 latents" in found.detail
-    shutil.rmtree(folder_of(scored, "calibrate"))
-    assert _scores_are_of_these_activations(db, scored).outcome == "cannot tell"
-
-
-# --- Pages --------------------------------------------------------------------------------------
-
-
-def test_pages_show_why_instead_of_figures(pages: httpx.Client, db: Session, scored: Study) -> None:
-    (shard,) = folder_of(scored, "calibrate").iterdir()
-    shard.write_bytes(shard.read_bytes()[:-5])
-    here = f"/studies/{scored.slug}/latents/0"
-    assert str(shard) in problem_of(pages.get(f"/api/v1{here}/agreement"), 404)
-    explanation = simulation_of(db, scored).explanation_id
-    for path in (f"{here}/agreement", f"{here}/errors?version={explanation}"):
-        page = pages.get(path)
-        assert page.status_code == 200, path
-        assert f"{shard.name} is damaged or cut short" in text_of(page), path
-    worst = pages.get(f"/api/v1/explanations/{explanation}/errors").json()
-    assert shard.name in worst["problem"]
-    assert not worst["false_positives"] and not worst["false_negatives"]
-
-
-def test_the_doctor_names_the_study(db: Session, scored: Study) -> None:
-    scored.contexts_evaluate = 0
-    db.commit()
-    assert not [line for line in incomplete(db) if line.startswith(f"{scored.slug}:")]
-    shutil.rmtree(folder_of(scored, "explain"))
-    (line,) = [line for line in incomplete(db) if line.startswith(f"{scored.slug}:")]
-    assert "explain" in line and "palimpsest collect" in line
-
-
-def test_a_study_that_is_being_removed_is_no_problem(db: Session, scored: Study) -> None:
-    shutil.rmtree(folder_of(scored, "explain"))
-    scored.model = "/nowhere/model"
-    db.commit()
-    here = get_settings()
-    assert "/nowhere/model" in _models(here, from_settings(here)).text
-    scored.deleted_at = datetime.now(UTC)
-    db.commit()
-    assert not [line for line in incomplete(db) if line.startswith(f"{scored.slug}:")]
-    assert "/nowhere/model" not in _models(here, from_settings(here)).text
 
 
 # --- Jobs ---------------------------------------------------------------------------------------
@@ -161,7 +74,7 @@ def collected(db: Session, worker: Child, parts: Path) -> Iterator[Study]:
 
 
 def run(db: Session, study: Study, kind: str, **params: object) -> Job:
-    job = submit(db, Job(study_id=study.id, kind=kind, params=params, created_by="tests"))
+    job = queue_job(db, study, kind, **params)
     wait_for_jobs(db, study.id)
     db.refresh(job)
     return job
@@ -220,7 +133,7 @@ def test_jobs_refuse_lost_activations_and_collecting_makes_what_is_missing(
     kinds = db.scalars(select(Job.kind).filter_by(study_id=collected.id).order_by(Job.id)).all()
     assert kinds == ["collect", "explain", "explain", "simulate", "collect"]
     assert not [line for line in incomplete(db) if line.startswith(f"{collected.slug}:")]
-    submit(db, explain)
+    retry(db, explain)
     wait_for_jobs(db, collected.id)
     db.refresh(explain)
     assert explain.status == "finished"
@@ -276,11 +189,10 @@ def test_another_coder_in_the_same_place_is_refused(
         coder.save_to_disk(parts / "coder")
         # A worker keeps coders that it has loaded, so a fresh one looks here.
         from workers.resources import coder_of
-        from workers.tasks import collect
 
-        job = Job(study_id=collected.id, kind="collect", params={}, created_by="tests")
+        job = Job(study_id=collected.id, kind="collect", params={}, state={}, created_by="tests")
         with pytest.raises(Exception, match="not the one that this study was collected with"):
-            next(collect.run(db, job, collected))
+            plan(db, job, collected)
         assert coder_of(collected).num_latents == 2 * D_MODEL
     finally:
         coder.W_dec.data /= 2

@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jobs.kinds import KINDS, LISTED
+
 
 class JobOut(BaseModel):
     """One piece of queued work and how far it is."""
@@ -13,11 +15,13 @@ class JobOut(BaseModel):
 
     id: int
     study_id: int
-    kind: str = Field(
-        description="collect, explain, embed, judge, simulate, rewrite, generate, sentence or "
-        "check."
+    kind: str = Field(description=f"{LISTED}.", json_schema_extra={"enum": [*KINDS]})
+    params: dict[str, Any] = Field(description="What was asked for.")
+    state: dict[str, Any] = Field(
+        description="What its worker noted: the explanations that it chose (explanation_ids), its "
+        "simulator_id, rewrite_id, or the job that made it needless (superseded_by), and how far "
+        "it is."
     )
-    params: dict[str, Any]
     status: Literal["queued", "running", "cancelled", "failed", "finished"]
     done: int
     total: int | None = Field(description="Units of work; null until it is known.")

@@ -9,8 +9,10 @@ from sqlalchemy import bindparam, exists, select
 from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict
-from app.services.jobs.queries import ACTIVE, submit
+from app.services.jobs.queries import ACTIVE
 from interp.embedding.embed import MODEL, embed
+from jobs.params import EmbedParams
+from jobs.queue import enqueue
 from models import Job, Latent, Study
 from models.settings import get_settings, model_folder
 
@@ -66,7 +68,7 @@ def embed_study(session: Session, study: Study, user: str) -> Job:
         raise Conflict("Every explanation of this study can be found by its meaning already.")
     if at_work(session, study):
         raise Conflict("A job makes the explanations ready for search by meaning already.")
-    return submit(session, Job(study_id=study.id, kind="embed", created_by=user))
+    return enqueue(session, study, EmbedParams(), by=user)
 
 
 def at_work(session: Session, study: Study, kinds: Sequence[str] = ("embed",)) -> bool:

@@ -8,9 +8,11 @@ from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict, NotFound
 from app.services.explanations.queries import authors
-from app.services.jobs.queries import ACTIVE, need_ended, submit, tell
+from app.services.jobs.queries import ACTIVE, need_ended, tell
 from app.services.rewrites.schemas import PointStatistics, Protocol
 from app.services.rewrites.views import BASELINES, BEFORE, ISOTONIC, LINES, Line, View
+from jobs.params import RewriteParams
+from jobs.queue import enqueue
 from models import Explanation, Job, Latent, Rewrite, RewritePoint, Study
 from models.base import among
 
@@ -138,7 +140,7 @@ def latest_results(
     being_measured = exists().where(
         Job.study_id == study.id,
         Job.status.in_(ACTIVE),
-        Job.params["rewrite_id"].as_integer() == Rewrite.id,
+        Job.state["rewrite_id"].as_integer() == Rewrite.id,
     )
     has_a_point = exists().where(
         RewritePoint.rewrite_id == Rewrite.id, RewritePoint.condition == "rewritten"
@@ -189,13 +191,10 @@ def measure(session: Session, study: Study, protocol: Protocol, author: str, use
         )
     if author and author not in authors(session, study):
         raise Conflict(f"Nobody named {author} wrote an explanation of study {study.slug}.")
-    params = {
-        "protocol": protocol,
-        "simulator_id": study.simulator_id,
-        "author": author,
-        "repeat": False,
-    }
-    return submit(session, Job(study_id=study.id, kind="rewrite", params=params, created_by=user))
+    order = RewriteParams(
+        protocol=protocol, simulator_id=study.simulator_id, author=author, repeat=False
+    )
+    return enqueue(session, study, order, by=user)
 
 
 def delete_rewrite(session: Session, rewrite: Rewrite) -> None:
@@ -206,7 +205,7 @@ def delete_rewrite(session: Session, rewrite: Rewrite) -> None:
     Raises:
         Conflict: Its job waits or runs.
     """
-    of = Job.params["rewrite_id"].as_integer() == rewrite.id
+    of = Job.state["rewrite_id"].as_integer() == rewrite.id
     for job_id in session.scalars(select(Job.id).where(Job.study_id == rewrite.study_id, of)):
         need_ended(session, job_id)
     session.delete(rewrite)

@@ -10,10 +10,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
 from app.services.errors import Conflict, NotFound
-from app.services.jobs.queries import STOPPED, submit, tell
+from app.services.jobs.queries import STOPPED, tell
 from app.services.simulators.queries import get_simulator
 from app.services.studies.checked import checked
 from app.services.studies.schemas import StudyCreate, StudyUpdate
+from jobs.params import CollectParams
+from jobs.queue import enqueue, retry
 from models import Job, Latent, Study
 
 # Statements that many pages make are put together once: that takes as long as running them. Most
@@ -54,8 +56,7 @@ def create_study(session: Session, data: StudyCreate, user: str) -> Study:
     study = Study(**data.model_dump(exclude={"first_latents"}))
     session.add(study)
     _flush(session, data.slug)
-    params = {"first_latents": data.first_latents}
-    submit(session, Job(study_id=study.id, kind="collect", params=params, created_by=user))
+    enqueue(session, study, CollectParams(first_latents=data.first_latents), by=user)
     return study
 
 
@@ -139,8 +140,9 @@ def update_study(session: Session, study: Study, data: StudyUpdate) -> Study:
             setattr(study, name, value)
         study.coder_info = {}
         _flush(session, corrected.slug)
-        job.params = {**job.params, "first_latents": corrected.first_latents, "anew": True}
-        submit(session, job)
+        job.params = {**job.params, "first_latents": corrected.first_latents}
+        job.state = {"anew": True}
+        retry(session, job)
         return study
     session.commit()
     if data.simulator_id is not None:

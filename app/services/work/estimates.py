@@ -191,6 +191,7 @@ def _measured(latents: int, times: int, past: Past) -> Estimate:
     """An estimate from what one of so many has taken."""
     return Estimate(
         latents=latents,
+        done=0,
         tokens_read=round(times * past.tokens_read),
         tokens_written=round(times * past.tokens_written),
         seconds=times * past.seconds,
@@ -201,6 +202,7 @@ def _measured(latents: int, times: int, past: Past) -> Estimate:
 def _by_formula(latents: int, tokens: Tokens) -> Estimate:
     return Estimate(
         latents=latents,
+        done=0,
         tokens_read=tokens.read,
         tokens_written=tokens.written,
         seconds=None if latents else 0.0,

@@ -8,6 +8,7 @@ from app.services.fields import OneOf, Sought
 from app.services.latents.filter_schemas import LatentMatch
 from app.services.simulators.schemas import LanguageModel
 from interp.explain.registry import EXPLAINERS, asking
+from jobs.params import Estimate as Estimate
 
 Explainer = Annotated[str, OneOf(EXPLAINERS)]
 
@@ -82,23 +83,6 @@ class ExplainCreate(Selection):
         if self.method not in asking() and self.llm is not None:
             raise ValueError(f"{self.method} uses no language model: leave it out.")
         return self
-
-
-class Estimate(BaseModel):
-    """The estimated usage of a job."""
-
-    latents: int = Field(description="Latents to explain, or explanations to simulate.")
-    done: int = Field(
-        default=0, description="Explanations left out because they are simulated already."
-    )
-    tokens_read: int
-    tokens_written: int
-    seconds: float | None = Field(
-        description="Null: not known until the same simulator or explainer has run once."
-    )
-    measured: bool = Field(
-        description="Whether this comes from earlier runs; if not, from the method's formula."
-    )
 
 
 class EstimateOut(Estimate):

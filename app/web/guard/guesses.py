@@ -17,7 +17,7 @@ from fastapi import HTTPException
 from redis.exceptions import RedisError
 
 from interp.cleaning import shown
-from workers.queue import get_redis
+from jobs.events import get_redis
 
 log = logging.getLogger(__name__)
 

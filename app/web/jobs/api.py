@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from app.services.jobs import queries
-from app.services.jobs.progress import no_worker, seconds_left
 from app.services.jobs.schemas import FailedPartOut, JobEventOut, JobList, JobLog, JobOut, JobReport
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.params import Slug
+from jobs.progress import no_worker, seconds_left
 from models import Job, Study
 
 router = APIRouter(tags=["jobs"])

@@ -12,29 +12,19 @@ from app.services.explanations.queries import list_versions
 from app.services.latents.costs import ShownCost, reworded, shown_costs
 from app.services.rewrites.queries import Results, latest_results, list_points
 from app.services.rewrites.views import LINES, View
-from app.services.schemas import Comparison
 from app.web.latent.charts import cost_chart
 from app.web.rewrites.charts import loss_chart, missing_latents
-from models import Explanation, Job, Latent, LatentCost, Rewrite, RewritePoint, Study
+from models import Explanation, Job, Latent, Rewrite, RewritePoint, Study
 from tests.factories import little_study, reword
+from tests.reading import chart_values
 from tests.rewrites import rewrite
 
 LATENTS = 14
 VIEWS = get_args(View)
 
 
-def _values(spec: dict) -> list[dict]:
-    """Every row of data in a specification, each once."""
-    rows: list[dict] = list(spec.get("data", {}).get("values", []))
-    for named in spec.get("datasets", {}).values():
-        rows += named
-    for layer in spec.get("layer", []):
-        rows += [row for row in _values(layer) if row not in rows]
-    return rows
-
-
 def _lines(results: Results, view: View) -> list[dict]:
-    return [row for row in _values(loss_chart(results, view, LATENTS).spec) if "series" in row]
+    return [row for row in chart_values(loss_chart(results, view, LATENTS).spec) if "series" in row]
 
 
 @pytest.fixture
@@ -67,7 +57,7 @@ def _costs(db: Session, study: Study, latent: Latent) -> list[ShownCost]:
 def test_the_views_together_hold_exactly_the_points(results: Results) -> None:
     shown = set()
     for view in VIEWS:
-        for row in _values(loss_chart(results, view, LATENTS).spec):
+        for row in chart_values(loss_chart(results, view, LATENTS).spec):
             if "increase" in row:
                 shown.add((row["increase"], row["increase_low"], row["increase_high"]))
                 assert row["kl"] is not None
@@ -91,7 +81,7 @@ def test_the_specifications_are_valid(db: Session, study: Study, results: Result
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_lines_and_rules_are_told_apart(results: Results, view: View) -> None:
-    rows = _values(loss_chart(results, view, LATENTS).spec)
+    rows = chart_values(loss_chart(results, view, LATENTS).spec)
     assert {row["condition"] for row in rows if "condition" in row} == {
         "zero ablation",
         "mean ablation",
@@ -144,7 +134,7 @@ def test_a_line_that_floods_the_layer_does_not_flatten_the_others(results: Resul
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_close_up_shows_what_is_added_to_real_latents(results: Results, view: View) -> None:
     chart = loss_chart(results, view, LATENTS, "real_latents")
-    rows = _values(chart.spec)
+    rows = chart_values(chart.spec)
     assert [row["increase"] for row in rows if row.get("condition") == "real latents"] == [0]
     assert not {"zero ablation", "no latents"} & {row.get("condition") for row in rows}
     real = results.baseline("real_latents")
@@ -167,12 +157,12 @@ def test_points_older_than_the_comparison_have_no_close_up(results: Results) -> 
     for point in results.points:
         point.statistics = {}
     chart = loss_chart(results, "calibrations", LATENTS, "real_latents")
-    assert not [row for row in _values(chart.spec) if "series" in row]
+    assert not [row for row in chart_values(chart.spec) if "series" in row]
 
 
 def test_labels_of_close_rules_do_not_overlap(results: Results) -> None:
     spec = loss_chart(results, "calibrations", LATENTS).spec
-    heights = sorted(row["label_y"] for row in _values(spec) if "label_y" in row)
+    heights = sorted(row["label_y"] for row in chart_values(spec) if "label_y" in row)
     low, high = spec["layer"][0]["encoding"]["y"]["scale"]["domain"]
     pixels = np.diff(heights) * spec["height"] / (high - low)
     assert (pixels > 14).all()
@@ -197,7 +187,7 @@ def test_what_is_not_defined_is_not_drawn(results: Results) -> None:
     for point in results.points:
         point.low = point.high = float("nan")
         point.kl = point.kl_low = point.kl_high = None
-    for row in _values(loss_chart(results, "calibrations", LATENTS).spec):
+    for row in chart_values(loss_chart(results, "calibrations", LATENTS).spec):
         if "increase" in row:
             assert row["increase_low"] is row["increase_high"] is row["kl"] is None
             assert row["kl_words"] == "not defined"
@@ -316,23 +306,6 @@ def test_protocols_are_kept_apart(db: Session, study: Study, results: Results) -
     assert whole.rewrite.id == results.rewrite.id
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "p", "verdict"),
-    [
-        (-0.3, -0.1, 0.01, "lower"),
-        (0.1, 0.3, 0.01, "higher"),
-        (-0.1, 0.3, 0.01, "cannot tell"),
-        (-0.3, -0.1, 0.2, "cannot tell"),
-        (-0.3, -0.1, None, "cannot tell"),
-        (None, None, 0.01, "cannot tell"),
-    ],
-)
-def test_a_difference_is_told_only_if_interval_and_test_agree(
-    low: float | None, high: float | None, p: float | None, verdict: str
-) -> None:
-    assert Comparison(mean=0.1, low=low, high=high, p=p).verdict == verdict
-
-
 def test_the_table_holds_the_view(results: Results) -> None:
     rows = results.table("ceilings")
     assert [row.name for row in rows[:4]] == [
@@ -354,7 +327,7 @@ def test_the_cost_chart_holds_exactly_the_costs(db: Session, study: Study) -> No
     latent = _latents(db, study)[0]
     costs = _costs(db, study, latent)
     assert reworded(costs) is None
-    rows = [row for row in _values(cost_chart(costs) or {}) if "increase" in row]
+    rows = [row for row in chart_values(cost_chart(costs) or {}) if "increase" in row]
     assert [(r["increase"], r["increase_low"], r["increase_high"]) for r in rows] == [
         (cost.mean, cost.low, cost.high) for _, cost in costs
     ]
@@ -375,20 +348,3 @@ def test_the_cost_chart_holds_exactly_the_costs(db: Session, study: Study) -> No
     assert compared is not None
     assert compared.comparison.verdict == "lower"
     assert compared.contexts == 1, "of the two in which it fires, one was run before"
-
-
-def test_a_cost_without_an_interval_is_a_point_without_a_rule() -> None:
-    cost = LatentCost(condition="rewritten", calibration="isotonic", mean=0.001)
-    (row,) = [
-        row
-        for row in _values(cost_chart([ShownCost("this, isotonic", cost)]) or {})
-        if "increase" in row
-    ]
-    assert row["increase"] == 0.001
-    assert row["increase_low"] is row["increase_high"] is None
-    assert row["increase_words"] == "+0.00100, no interval"
-
-
-def test_a_latent_that_never_fires_there_has_no_cost_chart() -> None:
-    unknown = LatentCost(condition="zeroed", calibration="", mean=None, low=None, high=None)
-    assert cost_chart([ShownCost("zeroed", unknown)]) is None

@@ -1,6 +1,5 @@
 """A study taken away and brought back: files of an export, and imports of explanations."""
 
-import csv
 import io
 import json
 import zipfile
@@ -12,7 +11,6 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
-from playwright.sync_api import Page
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -23,7 +21,7 @@ from interp.errors import InputError
 from interp.explain.files import read
 from models import Context, Explanation, Job, Latent, Score, Simulation, Study
 from tests.conftest import palimpsest
-from tests.explanation_files import finish, upload, versions
+from tests.explanation_files import exported_rows, finish, upload, versions
 from tests.factories import CONTEXTS, LENGTH, little_study, reword
 from tests.reading import problem_of, text_of
 
@@ -46,17 +44,6 @@ def download(web: str, study: Study, **query: Any) -> zipfile.ZipFile:
     return archive
 
 
-def rows(archive: zipfile.ZipFile, part: str, form: str) -> list[dict[str, Any]]:
-    (name,) = [n for n in archive.namelist() if n.endswith(f"/{part}.{form}")]
-    content = archive.read(name)
-    match form:
-        case "parquet":
-            return list(pq.read_table(io.BytesIO(content)).to_pylist())
-        case "jsonl":
-            return [json.loads(line) for line in content.splitlines()]
-    return list(csv.DictReader(io.StringIO(content.decode(), newline="")))
-
-
 # --- Export ---------------------------------------------------------------------------------------
 
 
@@ -69,14 +56,14 @@ def test_every_part_comes_in_every_format(web: str, db: Session, study: Study, f
         *(f"{part}.{form}" for part in PARTS),
     }
     for part, table in TABLES.items():
-        found = rows(archive, part, form)
+        found = exported_rows(archive, part, form)
         assert len(found) == record["tables"][part]["rows"] > 0
         names = [column.name for column in table.columns]
         assert all(list(row) == names for row in found)
         assert list(record["tables"][part]["columns"]) == names
-    assert len(rows(archive, "simulations", form)) == 3 * 3 * CONTEXTS
-    assert len(rows(archive, "contexts", form)) == CONTEXTS
-    assert len(rows(archive, "explanations", form)) == 6
+    assert len(exported_rows(archive, "simulations", form)) == 3 * 3 * CONTEXTS
+    assert len(exported_rows(archive, "contexts", form)) == CONTEXTS
+    assert len(exported_rows(archive, "explanations", form)) == 6
     assert record["study"]["slug"] == study.slug
     assert record["latents"] == "all"
     (simulator,) = record["simulators"]
@@ -93,7 +80,7 @@ def test_values_are_those_of_the_database(web: str, db: Session, study: Study) -
         .where(Latent.study_id == study.id, Latent.index == 0, Simulation.set == "explain")
     ).one()
     for form, archive in archives.items():
-        found = rows(archive, "simulations", form)
+        found = exported_rows(archive, "simulations", form)
         first = next(
             row
             for row in found
@@ -109,7 +96,7 @@ def test_values_are_those_of_the_database(web: str, db: Session, study: Study) -
     # Numbers of 4 bytes are written as short as they are.
     text = archives["jsonl"].read(f"{study.slug}/simulations.jsonl").decode()
     assert f"{float(str(simulation.values[0, 1]))}," in text
-    tokens = rows(archives["parquet"], "contexts", "parquet")[0]
+    tokens = exported_rows(archives["parquet"], "contexts", "parquet")[0]
     context = db.get_one(Context, tokens["context_id"])
     assert (tokens["tokens"], tokens["strings"]) == (context.tokens, context.strings)
 
@@ -125,7 +112,7 @@ def test_what_is_not_defined_is_null_and_never_zero(web: str, db: Session, study
     score.details = {"active": 4, "floor": 0.0, "floor_of": 1}
     db.commit()
     for form, empty in (("parquet", None), ("jsonl", None), ("csv", "")):
-        found = rows(download(web, study, parts="scores", format=form), "scores", form)
+        found = exported_rows(download(web, study, parts="scores", format=form), "scores", form)
         of = {
             row["name"]: row for row in found if int(row["explanation_id"]) == score.explanation_id
         }
@@ -145,7 +132,9 @@ def test_csv_keeps_commas_quotes_and_lines_apart(web: str, db: Session, study: S
     db.commit()
     archive = download(web, study, parts="explanations", format="csv")
     content = archive.read(f"{study.slug}/explanations.csv")
-    found = {int(row["explanation_id"]): row for row in rows(archive, "explanations", "csv")}
+    found = {
+        int(row["explanation_id"]): row for row in exported_rows(archive, "explanations", "csv")
+    }
     assert found[explanation.id]["text"] == explanation.text
     table = pacsv.read_csv(
         io.BytesIO(content),
@@ -160,23 +149,26 @@ def test_csv_keeps_commas_quotes_and_lines_apart(web: str, db: Session, study: S
 def test_an_export_takes_the_lists_filter(web: str, study: Study) -> None:
     everything = {"parts": ["explanations", "scores", "latents"]}
     archive = download(web, study, q="number 3", **everything)
-    assert [row["latent"] for row in rows(archive, "explanations", "parquet")] == [3]
-    assert [row["latent"] for row in rows(archive, "latents", "parquet")] == [3]
-    assert rows(archive, "scores", "parquet") == []
+    assert [row["latent"] for row in exported_rows(archive, "explanations", "parquet")] == [3]
+    assert [row["latent"] for row in exported_rows(archive, "latents", "parquet")] == [3]
+    assert exported_rows(archive, "scores", "parquet") == []
     record = json.loads(archive.read(f"{study.slug}/study.json"))
     assert record["filter"] == {"q": "number 3"}
     assert list(record["tables"]) == ["latents", "explanations", "scores"]
     archive = download(web, study, missing="true", parts="simulations")
-    assert {row["latent"] for row in rows(archive, "simulations", "parquet")} == {0}
+    assert {row["latent"] for row in exported_rows(archive, "simulations", "parquet")} == {0}
     archive = download(web, study, edited="true", parts="explanations")
-    assert [row["current"] for row in rows(archive, "explanations", "parquet")] == [False, True]
+    assert [row["current"] for row in exported_rows(archive, "explanations", "parquet")] == [
+        False,
+        True,
+    ]
 
 
 def test_a_study_that_is_not_collected_has_empty_tables(web: str, db: Session) -> None:
     empty = little_study(db, latents=0, simulator=False)
     for form in ("parquet", "jsonl", "csv"):
         archive = download(web, empty, format=form)
-        assert all(rows(archive, part, form) == [] for part in PARTS)
+        assert all(exported_rows(archive, part, form) == [] for part in PARTS)
         assert json.loads(archive.read(f"{empty.slug}/study.json"))["simulators"] == []
 
 
@@ -200,7 +192,7 @@ def test_an_export_is_sent_block_by_block_and_is_of_one_moment(
     content += pieces
     assert len(content) > 12, "one piece a row, of six latents and six explanations"
     archive = zipfile.ZipFile(io.BytesIO(b"".join(content)))
-    assert "later" not in [row["text"] for row in rows(archive, "explanations", "parquet")]
+    assert "later" not in [row["text"] for row in exported_rows(archive, "explanations", "parquet")]
     file = pq.ParquetFile(io.BytesIO(archive.read(f"{study.slug}/latents.parquet")))
     assert file.num_row_groups == 6
     assert file.schema_arrow.field("firing_rate").metadata[b"about"].startswith(b"share of tokens")
@@ -329,52 +321,6 @@ def test_a_parquet_file_names_its_row() -> None:
 def test_nothing_is_imported_before_there_are_latents(web: str, db: Session) -> None:
     empty = little_study(db, latents=0, simulator=False)
     assert "no latents yet" in problem_of(upload(web, empty, "a.jsonl", GOOD), 409)
-
-
-# --- The page and the command ---------------------------------------------------------------------
-
-
-def test_the_page_downloads_and_imports(
-    web: str, db: Session, study: Study, browser_page: Page, tmp_path: Path
-) -> None:
-    page = browser_page
-    page.goto(f"{web}/studies/{study.slug}")
-    page.get_by_role("link", name="Export and import").click()
-    page.get_by_label("Scores", exact=True).uncheck()
-    page.get_by_label("CSV", exact=True).check()
-    with page.expect_download() as waiting:
-        page.get_by_role("button", name="Download").click()
-    assert waiting.value.suggested_filename == f"{study.slug}.zip"
-    archive = zipfile.ZipFile(waiting.value.path())
-    names = {Path(name).name for name in archive.namelist()}
-    assert "explanations.csv" in names
-    assert not {"scores.csv", "simulations.csv"} & names
-
-    bad, good = tmp_path / "bad.csv", tmp_path / "good.csv"
-    bad.write_text("latent,text\n77,x\n")
-    good.write_text("latent,text\n2,from a file\n")
-    page.get_by_label("File", exact=True).set_input_files(bad)
-    page.get_by_role("button", name="Import").click()
-    error = page.get_by_role("alert").filter(has_text="Nothing was imported")
-    assert "bad.csv, line 2, is of latent 77" in error.inner_text()
-    page.get_by_label("File", exact=True).set_input_files(good)
-    page.get_by_role("button", name="Import").click()
-    page.wait_for_url("**/jobs/*")
-    finish(db, int(page.url.rsplit("/", 1)[1]))
-    assert (2, "from a file", "local", "person", None, True) in versions(db, study)
-
-
-def test_the_table_of_latents_leads_to_an_export_of_its_filter(
-    web: str, study: Study, browser_page: Page
-) -> None:
-    page = browser_page
-    page.goto(f"{web}/studies/{study.slug}/latents?q=number+3")
-    page.get_by_role("link", name="Export them").click()
-    assert "1 latent with “number 3”" in page.locator("main").inner_text()
-    with page.expect_download() as waiting:
-        page.get_by_role("button", name="Download").click()
-    archive = zipfile.ZipFile(waiting.value.path())
-    assert [row["latent"] for row in rows(archive, "latents", "parquet")] == [3]
 
 
 def test_the_command_writes_a_folder(db: Session, study: Study, tmp_path: Path) -> None:

@@ -5,89 +5,33 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import httpx
-import pytest
-from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.services.jobs.progress import ASK_SECONDS, Now, asked, now, seconds_left
 from cli.doctor import _jobs, _stuck_jobs
 from cli.servers import Servers
-from models import Job, JobEvent, Simulation, Study
+from jobs import queue
+from jobs.log import LOG_LINES, note
+from jobs.progress import ASK_SECONDS
+from models import JobEvent, Simulation, Study
 from models.settings import get_settings
 from tests.conftest import silence
-from tests.factories import little_study
+from tests.factories import little_study, page_job
 from tests.reading import current_of, text_of
-from workers import queue
-
-
-def _job(db: Session, study: Study, **values: object) -> Job:
-    job = Job(**{"study_id": study.id, "kind": "simulate", "created_by": "ana", **values})
-    if job.status == "running":
-        job.attempts, job.started_at = 1, datetime.now(UTC)
-    db.add(job)
-    db.commit()
-    return job
-
-
-@pytest.mark.parametrize(
-    ("status", "done", "total", "usage", "left"),
-    [
-        ("running", 10, 40, {"seconds": 20.0}, 60.0),
-        ("running", 40, 40, {"seconds": 20.0}, 0.0),
-        ("running", 0, 40, {"seconds": 20.0}, None),
-        ("running", 10, None, {"seconds": 20.0}, None),
-        ("running", 10, 40, {}, None),
-        ("queued", 10, 40, {"seconds": 20.0}, None),
-        ("finished", 10, 40, {"seconds": 20.0}, None),
-    ],
-)
-def test_time_left_is_known_once_there_is_a_rate(
-    status: str, done: int, total: int | None, usage: dict[str, float], left: float | None
-) -> None:
-    assert seconds_left(Job(status=status, done=done, total=total, usage=usage)) == left
-
-
-def test_what_runs_in_two_figures() -> None:
-    half = Job(status="running", done=5, total=10)
-    unknown = Job(status="running", done=0, total=None)
-    waiting = Job(status="queued", done=9, total=10)
-    assert now([]) == Now(0, None)
-    assert now([half, unknown, waiting]) == Now(3, 0.5)
-    assert now([unknown]).percent == ""
-    assert Now(1, 0.999).percent == "99%", "100% is said of nothing that still runs"
-
-
-def test_parameters_in_words() -> None:
-    job = Job(
-        params={
-            "explanation_ids": list(range(20)),
-            "costs": 4,
-            "then_rewrite": True,
-            "author": "",
-            "llm": {"model": "small", "backend": "vllm", "base_url": None},
-            "cleared": True,
-        }
-    )
-    assert asked(job) == [
-        ("explanations", "20"),
-        ("latents whose own cost is measured", "4"),
-        ("measure the layer afterwards", "yes"),
-        ("language model", "small, vllm"),
-    ]
+from tests.studies import queue_job
 
 
 def test_the_log_of_a_job(pages: httpx.Client, db: Session, study: Study) -> None:
-    job = queue.submit(db, Job(study_id=study.id, kind="explain", created_by="ana"))
-    for number in range(queue.LOG_LINES + 5):
-        queue.note(db, job.id, f"line {number}")
-    queue.note(db, job.id, f"line {number}")
+    job = queue_job(db, study, "explain")
+    for number in range(LOG_LINES + 5):
+        note(db, job.id, f"line {number}")
+    note(db, job.id, f"line {number}")
     db.commit()
     kept = db.scalar(select(func.count()).select_from(JobEvent).filter_by(job_id=job.id))
-    assert kept == queue.LOG_LINES
+    assert kept == LOG_LINES
     pages.post(f"/jobs/{job.id}/cancel")
     lines = [line["text"] for line in pages.get(f"/api/v1/jobs/{job.id}/log").json()["lines"]]
-    assert lines[-2:] == [f"line {queue.LOG_LINES + 4}", "Cancelled."], "no line comes twice"
+    assert lines[-2:] == [f"line {LOG_LINES + 4}", "Cancelled."], "no line comes twice"
     job.attempts = 1
     db.commit()
     assert pages.post(f"/jobs/{job.id}/retry").status_code == 303
@@ -100,7 +44,7 @@ def test_the_log_of_a_job(pages: httpx.Client, db: Session, study: Study) -> Non
 
 def test_the_page_of_a_job_says_what_failed(pages: httpx.Client, db: Session, study: Study) -> None:
     explanation = current_of(db, study, 0)
-    job = _job(
+    job = page_job(
         db,
         study,
         status="finished",
@@ -123,7 +67,7 @@ def test_the_page_of_a_job_says_what_failed(pages: httpx.Client, db: Session, st
         simulation.missing, simulation.failures = 0, {}
     db.commit()
     assert "none is missing now" in text_of(pages.get(f"/jobs/{job.id}"))
-    failed = _job(db, study, kind="collect", status="failed", message="There is no file x.")
+    failed = page_job(db, study, kind="collect", status="failed", message="There is no file x.")
     text = text_of(pages.get(f"/jobs/{failed.id}"))
     assert "There is no file x." in text and "Set that right, then retry." in text
     assert "it ran before logs were kept" in text
@@ -133,8 +77,8 @@ def test_the_page_of_a_job_says_what_failed(pages: httpx.Client, db: Session, st
 def test_no_time_is_left_while_no_worker_is_running(
     pages: httpx.Client, db: Session, study: Study, served: None
 ) -> None:
-    running = _job(db, study, status="running", done=1, total=4, usage={"seconds": 30.0})
-    waiting = _job(db, study, kind="explain", status="queued")
+    running = page_job(db, study, status="running", done=1, total=4, usage={"seconds": 30.0})
+    waiting = page_job(db, study, kind="explain", status="queued")
     here = f"/studies/{study.slug}"
     paths = (f"{here}/jobs", f"/jobs/{running.id}", here)
     for path in paths:
@@ -160,14 +104,14 @@ def test_no_time_is_left_while_no_worker_is_running(
 def test_doctor_names_jobs_that_wait_and_jobs_that_killed_their_worker(
     db: Session, servers: Servers, study: Study
 ) -> None:
-    waiting = _job(db, study, status="queued")
-    new = _job(db, study, status="queued")
+    waiting = page_job(db, study, status="queued")
+    new = page_job(db, study, status="queued")
     old = datetime.now(UTC) - timedelta(hours=1)
     db.add(JobEvent(job_id=waiting.id, text="Queued by ana.", at=old))
     db.add(JobEvent(job_id=new.id, text="Queued by ana."))
     ended = {"finished_at": datetime.now(UTC), "status": "failed"}
-    killer = _job(db, study, setbacks=3, **ended)
-    _job(db, study, **ended)
+    killer = page_job(db, study, setbacks=3, **ended)
+    page_job(db, study, **ended)
     found = _stuck_jobs({"gpu"})
     assert waiting.id in found and new.id not in found
     assert not _stuck_jobs(set())
@@ -181,8 +125,8 @@ def test_doctor_names_jobs_that_wait_and_jobs_that_killed_their_worker(
 def test_running_jobs_come_first(
     pages: httpx.Client, db: Session, study: Study, served: None
 ) -> None:
-    running = _job(db, study, status="running", done=1, total=4, usage={"seconds": 30.0})
-    later = _job(db, study, status="finished")
+    running = page_job(db, study, status="running", done=1, total=4, usage={"seconds": 30.0})
+    later = page_job(db, study, status="finished")
     page = pages.get(f"/studies/{study.slug}/jobs")
     assert page.text.index(f"#{running.id}") < page.text.index(f"#{later.id}")
     assert "about 1 min 30 s left" in text_of(page)
@@ -195,56 +139,11 @@ def test_running_jobs_come_first(
     assert "time left unknown" in text_of(pages.get(f"/studies/{study.slug}/jobs"))
 
 
-def test_the_head_of_every_page_says_what_runs(
-    web: str, db: Session, study: Study, browser_page: Page, served: None
-) -> None:
-    page, head = browser_page, browser_page.locator("#jobs-now")
-    page.goto(f"{web}/studies/{study.slug}")
-    expect(head).to_be_hidden()
-    expect(page).to_have_title("A little study · Palimpsest")
-    job = _job(db, study, status="running", done=1, total=4, unit="steps")
-    queue.publish(study.id, "job", job.id)
-    expect(head).to_have_text("1 job, 25%")
-    expect(page).to_have_title("25% · A little study · Palimpsest")
-    other = _job(db, study, status="queued")
-    job.done = 2
-    db.commit()
-    queue.publish(study.id, "job", job.id)
-    expect(head).to_have_text("2 jobs, 50%")
-    head.click()
-    expect(page).to_have_url(re.compile(f"/studies/{study.slug}/jobs"))
-    expect(page).to_have_title("50% · Jobs · Palimpsest")
-    page.get_by_role("link", name=f"#{job.id}").click()
-    expect(page.get_by_role("heading", name="Simulate")).to_be_visible()
-    job.done = 3
-    db.commit()
-    queue.publish(study.id, "job", job.id)
-    expect(page).to_have_title(re.compile(r"75% · Simulate"))
-    job.status = other.status = "cancelled"
-    db.commit()
-    queue.publish(study.id, "job", job.id)
-    expect(head).to_be_hidden()
-    expect(page).to_have_title(re.compile(r"^Simulate"))
-    expect(page.get_by_role("button", name="Retry")).to_be_visible()
-
-
-def test_an_error_page_asks_once_what_runs(
-    web: str, db: Session, study: Study, browser: Browser
-) -> None:
-    job = _job(db, study, status="running", done=1, total=4, unit="steps")
-    page = browser.new_page()
-    page.goto(f"{web}/studies/{study.slug}/latents/5000")
-    expect(page.locator("#jobs-now")).to_have_text(re.compile(r"\d+ jobs?"))
-    page.close()
-    job.status = "cancelled"
-    db.commit()
-
-
 def test_no_page_asks_for_events_that_are_not_its_own(
     pages: httpx.Client, db: Session, study: Study
 ) -> None:
     other = little_study(db)
-    job = _job(db, other, status="running", done=1, total=2)
+    job = page_job(db, other, status="running", done=1, total=2)
     head = re.compile(r'id="jobs-now".*?</a>', re.DOTALL)
     mine = head.search(pages.get(f"/studies/{study.slug}/latents").text)
     everywhere = head.search(pages.get("/simulators").text)

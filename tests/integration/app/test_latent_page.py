@@ -7,23 +7,18 @@ import shutil
 import httpx
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from playwright.sync_api import Browser, Page, expect
-from sqlalchemy import select
+from sqlalchemy import literal_column, select
 from sqlalchemy.orm import Session
 
-from app.services.latents.agreement import DRAWN, confusions
-from app.services.latents.examples import ShownExample, Token, bins, by_interval, intervals, windows
-from app.web.html.lanes import Look, token_html
+from app.services.latents.agreement import DRAWN
+from app.services.latents.examples import bins, intervals
 from models import Context, Example, Latent, Simulation, Study
 from models.settings import get_settings
 from tests.engine import random_coder
 from tests.factories import CONTEXTS, LENGTH, little_study
 from tests.reading import current_of, latent_of, problem_of, text_of
 from tests.text_study import LATENTS, store_activations, text_study
-from workers import queue
-from workers.tasks.collect import BINS, _complete_latents, histogram
+from workers.tasks.collect.latents import Latents
 
 
 @pytest.fixture
@@ -101,71 +96,6 @@ def test_a_tooltip_has_every_value(pages: httpx.Client, db: Session, study: Stud
     assert len(re.findall(r'class="t missing"', page)) == 6, "each misses one value"
 
 
-def _token(**changes: object) -> Token:
-    values: dict[str, object] = {
-        "text": " a",
-        "real": 2.0,
-        "simulated": 4.5,
-        "calibrated": 0.5,
-        "state": "simulated",
-        "id": 7,
-    }
-    return Token(**(values | changes))  # type: ignore[arg-type]
-
-
-def test_lanes_show_what_they_say() -> None:
-    both = token_html(_token(), Look("both", False, 8.0))
-    assert "--r:0.50;--s:0.25" in both, "the square root of the share of the largest"
-    assert "--s" not in token_html(_token(), Look("real", False, 8.0))
-    assert "--r" not in token_html(_token(), Look("simulated", False, 8.0))
-    low = token_html(_token(), Look("difference", False, 6.0))
-    assert "--u:0.50" in low and "--o" not in low
-    high = token_html(_token(calibrated=8.0), Look("difference", False, 6.0))
-    assert "--o:1.00" in high and "--u" not in high
-    raw = token_html(_token(calibrated=None), Look("both", False, 8.0))
-    assert "--s:0.71" in raw and "not calibrated" in raw
-    for state, words in (("missing", "simulated value missing"), ("none", "not simulated")):
-        shown = token_html(
-            _token(simulated=None, calibrated=None, state=state), Look("both", False, 8.0)
-        )
-        assert f'class="t {state}"' in shown and words in shown and "--s" not in shown
-
-
-def test_line_breaks_are_signs_or_breaks() -> None:
-    after, before = _token(text=".\n\n"), _token(text="\nThe")
-    assert "<br>" not in token_html(after, Look("both", False, 8.0))
-    assert token_html(after, Look("both", True, 8.0)).endswith(".↵↵</span><br><br>")
-    assert token_html(before, Look("both", True, 8.0)).startswith("<br><span")
-
-
-def _example(strings: list[str], real: list[float], rank: int = 0) -> ShownExample:
-    tokens = [
-        Token(text, value, None, None, "none", 0) for text, value in zip(strings, real, strict=True)
-    ]
-    return ShownExample("top", rank, rank, f"document {rank}", 0, tokens)
-
-
-@given(st.integers(1, 80), st.data())
-def test_a_snippet_holds_the_peak(length: int, data: st.DataObject) -> None:
-    peak = data.draw(st.integers(0, length - 1))
-    real = [0.0] * length
-    real[peak] = 1.0
-    (window,) = windows([_example(["x"] * length, real)], snippet=True)
-    assert 0 <= window.start <= peak < window.stop <= length
-    assert window.stop - window.start == min(length, 25)
-    (whole,) = windows([_example(["x"] * length, real)], snippet=False)
-    assert (whole.start, whole.stop) == (0, length)
-
-
-def test_texts_that_read_the_same_are_folded() -> None:
-    boiler = ["of", " the", " Union"]
-    one, other = _example(boiler, [0, 0, 5.0], 0), _example(boiler, [0, 0, 4.0], 1)
-    different = _example(["of", " the", " State"], [0, 0, 3.0], 2)
-    first, second = windows([one, other, different], snippet=False)
-    assert (first.example, first.copies) == (one, [other])
-    assert (second.example, second.copies) == (different, [])
-
-
 def test_folded_examples_name_every_source(pages: httpx.Client, db: Session, study: Study) -> None:
     contexts = db.scalars(
         select(Context).filter_by(study_id=study.id, set="explain").order_by(Context.index)
@@ -227,25 +157,6 @@ def test_without_a_histogram_shares_follow_from_quantiles(pages: httpx.Client, d
     page = pages.get(_here(older, 3), params={"examples": "interval"})
     assert "from its deciles" in text_of(page)
     assert "Shares are read off its deciles" in text_of(page)
-
-
-@given(st.lists(st.floats(0.125, 64, width=32), max_size=40))
-def test_a_histogram_counts_every_activation(values: list[float]) -> None:
-    counts = histogram(np.array(values, np.float32))
-    assert sum(counts) == len(values)
-    assert len(counts) == (BINS if values else 0)
-    if values:
-        assert counts[-1] >= 1, "the largest is in the last"
-
-
-def test_examples_are_in_the_interval_of_their_peak() -> None:
-    latent = Latent(max_activation=10.0, quantiles=[], histogram=None)
-    parts = intervals(latent)
-    assert [one.share for one in parts] == [None] * 5
-    for peak, at in ((10.0, 0), (8.0, 0), (7.9, 1), (0.01, 4)):
-        example = _example(["x"], [peak])
-        assert by_interval(latent, [example])[at] == [example]
-        assert parts[at].low <= peak <= parts[at].high
 
 
 def _of_calibrate(db: Session, study: Study, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -323,14 +234,6 @@ def test_agreement_without_the_activations_says_so(
     assert "said to be" not in text_of(page)
 
 
-def test_a_confusion_has_no_share_of_nothing() -> None:
-    (none,) = confusions(np.array([1.0, 2.0]), np.array([False, False]), (5.0,), None)
-    assert (none.sensitivity, none.precision, none.specificity) == (None, None, 1.0)
-    assert none.calibrated is None
-    (edge,) = confusions(np.array([5.0, 6.0]), np.array([True, True]), (5.0,), None)
-    assert (edge.active_said, edge.active_not_said) == (1, 1), "above, not at, the threshold"
-
-
 def test_similar_latents(pages: httpx.Client, db: Session, study: Study) -> None:
     for index, angle in ((0, 0.0), (1, 0.5), (3, 0.1), (4, 2.0)):
         latent_of(db, study, index).embedding = _direction(angle)
@@ -370,8 +273,8 @@ def test_collecting_completes_what_an_older_version_left_out(db: Session) -> Non
     kept = latent_of(db, study, 3)
     kept.histogram = [1, 2]
     db.commit()
-    for _ in _complete_latents(db, study, coder):
-        pass
+    Latents(db, study, coder).complete(range(12))
+    db.commit()
     rows = db.scalars(select(Latent).filter_by(study_id=study.id).order_by(Latent.index)).all()
     directions = decoder / np.linalg.norm(decoder, axis=1, keepdims=True)
     for latent in rows:
@@ -389,7 +292,16 @@ def test_collecting_completes_what_an_older_version_left_out(db: Session) -> Non
         order = [i for i in np.argsort(-cosines) if i not in (latent.index, 10, 11)]
         assert [index for index, _ in latent.similar] == order
         assert [c for _, c in latent.similar] == pytest.approx(cosines[order], abs=1e-5)
-    assert list(_complete_latents(db, study, coder)) == [], "a second time there is nothing to do"
+    before = _transactions(db, study)
+    Latents(db, study, coder).complete(range(12))
+    db.commit()
+    assert _transactions(db, study) == before, "a second time there is nothing to do"
+
+
+def _transactions(db: Session, study: Study) -> list[str]:
+    """The transactions that wrote the latents of a study."""
+    query = select(literal_column("latent.xmin::text")).select_from(Latent)
+    return list(db.scalars(query.where(Latent.study_id == study.id).order_by(Latent.id)))
 
 
 def test_a_dead_latent_shows_nothing_empty(pages: httpx.Client, study: Study) -> None:
@@ -408,70 +320,3 @@ def test_a_page_is_light(pages: httpx.Client, study: Study) -> None:
     ):
         page = pages.get(_here(study) + query).content
         assert len(gzip.compress(page)) < 30_000
-
-
-def test_the_view_changes_in_place_and_by_keyboard(
-    web: str, db: Session, study: Study, browser_page: Page
-) -> None:
-    page = browser_page
-    page.goto(f"{web}{_here(study)}")
-    page.evaluate("window.loaded = 'once'")
-    page.get_by_role("link", name="By interval").click()
-    expect(page.locator(".interval-head").first).to_be_visible()
-    page.locator("#lanes-difference").focus()
-    page.keyboard.press("Enter")
-    expect(page.locator(".lanes-difference").first).to_be_visible()
-    expect(page).to_have_url(re.compile(r"examples=interval&lanes=difference$"))
-    expect(page.locator("#lanes-difference")).to_be_focused()
-    assert page.evaluate("window.loaded") == "once"
-
-    # An event brings the parts again, in the view that is shown.
-    explanation = current_of(db, study, 0)
-    simulation = db.scalars(
-        select(Simulation).filter_by(explanation_id=explanation.id, set="explain")
-    ).one()
-    simulation.values = np.full_like(simulation.values, np.nan)
-    db.commit()
-    queue.publish(study.id, "latent", latent_of(db, study, 0).id)
-    tokens = page.locator("#examples .t:not(.bos):not(.missing)")
-    expect(tokens).to_have_count(0)
-    expect(page.locator(".lanes-difference").first).to_be_visible()
-    assert page.evaluate("window.loaded") == "once"
-
-    page.locator(".tokens").first.focus()
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowRight")
-    expect(page.locator(".t.pointed")).to_have_count(1)
-    expect(page.locator(".tip")).to_contain_text("simulated value missing")
-    page.keyboard.press("Escape")
-    expect(page.locator(".tip")).to_be_hidden()
-
-
-def test_agreement_and_similar_latents_come_when_they_are_wanted(
-    web: str, study: Study, browser_page: Page
-) -> None:
-    page = browser_page
-    page.goto(f"{web}{_here(study)}")
-    assert page.locator("#agreement").count() == 0
-    page.get_by_text("Simulated against real, token by token").click()
-    expect(page.locator("#agreement-chart svg.marks")).to_be_visible()
-    expect(page.locator("#confusion-chart svg.marks")).to_be_visible()
-    expect(page.locator(".confusion tbody tr")).to_have_count(10)
-    page.locator("#like-it").scroll_into_view_if_needed()
-    expect(page.locator("#similar-latents")).to_contain_text("words about money")
-
-
-def test_everything_is_there_without_scripts(web: str, study: Study, browser: Browser) -> None:
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(f"{web}{_here(study)}")
-    expect(page.locator(".histogram")).to_be_visible()
-    page.get_by_role("link", name="Near misses").click()
-    expect(page.locator("#examples")).to_contain_text("Contexts on which it is silent")
-    page.get_by_role("link", name="Real", exact=True).click()
-    expect(page.locator(".lanes-real")).to_be_visible()
-    expect(page.locator("#examples")).to_contain_text("Contexts on which it is silent")
-    page.get_by_text("Simulated against real, token by token").click()
-    page.get_by_role("link", name="Scatter, calibration").click()
-    expect(page.locator(".confusion")).to_be_visible()
-    context.close()

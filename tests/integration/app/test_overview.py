@@ -3,31 +3,14 @@
 import re
 
 import httpx
-from playwright.sync_api import Page, expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.services.rewrites.views import VIEWS
-from models import Explanation, Job, Latent, LatentCost, Rewrite, RewritePoint, Study
+from models import Explanation, Job, Latent, LatentCost, Rewrite, Study
 from tests.factories import little_study, reword
-from tests.reading import current_of, latent_of, text_of
+from tests.reading import current_of, headline_point, latent_of, text_of
 from tests.rewrites import rewrite
-from workers import queue
-
-
-def _top(db: Session, study: Study) -> RewritePoint:
-    """The point of the headline: both simulated latents rewritten, isotonic."""
-    return db.scalars(
-        select(RewritePoint)
-        .join(Rewrite, Rewrite.id == RewritePoint.rewrite_id)
-        .where(
-            Rewrite.study_id == study.id,
-            RewritePoint.condition == "rewritten",
-            RewritePoint.calibration == "isotonic",
-            RewritePoint.ordering == "score",
-            RewritePoint.count == 2,
-        )
-    ).one()
 
 
 def test_the_overview_says_what_the_figures_say(
@@ -45,7 +28,7 @@ def test_the_overview_says_what_the_figures_say(
     assert "8 contexts of the evaluate set (6 effective" in text
     assert "before the last edit" not in text
 
-    top = _top(db, study)
+    top = headline_point(db, study)
     top.statistics = {
         "effective_contexts": 5.6,
         "against": {
@@ -220,28 +203,3 @@ def test_a_rewrite_job_that_made_no_rewrite(pages: httpx.Client, db: Session, st
         assert listed == pages.get(f"/api/v1/jobs/{job.id}").json()
         assert (listed["status"], listed["params"]) == (status, params)
         assert len(pages.get(f"/api/v1/studies/{study.slug}/rewrites").json()) == 1
-
-
-def test_the_chart_moves_without_a_reload(
-    web: str, db: Session, study: Study, browser_page: Page
-) -> None:
-    page = browser_page
-    page.goto(f"{web}/studies/{study.slug}")
-    expect(page.locator("#loss-chart svg.marks")).to_be_visible()
-    expect(page.locator("#results")).to_contain_text("2 of 6 latents rewritten")
-    page.evaluate("window.loaded = 'once'")
-    page.get_by_role("link", name="Ceilings").click()
-    expect(page.locator(".view-note")).to_contain_text("Oracle gating")
-    expect(page).to_have_url(re.compile("view=ceilings"))
-    page.get_by_text("The figures as a table").click()
-    expect(page.locator("#figures table")).to_be_visible()
-    top = _top(db, study)
-    top.increase, top.low, top.high = 0.377, 0.3, 0.4
-    db.commit()
-    queue.publish(study.id, "chart")
-    expect(page.locator("#results .sentence")).to_contain_text("+0.377 [+0.300, +0.400]")
-    script = page.locator("#loss-chart script").text_content() or ""
-    assert "0.377" in script and "oracle gating" in script, "the view stays"
-    expect(page.locator("#loss-chart svg.marks")).to_be_visible()
-    expect(page.locator("#figures table")).to_be_visible()
-    assert page.evaluate("window.loaded") == "once"

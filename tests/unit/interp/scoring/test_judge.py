@@ -1,33 +1,19 @@
 """Detection and fuzzing: the cases, the questions, the scores."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score
 
-from interp.explain import prompts
-from interp.llm.llm import Answers, Completion, Message, Query
-from interp.llm.tokens import beginning
-from interp.llm.transformers import TransformersLLM
+from interp.llm.llm import Completion, Message
 from interp.scoring.judge import WINDOW, Case, Task, balanced_accuracy, cases, judge
-from tests.engine import smollm2
+from tests.judging import CASES, Writer
 
 ANIMALS = "Active on words for animals."
-CASES = [
-    Case(" the dog and the horse slept in the barn", True, "a"),
-    Case(" a tax on land, to be paid in March", False, "a"),
-    Case(" two cats, a cow and a sheep", True, "b"),
-    Case(" the treaty was signed in Paris", False, "b"),
-    Case(" birds sang in the garden", True, "c"),
-    Case(" we borrowed the money from the bank", False, "c"),
-]
 
 
 def context(words: str) -> list[str]:
@@ -112,80 +98,6 @@ def test_balanced_accuracy_is_scikit_learns(seed: int) -> None:
     else:
         assert found.value == pytest.approx(balanced_accuracy_score(truth, said))
         assert found.low <= found.value <= found.high
-
-
-@pytest.fixture(scope="module")
-def llm(model_cache: Path) -> TransformersLLM:
-    subject = smollm2(model_cache)
-    return TransformersLLM(subject.model, subject.tokenizer)
-
-
-def yes_by_hand(llm: TransformersLLM, task: Task, case: Case) -> float:
-    """The probability of yes after the whole prompt as one text, by a plain forward pass."""
-    *worked, question = prompts.chat(str(task.version), explanation=ANIMALS, text=case.text)
-    text = ""
-    for message in worked:
-        text += message["content"] + ("\n\n" if message["role"] == "assistant" else " ")
-    text += question["content"]
-    assert text.endswith(f"Explanation: {ANIMALS}\nText: {case.text}\nAnswer:")
-    with torch.inference_mode():
-        ids = beginning(llm.tokenizer) + llm.encode(text)
-        logits = llm.model(torch.tensor([ids])).logits[0, -1].double()
-    yes, no = (logits[llm.encode(word)].exp().item() for word in (" yes", " no"))
-    return yes / (yes + no)
-
-
-def test_the_answer_is_the_distribution_over_yes_and_no(llm: TransformersLLM) -> None:
-    stripped = [case._replace(text=case.text.strip()) for case in CASES]
-    for task in Task:
-        found = judge(llm, task, ANIMALS, stripped, seed=0)
-        by_hand = [yes_by_hand(llm, task, case) for case in stripped[:2]]
-        np.testing.assert_allclose(found.yes[:2], by_hand, atol=2e-3)
-        truth = [case.answer for case in CASES]
-        assert found.auroc.value == pytest.approx(roc_auc_score(truth, found.yes))
-        expected = balanced_accuracy_score(truth, found.yes > 0.5)
-        assert found.balanced_accuracy.value == pytest.approx(expected)
-        assert found.examples == 6
-        assert found.failures == {}
-        assert found.tokens_written == 0 < found.tokens_read
-        assert found.seconds > 0
-        # The same explanation in several lines is the same question.
-        again = judge(llm, task, ANIMALS.replace(" ", "\n"), stripped[:1], seed=0)
-        np.testing.assert_allclose(again.yes, found.yes[:1], atol=1e-4)
-
-
-class Writer:
-    """The real model behind a server that gives no log-probabilities."""
-
-    reads: Literal["nothing"] = "nothing"
-
-    def __init__(self, llm: TransformersLLM) -> None:
-        self.llm, self.name = llm, llm.name
-        self.answered: list[Completion] = []
-
-    def complete(
-        self, chats: Sequence[Sequence[Message]], *, max_tokens: int, temperature: float = 0.0
-    ) -> list[Completion]:
-        self.answered = self.llm.complete(chats, max_tokens=max_tokens, temperature=temperature)
-        return self.answered
-
-    def distributions(
-        self, prefix: Sequence[str], queries: Sequence[Query], answers: Sequence[str]
-    ) -> list[Answers]:
-        raise AssertionError("this model's distributions cannot be read")
-
-
-def test_without_probabilities_the_answer_is_read_from_what_is_written(
-    llm: TransformersLLM,
-) -> None:
-    writer = Writer(llm)
-    found = judge(writer, Task.DETECTION, ANIMALS, CASES, seed=0)
-    words = [(one.text or "").strip(" .\n").lower()[:3] for one in writer.answered]
-    expected = [1.0 if word == "yes" else 0.0 if word[:2] == "no" else np.nan for word in words]
-    np.testing.assert_array_equal(found.yes, expected)
-    assert found.examples + sum(found.failures.values()) == 6
-    assert found.examples > 0
-    assert found.tokens_written == sum(one.tokens_written for one in writer.answered) > 0
 
 
 class Said(Writer):

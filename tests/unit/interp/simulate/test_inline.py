@@ -34,10 +34,8 @@ from interp.simulate.inline.method import Settings
 from interp.simulate.inline.simulator import Inline
 from interp.simulate.inline.train import train, train_fold, weighted_correlation
 from interp.simulate.protocol import TOP, Ask, Simulated
-from interp.simulate.training.corpus import Corpus, TrainingText, deal
-from interp.simulate.training.reader import fingerprint, layers_of
 from interp.simulate.training.trained import Fold, Trained
-from tests.engine import MLP, SHAPE, smollm2, tiny_model, word_tokenizer
+from tests.engine import MLP, SHAPE, tiny_model, word_tokenizer
 
 WORDS, DIGIT, NEWLINE, BOS = 38, 38, 48, 49
 """Words are tokens 0 to 37; the first digit, the end of a line, and what begins a sequence."""
@@ -174,24 +172,6 @@ def test_a_value_is_read_at_the_token_that_has_the_last_character() -> None:
     assert cut is not None and whole is not None
     cut_logits, whole_logits = base.logits(explanation, [cut, whole])
     torch.testing.assert_close(cut_logits, whole_logits[[0, 0, 2, 2]])
-
-
-@torch.no_grad()
-def test_a_real_base_reads_another_models_tokens(model_cache: Path) -> None:
-    """Texts cut up in another way than its tokenizer does it, together and one by one."""
-    subject = smollm2(model_cache)
-    base = Base(subject.model, subject.tokenizer, Shape(apart=4, together=3))
-    base.add_fold()
-    texts = base.texts(
-        [["It", "’", "s 1,0", "05", " of the", "m.\n\n"], ["\n", " é", "🙂", "Th", "is", ""]]
-    )
-    explanation = base.read(base.explanation("Digits of round numbers such as “50”."))
-    found = base.logits(explanation, [text for text in texts if text is not None])
-    for text, together in zip(texts, found, strict=True):
-        assert text is not None and together.shape == (6, 10)
-        (alone,) = base.logits(explanation, [text])
-        torch.testing.assert_close(alone, together, atol=1e-3, rtol=1e-3)
-    assert torch.equal(found[1][4], found[1][5])  # nothing is added to “This”
 
 
 @torch.no_grad()

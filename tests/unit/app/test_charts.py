@@ -1,0 +1,43 @@
+"""Charts from figures alone."""
+
+import pytest
+
+from app.services.latents.costs import ShownCost
+from app.services.schemas import Comparison
+from app.web.latent.charts import cost_chart
+from models import LatentCost
+from tests.reading import chart_values
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "verdict"),
+    [
+        (-0.3, -0.1, 0.01, "lower"),
+        (0.1, 0.3, 0.01, "higher"),
+        (-0.1, 0.3, 0.01, "cannot tell"),
+        (-0.3, -0.1, 0.2, "cannot tell"),
+        (-0.3, -0.1, None, "cannot tell"),
+        (None, None, 0.01, "cannot tell"),
+    ],
+)
+def test_a_difference_is_told_only_if_interval_and_test_agree(
+    low: float | None, high: float | None, p: float | None, verdict: str
+) -> None:
+    assert Comparison(mean=0.1, low=low, high=high, p=p).verdict == verdict
+
+
+def test_a_cost_without_an_interval_is_a_point_without_a_rule() -> None:
+    cost = LatentCost(condition="rewritten", calibration="isotonic", mean=0.001)
+    (row,) = [
+        row
+        for row in chart_values(cost_chart([ShownCost("this, isotonic", cost)]) or {})
+        if "increase" in row
+    ]
+    assert row["increase"] == 0.001
+    assert row["increase_low"] is row["increase_high"] is None
+    assert row["increase_words"] == "+0.00100, no interval"
+
+
+def test_a_latent_that_never_fires_there_has_no_cost_chart() -> None:
+    unknown = LatentCost(condition="zeroed", calibration="", mean=None, low=None, high=None)
+    assert cost_chart([ShownCost("zeroed", unknown)]) is None

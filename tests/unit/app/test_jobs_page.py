@@ -1,0 +1,54 @@
+"""The progress of a job in words."""
+
+import pytest
+
+from jobs.progress import Now, asked, now, seconds_left
+from models import Job
+
+
+@pytest.mark.parametrize(
+    ("status", "done", "total", "usage", "left"),
+    [
+        ("running", 10, 40, {"seconds": 20.0}, 60.0),
+        ("running", 40, 40, {"seconds": 20.0}, 0.0),
+        ("running", 0, 40, {"seconds": 20.0}, None),
+        ("running", 10, None, {"seconds": 20.0}, None),
+        ("running", 10, 40, {}, None),
+        ("queued", 10, 40, {"seconds": 20.0}, None),
+        ("finished", 10, 40, {"seconds": 20.0}, None),
+    ],
+)
+def test_time_left_is_known_once_there_is_a_rate(
+    status: str, done: int, total: int | None, usage: dict[str, float], left: float | None
+) -> None:
+    assert seconds_left(Job(status=status, done=done, total=total, usage=usage)) == left
+
+
+def test_what_runs_in_two_figures() -> None:
+    half = Job(status="running", done=5, total=10)
+    unknown = Job(status="running", done=0, total=None)
+    waiting = Job(status="queued", done=9, total=10)
+    assert now([]) == Now(0, None)
+    assert now([half, unknown, waiting]) == Now(3, 0.5)
+    assert now([unknown]).percent == ""
+    assert Now(1, 0.999).percent == "99%", "100% is said of nothing that still runs"
+
+
+def test_parameters_in_words() -> None:
+    job = Job(
+        params={
+            "explanation_ids": list(range(20)),
+            "costs": 4,
+            "then_rewrite": True,
+            "author": "",
+            "llm": {"model": "small", "backend": "vllm", "base_url": None},
+        },
+        state={"cleared": True, "rewrite_id": 7},
+    )
+    assert asked(job) == [
+        ("rewrite", "7"),
+        ("explanations", "20"),
+        ("latents whose own cost is measured", "4"),
+        ("measure the layer afterwards", "yes"),
+        ("language model", "small, vllm"),
+    ]
