@@ -1,4 +1,4 @@
-"""docs/engine.ipynb runs from its first cell to its last, and finds what it says."""
+"""docs/engine.ipynb runs from its first cell to its last, and its figures are plausible."""
 
 import re
 from pathlib import Path

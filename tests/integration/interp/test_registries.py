@@ -1,4 +1,4 @@
-"""What is listed in a registry is there wherever people choose, and needs no torch."""
+"""An entry of a registry is offered wherever people choose. Registries need no torch."""
 
 import json
 import subprocess
@@ -108,8 +108,10 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def found(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What command line, API and pages have of four new entries. In a process of its own: the
-    registries of this one stay as they are."""
+    """The traces of four new entries in the command line, the API and the pages.
+
+    A process of its own adds them, so that the registries of this one stay as they are.
+    """
     with new_session() as session:
         slug = little_study(session).slug
     run = subprocess.run(
