@@ -18,8 +18,9 @@ from app.services.simulators.schemas import SimulatorCreate
 from cli.errors import CommandError
 from cli.train import read_corpus
 from interp.corpus.contexts import ContextSet
-from interp.simulate.two_tower.simulator import Shape
-from interp.simulate.two_tower.train import Settings, train
+from interp.simulate.two_tower.method import Settings
+from interp.simulate.two_tower.networks import Shape
+from interp.simulate.two_tower.train import train
 from models import (
     Calibration,
     Explanation,

@@ -29,17 +29,10 @@ from app.services.simulators.schemas import (
 from interp.corpus.copies import Identity
 from interp.corpus.seen import SeenText
 from interp.errors import InputError
-from interp.simulate.prompted import all_at_once, json_reply, last_token
+from interp.simulate.registry import prompted
 from interp.simulate.training.trained import Trained
 from models import Context, Simulation, Simulator, Study
 from models.folders import resolved
-
-VERSIONS = {
-    "all_at_once": all_at_once.VERSION,
-    "last_token": last_token.VERSION,
-    "json_reply": json_reply.VERSION,
-}
-"""The prompt of each prompted method."""
 
 
 class Cleanliness(NamedTuple):
@@ -133,14 +126,14 @@ def add_simulator(session: Session, data: SimulatorCreate) -> Simulator:
 
 
 def _prompted(data: SimulatorCreate) -> Simulator:
-    options: dict[str, object] = {**data.options}
-    if data.show_score:
-        options["show_score"] = True
-    if data.calibrate_contexts is not None:
-        options["calibrate_contexts"] = data.calibrate_contexts
-    version = all_at_once.SCORE_VERSION if data.show_score else VERSIONS[data.method]
+    method = prompted()[data.method]
+    options = method.options.model_validate(data, from_attributes=True)
     return Simulator(
-        method=data.method, model=data.model, prompt_version=version, options=options, training={}
+        method=method.name,
+        model=data.model,
+        prompt_version=method.version(options),
+        options={**data.options, **options.model_dump(exclude_defaults=True)},
+        training={},
     )
 
 
@@ -355,4 +348,4 @@ def _reasons(session: Session, values: dict[str, Any]) -> dict[str, int]:
 
 def simulated_tokens(study: Study) -> int:
     """Tokens of a context that are simulated: all but the one that begins the sequence."""
-    return study.context_length - (1 if study.prepend_bos else 0)
+    return study.context_length - study.first_position

@@ -1,6 +1,6 @@
 """What the edit box and the history of a latent's page do; errors, and two versions compared."""
 
-from typing import Annotated, get_args
+from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -15,7 +15,6 @@ from app.services.explanations.worst import worst_of
 from app.services.jobs.queries import ACTIVE
 from app.services.latents.queries import study_and_latent
 from app.services.simulators.queries import study_simulator
-from app.services.simulators.schemas import Backend
 from app.services.work.queries import last_llm
 from app.web.database import Database
 from app.web.guard.security import CurrentUser
@@ -25,6 +24,7 @@ from app.web.latents.within import kept
 from app.web.params import Index, Slug
 from app.web.templates import render
 from interp import cleaning
+from interp.llm.registry import BACK_ENDS, servers
 from models import Explanation, Latent, Study
 
 router = APIRouter()
@@ -152,7 +152,8 @@ def errors_page(
         "is_current": explanation.id == latent.explanation_id,
         "worst": worst_of(session, study, latent, explanation),
         "llm": last_llm(session),
-        "backends": get_args(Backend),
+        "backends": BACK_ENDS,
+        "servers": servers(),
     }
     return render(request, "errors.html", context)
 

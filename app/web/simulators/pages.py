@@ -19,6 +19,8 @@ from app.web.params import Slug
 from app.web.simulators.api import SimulatorId
 from app.web.templates import render
 from interp.errors import InputError
+from interp.llm.registry import BACK_ENDS, servers
+from interp.simulate.registry import SIMULATORS, trained
 from models import Simulator
 
 router = APIRouter()
@@ -36,7 +38,7 @@ def add_simulator(
 ) -> Response:
     """The button “Add”: the list with the new one, or the form with what was wrong."""
     filled = {name: value for name, value in values.items() if value.strip()}
-    if filled.get("method") in ("two_tower", "inline"):
+    if filled.get("method") in trained():
         # These fields are hidden for a trained one; what was left in them is not meant.
         filled = {n: v for n, v in filled.items() if n in ("method", "model", "folder")}
     else:
@@ -105,7 +107,11 @@ def _page(
         "simulators": queries.list_simulators(session),
         "studies": list_studies(session),
         "fields": SimulatorCreate.model_fields,
-        "values": {"method": "all_at_once", "backend": "transformers", **values},
+        "methods": SIMULATORS,
+        "trained": trained(),
+        "backends": BACK_ENDS,
+        "servers": servers(),
+        "values": {"method": SIMULATORS.default, "backend": BACK_ENDS.default, **values},
         "errors": errors,
     }
     return render(request, "simulators.html", context, status)

@@ -1,6 +1,6 @@
 """The forms to explain latents, and to simulate and judge explanations; what that will cost."""
 
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, Request
@@ -13,13 +13,11 @@ from app.services.explanations.queries import authors
 from app.services.jobs.queries import get_job
 from app.services.latents.filter_schemas import LatentMatch
 from app.services.simulators.queries import study_simulators
-from app.services.simulators.schemas import Backend
 from app.services.studies.queries import count_latents, get_study
 from app.services.work import queries
 from app.services.work.schemas import (
     EstimateOut,
     ExplainCreate,
-    Explainer,
     JudgeCreate,
     SimulateCreate,
 )
@@ -32,16 +30,12 @@ from app.web.jobs.pages import Next
 from app.web.latents.within import Kept, kept
 from app.web.params import Slug
 from app.web.templates import render
+from interp.explain.registry import EXPLAINERS, asking
+from interp.llm.registry import BACK_ENDS, servers
 from models import Study
 
 router = APIRouter()
 
-EXPLAINERS: dict[str, str] = {
-    "lexical": "counts words; no language model",
-    "prompted": "a language model reads examples",
-    "contrastive": "also reads near misses",
-    "refine": "improves the current explanation by its worst errors",
-}
 LABELS = {
     "simulator_id": "Simulator: ",
     "backend": "Back end: ",
@@ -50,7 +44,6 @@ LABELS = {
     "costs": "Measure alone: ",
 }
 """What stands before a message about a field."""
-assert tuple(EXPLAINERS) == get_args(Explainer)
 
 
 @router.get("/studies/{slug}/work")
@@ -116,8 +109,10 @@ def simulate_again(
 
 
 def _explain(values: dict[str, str]) -> ExplainCreate:
-    asked: dict[str, Any] = _selection(values) | {"method": values.get("method", "lexical")}
-    if asked["method"] != "lexical":
+    asked: dict[str, Any] = _selection(values) | {
+        "method": values.get("method", EXPLAINERS.default)
+    }
+    if asked["method"] in asking():
         asked["llm"] = _llm(values)
     if values.get("simulator_id"):
         asked["then_simulate"] = _simulating(values)
@@ -137,7 +132,7 @@ def _judge(values: dict[str, str]) -> JudgeCreate:
 def _llm(values: dict[str, str]) -> dict[str, str]:
     llm = _filled(values, "backend", "model")
     # The address is hidden for the other back ends; what was left in it is not meant.
-    return llm | (_filled(values, "base_url") if llm.get("backend") == "openai" else {})
+    return llm | (_filled(values, "base_url") if llm.get("backend") in servers() else {})
 
 
 def _selection(values: dict[str, str]) -> dict[str, Any]:
@@ -190,7 +185,9 @@ def _page(
         "estimate": estimate,
         "errors": errors,
         "explainers": EXPLAINERS,
-        "backends": get_args(Backend),
+        "asking": asking(),
+        "backends": BACK_ENDS,
+        "servers": servers(),
         "simulators": study_simulators(session, study),
         "authors": authors(session, study),
         "costs": queries.COSTS,

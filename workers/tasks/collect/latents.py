@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from interp.coders import Coder
+from interp.coders.protocol import Coder
 from interp.coders.similar import similar
 from interp.corpus.activations import LatentActivations
 from interp.corpus.contexts import ContextSet

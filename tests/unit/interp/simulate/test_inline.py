@@ -28,19 +28,13 @@ from transformers import (
 from transformers.pytorch_utils import Conv1D
 
 from interp.errors import InputError
-from interp.simulate.inline.simulator import Base, Inline, Shape, default_shape, save_fold
-from interp.simulate.inline.train import (
-    Lessons,
-    Settings,
-    draw_contexts,
-    train,
-    train_fold,
-    weighted_correlation,
-)
+from interp.simulate.inline.base import Base, Shape, default_shape, save_fold
+from interp.simulate.inline.lessons import Lessons, draw_contexts
+from interp.simulate.inline.method import Settings
+from interp.simulate.inline.simulator import Inline
+from interp.simulate.inline.train import train, train_fold, weighted_correlation
 from interp.simulate.protocol import TOP, Ask, Simulated
 from interp.simulate.training.trained import Fold, Trained
-from interp.simulate.two_tower.simulator import fingerprint, layers_of
-from interp.simulate.two_tower.train import Corpus, TrainingText, deal
 from tests.engine import MLP, SHAPE, tiny_model, word_tokenizer
 
 WORDS, DIGIT, NEWLINE, BOS = 38, 38, 48, 49

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from interp.coders import registry
 from interp.errors import InputError
-from interp.sources import checkpoint
 from interp.sources.checkpoint import Shapes
 from interp.sources.models import HOOKPOINT, ModelShape, Place, place_of
 from interp.sources.paths import SEEN, check_hub_name, exists, full, is_path, read_json
@@ -18,7 +18,7 @@ def check_coder(source: str, hookpoint: str, model: ModelShape | None) -> Shapes
     """Refuse a sparse coder that cannot be loaded, or cannot fit its hookpoint.
 
     Args:
-        source: A sparsify checkpoint folder or a hub name, as :func:`.checkpoint.find` has it.
+        source: A checkpoint folder or a hub name, as :func:`.registry.find` has it.
 
     Returns:
         The facts in its files; None for a hub name.
@@ -33,10 +33,11 @@ def check_coder(source: str, hookpoint: str, model: ModelShape | None) -> Shapes
     path = full(source)
     if not exists(path):
         raise InputError(f"There is nothing at {path}. {SEEN}")
-    folder = checkpoint.find(path, hookpoint)
+    found = registry.find(path, hookpoint)
+    folder = found.folder
     if (trained := _trained_on(folder, model)) and not _same_hookpoint(trained, hookpoint):
         raise InputError(f"The sparse coder in {folder} is of {trained}, not of {hookpoint}.")
-    shape = checkpoint.check(folder)
+    shape = found.check()
     place = place_of(hookpoint)
     in_stream = place is not None and _in_stream(place)
     if in_stream and model and model.width is not None and model.width != shape.d_in:

@@ -1,4 +1,4 @@
-"""Explain latents by the words on which they are active."""
+"""Explain latents by an explainer that asks no language model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 
 from interp.corpus.contexts import ContextSet
 from interp.errors import InputError
-from interp.explain import lexical
+from interp.explain.explainer import Counted, Counting, CountLatent
+from interp.explain.registry import counting
 from jobs.events import publish
 from models import Context, Explanation, Job, Latent, Study
 from workers.resources import store_of
@@ -21,11 +22,15 @@ BLOCK = 256
 """Latents explained before the job is saved."""
 
 
-class Lexical(Explainer):
-    """Explains every latent that this version of the lexical explainer has not explained."""
+class Count(Explainer):
+    """Explains every latent that this version of the explainer has not explained."""
 
     counts = "latents"
-    _vocabulary: lexical.Vocabulary | None = None
+    _explain: CountLatent | None = None
+
+    @property
+    def _entry(self) -> Counting:
+        return counting()[self.asked.method]
 
     def prepare(self, session: Session, job: Job, study: Study) -> None:
         """See that there is text to count words in."""
@@ -34,7 +39,7 @@ class Lexical(Explainer):
 
     def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:
         """Blocks of latents. One that never fires counts as done: it has no explanation."""
-        done = [row.done for row in _latents(session, study)]
+        done = [row.done for row in _latents(session, study, self._entry)]
         return [
             Unit("latents", start, min(start + BLOCK, len(done)), sum(done[start : start + BLOCK]))
             for start in range(0, len(done), BLOCK)
@@ -42,20 +47,18 @@ class Lexical(Explainer):
 
     def do(self, session: Session, job: Job, study: Study, unit: Unit) -> Done:
         """Explain the latents of a block that are not explained."""
-        if self._vocabulary is None:
+        if self._explain is None:
             _, strings = context_strings(session, study, ContextSet.EXPLAIN)
-            first = first_position(study)
-            self._vocabulary = lexical.Vocabulary.of(strings, first_position=first)
-        block = _latents(session, study, unit)
+            self._explain = self._entry.prepare(strings, first_position=first_position(study))
+        block = _latents(session, study, self._entry, unit)
         store = store_of(study, ContextSet.EXPLAIN)
         activations = store.read(range(block[0].number, block[-1].number + 1))
         add(
             session,
             [
-                _row(latent, explanation)
+                _row(latent, explanation, self._entry)
                 for latent, active in zip(block, activations, strict=True)
-                if not latent.done
-                and (explanation := lexical.explain(active, self._vocabulary)) is not None
+                if not latent.done and (explanation := self._explain(active)) is not None
             ],
         )
         session.commit()
@@ -64,7 +67,7 @@ class Lexical(Explainer):
 
 
 def _latents(
-    session: Session, study: Study, unit: Unit | None = None
+    session: Session, study: Study, explainer: Counting, unit: Unit | None = None
 ) -> Sequence[Row[int, int, int | None, bool]]:
     """The latents of a study in their order, or those of a unit, and which are done."""
     query = (
@@ -72,7 +75,7 @@ def _latents(
             Latent.id,
             Latent.index.label("number"),
             Latent.explanation_id,
-            (_explained() | (Latent.max_activation == 0)).label("done"),
+            (_explained(explainer) | (Latent.max_activation == 0)).label("done"),
         )
         .where(Latent.study_id == study.id)
         .order_by(Latent.index)
@@ -83,22 +86,21 @@ def _latents(
 
 
 def _row(
-    latent: Row[int, int, int | None, bool], explanation: lexical.LexicalExplanation
+    latent: Row[int, int, int | None, bool], explanation: Counted, explainer: Counting
 ) -> dict[str, Any]:
-    details = {"coverage": explanation.coverage, "precision": explanation.precision}
     return {
         "latent_id": latent.id,
         "text": explanation.text,
         "author_kind": "model",
-        "author": "lexical",
-        "prompt_version": lexical.VERSION,
+        "author": explainer.name,
+        "prompt_version": explainer.version,
         "parent_id": latent.explanation_id,
-        "details": {name: value for name, value in details.items() if value is not None},
+        "details": explanation.details,
     }
 
 
-def _explained() -> Exists:
-    """Whether this explainer has explained a latent."""
+def _explained(explainer: Counting) -> Exists:
+    """Whether an explainer has explained a latent."""
     return exists().where(
-        Explanation.latent_id == Latent.id, Explanation.prompt_version == lexical.VERSION
+        Explanation.latent_id == Latent.id, Explanation.prompt_version == explainer.version
     )
