@@ -2,7 +2,7 @@
 
 from sqlalchemy.orm import Session
 
-from app.services.simulators.queries import add_simulator
+from app.services.simulators.adding import add_simulator
 from app.services.simulators.schemas import SimulatorCreate
 from cli.servers import REPOSITORY
 from models import Job, Study

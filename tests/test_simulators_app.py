@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.services.latents.prompts import prompts
 from app.services.rewrites.queries import latest_results, measured_authors
-from app.services.simulators.queries import cleanliness
+from app.services.simulators.cleanliness import cleanliness
 from interp.corpus.copies import identity
 from interp.corpus.seen import SeenText
 from interp.explain.prompts import CONTRASTIVE, PROMPTED, Shown, contrastive, prompted

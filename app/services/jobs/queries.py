@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app.services.errors import Conflict, Forbidden, NotFound
 from app.services.jobs.progress import JobLine
 from app.services.rows import read
-from app.services.simulators.queries import Missing, missing_values
+from app.services.simulators.missing import Missing, missing_values
 from models import Explanation, Generation, Job, JobEvent, Latent, Sentence, Simulation, Study
 from models.base import among
 from models.job import ACTIVE as ACTIVE

@@ -12,12 +12,8 @@ from app.services.generations import queries
 from app.services.generations.schemas import MAX_LATENTS, MAX_PROMPT, GenerationCreate, Method
 from app.services.jobs.queries import ACTIVE, STOPPED, delete_own
 from app.services.latents.queries import simulated_explanations
-from app.services.simulators.queries import (
-    StudySimulator,
-    cleanliness,
-    get_simulator,
-    study_simulator,
-)
+from app.services.simulators.cleanliness import StudySimulator, cleanliness, study_simulator
+from app.services.simulators.queries import get_simulator
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.errors import messages

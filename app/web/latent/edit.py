@@ -9,12 +9,13 @@ from app.services.errors import Conflict
 from app.services.explanations import queries
 from app.services.explanations.compare import compare
 from app.services.explanations.diff import word_diff
+from app.services.explanations.history import history
 from app.services.explanations.preview import preview
-from app.services.explanations.views import SCORES, history
+from app.services.explanations.scores import SCORES
 from app.services.explanations.worst import worst_of
 from app.services.jobs.queries import ACTIVE
 from app.services.latents.queries import study_and_latent
-from app.services.simulators.queries import study_simulator
+from app.services.simulators.cleanliness import study_simulator
 from app.services.simulators.schemas import Backend
 from app.services.work.queries import last_llm
 from app.web.database import Database

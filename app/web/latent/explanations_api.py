@@ -4,8 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from app.services.explanations import queries
-from app.services.explanations.compare import compare
+from app.services.explanations import comments, queries
+from app.services.explanations.compare import compare, compared_out
+from app.services.explanations.history import list_versions
 from app.services.explanations.preview import preview
 from app.services.explanations.schemas import (
     CommentCreate,
@@ -18,9 +19,10 @@ from app.services.explanations.schemas import (
     Wording,
     WorstOut,
 )
-from app.services.explanations.views import compared_out, costs_of, scores_of
+from app.services.explanations.scores import scores_of
 from app.services.explanations.worst import worst_of
 from app.services.jobs.schemas import JobOut
+from app.services.latents.costs import costs_of
 from app.services.latents.queries import study_and_latent
 from app.services.latents.schemas import CostOut
 from app.services.schemas import ExplanationOut, ScoreOut
@@ -40,7 +42,7 @@ CommentId = Annotated[int, Path(ge=1, lt=2**63, description="Number of a comment
 def list_explanations(slug: Slug, index: Index, session: Database) -> ExplanationList:
     """Every version of a latent's text, newest first."""
     study, latent = study_and_latent(session, slug, index)
-    versions = queries.list_versions(session, study, latent)
+    versions = list_versions(session, study, latent)
     items = [ExplanationOut.model_validate(version.explanation) for version in versions]
     return ExplanationList(current_id=latent.explanation_id, items=items)
 
@@ -145,7 +147,7 @@ def list_errors(
 def list_comments(explanation_id: ExplanationId, session: Database) -> list[Comment]:
     """What people said of one version, oldest first."""
     explanation = queries.get_explanation(session, explanation_id)
-    return queries.list_comments(session, [explanation.id])
+    return comments.list_comments(session, [explanation.id])
 
 
 @router.post(
@@ -159,13 +161,13 @@ def add_comment(
 ) -> Comment:
     """Say something of one version, under the name of who asks."""
     study, explanation = _with_study(session, explanation_id)
-    return queries.add_comment(session, study, explanation, data.text, user)
+    return comments.add_comment(session, study, explanation, data.text, user)
 
 
 @router.delete("/comments/{comment_id}", summary="Delete a comment", status_code=204)
 def delete_comment(comment_id: CommentId, session: Database, user: CurrentUser) -> None:
     """Take back what one said oneself."""
-    queries.delete_comment(session, comment_id, user)
+    comments.delete_comment(session, comment_id, user)
 
 
 def _with_study(session: Database, explanation_id: int) -> tuple[Study, Explanation]:

@@ -8,13 +8,10 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy.orm import Session
 
 from app.services.errors import NotFound
-from app.services.explanations.queries import (
-    get_version,
-    is_simulated,
-    list_versions,
-    simulate_jobs,
-)
-from app.services.explanations.views import SCORES, edit_context
+from app.services.explanations.history import list_versions
+from app.services.explanations.queries import get_version, simulate_jobs
+from app.services.explanations.scores import SCORES, is_simulated
+from app.services.explanations.views import edit_context
 from app.services.jobs.queries import ACTIVE, STOPPED
 from app.services.latents import queries
 from app.services.latents.agreement import Agreement, agreement
@@ -26,7 +23,8 @@ from app.services.latents.filter_schemas import (
 from app.services.latents.prompts import prompts
 from app.services.latents.similar import similar_latents
 from app.services.sentences.queries import firing_of, get_sentence
-from app.services.simulators.queries import missing_values, study_simulator
+from app.services.simulators.cleanliness import study_simulator
+from app.services.simulators.missing import missing_values
 from app.services.studies.text import text_doubts
 from app.web.database import Database
 from app.web.guard.security import CurrentUser

@@ -12,7 +12,8 @@ from app.services.fields import Sought
 from app.services.jobs.queries import ACTIVE, STOPPED, delete_own
 from app.services.sentences import queries
 from app.services.sentences.schemas import MAX_TEXT, PER_TOKEN, SentenceCreate
-from app.services.simulators.queries import StudySimulator, cleanliness, get_simulator
+from app.services.simulators.cleanliness import StudySimulator, cleanliness
+from app.services.simulators.queries import get_simulator
 from app.services.studies.queries import count_latents, get_study
 from app.web.database import Database
 from app.web.errors import messages

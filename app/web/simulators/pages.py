@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.services.deletion import simulators as deletion
 from app.services.errors import Conflict, FieldErrors
-from app.services.simulators import queries
+from app.services.simulators import adding, queries
 from app.services.simulators.schemas import SimulatorCreate
 from app.services.studies.queries import get_study, list_studies, use_simulator
 from app.web.database import Database
@@ -42,7 +42,7 @@ def add_simulator(
     else:
         filled.pop("folder", None)
     try:
-        simulator = queries.add_simulator(session, SimulatorCreate.model_validate(filled))
+        simulator = adding.add_simulator(session, SimulatorCreate.model_validate(filled))
     except ValidationError as error:
         return _page(request, session, values, messages(error), 422)
     except FieldErrors as error:

@@ -19,7 +19,7 @@ from app.services.latents.queries import simulated_explanations
 from app.services.rewrites.queries import latest_results, measured_authors, statistics_of
 from app.services.rewrites.schemas import Protocol
 from app.services.rewrites.views import BASELINES, LINES, OVERS, PROTOCOLS, VIEWS, Over, View
-from app.services.simulators.queries import study_simulator, study_simulators
+from app.services.simulators.cleanliness import study_simulator, study_simulators
 from app.services.studies import queries
 from app.services.studies.schemas import StudyCreate, StudyUpdate
 from app.services.studies.text import text_doubts
