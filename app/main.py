@@ -30,9 +30,8 @@ from app.web.guard.security import current_user, same_site, security_headers
 from app.web.jobs import api as jobs_api
 from app.web.jobs import pages as jobs_pages
 from app.web.latent import api as latent_api
-from app.web.latent import edit as latent_edit
 from app.web.latent import explanations_api
-from app.web.latent import pages as latent_pages
+from app.web.latent import routes as latent_pages
 from app.web.latents import api as latents_api
 from app.web.latents import pages as latents_pages
 from app.web.lists import api as lists_api
@@ -111,7 +110,6 @@ def create_app() -> FastAPI:
         latents_pages,
         latent_pages,
         lists_pages,
-        latent_edit,
         rewrites_pages,
         generations_pages,
         sentences_pages,

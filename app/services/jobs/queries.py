@@ -42,21 +42,6 @@ class JobRow(NamedTuple):
     make; None if nothing ever was."""
 
     @property
-    def link(self) -> str | None:
-        """The page that shows what the job makes, if there is one of its own."""
-        here = f"/studies/{self.study.slug}"
-        match self.job.kind:
-            case "generate" if generation := self.job.params.get("generation_id"):
-                return f"{here}/generations/{generation}"
-            case "sentence" if sentence := self.job.params.get("sentence_id"):
-                return f"{here}/sentences/{sentence}"
-            case "check":
-                return f"{here}/checks"
-            case "rewrite" if protocol := self.job.params.get("protocol"):
-                return f"{here}?protocol={protocol}"
-        return None
-
-    @property
     def warns(self) -> bool:
         """Whether so much is missing that its figures are in doubt."""
         share = self.missing.share if self.missing else None

@@ -18,6 +18,7 @@ from app.web.forms import form_fields
 from app.web.params import Slug
 from app.web.simulators.api import SimulatorId
 from app.web.templates import render
+from app.web.urls import url
 from interp.errors import InputError
 from models import Simulator
 
@@ -51,7 +52,7 @@ def add_simulator(
         return _page(request, session, values, {"folder": str(error)}, 422)
     except Conflict as error:
         return _page(request, session, values, {"folder": str(error)}, 409)
-    return RedirectResponse(f"/simulators#simulator-{simulator.id}", 303)
+    return RedirectResponse(f"{url('simulators')}#simulator-{simulator.id}", 303)
 
 
 @router.get("/simulators/{simulator_id}/delete")
@@ -70,7 +71,7 @@ def delete(request: Request, simulator_id: SimulatorId, session: Database) -> Re
         deletion.delete_simulator(session, simulator)
     except Conflict:
         return _confirm(request, session, simulator, 409)
-    return RedirectResponse("/simulators", 303)
+    return RedirectResponse(url("simulators"), 303)
 
 
 def _confirm(
@@ -82,7 +83,7 @@ def _confirm(
         "hanging": found,
         "obstacle": deletion.obstacle(found),
     }
-    return render(request, "simulator_delete.html", context, status)
+    return render(request, "pages/simulator_delete.html", context, status)
 
 
 @router.post("/studies/{slug}/simulator")
@@ -91,7 +92,7 @@ def choose(
 ) -> RedirectResponse:
     """The button “Use” on a study's page."""
     use_simulator(session, get_study(session, slug), simulator_id)
-    return RedirectResponse(f"/studies/{slug}", 303)
+    return RedirectResponse(url("study", slug), 303)
 
 
 def _page(
@@ -108,4 +109,4 @@ def _page(
         "values": {"method": "all_at_once", "backend": "transformers", **values},
         "errors": errors,
     }
-    return render(request, "simulators.html", context, status)
+    return render(request, "pages/simulators.html", context, status)

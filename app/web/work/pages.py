@@ -29,9 +29,10 @@ from app.web.forms import form_fields
 from app.web.guard.security import CurrentUser
 from app.web.jobs.api import JobId
 from app.web.jobs.pages import Next
-from app.web.latents.within import Kept, kept
+from app.web.latents.within import Here, here
 from app.web.params import Slug
 from app.web.templates import render
+from app.web.urls import url
 from models import Study
 
 router = APIRouter()
@@ -101,9 +102,8 @@ def start(
     except (Conflict, NotFound) as error:
         errors = {"form": str(error)}
         return _page(request, session, study, values, task, None, errors, STATUS[type(error)])
-    latent = values.get("latent", "")
-    back = f"latents/{latent}{_within(values).query}" if latent.isdecimal() else "jobs"
-    return RedirectResponse(f"/studies/{slug}/{back}", 303)
+    about = _here(study, values)
+    return RedirectResponse(about.to() if about else url("study_jobs", slug), 303)
 
 
 @router.post("/jobs/{job_id}/again")
@@ -154,10 +154,14 @@ def _filled(values: dict[str, str], *names: str) -> dict[str, str]:
     return {name: values[name] for name in names if values.get(name, "").strip()}
 
 
-def _within(values: dict[str, str]) -> Kept:
-    """The list that the latent was opened from. One field carries it: its own would narrow what is
-    meant."""
-    return kept(dict(parse_qsl(values.get("within", "").removeprefix("?"))))
+def _here(study: Study, values: dict[str, str]) -> Here | None:
+    """The latent that is meant, and the list it was opened from. One field carries the list: its
+    own would narrow what is meant."""
+    latent = values.get("latent", "")
+    if not latent.isdecimal() or len(latent) > 10:
+        return None
+    within = dict(parse_qsl(values.get("within", "").removeprefix("?")))
+    return here(study, int(latent), within)
 
 
 def _narrowed(values: dict[str, str]) -> str:
@@ -185,7 +189,7 @@ def _page(
         "values": {**llm, **values},
         "filter": _filled(values, *LatentMatch.model_fields),
         "narrowed": _narrowed(values),
-        "within": _within(values),
+        "here": _here(study, values),
         "task": task,
         "estimate": estimate,
         "errors": errors,
@@ -196,4 +200,4 @@ def _page(
         "costs": queries.COSTS,
         "labels": LABELS,
     }
-    return render(request, "work.html", context, status)
+    return render(request, "pages/work.html", context, status)
