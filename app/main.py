@@ -44,6 +44,7 @@ from app.web.simulators import api as simulators_api
 from app.web.simulators import pages as simulators_pages
 from app.web.studies import api as studies_api
 from app.web.studies import pages as studies_pages
+from app.web.styles import router as styles
 from app.web.templates import STATIC
 from app.web.work import api as work_api
 from app.web.work import pages as work_pages
@@ -125,6 +126,7 @@ def create_app() -> FastAPI:
     app.include_router(pages)
     app.include_router(api)
     app.add_api_route("/healthz", health, tags=["health"], response_class=JSONResponse)
+    app.include_router(styles)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app
 
