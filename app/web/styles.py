@@ -4,12 +4,9 @@ import re
 from functools import cache
 from hashlib import sha256
 
-from fastapi import APIRouter
 from fastapi.responses import Response
 
 from app.web.templates import STATIC, environment
-
-router = APIRouter()
 
 PATH = "/static/style.css"
 _IMPORT = re.compile(r'@import "(.+?)" layer\((\w+)\);\n')
@@ -35,7 +32,6 @@ def address() -> str:
 environment.globals["stylesheet"] = address
 
 
-@router.get(PATH, include_in_schema=False)
 async def style_sheet() -> Response:
     """The style sheet."""
     headers = {"Cache-Control": "public, max-age=31536000, immutable"}

@@ -1,6 +1,4 @@
-"""All pages of the room, and what their buttons do."""
-
-from fastapi import APIRouter
+"""All modules of the room that have pages, or do what their buttons ask for."""
 
 from app.web.latent import (
     actions,
@@ -14,6 +12,4 @@ from app.web.latent import (
     worst,
 )
 
-router = APIRouter()
-for module in (pages, examples, actions, compare, worst, preview, agreement, similar, prompts):
-    router.include_router(module.router)
+MODULES = (pages, examples, actions, compare, worst, preview, agreement, similar, prompts)
