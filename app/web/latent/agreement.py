@@ -30,9 +30,9 @@ class Found(NamedTuple):
 class AgreementView(NamedTuple):
     """The page."""
 
-    index: int
-    latent: str
-    """Address of the latent's page."""
+    latent: int
+    """Its index."""
+    latent_page: str
     text: str | None
     """The explanation that was simulated."""
     found: Found | None

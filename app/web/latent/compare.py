@@ -13,7 +13,6 @@ from app.services.explanations.queries import get_version, simulate_jobs
 from app.services.explanations.scores import SCORES
 from app.services.jobs.queries import ACTIVE
 from app.services.latents.queries import study_and_latent
-from app.services.latents.schemas import Kind
 from app.services.simulators.cleanliness import StudySimulator, study_simulator
 from app.web.database import Database
 from app.web.html.lanes import lanes_html
@@ -25,7 +24,7 @@ from models import Explanation, Latent, LatentCost, Score, Study
 
 router = APIRouter()
 
-HEADINGS: dict[Kind, str] = {
+HEADINGS: dict[str, str] = {
     "top": "Strongest",
     "quantile": "Across its range",
     "random": "Drawn at random",
@@ -92,7 +91,6 @@ class Pair(NamedTuple):
 class CompareView(NamedTuple):
     """The page."""
 
-    index: int
     title: str
     here: Here
     simulator: StudySimulator | None
@@ -125,7 +123,6 @@ def compare_page(
     here = here_of(request, study, latent)
     numbers = {one.explanation.id: len(versions) - at for at, one in enumerate(versions)}
     view = CompareView(
-        index,
         f"Latent {index} of {study.title}",
         here,
         study_simulator(session, study),
@@ -185,10 +182,13 @@ def _pair(
             f"sse:latent-{latent.id}, sse:latents, sse:refresh",
         ),
         here.to("compare", a=second.id, b=first.id),
-        [(name, SCORES.get(name, (name, ""))[0], *both) for name, *both in compared.score_rows],
         [
-            (name, f"cost, {name}" if name else "cost of zeroing it", *both)
-            for name, *both in compared.cost_rows
+            (name, SCORES.get(name, (name, ""))[0], one, two)
+            for name, one, two in compared.score_rows
+        ],
+        [
+            (name, f"cost, {name}" if name else "cost of zeroing it", one, two)
+            for name, one, two in compared.cost_rows
         ],
         not compared.paired and bool(compared.a.costs and compared.b.costs) and not same,
         _examples(compared.examples, latent),

@@ -11,7 +11,6 @@ from app.web.latents.within import Here, Within
 class Header(NamedTuple):
     """The head of the page."""
 
-    index: int
     dead: bool
     """Whether it never fires on the explain set."""
     star: str
@@ -25,7 +24,6 @@ def header(opened: Opened) -> Header:
     """The head of a latent's page."""
     index, lists = opened.latent.index, opened.around.lists
     return Header(
-        index,
         opened.latent.firing_rate == 0,
         star_html(opened.study.slug, index, STARRED in lists),
         opened.here,

@@ -18,9 +18,9 @@ router = APIRouter()
 class PromptsView(NamedTuple):
     """The page."""
 
-    index: int
-    latent: str
-    """Address of the latent's page."""
+    latent: int
+    """Its index."""
+    latent_page: str
     prompts: list[Prompt]
 
 

@@ -20,9 +20,9 @@ class SimilarView(NamedTuple):
 
     study: str
     """Slug of the study."""
-    index: int
-    latent: str
-    """Address of the latent's page."""
+    latent: int
+    """Its index."""
+    latent_page: str
     explained: bool
     """Whether the latent has an explanation."""
     similar: SimilarLatents
