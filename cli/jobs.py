@@ -174,7 +174,7 @@ def _show_rewrite(session: "Session", job: "Job") -> None:
     from sqlalchemy import select
 
     from app.services.formatting import simulator_name
-    from app.services.simulators.queries import cleanliness
+    from app.services.simulators.cleanliness import cleanliness
     from models import Rewrite, RewritePoint, Simulator, Study
 
     rewrite = session.get_one(Rewrite, job.state["rewrite_id"])

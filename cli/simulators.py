@@ -40,7 +40,7 @@ def add(
     ] = None,
 ) -> None:
     """Add a simulator. The same one again is the same simulator."""
-    from app.services.simulators.queries import add_simulator
+    from app.services.simulators.adding import add_simulator
     from app.services.simulators.schemas import SimulatorCreate
     from cli.fetch import fetch_if_known
     from cli.servers import connect
@@ -95,7 +95,8 @@ def use(
     number: Annotated[int, typer.Argument(min=1, help="Number of the simulator.")],
 ) -> None:
     """Have a study show the figures of a simulator, and say what they are worth."""
-    from app.services.simulators.queries import cleanliness, get_simulator
+    from app.services.simulators.cleanliness import cleanliness
+    from app.services.simulators.queries import get_simulator
     from app.services.studies.queries import get_study, use_simulator
     from cli.servers import connect
     from models.database import new_session

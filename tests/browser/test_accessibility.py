@@ -94,6 +94,7 @@ def everything(session: Session) -> dict[str, str]:
     session.commit()
     a_latent, dead, old = f"{here}/latents/0", f"{here}/latents/2", f"{here}/latents/1"
     return {
+        "patterns": "/patterns",
         "studies": "/studies",
         "new study": "/studies/new",
         "new study like this": f"/studies/new?like={study.slug}",

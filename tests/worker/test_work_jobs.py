@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 from app.services.exports.imports import import_explanations
 from app.services.sentences.queries import create_sentence, firing
 from app.services.sentences.schemas import SentenceCreate
-from app.services.simulators.queries import add_simulator, cleanliness
+from app.services.simulators.adding import add_simulator
+from app.services.simulators.cleanliness import cleanliness
 from app.services.simulators.schemas import SimulatorCreate
 from cli.errors import CommandError
 from cli.train import read_corpus

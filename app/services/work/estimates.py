@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Float, func, select
 from sqlalchemy.orm import Session
 
-from app.services.simulators.queries import simulated_tokens
+from app.services.simulators.missing import simulated_tokens
 from app.services.work.schemas import Estimate, ExplainCreate, JudgeCreate
 from interp.explain.registry import EXPLAINERS
 from interp.llm.cost import Tokens
