@@ -98,7 +98,8 @@ class Latents:
             for latent_id, sampled in zip(latent_ids, examples, strict=True)
             for example in sampled
         ]
-        self.session.execute(insert(Example), rows)
+        if rows:
+            self.session.execute(insert(Example), rows)
 
     def _examples(self, index: int, activations: LatentActivations) -> Sequence[Any]:
         ids, words = self._contexts
