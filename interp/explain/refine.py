@@ -54,9 +54,9 @@ def explain(explainer: Asking, latent: LatentRecord, llm: LLM) -> Iterator[Step]
         InputError: There is no simulator to try wordings with.
         ItemError: It has no explanation.
     """
-    trial = latent.trial()
     if latent.explanation is None:
         raise ItemError("it has no explanation to refine")
+    trial = latent.trial()
     yield from refine(
         latent.explanation,
         propose=lambda chat: ask(llm, [chat])[0],
