@@ -18,6 +18,8 @@ from tests.studies import small_study
 START_SECONDS, COLLECT_SECONDS = 120, 300
 PIP = ["pip", "--quiet", "--disable-pip-version-check"]
 
+pytestmark = pytest.mark.timeout(1800)  # installing torch takes most of it
+
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -29,7 +31,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     programs = folder / "venv" / "bin"
     constraints = ["-c", REPOSITORY / "constraints.txt"]
-    subprocess.run([programs / "python", "-m", *PIP, "install", *constraints, wheel], check=True)
+    subprocess.run(
+        [programs / "python", "-m", *PIP, "install", "--no-compile", *constraints, wheel],
+        check=True,
+    )
     return programs
 
 

@@ -23,11 +23,12 @@ from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict, Forbidden, NotFound
 from app.services.jobs.progress import JobLine
-from app.services.jobs.queries import ACTIVE, LINE, submit, tell
+from app.services.jobs.queries import ACTIVE, LINE, submit
 from app.services.latents.costs import costs_by_explanation
 from app.services.latents.meaning import embedding_of
 from app.services.rows import array_of, read
 from models import Comment, Explanation, Job, Latent, LatentCost, Score, Simulation, Study
+from workers.queue import publish as tell
 
 NAMES = (
     "correlation",

@@ -8,11 +8,12 @@ from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict, NotFound
 from app.services.explanations.queries import authors
-from app.services.jobs.queries import ACTIVE, need_ended, submit, tell
+from app.services.jobs.queries import ACTIVE, need_ended, submit
 from app.services.rewrites.schemas import PointStatistics, Protocol
 from app.services.rewrites.views import BASELINES, BEFORE, ISOTONIC, LINES, Line, View
 from models import Explanation, Job, Latent, Rewrite, RewritePoint, Study
 from models.base import among
+from workers.queue import publish as tell
 
 
 class Row(NamedTuple):

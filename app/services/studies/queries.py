@@ -10,11 +10,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
 from app.services.errors import Conflict, NotFound
-from app.services.jobs.queries import STOPPED, submit, tell
+from app.services.jobs.queries import STOPPED, submit
 from app.services.simulators.queries import get_simulator
 from app.services.studies.checked import checked
 from app.services.studies.schemas import StudyCreate, StudyUpdate
 from models import Job, Latent, Study
+from workers.queue import publish as tell
 
 # Statements that many pages make are put together once: that takes as long as running them. Most
 # pages that show a study show its simulator's figures, and say whose they are.
