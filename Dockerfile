@@ -16,6 +16,7 @@ RUN pip install --no-cache-dir -c constraints.txt \
 COPY app app
 COPY cli cli
 COPY interp interp
+COPY jobs jobs
 COPY models models
 COPY workers workers
 COPY migrations migrations

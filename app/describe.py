@@ -65,7 +65,7 @@ def _content(api: dict[str, Any], body: tuple[str, dict[str, Any]]) -> str:
 
 
 def _answers(operation: dict[str, Any]) -> list[str]:
-    """What a request that succeeds is answered with."""
+    """The responses of a request that succeeds."""
     made = []
     for status, answer in operation["responses"].items():
         if not status.startswith("2"):

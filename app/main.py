@@ -48,8 +48,8 @@ from app.web.studies import pages as studies_pages
 from app.web.templates import STATIC
 from app.web.work import api as work_api
 from app.web.work import pages as work_pages
+from jobs.events import get_redis
 from models.database import new_session
-from workers.queue import get_redis
 
 API = "/api/v1"
 
@@ -132,7 +132,7 @@ def create_app() -> FastAPI:
 
 
 async def health() -> JSONResponse:
-    """Whether PostgreSQL and Redis answer: 200 if both do, 503 if not."""
+    """Ping PostgreSQL and Redis: 200 if both answer, 503 if not."""
     async with HEALTH.one():
         return await run_in_threadpool(_health)
 

@@ -40,11 +40,12 @@ from cli import demo, services
 from cli.fetch import fetch
 from cli.processes import Child, stop
 from cli.servers import Servers, embedded_servers, free_port, migrate, use
+from jobs.params import CollectParams
+from jobs.queue import enqueue
 from models import Job, Study
 from models.database import new_session
 from models.settings import get_settings
 from models.shipped import DEMO
-from workers.queue import submit
 
 SLUG = "soak"
 AT = f"/studies/{SLUG}"
@@ -334,8 +335,7 @@ def _make_study() -> None:
         )
         session.add(study)
         session.flush()
-        params = {"explain": [{"method": "lexical"}], "first_latents": LATENTS, "costs": 0}
-        submit(session, Job(study_id=study.id, kind="collect", params=params, created_by="soak"))
+        enqueue(session, study, CollectParams(first_latents=LATENTS, costs=0), by="soak")
         print("collecting", flush=True)
         explained = select(func.count()).where(Job.kind == "explain", Job.status == "finished")
         deadline = time.monotonic() + 1200

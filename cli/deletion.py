@@ -1,4 +1,4 @@
-"""What the commands that delete have in common."""
+"""Functions that the commands for deleting share."""
 
 import sys
 import time

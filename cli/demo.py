@@ -4,9 +4,10 @@ from sqlalchemy.orm import Session
 
 from app.services.simulators.queries import add_simulator
 from app.services.simulators.schemas import SimulatorCreate
-from models import Job, Study
+from jobs.params import CollectParams, ExplainParams
+from jobs.queue import enqueue
+from models import Study
 from models.shipped import DEMO
-from workers.queue import submit
 
 MODEL, BASE = "smollm2-135m-instruct", "gemma-3-270m"
 """The subject model, and the one under the simulator: another one, so that the two do not agree
@@ -46,13 +47,13 @@ def create_demo(session: Session, user: str) -> Study:
     )
     session.add(study)
     session.flush()
-    params = {
-        "explain": [
-            {"method": "lexical"},
-            {"method": "file", "path": str(DEMO / "explanations.jsonl")},
-        ],
-        "first_latents": FIRST_LATENTS,
-        "costs": COSTS,
-    }
-    submit(session, Job(study_id=study.id, kind="collect", params=params, created_by=user))
+    order = CollectParams(
+        explain=(
+            ExplainParams(method="lexical"),
+            ExplainParams(method="file", path=str(DEMO / "explanations.jsonl")),
+        ),
+        first_latents=FIRST_LATENTS,
+        costs=COSTS,
+    )
+    enqueue(session, study, order, by=user)
     return study

@@ -32,7 +32,7 @@ START = "Start with `palimpsest up`, or set DATABASE_URL and REDIS_URL."
 
 
 class Finding(NamedTuple):
-    """What a check found. A problem says what to do about it."""
+    """The result of a check. A problem says what to do about it."""
 
     good: bool
     text: str
@@ -114,7 +114,7 @@ def _postgres(settings: Settings, servers: Servers | None) -> Finding:
 
 
 def _redis(settings: Settings, servers: Servers | None) -> Finding:
-    from workers.queue import get_redis
+    from jobs.events import get_redis
 
     if servers is None:
         return Finding(False, f"not running. {START}")
@@ -122,7 +122,7 @@ def _redis(settings: Settings, servers: Servers | None) -> Finding:
 
 
 def _worker(settings: Settings, servers: Servers | None) -> Finding:
-    from workers.queue import celery, unserved
+    from jobs.queue import celery, unserved
 
     if servers is None:
         return Finding(False, f"not running. {START}")
@@ -132,14 +132,14 @@ def _worker(settings: Settings, servers: Servers | None) -> Finding:
         return Finding(
             False,
             f"none answers. Its log is {where}; a worker of your own starts with "
-            "`celery -A workers.queue worker -Q gpu,cpu`.",
+            "`celery -A jobs.queue worker -Q gpu,cpu`.",
         )
     names = ", ".join(sorted(answers))
     if queues := ",".join(sorted(unserved())):
         return Finding(
             False,
             f"{names}; nobody takes jobs of {queues}. Start a worker for them with "
-            f"`celery -A workers.queue worker -Q {queues}`.",
+            f"`celery -A jobs.queue worker -Q {queues}`.",
         )
     return Finding(True, names)
 
@@ -147,14 +147,14 @@ def _worker(settings: Settings, servers: Servers | None) -> Finding:
 def _jobs(settings: Settings, servers: Servers | None) -> Finding:
     from sqlalchemy import select
 
+    from jobs.kinds import QUEUES
     from models import Job
     from models.database import new_session
-    from workers.jobs import MOST_SETBACKS
-    from workers.queue import QUEUES
+    from workers.runner import MOST_SETBACKS
 
     if servers is None:
         return Finding(True, "not looked at: PostgreSQL is not running")
-    stuck = _stuck_jobs(set(QUEUES.values()) & _idle_queues())
+    stuck = _stuck_jobs(set(QUEUES) & _idle_queues())
     with new_session(reads=True) as session:
         killed = session.scalars(
             select(Job.id).where(
@@ -183,7 +183,7 @@ def _numbered(ids: Sequence[int]) -> str:
 
 def _idle_queues() -> set[str]:
     """Queues of the workers that do nothing just now."""
-    from workers.queue import celery
+    from jobs.queue import celery
 
     inspect = celery.control.inspect(timeout=2)
     active, queues = inspect.active() or {}, inspect.active_queues() or {}
@@ -197,9 +197,9 @@ def _stuck_jobs(queues: set[str]) -> list[int]:
     worker should have found them."""
     from sqlalchemy import func, select
 
+    from jobs.queue import LOOK_SECONDS
     from models import JobEvent
     from models.database import new_session
-    from workers.queue import LOOK_SECONDS
     from workers.turns import waiting
 
     late = datetime.now(UTC) - timedelta(seconds=3 * LOOK_SECONDS)

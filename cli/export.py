@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """How tables are written."""
+    """The file format of tables."""
 
     parquet = "parquet"
     jsonl = "jsonl"

@@ -1,4 +1,4 @@
-"""What a command says when it fails: one sentence and an exit code, never a stack trace."""
+"""Messages of failed commands: one sentence and an exit code, never a stack trace."""
 
 import traceback
 

@@ -63,6 +63,6 @@ def _show(progress: Progress, task: TaskID, job: Job) -> None:
 def require_finished(jobs: Sequence[Job]) -> None:
     """Raise a CommandError for a job that did not finish, and that no later one made needless."""
     for job in jobs:
-        if job.status != "finished" and "superseded_by" not in job.params:
+        if job.status != "finished" and "superseded_by" not in job.state:
             reason = f": {job.message}" if job.message else "."
             raise CommandError(f"Job {job.id} ({job.kind}) {job.status}{reason}")

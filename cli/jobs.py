@@ -52,14 +52,11 @@ def collect(
     ] = 32,
 ) -> None:
     """Collect activations, and go on to explain, simulate and rewrite."""
-    from app.services.jobs.queries import submit
-    from models import Job
+    from jobs.params import CollectParams
+    from jobs.queue import enqueue
 
     def queue(session: "Session", study: "Study", user: str) -> "Job":
-        params = {"first_latents": first_latents}
-        return submit(
-            session, Job(study_id=study.id, kind="collect", params=params, created_by=user)
-        )
+        return enqueue(session, study, CollectParams(first_latents=first_latents), by=user)
 
     run(study, queue)
 
@@ -142,7 +139,7 @@ def judge(
     latents: Latents = None,
     author: Author = "",
 ) -> None:
-    """Have a language model judge explanations: detection and fuzzing."""
+    """Let a language model score explanations, by detection and fuzzing."""
     from app.services.work.queries import judge
     from app.services.work.schemas import JudgeCreate
 
@@ -152,7 +149,7 @@ def judge(
 
 
 class Protocol(StrEnum):
-    """Where contexts are spliced."""
+    """The spliced positions of a context."""
 
     whole = "whole"
     paper = "paper"
@@ -190,7 +187,7 @@ def _show_rewrite(session: "Session", job: "Job") -> None:
     from app.services.simulators.queries import cleanliness
     from models import Rewrite, RewritePoint, Simulator, Study
 
-    rewrite = session.get_one(Rewrite, job.params["rewrite_id"])
+    rewrite = session.get_one(Rewrite, job.state["rewrite_id"])
     simulator = session.get_one(Simulator, rewrite.simulator_id)
     worth = cleanliness(session, session.get_one(Study, rewrite.study_id), simulator)
     console.print(
@@ -318,8 +315,8 @@ def at_work() -> Iterator[None]:
     from cli import processes
     from cli.servers import connect
     from cli.services import start_worker
+    from jobs.queue import celery
     from models.settings import get_settings
-    from workers.queue import celery
 
     with connect() as servers:
         if servers.children:

@@ -130,7 +130,7 @@ def train_coder(
 
 
 def main() -> NoReturn:
-    """Run the command. Whatever goes wrong is one line on stderr, and a code other than 0."""
+    """Run the command. Any error is one line on stderr, and an exit code other than 0."""
     try:
         sys.exit(app(standalone_mode=False, prog_name="palimpsest"))
     except (KeyboardInterrupt, typer.Abort):

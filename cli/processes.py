@@ -99,7 +99,7 @@ def check(children: Iterable[Child]) -> None:
 
 
 def ending(child: Child) -> str:
-    """How a child has ended, why, and where its log is; empty while it runs."""
+    """The end of a child, its cause, and the path of its log; empty while it runs."""
     code = child.process.poll()
     if code is None:
         return ""

@@ -1,7 +1,7 @@
 """The embedded servers: PostgreSQL and Valkey as child processes in the data folder.
 
 PostgreSQL listens on a socket inside the data folder, which only its user may enter. Valkey
-listens on a free port of 127.0.0.1 with a password made for the run, and keeps nothing: the
+listens on a free port of 127.0.0.1 with a password made for the run. It keeps nothing, because the
 truth about jobs is in PostgreSQL, and a worker that starts fills the queue again.
 """
 
@@ -39,7 +39,7 @@ of 128 MB, the statements behind a page deep in its list take twice as long."""
 
 
 class Servers(NamedTuple):
-    """Where PostgreSQL and Redis are, and the child processes that are our own."""
+    """The addresses of PostgreSQL and Redis, and our own child processes."""
 
     database_url: str
     redis_url: str
@@ -149,14 +149,14 @@ def running(data: Path) -> Servers | None:
 
 def use(servers: Servers) -> None:
     """Point the settings of this process, and of its children, to these servers."""
+    from jobs import events, queue
     from models.database import engine_of
-    from workers import queue
 
     os.environ["DATABASE_URL"] = servers.database_url
     os.environ["REDIS_URL"] = servers.redis_url
     get_settings.cache_clear()
     engine_of.cache_clear()
-    queue.get_redis.cache_clear()
+    events.get_redis.cache_clear()
     queue.celery.conf.broker_url = servers.redis_url
 
 

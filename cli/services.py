@@ -14,7 +14,7 @@ from cli.errors import CommandError
 
 HEALTH_TIMEOUT = 60.0
 """Seconds that the web server may take to answer."""
-WORKER = ["celery", "-A", "workers.queue", "worker", "-Q", "gpu,cpu", "--concurrency", "1"]
+WORKER = ["celery", "-A", "jobs.queue", "worker", "-Q", "gpu,cpu", "--concurrency", "1"]
 
 
 def start_worker(data: Path) -> processes.Child:
@@ -30,7 +30,7 @@ def start_web(data: Path, host: str, port: int) -> processes.Child:
 
 
 def web_command(host: str, port: int, *more: str) -> list[str]:
-    """What starts the web server, in a process of its own."""
+    """The command that starts the web server in a process of its own."""
     command = [sys.executable, "-m", "app.server", "--host", host, "--port", str(port)]
     return [*command, *more]
 
@@ -61,7 +61,7 @@ def check_port(host: str, port: int) -> None:
 
 
 def address(host: str, port: int) -> str:
-    """What to type into a browser on this machine."""
+    """The address for a browser on this machine."""
     name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 

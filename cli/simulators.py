@@ -16,7 +16,7 @@ console = Console()
 
 
 class Method(StrEnum):
-    """How a simulator works."""
+    """The method of a simulator."""
 
     all_at_once = "all_at_once"
     last_token = "last_token"
@@ -26,7 +26,7 @@ class Method(StrEnum):
 
 
 class BackEnd(StrEnum):
-    """What runs a language model."""
+    """The back end of a language model."""
 
     transformers = "transformers"
     vllm = "vllm"

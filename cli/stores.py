@@ -1,4 +1,4 @@
-"""Whether the activation files of all studies are in the data folder."""
+"""Check that the activation files of all studies are in the data folder."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session

@@ -31,7 +31,7 @@ def create(
     contexts_rewrite: Annotated[
         int, typer.Option(help="Those of them on which the whole layer is rewritten.")
     ] = 64,
-    seed: Annotated[int, typer.Option(help="Seed of all that is drawn at random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     first_latents: Annotated[int, typer.Option(help="Latents to simulate at once.")] = 32,
 ) -> None:
     """Make a study, and queue the collection of its activations."""

@@ -20,7 +20,7 @@ console = Console()
 
 
 class Method(StrEnum):
-    """Which simulator to train."""
+    """The simulator to train."""
 
     two_tower = "two_tower"
     inline = "inline"

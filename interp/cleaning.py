@@ -22,7 +22,7 @@ def one_line(text: str, most: int, *, empty: str = "") -> str:
 
     Args:
         most: Characters that it may have.
-        empty: What to say of an empty text; without it, an empty one is let through.
+        empty: Error for an empty text; without it, an empty text passes.
 
     Raises:
         ValueError: It is empty or too long, or has a character that cannot be stored.

@@ -16,7 +16,7 @@ class InputError(ValueError):
 class ItemError(InputError):
     """One item of many is wrong, such as a latent or a chat: the others can be worked with.
 
-    Whoever goes through many items counts this one as missing, with the message as the reason.
+    A loop over many items counts this one as missing, with the message as the reason.
     """
 
 
@@ -30,10 +30,10 @@ def causes_of(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def reason(error: BaseException) -> str:
-    """What a library's exception says, in one line without a full stop.
+    """The message of a library's exception, in one line without a full stop.
 
     PyTorch and Transformers say in their first line that something is wrong, and below it what.
-    Where JSON cannot be read, the line and the column are told.
+    If JSON cannot be read, it names the line and the column.
     """
     if isinstance(error, JSONDecodeError):
         said = error.msg

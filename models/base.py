@@ -1,4 +1,4 @@
-"""What all tables have in common."""
+"""Types and functions that all tables share."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -36,7 +36,7 @@ class Matrix(TypeDecorator[NDArray[np.float32]]):
     """A matrix of numbers; NaN stands for a missing one.
 
     Stored as the number of columns (int4) and the rows (float4), all big-endian, as PostgreSQL's
-    own functions send them: an array type takes ten times as long to write and to read.
+    own functions send them. An array type takes ten times as long to write and to read.
     """
 
     impl = LargeBinary
@@ -82,6 +82,6 @@ class Base(DeclarativeBase):
 def among(
     column: InstrumentedAttribute[int] | InstrumentedAttribute[int | None], numbers: Iterable[int]
 ) -> ColumnElement[bool]:
-    """Whether a column is one of some numbers, however many: ``in_`` sends each as a parameter of
+    """True if a column is one of some numbers, however many: ``in_`` sends each as a parameter of
     its own, and PostgreSQL takes 65,535 at most."""
     return column == any_(literal(list(numbers), ARRAY(column.type)))

@@ -32,7 +32,7 @@ OPTIONS = (
 
 
 class Purpose(NamedTuple):
-    """What a pool of connections is for."""
+    """The purpose of a pool of connections."""
 
     name: str
     """``application_name``: PostgreSQL shows it in ``pg_stat_activity``."""

@@ -84,7 +84,7 @@ class Explanation(Base):
 
 
 class Comment(Base):
-    """What a person says of one version of a latent's text."""
+    """A person's comment on one version of a latent's text."""
 
     __tablename__ = "comment"
 
@@ -181,7 +181,7 @@ class Calibration(Base):
 
 
 class Score(Base):
-    """How well one explanation predicts its latent, on the calibrate set."""
+    """A score of one explanation on the calibrate set: how well it predicts its latent."""
 
     __tablename__ = "score"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""What PostgreSQL, Redis and the disk mean when they fail, in sentences."""
+"""Failures of PostgreSQL, Redis and the disk, in sentences."""
 
 import errno
 from typing import NamedTuple
@@ -106,7 +106,7 @@ _BY_WORDS = {
 
 
 def database_failure(error: Exception) -> Failure | None:
-    """What an error of SQLAlchemy means; None if it is a fault of the program."""
+    """The failure that an error of SQLAlchemy means; None if it is a fault of the program."""
     if isinstance(error, TimeoutError):  # no connection of this process came free
         return BUSY
     if not isinstance(error, DBAPIError):
@@ -123,5 +123,5 @@ def database_failure(error: Exception) -> Failure | None:
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Whether a file could not be written for want of space."""
+    """True if a file could not be written because the disk is full."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

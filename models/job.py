@@ -2,25 +2,14 @@
 
 from datetime import datetime
 
-from sqlalchemy import (
-    CheckConstraint,
-    ColumnElement,
-    ForeignKey,
-    Index,
-    and_,
-    null,
-    or_,
-    text,
-)
-from sqlalchemy.ext.hybrid import hybrid_property
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, Created, Id, Json
 
 ACTIVE = ("queued", "running")
 """States of a job that has not ended."""
-WAITED_FOR = ("sentence", "generate")
-"""Kinds of jobs that somebody waits for, whatever they are about."""
+_ACTIVE = text("status IN ('queued', 'running')")
 
 
 class Job(Base):
@@ -32,21 +21,37 @@ class Job(Base):
             "status IN ('queued', 'running', 'cancelled', 'failed', 'finished')", name="status"
         ),
         Index(None, "study_id", "created_at"),
-        Index("ix_job_active", "id", postgresql_where=text("status IN ('queued', 'running')")),
+        Index("ix_job_active", "id", postgresql_where=_ACTIVE),
+        Index(
+            "ix_job_turn",
+            text("priority DESC"),
+            text("turn_at NULLS FIRST"),
+            "id",
+            postgresql_where=_ACTIVE,
+        ),
     )
 
     id: Mapped[Id]
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"))
     kind: Mapped[str]
-    """``collect``, ``explain``, ``embed``, ``judge``, ``simulate``, ``rewrite``, ``generate``,
-    ``sentence`` or ``check``."""
+    """One of ``jobs.kinds.KINDS``."""
     params: Mapped[Json] = mapped_column(default=dict)
+    """What was asked for, see :mod:`jobs.params`. It never changes, but by a correction."""
+    state: Mapped[Json] = mapped_column(default=dict, server_default=text("'{}'"))
+    """What its worker notes for itself and for what follows.
+
+    ``explanation_ids``, ``simulator_id``, ``rewrite_id``: what it resolved once, when it began;
+    ``cleared``, ``writing``, ``explained``, ``explained_latents``: how far it is, where no other
+    table says so; ``queued``: at which points it has queued what follows; ``anew``: forget what was
+    collected first; ``superseded_by``: the job that made it needless."""
     status: Mapped[str] = mapped_column(default="queued")
+    priority: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    """Jobs of a higher one go first, see :mod:`jobs.kinds`."""
     done: Mapped[int] = mapped_column(default=0)
     total: Mapped[int | None]
     """Units of work; None until it is known."""
     unit: Mapped[str] = mapped_column(default="")
-    """What ``done`` and ``total`` count: contexts, latents, conditions."""
+    """What ``done`` and ``total`` count: latents, points, tokens."""
     message: Mapped[str] = mapped_column(default="")
     """What it is doing now, or why it failed: one sentence for the user."""
     missing: Mapped[int] = mapped_column(default=0)
@@ -66,19 +71,6 @@ class Job(Base):
     created_at: Mapped[Created]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
-
-    @hybrid_property
-    def urgent(self) -> bool:
-        """Whether somebody waits for it: it is about one sentence, prompt or explanation."""
-        one = self.kind == "simulate" and len(self.params.get("explanation_ids", ())) == 1
-        return self.kind in WAITED_FOR or one
-
-    @urgent.inplace.expression
-    @classmethod
-    def _urgent(cls) -> ColumnElement[bool]:
-        ids = cls.params["explanation_ids"]
-        one = and_(cls.kind == "simulate", ids[0].is_not(null()), ids[1].is_(null()))
-        return or_(cls.kind.in_(WAITED_FOR), one)
 
 
 class JobEvent(Base):

@@ -42,7 +42,7 @@ class Rewrite(Base):
 
 
 class RewritePoint(Base):
-    """What one condition does to the model at one number of latents rewritten."""
+    """The effect of one condition on the model at one number of rewritten latents."""
 
     __tablename__ = "rewrite_point"
     __table_args__ = (
@@ -92,7 +92,7 @@ class RewritePoint(Base):
 
 
 class LatentCost(Base):
-    """What it costs to rewrite, or to zero, this latent alone while all others stay real.
+    """The loss effect of rewriting, or of zeroing, this latent alone while all others stay real.
 
     Measured at every position of evaluate-set contexts where the latent fires, where it is only
     said to fire, and of others drawn at random.
@@ -142,7 +142,7 @@ class LatentCost(Base):
 
 
 class Generation(Base):
-    """What the untouched, the zero-ablated and the rewritten model write after a prompt."""
+    """The continuations of a prompt by the untouched, the zero-ablated and the rewritten model."""
 
     __tablename__ = "generation"
 

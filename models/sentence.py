@@ -44,6 +44,6 @@ class Sentence(Base):
         ]
 
     def simulation(self, explanation_id: int) -> dict[str, Any] | None:
-        """What the simulator made of an explanation on this text, if it was asked."""
+        """The simulated values of an explanation on this text, if they were requested."""
         found: dict[str, Any] | None = self.simulated.get(str(explanation_id))
         return found

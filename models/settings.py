@@ -69,22 +69,22 @@ class Settings(BaseSettings):
         return self.home.expanduser().resolve()
 
     def activations(self, study_id: int, set_name: str) -> Path:
-        """Where a study's activations on one set of contexts are kept."""
+        """The folder of a study's activations on one set of contexts."""
         return self.study_files(study_id) / set_name
 
     def study_files(self, study_id: int) -> Path:
-        """Where all files of a study are kept: activations and imports."""
+        """The folder of all files of a study: activations and imports."""
         return self.data / "studies" / str(study_id)
 
     def model_source(self, model: str) -> str:
-        """Where to load a model from: a fetched one goes by its name alone."""
+        """The source to load a model from: a fetched one goes by its name alone."""
         fetched = model_folder(self.data, model)
         # Not Path.is_dir, which raises where a name is too long for the disk.
         return str(fetched) if os.path.isdir(fetched) else model
 
 
 def model_folder(data: Path, name: str) -> Path:
-    """Where `palimpsest fetch` puts a model."""
+    """The folder of a model that `palimpsest fetch` got."""
     return data / "models" / name
 
 

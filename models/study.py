@@ -67,7 +67,7 @@ class Study(Base):
     created_at: Mapped[Created]
 
     def collected(self, set_name: str) -> dict[str, Any]:
-        """What the activation store of one set of contexts holds, as its arguments.
+        """The contents of the activation store of one set of contexts, as its arguments.
 
         The time of creation is part of it: another database may have a study of the same number.
         """

@@ -19,17 +19,19 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from app.services.jobs.progress import ASK_SECONDS
 from cli.fetch import fetch
 from cli.processes import Child, last_line, start, stop
 from cli.servers import Servers, embedded_servers, free_port, migrate, use
 from cli.services import web_command
+from jobs import queue
+from jobs.events import get_redis
+from jobs.kinds import QUEUES
+from jobs.progress import ASK_SECONDS
 from models import Job, Study
 from models.database import get_engine, new_session
 from tests import REPOSITORY
 from tests.factories import little_study
 from tests.studies import make_study, small_study, wait_for_jobs
-from workers import queue
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 CHROMIUM_FLAGS = [
@@ -114,7 +116,7 @@ def worker(servers: Servers, data_folder: Path) -> Iterator[Child]:
         unfinished = update(Job).where(Job.status.in_(("queued", "running")))
         session.execute(unfinished.values(status="cancelled"))
         session.commit()
-    command = [sys.executable, "-m", "celery", "-A", "workers.queue", "worker", "-Q", "gpu,cpu"]
+    command = [sys.executable, "-m", "celery", "-A", "jobs.queue", "worker", "-Q", "gpu,cpu"]
     child = start("worker", [*command, "--loglevel", "INFO"], data_folder, cwd=REPOSITORY)
     _workers.append(child)
     yield child
@@ -147,7 +149,7 @@ def web(servers: Servers, data_folder: Path) -> Iterator[str]:
 @pytest.fixture
 def served(web: str) -> Iterator[None]:
     """Pages hear that a worker serves all queues, as if one had just said so."""
-    queue.beat(set(queue.QUEUES.values()))
+    queue.beat(QUEUES)
     time.sleep(ASK_SECONDS)  # the web server may just have heard otherwise
     yield
     silence()
@@ -155,8 +157,8 @@ def served(web: str) -> Iterator[None]:
 
 def silence() -> None:
     """Nobody serves any queue, and the web server knows."""
-    for key in queue.get_redis().scan_iter("palimpsest:served:*"):
-        queue.get_redis().delete(key)
+    for key in get_redis().scan_iter("palimpsest:served:*"):
+        get_redis().delete(key)
     time.sleep(ASK_SECONDS)
 
 

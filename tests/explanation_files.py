@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import Explanation, Job, Latent, Study
-from workers.tasks import explain
+from tests.working import work
 
 
 def versions(db: Session, study: Study) -> list[tuple[Any, ...]]:
@@ -33,7 +33,7 @@ def versions(db: Session, study: Study) -> list[tuple[Any, ...]]:
 def finish(db: Session, job_id: int) -> Job:
     """Do an import's job here, as a worker would."""
     job = db.get_one(Job, job_id)
-    list(explain.run(db, job, db.get_one(Study, job.study_id)))
+    work(db, job, db.get_one(Study, job.study_id))
     job.status = "finished"
     db.commit()
     db.expire_all()

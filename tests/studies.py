@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session
 
 from app.services.studies.queries import create_study
 from app.services.studies.schemas import StudyCreate
+from jobs.kinds import KINDS
+from jobs.queue import enqueue
 from models import Job, Study
 from tests import REPOSITORY
 from tests.checkpoints import coder_folder, model_folder
-from workers.queue import submit
 from workers.turns import HELD
 
 
@@ -47,8 +48,13 @@ def make_unchecked(db: Session, data: StudyCreate) -> Study:
     study = Study(**data.model_dump(exclude={"first_latents"}))
     db.add(study)
     db.flush()
-    submit(db, Job(study_id=study.id, kind="collect", params={}, created_by="tests"))
+    queue_job(db, study, "collect")
     return study
+
+
+def queue_job(db: Session, study: Study, kind: str, **params: object) -> Job:
+    """Queue a job of some kind."""
+    return enqueue(db, study, KINDS[kind].params.model_validate(params), by="tests")
 
 
 def wait_until(

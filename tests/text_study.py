@@ -21,8 +21,8 @@ from models import (
     Study,
 )
 from models.settings import get_settings
-from workers.tasks.collect import histogram
-from workers.tasks.scores import calibrate_and_score
+from workers.tasks.collect.latents import histogram
+from workers.tasks.simulate.scores import calibrate_and_score
 
 LENGTH = 40
 CONTEXTS = {"explain": 160, "calibrate": 60}

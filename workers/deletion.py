@@ -14,6 +14,7 @@ from celery.signals import worker_ready
 from sqlalchemy import ColumnElement, delete, select, text, update
 from sqlalchemy.orm import Session
 
+from jobs.queue import REMOVE, celery, send_removal
 from models import (
     Context,
     Generation,
@@ -29,7 +30,6 @@ from models import (
 )
 from models.database import new_session
 from models.settings import get_settings
-from workers.queue import REMOVE, celery, send_removal
 from workers.turns import LOCK
 
 log = logging.getLogger(__name__)

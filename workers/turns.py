@@ -5,7 +5,7 @@ table, where the worker takes the first job that nobody holds. To hold a job is 
 PostgreSQL advisory lock, which ends with the holder's connection. So no message can be the wrong
 one or come twice, and jobs go in the order of the table:
 
-1. urgent jobs, which somebody waits for;
+1. jobs of a higher priority, which somebody waits for;
 2. the job whose last turn is longest ago, so that jobs alike alternate;
 3. the oldest job.
 
@@ -30,10 +30,11 @@ from typing import Any
 from sqlalchemy import Boolean, Connection, Select, and_, literal_column, select, text, update
 from sqlalchemy.exc import DBAPIError
 
+from jobs.kinds import KINDS
+from jobs.queue import celery, wake
 from models import Job, Study
 from models.database import get_engine
 from models.job import ACTIVE
-from workers.queue import QUEUES, celery, wake
 
 LOCK = 7_236_001
 """First key of the advisory locks that keep two workers off one job; the second is the job's id."""
@@ -57,14 +58,14 @@ def served() -> list[str]:
     return list(celery.amqp.queues.consume_from)
 
 
-def waiting(queues: Collection[str]) -> Select[int, str, bool, datetime | None]:
-    """Jobs of some queues that nobody holds, first the one whose turn it is: the id, kind, whether
-    it is urgent, and when its last turn began."""
-    kinds = [kind for kind, queue in QUEUES.items() if queue in queues]
+def waiting(queues: Collection[str]) -> Select[int, str, int, datetime | None]:
+    """Jobs of some queues that nobody holds, first the one whose turn it is: the id, kind,
+    priority, and when its last turn began."""
+    kinds = [kind.name for kind in KINDS.values() if kind.queue in queues]
     return (
-        select(Job.id, Job.kind, Job.urgent.label("urgent"), Job.turn_at)
+        select(Job.id, Job.kind, Job.priority, Job.turn_at)
         .where(_TO_DO, Job.kind.in_(kinds), ~HELD)
-        .order_by(Job.urgent.desc(), Job.turn_at.asc().nulls_first(), Job.id)
+        .order_by(Job.priority.desc(), Job.turn_at.asc().nulls_first(), Job.id)
     )
 
 
@@ -103,7 +104,7 @@ def wake_waiting(queues: Collection[str]) -> None:
     """Wake a worker for each of some queues in which jobs wait."""
     with get_engine().connect() as connection:
         kinds = {row.kind for row in connection.execute(waiting(queues))}
-    for queue in {QUEUES[kind] for kind in kinds}:
+    for queue in {KINDS[kind].queue for kind in kinds}:
         wake(queue)
 
 

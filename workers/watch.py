@@ -10,9 +10,10 @@ from celery.signals import worker_process_init, worker_ready
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from jobs import queue
+from jobs.queue import celery
 from models.database import get_engine
-from workers import queue, turns
-from workers.queue import celery
+from workers import turns
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""What can be wrong with what somebody asked for, each with one sentence that says what to do.
+"""Errors in a request, each with one sentence that says what to do.
 
 They know no framework: `app/web/errors.py` maps them to HTTP, `cli/failures.py` to exit codes.
 """
@@ -19,7 +19,7 @@ class Conflict(Refused):
 
 
 class Forbidden(Refused):
-    """Whoever asks may not do this."""
+    """This person may not do this."""
 
 
 class FieldErrors(InputError):

@@ -60,7 +60,7 @@ def about(count: float | None) -> str:
 
 
 def ago(moment: datetime | None) -> str:
-    """How long ago, in the largest unit that fits."""
+    """The time since a moment, in the largest unit that fits."""
     if moment is None:
         return ""
     seconds = (datetime.now(UTC) - moment).total_seconds()
@@ -72,7 +72,7 @@ def ago(moment: datetime | None) -> str:
 
 
 def duration(start: datetime | None, end: datetime | None) -> str:
-    """How long something took, or has taken until now."""
+    """The time that something took, or has taken until now."""
     if start is None:
         return ""
     return seconds_in_words(((end or datetime.now(UTC)) - start).total_seconds())

@@ -14,7 +14,7 @@ Columns = TypeVarTuple("Columns")
 def read(
     session: Session, query: Select[*Columns], values: Mapping[str, Any] | None = None
 ) -> CursorResult[*Columns]:
-    """What a query of columns finds, in the session's transaction.
+    """The rows of a query of columns, in the session's transaction.
 
     ``session.execute`` gives the same rows, and takes a third longer to ask whether there are
     objects among them. Statements that every page makes are read with this.

@@ -1,4 +1,4 @@
-"""What several subjects give out."""
+"""Objects that several subjects return."""
 
 from datetime import datetime
 from math import isfinite
@@ -15,7 +15,7 @@ Number = Annotated[
 
 
 class ValueOut(BaseModel):
-    """What a wording's simulation says of one token."""
+    """The predicted value of one token."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -45,7 +45,7 @@ class ExplanationOut(BaseModel):
 
 
 class ScoreOut(BaseModel):
-    """How well one explanation predicts its latent."""
+    """A score of one explanation: how well it predicts its latent."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -95,7 +95,7 @@ class Comparison(BaseModel):
     )
     @property
     def verdict(self) -> Verdict:
-        """Whether this loss is lower than the other."""
+        """The verdict on this loss against the other."""
         if self.low is None or self.high is None or self.p is None or self.p >= SIGNIFICANCE:
             return "cannot tell"
         return "lower" if self.high < 0 else "higher" if self.low > 0 else "cannot tell"

@@ -84,7 +84,7 @@ def with_interval(
 ) -> Spec:
     """A figure and its 95% interval as columns of a chart's data, and as words for its tooltip.
 
-    What is not defined is null in the data, so that nothing is drawn for it.
+    Undefined values are null in the data, so that nothing is drawn for them.
     """
     known = [v if v is not None and isfinite(v) else None for v in (value, low, high)]
     words = "not defined"

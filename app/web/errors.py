@@ -1,4 +1,4 @@
-"""What a person or a program gets when something is wrong: one sentence, never a stack trace.
+"""Answers to a person or a program if something is wrong: one sentence, never a stack trace.
 
 Under ``/api`` errors are problem details (RFC 9457); elsewhere they are pages with a way back.
 """
@@ -33,7 +33,7 @@ class Problem(BaseModel):
     type: str = "about:blank"
     title: str
     status: int
-    detail: str = Field(description="What was wrong and what to do.")
+    detail: str = Field(description="The error, and the way to correct it.")
     errors: list[dict[str, str]] = Field(
         default_factory=list, description="Fields that are not valid: field and message of each."
     )
@@ -55,7 +55,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 
 def messages(error: ValidationError) -> dict[str, str]:
-    """What is wrong with each field of a form; with the form as a whole, under ``form``."""
+    """The error of each field of a form; that of the whole form is under ``form``."""
     return {_field(item): message(item) for item in error.errors()}
 
 

@@ -14,8 +14,8 @@ from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.params import Slug
 from app.web.places import Places
+from jobs.events import channel
 from models.settings import get_settings
-from workers.queue import channel
 
 log = logging.getLogger(__name__)
 router = APIRouter()

@@ -1,4 +1,4 @@
-"""How many of a kind are served at once; who comes later waits in turn, or is refused."""
+"""Limits on how many of a kind are served at once; a later request waits in turn, or is refused."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -25,9 +25,9 @@ class Places:
     """A number of places in this process.
 
     Args:
-        total: How many there are.
-        full: What somebody is told who finds no place, and none to wait in.
-        waiting: How many may wait for a place.
+        total: Number of places.
+        full: Message to a client that finds no place, and none to wait in.
+        waiting: Number of clients that may wait for a place.
     """
 
     def __init__(self, total: int, full: str, waiting: float = 0) -> None:

@@ -21,7 +21,8 @@ from app.services.formatting import (
     simulator_name,
     visible,
 )
-from app.services.jobs import progress
+from jobs import progress
+from jobs.kinds import KINDS
 from models.shipped import STATIC, TEMPLATES
 
 templates = Jinja2Templates(directory=TEMPLATES)
@@ -40,6 +41,7 @@ templates.env.filters |= {
     "bytes": in_bytes,
     "visible": visible,
     "simulator_name": simulator_name,
+    "job_label": lambda kind: KINDS[kind].label,
 }
 templates.env.globals |= {
     "duration": duration,

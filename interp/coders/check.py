@@ -1,4 +1,4 @@
-"""Whether a sparse coder fits its hookpoint."""
+"""Check that a sparse coder fits its hookpoint."""
 
 import math
 

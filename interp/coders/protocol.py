@@ -1,4 +1,4 @@
-"""What the rest of the program asks of a sparse coder."""
+"""The interface of a sparse coder to the rest of the program."""
 
 from typing import Literal, NamedTuple, Protocol
 
@@ -44,17 +44,17 @@ class Coder(Protocol):
     def decode(
         self, latents: Latents, x: Float[Tensor, "token d_model"]
     ) -> Float[Tensor, "token d_model"]:
-        """What the coder puts out for these latents, with bias and skip connection.
+        """The coder's output for these latents, with bias and skip connection.
 
         Args:
             latents: Any number of latents a token, not only the coder's own k.
-            x: What the coder reads, which the skip connection passes on.
+            x: The input of the coder, which the skip connection passes on.
         """
         ...
 
 
 def coder_input(coder: Coder, hooked: Hooked) -> Float[Tensor, "batch seq d_model"]:
-    """What a coder of this kind reads at a hookpoint."""
+    """The input of a coder of this kind at a hookpoint."""
     return hooked.input if coder.kind == "transcoder" else hooked.output
 
 

@@ -1,4 +1,4 @@
-"""What fires on a text that somebody typed."""
+"""The latents that fire on a text that somebody typed."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Which latents write in nearly the same direction."""
+"""Latents that write in nearly the same direction."""
 
 from typing import NamedTuple
 
@@ -27,8 +27,8 @@ def similar(
 
     Args:
         block: The latents whose neighbours are wanted.
-        alive: Which latents ever fire: a dead one is nobody's neighbour, and has none.
-        count: How many neighbours of each.
+        alive: True for latents that ever fire. A dead one is nobody's neighbour, and has none.
+        count: Number of neighbours of each.
     """
     usable = alive.to(decoder.device) & (decoder.norm(dim=1) > 0)
     directions = torch.nn.functional.normalize(decoder.float(), dim=1)

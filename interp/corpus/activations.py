@@ -1,9 +1,9 @@
 """The activations of all latents on many contexts, kept in files and read in bounded memory.
 
 Activations are kept sparse, in shards of a few hundred contexts. Within a shard they are sorted by
-latent, so that the activations of one latent are one slice of each shard: collecting holds one
-shard in memory, and reading holds the latents that are asked for. Reading needs no torch, so that
-the web server can.
+latent, so the activations of one latent are one slice of each shard. Collecting holds one shard in
+memory, and reading holds the requested latents. Reading needs no torch, so that the web server can
+read them.
 
 A latent that is silent and a shard that is lost look alike, so a store knows what it should hold.
 It reads nothing unless the shards there cover every context of the set.
@@ -51,7 +51,7 @@ class Shard(NamedTuple):
 
 
 class LatentActivations(NamedTuple):
-    """Where one latent is active in a set of contexts, and how much."""
+    """The positions of one latent's activations in a set of contexts, and their values."""
 
     contexts: NDArray[np.int64]
     """Row of the context in its set, ascending."""
@@ -74,10 +74,10 @@ class ActivationStore:
 
     Args:
         seq: Tokens in a context.
-        contexts: How many contexts the set has.
+        contexts: Number of contexts of the set.
         first_position: The first position of a context that is collected.
-        latents: How many latents the coder has, where that is known.
-        about: What the shards belong to, such as the study and the coder. A shard that says
+        latents: Number of latents of the coder, if it is known.
+        about: The owner of the shards, such as the study and the coder. A shard that says
             something else is refused; shards of older versions say nothing.
     """
 
@@ -177,7 +177,7 @@ class ActivationStore:
             pass
 
     def summary(self) -> tuple[int, Float[np.ndarray, "d_model"]]:
-        """How many tokens were collected, and the mean of the module's output over them.
+        """The number of collected tokens, and the mean of the module's output over them.
 
         Raises:
             StoreError: As :meth:`check`.
@@ -260,7 +260,7 @@ class ActivationStore:
         positions: NDArray[np.int64],
         activations: NDArray[np.float32],
     ) -> bool:
-        """Whether these can be entries of latents. A block of zeros, as of a bad disk, cannot."""
+        """True if these can be entries of latents. A block of zeros, as of a bad disk, cannot."""
         if not len(positions) == len(activations) == offsets[-1] - offsets[0]:
             return False
         rising = np.diff(positions) > 0

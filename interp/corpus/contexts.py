@@ -20,7 +20,7 @@ from interp.errors import InputError
 
 
 class ContextSet(StrEnum):
-    """What the contexts of a set are for."""
+    """The purpose of the contexts of a set."""
 
     EXPLAIN = "explain"
     CALIBRATE = "calibrate"
@@ -108,7 +108,7 @@ def draw_sets(
     Documents that are no copies may still share a passage, such as a letterhead.
 
     Args:
-        limits: How many contexts each set has.
+        limits: Number of contexts of each set.
 
     Raises:
         InputError: See :func:`make_contexts`.

@@ -43,7 +43,7 @@ _SPACELESS = re.compile(
 
 
 class Identity(NamedTuple):
-    """What a text is told apart by, wherever it stands."""
+    """The identity of a text, under whatever name."""
 
     hash: str
     """Of the normalised text: 32 hexadecimal digits of its SHA-256."""
@@ -66,7 +66,7 @@ def text_hash(text: str) -> str:
 
 
 def identity(text: str) -> Identity:
-    """What a text is told apart by."""
+    """The identity of a text."""
     return Identity(text_hash(text), _sketch(shingles(text)).astype(">u8").tobytes().hex())
 
 

@@ -37,12 +37,12 @@ def sample_examples(
     """Draw three kinds of examples, no context twice.
 
     ``top`` are the contexts with the largest activations. ``quantile`` contexts are spread evenly
-    over the rest of the distribution of each context's largest activation, strongest first: what a
-    latent does at its maximum is not what it does most of the time. ``random`` contexts are drawn
-    from the whole set without regard to the latent, and so mostly show where it is silent.
+    over the rest of the distribution of each context's largest activation, strongest first, because
+    a latent's maximum does not show what it mostly does. ``random`` contexts are drawn from the
+    whole set without regard to the latent, and so mostly show where it is silent.
 
     Args:
-        contexts: How many contexts the set has.
+        contexts: Number of contexts of the set.
         seed: Fixes the random draw.
     """
     rng = np.random.default_rng(seed)
@@ -64,7 +64,7 @@ def sample_examples(
 
 
 class Occurrences(NamedTuple):
-    """Which contexts hold a token, for each token."""
+    """The contexts that hold a token, for each token."""
 
     contexts: Int[np.ndarray, "entry"]
     """By token id, and for each id ascending; a context that holds a token twice stands once."""

@@ -1,4 +1,4 @@
-"""Which text a trained coder or simulator has seen: by content, under whatever name it stands."""
+"""The text that a trained coder or simulator has seen: by content, under whatever name."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ DIGITS = 16
 
 
 class SeenText(BaseModel):
-    """What the documents that something was trained on are told apart by."""
+    """The identities of the documents that something was trained on."""
 
     hashes: list[str]
     sketches: list[str]
@@ -50,6 +50,6 @@ def _parts(sketch: str) -> list[str]:
 
 
 def _alike(one: set[str], other: set[str]) -> bool:
-    """Whether half of what the two would have as a common sketch is in both."""
+    """True if both have half of their common sketch."""
     common = sorted(one | other)[:SKETCH]
     return 2 * len(one & other & set(common)) >= len(common)

@@ -1,8 +1,9 @@
 """Distil a sentence embedder into one vector a token, as model2vec does.
 
-Each token of the vocabulary goes through the embedder alone. What all vectors share is taken off,
-and frequent tokens are weighed down, so that the mean over a text is about what is particular to it
-(smooth inverse frequency; the vocabulary is sorted by frequency, so Zipf's law gives the weights).
+Each token of the vocabulary goes through the embedder alone. The common component of all vectors is
+subtracted, and frequent tokens get small weights, so that the mean over a text is about its
+particular content. This is smooth inverse frequency. The vocabulary is sorted by frequency, so
+Zipf's law gives the weights.
 """
 
 from pathlib import Path

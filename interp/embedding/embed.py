@@ -1,4 +1,4 @@
-"""What a text means, as a vector: for search by meaning, without a language model at hand.
+"""The meaning of a text as a vector: for search by meaning, without a language model at hand.
 
 The model is a table of one vector a token, distilled once from a sentence embedder
 (:mod:`interp.embedding.distil`); a text is the mean of its tokens' vectors. That takes numpy and

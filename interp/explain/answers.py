@@ -1,7 +1,7 @@
 """Ask a language model for an explanation, and take its answer only if it is one.
 
-An answer is tidied, never completed or corrected. What cannot be an explanation is a failure with
-its reason, and is kept so that a person can read it.
+An answer is tidied, never completed or corrected. An answer that cannot be an explanation is a
+failure with its reason, and is kept so that a person can read it.
 """
 
 import json
@@ -60,7 +60,7 @@ SHARED = ENGLISH_STOP_WORDS | {
 
 
 class Explained(NamedTuple):
-    """What a language model made of a prompt."""
+    """A language model's answer to a prompt."""
 
     text: str | None
     """The explanation; None if there is none."""

@@ -1,4 +1,4 @@
-"""Where a simulation is most wrong: what a person or a model that rewords is shown.
+"""The worst errors of a simulation, for a person or a model that rewords.
 
 Needs neither torch nor what fits calibrations, so that a web page can show it.
 """
@@ -25,8 +25,9 @@ def worst_places(
 ) -> tuple[list[Place], list[Place]]:
     """The worst false positives and false negatives, one a context, worst first.
 
-    A false positive is a token where the latent is silent and the simulation is not; a false
-    negative one where the latent is active and the simulation is lower. A missing value is neither.
+    A false positive is a token where the latent is silent and the simulation is not. A false
+    negative is one where the latent is active and the simulation is lower. A missing value is
+    neither.
 
     Args:
         simulated: Calibrated values, shape (context, seq); NaN where missing.

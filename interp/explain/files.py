@@ -37,7 +37,7 @@ Name = Annotated[str, AfterValidator(_name)]
 
 
 class Written(BaseModel):
-    """One explanation of a file. Whatever else stands there is not read."""
+    """One explanation of a file. Other fields are ignored."""
 
     latent: int = Field(ge=0, lt=2**31)
     text: Annotated[str, AfterValidator(cleaning.explanation)]

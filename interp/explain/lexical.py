@@ -1,8 +1,8 @@
 """Explain a latent by counting words; no language model is involved.
 
-The sentence says which words the latent is active on, how often, with each word's share of the
-total activation, and after which words, where that makes a difference. What follows a token is not
-looked at: a causal model does not see it.
+The sentence names the words on which the latent is active, how often, and each word's share of the
+total activation. If it makes a difference, it names the words before them too. The explainer
+ignores the tokens that follow, because a causal model does not see them.
 
 The words are chosen one by one, each time the one that best improves a guess at the activations: a
 word on its own, or a word after another one. The guess for all tokens of a choice is their mean
@@ -198,7 +198,7 @@ def _cells(
     Args:
         ids: The kind of each active token.
         known: All kinds, ascending.
-        counts: How many tokens each of them has.
+        counts: The number of tokens of each of them.
     """
     found, inverse = np.unique(ids, return_inverse=True)
     return _Cells(
@@ -258,7 +258,7 @@ def _choose(
 def _gain(
     total: NDArray[np.float64], tokens: NDArray[np.float64], guess: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """How much squared error is saved by guessing a kind's own mean, where that is higher."""
+    """The squared error saved by guessing a kind's own mean, if that is higher."""
     mean = (total + PRIOR * guess) / (tokens + PRIOR)
     return np.where(mean > guess, 2 * (mean - guess) * total - (mean**2 - guess**2) * tokens, 0)
 

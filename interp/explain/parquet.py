@@ -39,7 +39,7 @@ ROWS_AT_ONCE = 1024
 
 
 class _Refused(Exception):
-    """What is wrong with the file, as the end of a sentence that begins with its name."""
+    """A fault of the file, as the end of a sentence that begins with its name."""
 
 
 def rows(file: IO[bytes], name: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -48,7 +48,7 @@ def rows(file: IO[bytes], name: str, columns: Sequence[str]) -> Iterator[dict[st
     Args:
         file: Binary; can be sought in.
         name: Its name, for messages.
-        columns: What is read of each row, of the columns that the file has.
+        columns: Columns to read of each row, if the file has them.
 
     Raises:
         InputError: It is no Parquet file, has no columns ``latent`` and ``text``, or is too large.
@@ -157,7 +157,7 @@ def _blocks(file: IO[bytes], columns: Sequence[str]) -> Iterator[list[dict[str, 
 
 
 def _holds_text(schema: Any, column: str) -> bool:
-    """Whether a column holds text; the alternative is numbers, of ``latent`` only."""
+    """True if a column holds text; the alternative is numbers, of ``latent`` only."""
     from pyarrow import types
 
     kind = schema.field(column).type

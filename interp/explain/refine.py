@@ -1,10 +1,10 @@
 """Improve an explanation by its worst errors, as long as it helps.
 
-The errors come from the calibrate set, and a wording is kept if its score there rises: the score
-of a refined wording is the best of several on the very documents it was chosen on, and so it is
-optimistic. Hence half of the calibrate documents are held out: they choose neither errors nor
-wordings, and the scores on them are what a refined wording is worth. A score on the whole calibrate
-set mixes both halves and is optimistic too.
+The errors come from the calibrate set, and a new explanation is kept if its score there rises. That
+score is the best of several on the documents that chose it, so it is optimistic. So half of the
+calibrate documents are held out, and choose neither errors nor explanations. Judge a refined
+explanation by its score on them. A score on the whole calibrate set mixes both halves and is
+optimistic too.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -69,7 +69,7 @@ def refine(
         strings: Token strings of the calibrate contexts.
         real: The latent's activations on them, shape (context, seq).
         documents: The document of each context.
-        examples: What is shown of the latent beside the errors; from the explain set.
+        examples: Examples to show beside the errors; from the explain set.
         maximum: The latent's largest activation on the explain set.
         rounds: The most wordings that are proposed.
         seed: Fixes the halves of the documents and the intervals.

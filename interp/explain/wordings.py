@@ -37,7 +37,7 @@ def variants(explanation: LexicalExplanation, *, count: int, seed: int) -> list[
     Each names some of the words that the latent is most active on, in another manner.
 
     Args:
-        count: How many; there may be fewer if the explanation says little.
+        count: Number of variants; there may be fewer if the explanation says little.
         seed: Fixes the wordings.
     """
     rng = np.random.default_rng(seed)

@@ -18,7 +18,7 @@ TAIL = 16
 
 
 class Written(NamedTuple):
-    """What a model wrote after a prompt."""
+    """A model's text after a prompt."""
 
     ids: list[int]
     cut: bool

@@ -1,4 +1,4 @@
-"""What the rest of the program asks of a language model that explains, simulates or judges."""
+"""The interface of a language model that explains, simulates or judges."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol, TypedDict
@@ -58,8 +58,8 @@ class LLM(Protocol):
 
     @property
     def reads(self) -> Literal["anywhere", "end", "nothing"]:
-        """Where distributions can be read: at any place of a text, only after its last token, or
-        nowhere, as with servers that give no log-probabilities."""
+        """The places where distributions can be read: at any place of a text, only after its last
+        token, or nowhere, as with servers that give no log-probabilities."""
 
     def complete(
         self, chats: Sequence[Sequence[Message]], *, max_tokens: int, temperature: float = 0.0
@@ -79,7 +79,7 @@ class LLM(Protocol):
         All of this is text: what looks like a control token of the model is none.
 
         Args:
-            prefix: What all queries follow, in parts: a back end that keeps what it has read
+            prefix: Text before all queries, in parts. A back end that keeps what it has read
                 keeps it after every part, so the part that changes least comes first.
 
         Raises:

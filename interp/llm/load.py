@@ -47,7 +47,7 @@ def self_test(llm: LLM) -> str:
     """Have a model answer a chat, and read a distribution whose right answer is plain.
 
     Returns:
-        What it can do, in words.
+        The model's abilities, in words.
 
     Raises:
         InputError: It can do nothing, or does something wrongly.

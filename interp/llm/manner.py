@@ -1,4 +1,4 @@
-"""How a server wants to be asked, as far as its refusals and replies have told.
+"""The parameters that a server accepts, learned from its refusals and replies.
 
 Servers that speak OpenAI's protocol differ in the names and values that they take. A server says
 what it does not take, so it is asked as most are, and again as it wants to be asked.
@@ -26,7 +26,7 @@ _SYSTEM = re.compile(
 
 
 class Manner(NamedTuple):
-    """What is known of a server and its model."""
+    """The known facts about a server and its model."""
 
     limit: str = "max_tokens"
     """What the server calls the most tokens of a reply."""
@@ -57,7 +57,7 @@ class Manner(NamedTuple):
         return {name: value for name, value in sent.items() if name not in self.left_out}
 
     def after(self, refusal: openai.APIStatusError, sent: dict[str, Any]) -> "Manner":
-        """What a refused request teaches; the same if it teaches nothing."""
+        """The facts that a refused request teaches; the same if it teaches nothing."""
         named, said = _named(refusal), message(refusal)
         if "max_tokens" in sent and "max_completion_tokens" in said:
             return self._replace(limit="max_completion_tokens")
@@ -72,12 +72,12 @@ class Manner(NamedTuple):
 
 
 def out_of_room(refusal: openai.APIStatusError) -> bool:
-    """Whether a server refuses a chat because its model reasoned as long as it might write."""
+    """True if a server refuses a chat because its model reasoned as long as it might write."""
     return _OUT_OF_ROOM.search(message(refusal)) is not None
 
 
 def message(refusal: openai.APIStatusError) -> str:
-    """What a server says about a request that it refuses."""
+    """A server's message about a request that it refuses."""
     body = refusal.body
     if isinstance(body, list) and body:  # Google's
         body = body[0]

@@ -37,7 +37,7 @@ class Failure(NamedTuple):
 
 
 class Way(NamedTuple):
-    """How a server is asked for distributions."""
+    """The request by which a server gives distributions."""
 
     reads: Literal["anywhere", "end", "nothing"]
     path: str = ""
@@ -48,10 +48,10 @@ class Way(NamedTuple):
 class OpenAILLM:
     """Asks a server: vLLM, llama.cpp, Ollama, OpenRouter, OpenAI and others.
 
-    What a server can be asked is found out once, by asking it. vLLM gives the log-probabilities of
-    chosen tokens (``logprob_token_ids``) after any prompt of token ids, so it is read anywhere,
-    exactly. Others give the likeliest next tokens at best, and are read at the end of a text.
-    How its requests are spelled, and whether its model reasons, is learned from what it says.
+    The client tests once what a server can do. vLLM gives the log-probabilities of chosen tokens
+    (``logprob_token_ids``) after any prompt of token ids, so it is read anywhere, exactly. Others
+    give the likeliest next tokens at best, and are read at the end of a text. The client learns the
+    parameters that a server accepts, and whether its model reasons, from its replies.
 
     The key comes from ``OPENAI_API_KEY`` and is kept nowhere. It goes only to the server that
     ``OPENAI_BASE_URL`` names, or OpenAI's without it.
@@ -76,7 +76,7 @@ class OpenAILLM:
 
     @property
     def reads(self) -> Literal["anywhere", "end", "nothing"]:
-        """Where the server can be read; found out when it is first asked for.
+        """The positions where the server can be read; found out when it is first asked for.
 
         Raises:
             InputError: The server does not answer, or refuses the model or the key.
@@ -179,7 +179,7 @@ class OpenAILLM:
     def _tokenized(
         self, prefix: Sequence[str], queries: Sequence[Query], answers: Sequence[str]
     ) -> tuple[list[int], list[int]]:
-        """What all queries follow, and the answers, in tokens."""
+        """The prefix of all queries, and the answers, in tokens."""
         parts = [self._beginning, *self._encoder.parts(prefix)]
         return [i for part in parts for i in part], self._encoder.answers(queries, answers)
 
@@ -228,7 +228,7 @@ class OpenAILLM:
 
     @cached_property
     def _beginning(self) -> list[int]:
-        """What the server puts before the tokens of a text."""
+        """The tokens that the server puts before a text."""
         plain, whole = self._tokenize("1"), self._tokenize("1", special=True)
         return whole[: whole.index(plain[0])]
 
@@ -276,7 +276,7 @@ class OpenAILLM:
         return way or Way("nothing")
 
     def _end_of(self, path: str) -> Way | None:
-        """How to read the end of a text by a path of the server; None if it cannot be read."""
+        """The way to read the end of a text by a path of the server; None if it cannot be read."""
         for top in TOP:
             way = Way("end", path, top)
             (failed,) = self._each([partial(self._next_tokens, way, "1, 2, 3, 4,")])
@@ -402,8 +402,8 @@ def _top(choice: Any) -> dict[str, float]:
 
 
 def _without_the_operators() -> dict[str, Any]:
-    """What the client would take from the environment for every server: accounts, and headers that
-    may hold other keys."""
+    """Settings that the client would take from the environment for every server: accounts, and
+    headers that may hold other keys."""
     custom = os.environ.get("OPENAI_CUSTOM_HEADERS", "").splitlines()
     names = ["OpenAI-Organization", "OpenAI-Project", *(line.partition(":")[0] for line in custom)]
     return {name.strip(): openai.Omit() for name in names}

@@ -53,7 +53,7 @@ _WRAPPED = re.compile(
 
 
 class Reply(NamedTuple):
-    """What a language model wrote, taken apart."""
+    """A language model's reply, taken apart."""
 
     answer: str
     """Without the reasoning; as it was written otherwise."""
@@ -94,7 +94,7 @@ def part(text: str, *, begun: bool = False) -> Reply:
 
 
 def begins_reasoning(prompt: str) -> bool:
-    """Whether a prompt ends within a reasoning, as the chat templates of some models have it."""
+    """True if a prompt ends within a reasoning, as the chat templates of some models have it."""
     return prompt.rstrip().lower().endswith(tuple(_CLOSING))
 
 

@@ -11,7 +11,7 @@ REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 
 
 class Said(NamedTuple):
-    """What a server replied to a chat."""
+    """A server's reply to a chat."""
 
     completion: Completion
     reasoned: bool
@@ -63,7 +63,7 @@ def tokens_read(reply: Any) -> int:
 
 
 def tells_what_it_kept(reply: Any) -> bool:
-    """Whether a server says how many tokens of the prompt it had kept."""
+    """True if a server says how many tokens of the prompt it had kept."""
     return bool((reply.get("usage") or {}).get("prompt_tokens_details"))
 
 

@@ -47,7 +47,7 @@ def default_address() -> str:
 
 
 def gets_key(address: str) -> bool:
-    """Whether the operator's key and account are for a server: for the operator's own, no other.
+    """True if the operator's key and account are for a server: for the operator's own, no other.
 
     Raises:
         InputError: As :func:`server_of`.

@@ -1,9 +1,9 @@
 """Text to tokens, the same way for every back end.
 
-A tokenizer that is given a piece of a text does not write it as it does within the text: many put a
-mark for a space before whatever they are given. So a piece is given to it behind something that it
-cannot merge with, and the tokens of that are taken off again. And no piece may become a control
-token: where it reads like one, it is tokenized in two parts.
+A tokenizer does not write a piece of a text as it does within the text, because many put a mark for
+a space before their input. So the piece follows a prefix that it cannot merge with, and the tokens
+of the prefix are removed again. No piece may become a control token. If it reads like one, it is
+tokenized in two parts.
 """
 
 import re
@@ -57,7 +57,7 @@ class Encoder:
     def __init__(self, encode: Encode, control: re.Pattern[str] = CONTROL) -> None:
         """
         Args:
-            control: What the tokenizer would take for a control token.
+            control: Strings that the tokenizer would take for a control token.
         """
         self._encode, self._control = encode, control
         self.after = lru_cache(KNOWN_PIECES)(self._after)
@@ -144,12 +144,12 @@ def encode(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
 
 
 def encoder(tokenizer: "PreTrainedTokenizerBase") -> Encoder:
-    """What writes text as a tokenizer does, and never as its control tokens."""
+    """An encoder that writes text as a tokenizer does, and never as its control tokens."""
     return Encoder(lambda text: encode(tokenizer, text), control(tokenizer))
 
 
 def control(tokenizer: "PreTrainedTokenizerBase") -> re.Pattern[str]:
-    """What a tokenizer takes for control tokens."""
+    """The strings that a tokenizer takes for control tokens."""
     known = {
         token.content
         for token in tokenizer.added_tokens_decoder.values()
@@ -241,7 +241,7 @@ def _rendered(tokenizer: "PreTrainedTokenizerBase", chat: Sequence[Message]) -> 
 
 
 def _smuggled(text: str, chat: Sequence[Message], control: re.Pattern[str]) -> list[int]:
-    """Where to cut a rendered chat, so that no content has a control token in it.
+    """The places to cut a rendered chat, so that no content has a control token in it.
 
     Raises:
         ItemError: The template has rewritten such a content.

@@ -88,7 +88,7 @@ class TransformersLLM:
         """The prefix, and how many of its tokens had to be read for it.
 
         Args:
-            parts: What begins a sequence, then the tokens of each part of the prefix.
+            parts: The beginning of a sequence, then the tokens of each part of the prefix.
         """
         read, newly_read = Prefix(DynamicCache(), 0), 0
         for n, ids in enumerate(parts):
@@ -149,7 +149,7 @@ class TransformersLLM:
     def _written(
         self, asked: list[list[int]], limits: list[int], temperature: float
     ) -> list[Written]:
-        """What the model writes after each, up to the token that ends it."""
+        """The model's text after each, up to the token that ends it."""
         ends = tokens.ends(self.tokenizer, self.model.generation_config)
         width = max(map(len, asked))
         padding = [width - len(ids) for ids in asked]

@@ -49,7 +49,7 @@ class VllmLLM:
     """Reads distributions at any place of a text, and answers chats.
 
     vLLM gives the log-probabilities of given tokens after the end of a prompt, so every place is a
-    prompt of its own. What these have in common, down to the place before, comes out of vLLM's
+    prompt of its own. The prefix that these share, down to the place before, comes out of vLLM's
     prefix cache. (For prompt log-probabilities it passes its cache by, and gives the likeliest
     tokens only.)
     """

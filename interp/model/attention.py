@@ -1,4 +1,4 @@
-"""Which positions each layer of a model attends to, as the model itself has it.
+"""The positions that each layer of a model attends to, as the model itself has it.
 
 Layers may attend to a sliding window, to a chunk, or to everything before. Configurations say so in
 many ways, with switches that turn it off again. So the masks are read from the model at work, and a
@@ -97,7 +97,7 @@ def attending(
 
     Args:
         given: The mask that the model is called with, which it hands on to its layers.
-        seen: Which keys each node sees where a layer attends to everything before.
+        seen: True for keys that a node sees if a layer attends to everything before.
         queries, keys: Their true positions in the context.
     """
     made: dict[int, Tensor] = {}

@@ -53,7 +53,7 @@ class Suspended:
         those nodes of its row that ``sees`` says.
 
         Args:
-            rows: Which context each row is of; a context may come more than once.
+            rows: The context of each row; a context may come more than once.
             places: The spliced position of each node, counted from the first one.
         """
         start = _layer(self.subject)[1]
@@ -95,12 +95,12 @@ class Suspended:
         return self.resume(rows, outputs, places, sees.expand(len(rows), -1, -1))
 
     def _with_prefix(self, sees: Bool[Tensor, "row node node"]) -> Bool[Tensor, "row node key"]:
-        """Which keys each node sees: all of its context's prefix, and some nodes."""
+        """The keys that each node sees: all of its context's prefix, and some nodes."""
         prefix = torch.ones(*sees.shape[:2], self.where.start, dtype=torch.bool).to(sees)
         return torch.cat([prefix, sees], dim=2)
 
     def _mask(self, seen: Bool[Tensor, "row node key"]) -> Float[Tensor, "row 1 node key"]:
-        """What is added to the attention scores: zero where a node sees a key."""
+        """The term added to the attention scores: zero where a node sees a key."""
         lowest = torch.finfo(self.residual.dtype).min
         return torch.zeros(seen.shape).to(self.residual).masked_fill(~seen, lowest)[:, None]
 

@@ -30,7 +30,7 @@ Tokens = Int[Tensor, "batch seq"]
 
 
 class Hooked(NamedTuple):
-    """What goes into the module at the hookpoint, and what comes out of it."""
+    """The input and the output of the module at the hookpoint."""
 
     input: Hidden
     output: Hidden

@@ -1,4 +1,4 @@
-"""Whether a model can be measured at a hookpoint: asked once, when a study is collected."""
+"""Check that a model can be measured at a hookpoint: once, when a study is collected."""
 
 import numpy as np
 import torch
@@ -24,8 +24,8 @@ def check_resuming(
 ) -> None:
     """Refuse a model whose losses cannot be measured by resuming it at the hookpoint.
 
-    What is tried is as large as what is measured later: contexts as long, under both protocols,
-    with more different outputs than one tree holds.
+    The trial is as large as later measurements: contexts as long, under both protocols, with more
+    different outputs than one tree holds.
 
     Args:
         tokens: Some contexts of real text.

@@ -36,7 +36,7 @@ class Outcome(StrEnum):
 
 
 class Result(NamedTuple):
-    """What one check found."""
+    """The result of one check."""
 
     name: str
     outcome: Outcome
@@ -195,7 +195,7 @@ def two_draws_agree(
 
 
 class Simulations(NamedTuple):
-    """What a study's simulator said of the latents that are rewritten, one row a latent."""
+    """The simulated values of the rewritten latents by a study's simulator, one row a latent."""
 
     calibrate_raw: Float[np.ndarray, "latent token"]
     calibrate_real: Float[np.ndarray, "latent token"]

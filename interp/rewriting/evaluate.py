@@ -1,4 +1,5 @@
-"""What splices cost: the model's loss, and how far its predictions move, on the evaluate set."""
+"""The loss effect of splices, and their divergence from the model's predictions, on the evaluate
+set."""
 
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
@@ -54,7 +55,7 @@ class Condition(StrEnum):
 
 
 class Protocol(StrEnum):
-    """Where a context is spliced, and which losses count."""
+    """The spliced positions of a context, and the losses that count."""
 
     PAPER = "paper"
     """The last token that a prediction is made from; the loss is that one prediction's."""
@@ -71,7 +72,7 @@ class Protocol(StrEnum):
 
 
 class Known(NamedTuple):
-    """A splice whose outcome is known. Where another one puts out the same, so is that one's."""
+    """A splice whose outcome is known. Another splice with the same output has the same outcome."""
 
     splice: Splice
     loss: Array
@@ -111,7 +112,7 @@ def evaluate(
     on the number of contexts, and results on neither.
 
     Args:
-        rows: Which contexts to run; None runs them all.
+        rows: Contexts to run; None runs them all.
         known: Their arrays belong to ``rows``.
         divergence: False leaves ``kl`` NaN, and saves running the untouched model.
     """
@@ -252,7 +253,7 @@ def _divergence(
     """KL(p ‖ q) = Σ p (log p − log q) of each node, in nats.
 
     Logits are subtracted before anything is summed: their sums are many thousand times a small
-    divergence, which would be lost in their rounding. What rounding still takes below zero is zero.
+    divergence, which would be lost in their rounding. A negative rest is set to zero.
     """
     further = torch.zeros_like(normaliser)
     for place, expected in enumerate(reference.logits):

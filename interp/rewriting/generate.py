@@ -1,4 +1,4 @@
-"""What a spliced model writes after a prompt, token by token.
+"""A spliced model's continuation of a prompt, token by token.
 
 Keys and values of the text so far are kept, so each step runs one token, and each position is
 spliced once. That is the same as splicing the whole text anew: a latent's value at a position, real
@@ -45,7 +45,7 @@ def encode_prompt(
     """Token ids of a prompt, after a beginning-of-sequence token if one is wanted.
 
     Args:
-        new_tokens: How many tokens must fit in after it.
+        new_tokens: Number of tokens that must fit in after it.
 
     Raises:
         InputError: The prompt has no token, or is too long for the model.
@@ -82,7 +82,7 @@ def write(
 
     Args:
         prompt: See :func:`encode_prompt`.
-        splice: What the module at the hookpoint puts out, at every position but those before
+        splice: Output of the module at the hookpoint, at every position but those before
             ``first_position``.
         temperature: 0 takes the likeliest token; above 0, tokens are sampled.
         seed: With it, the draw for a token depends on its number only: models with equal

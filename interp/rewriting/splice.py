@@ -111,7 +111,7 @@ def set_zeroed(values: Values) -> Splice:
 def oracle_gating(values: Values) -> Splice:
     """The given values where a latent is truly active, zero elsewhere.
 
-    What a simulator would reach that always knew *where*: what is left is its error in *how much*.
+    A ceiling: a simulator that always knew *where*. The remaining error is in *how much*.
     """
     return _changed(values, lambda given, real, rows: given.where(real > 0, 0.0))
 
@@ -119,7 +119,7 @@ def oracle_gating(values: Values) -> Splice:
 def oracle_values(values: Values) -> Splice:
     """The true activations where the given values say that a latent is active, zero elsewhere.
 
-    What a simulator would reach that always knew *how much*: what is left is its error in *where*.
+    A ceiling: a simulator that always knew *how much*. The remaining error is in *where*.
     """
     return _changed(values, lambda given, real, rows: real.where(given > 0, 0.0))
 

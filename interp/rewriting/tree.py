@@ -1,9 +1,9 @@
-"""What different conditions put out on one context, as a tree.
+"""The different outputs of conditions on one context, as a tree.
 
-What a model does at a position depends on the positions up to it only. So conditions whose outputs
-begin alike share what follows from that beginning, and each *different* beginning is run once: it
-is a node of a tree. All nodes of a tree are run in one sequence, in which a node sees the nodes on
-the way to its root, and no other.
+A model's computation at a position depends only on the positions up to it. So conditions whose
+outputs begin alike share what follows from that beginning, and each *different* beginning is run
+once: it is a node of a tree. All nodes of a tree are run in one sequence, in which a node sees the
+nodes on the way to its root, and no other.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Tree(NamedTuple):
 
     @property
     def sees(self) -> Bool[np.ndarray, "node node"]:
-        """Which nodes each node sees: itself and all those before it on its path."""
+        """The nodes that each node sees: itself and all those before it on its path."""
         seen = np.eye(len(self.parents), dtype=bool)
         for node, parent in enumerate(self.parents):
             if parent >= 0:
@@ -49,7 +49,7 @@ def grow(context: int, wanted: dict[Ids, int], size: int) -> Iterator[Tree]:
     """Trees of at most ``size`` nodes, or of one path, that hold all the outputs wanted.
 
     Args:
-        wanted: Which splice each output is of.
+        wanted: The splice of each output.
     """
     tree = Tree(context, {}, [], [])
     nodes: dict[tuple[int, int], int] = {}

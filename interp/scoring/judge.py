@@ -62,7 +62,7 @@ class Case(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What a language model says about an explanation's cases."""
+    """A language model's answers about an explanation's cases."""
 
     balanced_accuracy: Estimate
     """Mean of the shares of right answers where yes is right and where no is."""

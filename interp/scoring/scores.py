@@ -1,4 +1,4 @@
-"""How well simulated values predict a latent's real activations."""
+"""Scores of simulated values against a latent's real activations."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -46,10 +46,9 @@ def score(
 ) -> Scores:
     """Score one latent's simulation at the natural rate of its activations.
 
-    A latent is *said to be active* where its quantile-normalised value is above zero, so that it
-    is said to be as often as it is: scores of simulators with different scales can be compared.
-    Intervals come from resampling documents; the calibrations are not fitted again for each
-    resample.
+    A latent is *predicted active* where its quantile-normalised value is above zero, so as often as
+    it is active. So scores of simulators with different scales can be compared. Intervals come from
+    resampling documents; the calibrations are not fitted again for each resample.
 
     Args:
         raw: Simulated values, shape (context, position); NaN where missing.
@@ -155,7 +154,7 @@ def auroc(
 
 
 def _times(rows: Int[np.ndarray, "*resample unit"]) -> Float[np.ndarray, "*resample unit"]:
-    """How many times each resample has each unit."""
+    """The number of times that each resample has each unit."""
     units = rows.shape[-1]
     flat = rows.reshape(-1, units)
     offset = np.arange(len(flat))[:, None] * units

@@ -57,7 +57,7 @@ def estimate(statistic: Statistic, units: int, *, seed: int) -> Estimate:
     active, do not count.
 
     Args:
-        units: How many independent units there are.
+        units: Number of independent units.
     """
     return estimates(lambda rows: statistic(rows)[None], units, seed=seed)[0]
 
@@ -238,7 +238,8 @@ def standard_error(values: ArrayLike, documents: Sequence[Any]) -> float:
 
 
 def effective_contexts(values: ArrayLike, documents: Sequence[Any]) -> float:
-    """How many independent contexts would tell as much: s² / SE², at most as many as there are.
+    """The number of independent contexts that would be as informative: s² / SE², at most as many as
+    there are.
 
     NaN where the values do not differ.
     """

@@ -1,4 +1,4 @@
-"""What the prompted simulators will cost, before anything is simulated. Imports no torch."""
+"""The usage of the prompted simulators, before anything is simulated. Imports no torch."""
 
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ class Cost(NamedTuple):
 
 
 def estimate(method: str, explanation: str, *, contexts: int, seq: int) -> Cost:
-    """What simulating an explanation will cost, within a fifth or so.
+    """Estimate the usage of simulating an explanation, within a fifth or so.
 
     Args:
         seq: Tokens that are simulated in each context.

@@ -1,4 +1,4 @@
-"""What the rest of the program asks of a simulator."""
+"""The interface of a simulator to the rest of the program."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -11,7 +11,7 @@ TOP = 9.0
 
 
 class Ask(NamedTuple):
-    """What is to be simulated. A simulator sees nothing of the latent but this."""
+    """A request to simulate. A simulator sees nothing of the latent but this."""
 
     explanation: str
     score: float | None = None
@@ -37,7 +37,7 @@ class Simulated(NamedTuple):
 
     @property
     def missing(self) -> int:
-        """How many values are missing."""
+        """The number of missing values."""
         return sum(self.failures.values())
 
 

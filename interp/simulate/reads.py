@@ -1,4 +1,5 @@
-"""What each method's model reads of an explanation, so that a page can show it word by word.
+"""The text that each method's model reads of an explanation, so that a page can show it word by
+word.
 
 Needs no torch.
 """
@@ -29,7 +30,7 @@ class Reading(NamedTuple):
 
 
 def reading(method: str, version: str, ask: Ask, tokens: Sequence[str]) -> Reading:
-    """What a simulator reads to say how active a latent is on a text.
+    """The text that a simulator reads to predict a latent on a text.
 
     Args:
         tokens: Token strings of the text, without the one that begins the sequence.

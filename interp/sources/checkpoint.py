@@ -1,4 +1,4 @@
-"""What a sparse coder's files say, looked at before they are loaded. Needs no torch.
+"""The facts in a sparse coder's files, read before they are loaded. Needs no torch.
 
 ``sparsify`` writes ``cfg.json`` and ``sae.safetensors``. Loaders say little of what is wrong with
 them, and some faults they do not notice.

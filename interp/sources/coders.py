@@ -21,7 +21,7 @@ def check_coder(source: str, hookpoint: str, model: ModelShape | None) -> Shapes
         source: A sparsify checkpoint folder or a hub name, as :func:`.checkpoint.find` has it.
 
     Returns:
-        What its files say; None for a hub name.
+        The facts in its files; None for a hub name.
 
     Raises:
         InputError: There is no such checkpoint, its files do not fit together, or its width is not
@@ -48,7 +48,7 @@ def check_coder(source: str, hookpoint: str, model: ModelShape | None) -> Shapes
 
 
 def _in_stream(place: Place) -> bool:
-    """Whether vectors there are as wide as the model. Between the two parts of an MLP they are not,
+    """True if vectors there are as wide as the model. Between the two parts of an MLP they are not,
     and some models have these parts directly in the layer, as ``fc1``."""
     return not place.below or (
         "." not in place.below and any(name in place.below for name in IN_STREAM)
@@ -69,6 +69,6 @@ def _trained_on(folder: Path, model: ModelShape | None) -> str:
 
 
 def _same_hookpoint(one: str, other: str) -> bool:
-    """Whether two paths of modules end alike. One may begin higher up, as in ``model.layers.3``."""
+    """True if two paths of modules end alike. One may begin higher up, as in ``model.layers.3``."""
     short, long = sorted((one, other), key=len)
     return f".{long}".endswith(f".{short}")

@@ -28,7 +28,7 @@ HOOKPOINT = re.compile(r"[A-Za-z_]\w*(\.\w+)*", re.ASCII)
 
 
 class ModelShape(NamedTuple):
-    """What the files of a model say of it; None where they do not say."""
+    """Facts about a model in its files; None if they do not say."""
 
     width: int | None
     layers: int | None
@@ -54,7 +54,7 @@ def check_model(source: str) -> ModelShape | None:
         source: A folder with a Transformers checkpoint, a ``.gguf`` file, or a hub name.
 
     Returns:
-        What its files say; None for a hub name and for GGUF, which is not read that far.
+        The facts in its files; None for a hub name and for GGUF, which is not read that far.
 
     Raises:
         InputError: It is none of these.

@@ -31,7 +31,7 @@ def full(source: str) -> Path:
 
 
 def is_path(source: str) -> bool:
-    """Whether something is meant that is, or should be, in a folder here."""
+    """True if a path is meant, in a folder here."""
     path = Path(source)
     return (
         source.startswith((".", "/", "~"))

@@ -4,10 +4,10 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from jobs.events import publish
 from models import Job, Study
 from tests.factories import check, generation
 from tests.reading import latent_of
-from workers import queue
 
 
 def test_a_generation_is_written_before_ones_eyes(
@@ -25,7 +25,7 @@ def test_a_generation_is_written_before_ones_eyes(
     made.continuations = made.continuations | {"rewritten": rewritten}
     db.get_one(Job, made.job_id).status = "finished"
     db.commit()
-    queue.publish(study.id, "generation", made.id)
+    publish(study.id, "generation", made.id)
     last = page.locator(".continuation").last
     expect(last).to_contain_text("1,234")
     expect(last).to_contain_text("3, there the latent stayed real")
@@ -47,7 +47,7 @@ def test_checks_come_in_one_by_one(web: str, db: Session, study: Study, browser_
     job.status = "cancelled"
     db.commit()
     check(db, study, equal="passed", permuted="cannot tell", wrong="failed")
-    queue.publish(study.id, "checks")
+    publish(study.id, "checks")
     expect(page.locator("#checks .status")).to_have_text(["passed", "cannot tell", "failed"])
     expect(page.locator("#checks")).to_contain_text("what permuted compares")
     expect(page.get_by_role("button", name="Check again")).to_be_enabled()

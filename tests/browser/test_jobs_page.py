@@ -5,9 +5,9 @@ import re
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy.orm import Session
 
+from jobs.events import publish
 from models import Study
 from tests.factories import page_job
-from workers import queue
 
 
 def test_the_head_of_every_page_says_what_runs(
@@ -18,13 +18,13 @@ def test_the_head_of_every_page_says_what_runs(
     expect(head).to_be_hidden()
     expect(page).to_have_title("A little study · Palimpsest")
     job = page_job(db, study, status="running", done=1, total=4, unit="steps")
-    queue.publish(study.id, "job", job.id)
+    publish(study.id, "job", job.id)
     expect(head).to_have_text("1 job, 25%")
     expect(page).to_have_title("25% · A little study · Palimpsest")
     other = page_job(db, study, status="queued")
     job.done = 2
     db.commit()
-    queue.publish(study.id, "job", job.id)
+    publish(study.id, "job", job.id)
     expect(head).to_have_text("2 jobs, 50%")
     head.click()
     expect(page).to_have_url(re.compile(f"/studies/{study.slug}/jobs"))
@@ -33,11 +33,11 @@ def test_the_head_of_every_page_says_what_runs(
     expect(page.get_by_role("heading", name="Simulate")).to_be_visible()
     job.done = 3
     db.commit()
-    queue.publish(study.id, "job", job.id)
+    publish(study.id, "job", job.id)
     expect(page).to_have_title(re.compile(r"75% · Simulate"))
     job.status = other.status = "cancelled"
     db.commit()
-    queue.publish(study.id, "job", job.id)
+    publish(study.id, "job", job.id)
     expect(head).to_be_hidden()
     expect(page).to_have_title(re.compile(r"^Simulate"))
     expect(page.get_by_role("button", name="Retry")).to_be_visible()

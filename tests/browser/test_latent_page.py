@@ -8,10 +8,10 @@ from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from jobs.events import publish
 from models import Simulation, Study
 from tests.reading import current_of, latent_of
 from tests.text_study import text_study
-from workers import queue
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_the_view_changes_in_place_and_by_keyboard(
     ).one()
     simulation.values = np.full_like(simulation.values, np.nan)
     db.commit()
-    queue.publish(study.id, "latent", latent_of(db, study, 0).id)
+    publish(study.id, "latent", latent_of(db, study, 0).id)
     tokens = page.locator("#examples .t:not(.bos):not(.missing)")
     expect(tokens).to_have_count(0)
     expect(page.locator(".lanes-difference").first).to_be_visible()

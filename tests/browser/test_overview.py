@@ -5,9 +5,9 @@ import re
 from playwright.sync_api import Page, expect
 from sqlalchemy.orm import Session
 
+from jobs.events import publish
 from models import Study
 from tests.reading import headline_point
-from workers import queue
 
 
 def test_the_chart_moves_without_a_reload(
@@ -26,7 +26,7 @@ def test_the_chart_moves_without_a_reload(
     top = headline_point(db, study)
     top.increase, top.low, top.high = 0.377, 0.3, 0.4
     db.commit()
-    queue.publish(study.id, "chart")
+    publish(study.id, "chart")
     expect(page.locator("#results .sentence")).to_contain_text("+0.377 [+0.300, +0.400]")
     script = page.locator("#loss-chart script").text_content() or ""
     assert "0.377" in script and "oracle gating" in script, "the view stays"

@@ -5,6 +5,7 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from jobs.events import publish
 from models import (
     Context,
     Explanation,
@@ -13,7 +14,6 @@ from models import (
 )
 from tests.factories import check, generation, simulate
 from tests.reading import current_of, latent_of
-from workers import queue
 
 EVIL = "<script>window.evil = 1</script><img src=x onerror='window.evil = 1'>"
 
@@ -64,7 +64,7 @@ def test_an_edit_moves_the_page_without_a_reload(
     job = db.scalars(select(Job).filter_by(study_id=study.id, kind="simulate")).one()
     job.status, job.done, job.total, job.unit = "running", 1, 2, "steps"
     db.commit()
-    queue.publish(study.id, "job", job.id)
+    publish(study.id, "job", job.id)
     expect(page.locator("#jobs")).to_contain_text("1 of 2 steps")
 
     db.refresh(latent)
@@ -72,7 +72,7 @@ def test_an_edit_moves_the_page_without_a_reload(
     simulate(db, study, latent, contexts)
     job.status = "finished"
     db.commit()
-    queue.publish(study.id, "latent", latent.id)
+    publish(study.id, "latent", latent.id)
     expect(page.locator("#scores .score-value").first).to_have_text("0.20")
     expect(page.locator("#cost-chart svg.marks")).to_be_visible()
     expect(page.locator("#examples .t.none")).to_have_count(0)

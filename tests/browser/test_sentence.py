@@ -6,9 +6,9 @@ import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy.orm import Session
 
+from jobs.events import publish
 from models import Job, Study
 from tests.sentences import read
-from workers import queue
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -26,12 +26,12 @@ def test_a_sentence_comes_in_before_ones_eyes(
     done = read(db, study)
     sentence.tokens, sentence.strings, sentence.active = done.tokens, done.strings, done.active
     db.commit()
-    queue.publish(study.id, "sentence", sentence.id)
+    publish(study.id, "sentence", sentence.id)
     expect(page.locator(".firing li")).to_have_count(3)
     expect(page.locator(".firing .t.none")).to_have_count(9)
     sentence.simulated = done.simulated
     db.commit()
-    queue.publish(study.id, "sentence", sentence.id)
+    publish(study.id, "sentence", sentence.id)
     expect(page.locator(".firing .t.missing")).to_have_count(1)
     page.locator(".token-strip a").nth(2).click()
     expect(page.locator("#by-token h3")).to_contain_text("citizens")

@@ -10,10 +10,10 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 from sqlalchemy.orm import Session
 
+from jobs.events import publish
 from models import Job
 from tests.conftest import CHROMIUM, CHROMIUM_FLAGS
 from tests.factories import little_study
-from workers import queue
 
 TABS = 8
 """A browser opens six connections to a server at most."""
@@ -56,7 +56,7 @@ def test_the_eighth_tab_loads_and_the_one_in_front_is_live(
     job.started_at, job.done, job.total, job.attempts = datetime.now(UTC), 1, 4, 1
     db.add(job)
     db.commit()
-    queue.publish(study.id, "job", job.id)
+    publish(study.id, "job", job.id)
     expect(last.locator("#jobs-now")).to_have_text("1 job, 25%")
     expect(first.locator("#jobs-now")).to_be_hidden()
 
@@ -64,7 +64,7 @@ def test_the_eighth_tab_loads_and_the_one_in_front_is_live(
     expect(first.locator("#jobs-now")).to_have_text("1 job, 25%")
     job.done = 2
     db.commit()
-    queue.publish(study.id, "job", job.id)
+    publish(study.id, "job", job.id)
     expect(first).to_have_title("50% · Latent 0 of A little study · Palimpsest")
     # A hidden tab asks now and then while there is work: its title is all of it that is seen.
     last.bring_to_front()

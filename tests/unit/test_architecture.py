@@ -15,7 +15,7 @@ def test_imports_go_one_way() -> None:
     assert run.returncode == 0, run.stdout
 
 
-@pytest.mark.parametrize("module", ["app.main", "cli.main", "workers.queue", "models"])
+@pytest.mark.parametrize("module", ["app.main", "cli.main", "jobs.queue", "models"])
 def test_import_does_not_load_torch(module: str) -> None:
     code = f"import sys, {module}; print(sorted({{'torch', 'transformers'}} & set(sys.modules)))"
     run = subprocess.run(

@@ -14,9 +14,9 @@ from celery.bin.worker import worker as celery_worker
 from app import server
 from app.main import create_app
 from cli.main import app as command
+from jobs.kinds import QUEUES
 from models.settings import Settings
 from tests import REPOSITORY
-from workers.queue import QUEUES
 
 COMPOSE = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -84,7 +84,7 @@ def check_command(program: str, arguments: list[str]) -> None:
             assert (option, task) == ("-A", "worker")
             assert isinstance(find_app(target), Celery)
             parsed = celery_worker.make_context("worker", rest, resilient_parsing=True)
-            assert set(parsed.params["queues"]) <= set(QUEUES.values())
+            assert set(parsed.params["queues"]) <= set(QUEUES)
         case "python":
             flag, module, *rest = arguments
             assert (flag, module) == ("-m", "app.server")
@@ -97,7 +97,7 @@ def test_every_queue_is_served() -> None:
     def queues(service: str) -> set[str]:
         return set(re.search(r"-Q (\S+)", filled_in(OURS[service]["command"]))[1].split(","))  # type: ignore[index]
 
-    assert queues("worker") == set(QUEUES.values())
+    assert queues("worker") == set(QUEUES)
     assert queues("worker-gpu") == {"gpu"}
 
 
@@ -129,7 +129,7 @@ def test_image_has_what_it_needs() -> None:
     for source in sources:
         assert (REPOSITORY / source).exists(), source
     # Every package that is installed, and the folders that they read.
-    packages = {"app", "cli", "interp", "models", "workers"}
+    packages = {"app", "cli", "interp", "jobs", "models", "workers"}
     assert packages | {"migrations", "static", "templates", "demo"} <= set(sources)
     ignored = (REPOSITORY / ".dockerignore").read_text().splitlines()
     assert {f"!{source}" for source in sources} <= set(ignored)

@@ -89,11 +89,14 @@ def test_pages_and_their_static_files(up: tuple[subprocess.Popen[str], str]) -> 
 
 
 def test_a_study_of_the_demos_coder_is_collected_and_explained(
-    up: tuple[subprocess.Popen[str], str], installed: Path
+    up: tuple[subprocess.Popen[str], str], installed: Path, environment: dict[str, str]
 ) -> None:
     _, url = up
     where = [installed / "python", "-c", "from models.shipped import DEMO; print(DEMO)"]
-    demo = subprocess.run(where, cwd="/", capture_output=True, text=True, check=True).stdout.strip()
+    run = subprocess.run(
+        where, cwd="/", env=environment, capture_output=True, text=True, check=True
+    )
+    demo = run.stdout.strip()
     assert Path(demo).is_relative_to(installed.parent)
     data = small_study("smoke", "smollm2-135m-instruct", coder=f"{demo}/coder", contexts_explain=40)
     made = httpx.post(f"{url}/api/v1/studies", json=data.model_dump(mode="json"), timeout=60)

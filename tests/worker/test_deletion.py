@@ -21,9 +21,8 @@ from models import (
 from models.settings import Settings
 from tests.checkpoints import living_folders
 from tests.factories import little_study
-from tests.studies import make_study, small_study, wait_until
+from tests.studies import make_study, queue_job, small_study, wait_until
 from tests.text_study import activations_of, store_activations, text_study
-from workers.queue import submit
 
 
 @pytest.fixture
@@ -66,8 +65,7 @@ def test_a_worker_leaves_a_study_that_is_deleted_while_it_simulates(
     store_activations(study, "evaluate", activations_of(list(chosen)))
     explained = select(Explanation.id).join(Latent, Latent.id == Explanation.latent_id)
     ids = list(db.scalars(explained.where(Latent.study_id == study.id)))
-    params = {"explanation_ids": ids, "then_rewrite": False, "costs": 0}
-    submit(db, Job(study_id=study.id, kind="simulate", params=params, created_by="tests"))
+    queue_job(db, study, "simulate", explanation_ids=ids, then_rewrite=False, costs=0)
     _delete_under(db, worker, settings, study, "simulate")
 
 
@@ -82,7 +80,7 @@ def _delete_under(db: Session, worker: Child, settings: Settings, study: Study, 
     assert not folder.exists()
     # The worker is well, and takes up the next job.
     other = little_study(db)
-    job = submit(db, Job(study_id=other.id, kind="explain", params={"method": "x"}, created_by="t"))
+    job = queue_job(db, other, "explain", method="x")
     wait_until(db, lambda: job.status == "failed", what="the next job")
     assert "There is no explainer" in job.message
     assert "could not be removed" not in worker.log.read_text()

@@ -13,11 +13,13 @@ from sqlalchemy.orm import Session
 from interp.errors import InputError
 from interp.rewriting.generate import Written, encode_prompt, write
 from interp.rewriting.splice import untouched
+from jobs.events import channel, get_redis
+from jobs.queue import retry
 from models import Calibration, Explanation, Generation, Job, Latent, Simulation, Simulator, Study
 from models.database import new_session
 from tests.engine import DEMO_CODER, random_coder, smollm2
 from tests.studies import wait_for_jobs
-from workers.queue import channel, get_redis, submit
+from tests.working import Step, work
 from workers.tasks import generate
 
 NEW = 12
@@ -154,7 +156,7 @@ def test_a_job_writes_the_three_continuations_and_says_when_each_is_done(
     job = make_job(db, study)
     with get_redis().pubsub() as events:
         events.subscribe(channel(study.id))
-        progress = list(generate.run(db, job, study))
+        progress = work(db, job, study)
         published = []
         while message := events.get_message(timeout=1):
             if message["type"] == "message":
@@ -179,14 +181,14 @@ def test_a_job_writes_the_three_continuations_and_says_when_each_is_done(
     assert sum(one.missing for one in progress) == 8
     assert all(one["seconds"] > 0 for one in generation.continuations.values())
     assert len({tuple(one["tokens"]) for one in generation.continuations.values()}) == 3
-    assert "writing" not in job.params
+    assert "writing" not in job.state
 
 
 def test_a_finished_job_done_again_writes_nothing(db: Session, study: Study) -> None:
     job = make_job(db, study, new_tokens=2)
-    list(generate.run(db, job, study))
+    work(db, job, study)
     before = generation_of(db, job).continuations
-    assert list(generate.run(db, job, study)) == []
+    assert work(db, job, study) == []
     assert generation_of(db, job).continuations == before
 
 
@@ -195,20 +197,19 @@ def test_a_job_that_is_cut_short_at_every_token_writes_the_same(
     db: Session, study: Study, temperature: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = make_job(db, study, temperature=temperature)
-    list(generate.run(db, job, study))
+    work(db, job, study)
     expected = generation_of(db, job).continuations
     monkeypatch.setattr(generate, "SECONDS", 0.0)
     cut = make_job(db, study, temperature=temperature)
-    progress = []
+    progress: list[Step] = []
     while True:
         # As another worker would: with nothing but what is in the database.
         with new_session() as session:
-            work = generate.run(
-                session, session.get_one(Job, cut.id), session.get_one(Study, study.id)
-            )
-            if (one := next(work, None)) is None:
+            here = session.get_one(Study, study.id)
+            steps = work(session, session.get_one(Job, cut.id), here, most=1)
+            if not steps:
                 break
-            progress.append(one)
+            progress += steps
     for condition, continuation in generation_of(db, cut).continuations.items():
         for name in ("tokens", "simulations", "missing"):
             assert continuation[name] == expected[condition][name], (condition, name)
@@ -234,7 +235,7 @@ def test_a_job_refuses_what_it_cannot_do(db: Session, study: Study) -> None:
     ):
         job = make_job(db, study, new_tokens=1, **changes)
         with pytest.raises(InputError, match=complaint):
-            list(generate.run(db, job, study))
+            work(db, job, study)
         assert "rewritten" not in generation_of(db, job).continuations
 
 
@@ -246,7 +247,7 @@ def test_the_worker_writes_with_the_studys_simulator(db: Session, living_study: 
     )
     chosen = list(db.scalars(latents.order_by(Explanation.id).limit(2)))
     job = make_job(db, living_study, explanation_ids=chosen, calibration="isotonic", new_tokens=3)
-    submit(db, job)
+    retry(db, job)
     wait_for_jobs(db, living_study.id)
     db.refresh(job)
     assert (job.status, job.message) == ("finished", "")

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from cli.processes import Child
 from cli.servers import Servers
+from jobs.queue import retry
 from models import (
     Calibration,
     Check,
@@ -36,11 +37,11 @@ from tests.studies import (
     is_held,
     make_study,
     make_unchecked,
+    queue_job,
     small_study,
     wait_for_jobs,
     wait_until,
 )
-from workers.queue import submit
 
 RESULTS = (
     Context,
@@ -256,9 +257,9 @@ def test_doing_a_finished_job_again_changes_nothing(db: Session, living_study: S
     before = [db.scalar(select(func.count()).select_from(table)) for table in RESULTS]
     jobs = wait_for_jobs(db, living_study.id)
     again = next(job for job in jobs if job.kind == "simulate")
-    submit(db, again)
+    retry(db, again)
     rewrite = next(job for job in jobs if job.kind == "rewrite")
-    submit(db, rewrite)
+    retry(db, rewrite)
     wait_for_jobs(db, living_study.id)
     db.refresh(rewrite)
     assert (rewrite.status, rewrite.attempts) == ("finished", 2)
@@ -362,7 +363,7 @@ def test_a_cancelled_job_stops_and_goes_on_when_it_is_retried(
     db.refresh(job)
     assert job.status == "cancelled" and job.done == contexts
     assert db.scalar(select(func.count()).where(Latent.study_id == study.id)) == 0
-    submit(db, job)
+    retry(db, job)
     jobs = wait_for_jobs(db, study.id)
     assert [(j.kind, j.status) for j in jobs] == [("collect", "finished"), ("explain", "finished")]
     assert jobs[0].attempts == 2
@@ -406,9 +407,7 @@ def _edit(db: Session, explanation_id: int, text: str) -> Explanation:
 
 
 def _simulate(db: Session, study: Study, explanation: Explanation) -> Job:
-    params = {"explanation_ids": [explanation.id], "then_rewrite": True}
-    job = Job(study_id=study.id, kind="simulate", params=params, created_by="tests")
-    return submit(db, job)
+    return queue_job(db, study, "simulate", explanation_ids=[explanation.id], then_rewrite=True)
 
 
 def test_an_edit_measures_only_what_it_changes(db: Session, living_study: Study) -> None:
@@ -441,7 +440,7 @@ def test_two_quick_edits_are_both_in_the_layer(db: Session, living_study: Study)
     wordings = [*edits, db.get_one(Explanation, one)]
     waited_for = {_simulate(db, living_study, wording).id for wording in wordings}
     jobs = wait_for_jobs(db, living_study.id)
-    ended = [job for job in jobs if "superseded_by" not in job.params]
+    ended = [job for job in jobs if "superseded_by" not in job.state]
     assert len(jobs) - len(ended) == 4, "under each protocol the layer is measured once for all"
     assert all(job.status == "finished" for job in ended), [job.message for job in ended]
     simulated_at = [job.finished_at for job in jobs if job.id in waited_for]

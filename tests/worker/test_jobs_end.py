@@ -18,14 +18,15 @@ from sqlalchemy.orm import Session
 from app.services.jobs.queries import cancel_job, retry_job
 from cli.processes import Child, start, stop
 from cli.servers import Servers
+from jobs import queue
+from jobs.events import get_redis
 from models import Explanation, Job, JobEvent, Latent, Study
 from models.database import get_engine, new_session
 from tests import REPOSITORY
 from tests.factories import little_study
 from tests.llm_server import Failing, Reply, said
-from tests.studies import is_held, wait_for_jobs, wait_until
-from workers import queue
-from workers.jobs import MOST_SETBACKS
+from tests.studies import is_held, queue_job, wait_for_jobs, wait_until
+from workers.runner import MOST_SETBACKS
 
 CHUNK = "2"
 """Seconds of a turn: the tests wait for several."""
@@ -72,7 +73,7 @@ def llm() -> Iterator[Patient]:
 
 
 def _worker(name: str, data_folder: Path) -> Child:
-    command = [sys.executable, "-m", "celery", "-A", "workers.queue", "worker", "-Q", "gpu,cpu"]
+    command = [sys.executable, "-m", "celery", "-A", "jobs.queue", "worker", "-Q", "gpu,cpu"]
     return start(
         name, [*command, "-n", f"{name}@%h", "--loglevel", "INFO"], data_folder, cwd=REPOSITORY
     )
@@ -95,8 +96,8 @@ def workers(servers: Servers, data_folder: Path) -> Iterator[dict[str, Child]]:
         assert len(answering) == 2
         yield children
         stop(children.values())
-        for key in queue.get_redis().scan_iter("palimpsest:served:*"):
-            queue.get_redis().delete(key)  # or pages would look for a worker for a while
+        for key in get_redis().scan_iter("palimpsest:served:*"):
+            get_redis().delete(key)  # or pages would look for a worker for a while
 
 
 def _explain(
@@ -106,8 +107,7 @@ def _explain(
     study = little_study(db, latents=firing + 1)
     described = {"backend": "openai", "model": model, "base_url": llm.url}
     params = {"method": "prompted", "llm": described, "latents": latents}
-    job = Job(study_id=study.id, kind="explain", params=params, created_by="tests")
-    return study, queue.submit(db, job)
+    return study, queue_job(db, study, "explain", **params)
 
 
 def _asked(db: Session, llm: Patient, model: str, times: int) -> None:
@@ -193,7 +193,7 @@ def test_a_job_cancelled_and_retried_while_a_worker_is_at_it(
     cancel_job(db, job)
     retry_job(db, job)
     # The other worker takes the message, and finds the job held.
-    wait_until(db, lambda: not queue.get_redis().llen("cpu"), timeout=60, what="the message")
+    wait_until(db, lambda: not get_redis().llen("cpu"), timeout=60, what="the message")
     assert is_held(db, job)
     llm.let("again")
     wait_for_jobs(db, study.id, timeout=60)

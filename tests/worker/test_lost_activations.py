@@ -14,12 +14,13 @@ from sqlalchemy.orm import Session
 
 from cli.processes import Child
 from cli.stores import incomplete
+from jobs.queue import retry
 from models import Example, Explanation, Job, Latent, LatentCost, Score, Simulation, Study
 from models.settings import get_settings
 from tests.conftest import palimpsest
 from tests.engine import D_MODEL, tiny_model, word_tokenizer
-from tests.studies import make_study, small_study, wait_for_jobs
-from workers.queue import submit
+from tests.studies import make_study, queue_job, small_study, wait_for_jobs
+from tests.working import plan
 from workers.tasks.check import _activations_are_whole
 
 LENGTH = 16
@@ -73,7 +74,7 @@ def collected(db: Session, worker: Child, parts: Path) -> Iterator[Study]:
 
 
 def run(db: Session, study: Study, kind: str, **params: object) -> Job:
-    job = submit(db, Job(study_id=study.id, kind=kind, params=params, created_by="tests"))
+    job = queue_job(db, study, kind, **params)
     wait_for_jobs(db, study.id)
     db.refresh(job)
     return job
@@ -132,7 +133,7 @@ def test_jobs_refuse_lost_activations_and_collecting_makes_what_is_missing(
     kinds = db.scalars(select(Job.kind).filter_by(study_id=collected.id).order_by(Job.id)).all()
     assert kinds == ["collect", "explain", "explain", "simulate", "collect"]
     assert not [line for line in incomplete(db) if line.startswith(f"{collected.slug}:")]
-    submit(db, explain)
+    retry(db, explain)
     wait_for_jobs(db, collected.id)
     db.refresh(explain)
     assert explain.status == "finished"
@@ -188,11 +189,10 @@ def test_another_coder_in_the_same_place_is_refused(
         coder.save_to_disk(parts / "coder")
         # A worker keeps coders that it has loaded, so a fresh one looks here.
         from workers.resources import coder_of
-        from workers.tasks import collect
 
-        job = Job(study_id=collected.id, kind="collect", params={}, created_by="tests")
+        job = Job(study_id=collected.id, kind="collect", params={}, state={}, created_by="tests")
         with pytest.raises(Exception, match="not the one that this study was collected with"):
-            next(collect.run(db, job, collected))
+            plan(db, job, collected)
         assert coder_of(collected).num_latents == 2 * D_MODEL
     finally:
         coder.W_dec.data /= 2

@@ -30,7 +30,7 @@ def test_a_corrected_study_is_collected_from_the_beginning(
     assert api.patch(f"/studies/{made.json()['slug']}", json=right).status_code == 200
     jobs = wait_for_jobs(db, number)
     assert (jobs[0].id, jobs[0].kind, jobs[0].status) == (job.id, "collect", "finished")
-    assert "anew" not in jobs[0].params
+    assert "anew" not in jobs[0].state
     explain = select(Context.tokens).filter_by(study_id=number, set="explain")
     assert [len(tokens) for tokens in db.scalars(explain)] == [12] * 500
     # Not a token of what was collected before is left.

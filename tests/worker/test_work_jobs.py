@@ -33,8 +33,7 @@ from models import (
     Study,
 )
 from tests.engine import smollm2
-from tests.studies import wait_for_jobs
-from workers.queue import submit
+from tests.studies import queue_job, wait_for_jobs
 from workers.resources import real_activations
 
 SMOLLM2 = "smollm2-135m-instruct"
@@ -45,7 +44,7 @@ TAUGHT = 24
 def run(db: Session, study: Study, kind: str, **params: Any) -> Job:
     """Queue a job and wait for it and those that follow; return it."""
     wait_for_jobs(db, study.id)
-    job = submit(db, Job(study_id=study.id, kind=kind, params=params, created_by="tests"))
+    job = queue_job(db, study, kind, **params)
     wait_for_jobs(db, study.id)
     db.refresh(job)
     return job

@@ -1,6 +1,6 @@
 """Run the sanity checks on a study."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -13,10 +13,12 @@ from interp.errors import InputError
 from interp.rewriting import checks
 from interp.rewriting.checks import Outcome, Result, Setting, Simulations
 from interp.rewriting.evaluate import Protocol
-from models import Check, Explanation, Job, Latent, Score, Simulation, Study
-from workers.jobs import Progress
-from workers.queue import publish
+from jobs.events import publish
+from jobs.params import CheckParams
+from models import Check as CheckRow
+from models import Explanation, Job, Latent, Score, Simulation, Study
 from workers.resources import coder_of, real_activations, store_of, subject_of
+from workers.task import Done, Task, Unit
 from workers.tasks.rows import (
     context_tokens,
     documents_of,
@@ -35,14 +37,31 @@ SHOWN = 20
 """At most so many latents with false scores are named."""
 
 
-def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
-    """Run every check that this job has not run yet."""
-    planned = _checks(session, study)
-    done = session.scalar(select(func.count()).where(Check.job_id == job.id)) or 0
-    for number, check in enumerate(planned[done:], start=done + 1):
-        result = check()
+class Check(Task):
+    """Runs one check after another; each is a unit."""
+
+    counts = "checks"
+
+    def __init__(self, asked: CheckParams) -> None:
+        self.asked = asked
+        self._checks: list[Callable[[], Result]] = []
+
+    def prepare(self, session: Session, job: Job, study: Study) -> None:
+        """See that there is something to check."""
+        self._checks = _checks(session, study)
+
+    def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:
+        """The checks in their order."""
+        done = self._done(session, job)
+        return [Unit("check", i, i + 1, int(i < done)) for i in range(len(self._checks))]
+
+    def do(self, session: Session, job: Job, study: Study, unit: Unit) -> Done:
+        """Run one check, and keep its outcome."""
+        if unit.start < self._done(session, job):
+            return Done()
+        result = self._checks[unit.start]()
         session.add(
-            Check(
+            CheckRow(
                 study_id=study.id,
                 job_id=job.id,
                 name=result.name,
@@ -53,7 +72,11 @@ def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
         )
         session.commit()
         publish(study.id, "checks")
-        yield Progress(number, len(planned), "checks", result.name)
+        return Done(result.name)
+
+    def _done(self, session: Session, job: Job) -> int:
+        """How many checks have an outcome: they are run in order."""
+        return session.scalar(select(func.count()).where(CheckRow.job_id == job.id)) or 0
 
 
 def _checks(session: Session, study: Study) -> list[Callable[[], Result]]:

@@ -1,60 +1,79 @@
 """Embed explanations, so that they can be found by their meaning."""
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
 
-import numpy as np
-from numpy.typing import NDArray
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from interp.embedding.embed import MODEL, embed
+from interp.embedding.embed import MODEL
 from interp.errors import InputError
+from jobs.events import publish
+from jobs.params import EmbedParams
 from models import Explanation, Job, Latent, Study
-from models.settings import get_settings, model_folder
-from workers.jobs import Progress
-from workers.queue import publish
+from workers.task import Done, Task, Unit
+from workers.tasks.vectors import save, vectors_of
 
 BLOCK = 512
 """Explanations embedded before the job is saved."""
 
 
-def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
-    """Embed the current explanations of a study that are not yet, in the order of writing."""
-    lacking = (
+class Embed(Task):
+    """Embeds the current explanations of a study that have no vector, in the order of writing.
+
+    A unit is the explanations between two ids. Which there are is looked up when the job begins:
+    those that are written later get their vectors at once.
+    """
+
+    counts = "explanations"
+
+    def __init__(self, asked: EmbedParams) -> None:
+        self.asked = asked
+
+    def prepare(self, session: Session, job: Job, study: Study) -> None:
+        """Cut what lacks a vector into blocks, once: first id, last id and number of each."""
+        if "blocks" in job.state:
+            return
+        ids = session.scalars(_lacking(study).with_only_columns(Explanation.id)).all()
+        parts = [ids[start : start + BLOCK] for start in range(0, len(ids), BLOCK)]
+        blocks = [[part[0], part[-1], len(part)] for part in parts]
+        job.state = {**job.state, "blocks": blocks}
+        session.commit()
+
+    def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:
+        """One block after another."""
+        ids = session.scalars(_lacking(study).with_only_columns(Explanation.id)).all()
+        blocks: list[list[int]] = job.state["blocks"]
+        units = []
+        for (first, last, size), stop in zip(
+            blocks, accumulate(size for *_, size in blocks), strict=True
+        ):
+            left = bisect_right(ids, last) - bisect_left(ids, first)
+            units.append(Unit("explanations", stop - size, stop, max(0, size - left)))
+        return units
+
+    def do(self, session: Session, job: Job, study: Study, unit: Unit) -> Done:
+        """Embed what of a block has no vector yet."""
+        first, last, _ = job.state["blocks"][unit.start // BLOCK]
+        rows = session.execute(_lacking(study).where(Explanation.id.between(first, last))).all()
+        vectors = vectors_of([row.text for row in rows])
+        if vectors is None:
+            raise InputError(f"The model is not here: run `palimpsest fetch {MODEL}` once.")
+        if rows:
+            save(session, [row.id for row in rows], vectors)
+        session.commit()
+        return Done("embedding")
+
+    def finish(self, session: Session, job: Job, study: Study) -> None:
+        """Tell the pages."""
+        publish(study.id, "latents")
+
+
+def _lacking(study: Study) -> Select[int, str]:
+    return (
         select(Explanation.id, Explanation.text)
         .join(Latent, Latent.explanation_id == Explanation.id)
         .where(Latent.study_id == study.id, Latent.embedding.is_(None))
+        .order_by(Explanation.id)
     )
-    left = session.scalar(select(func.count()).select_from(lacking.subquery())) or 0
-    total = job.done + left
-    while block := session.execute(lacking.order_by(Explanation.id).limit(BLOCK)).all():
-        vectors = vectors_of([row.text for row in block])
-        if vectors is None:
-            raise InputError(f"The model is not here: run `palimpsest fetch {MODEL}` once.")
-        save(session, [row.id for row in block], vectors)
-        session.commit()
-        left -= len(block)
-        yield Progress(total - max(left, 0), total, "explanations", "embedding")
-    publish(study.id, "latents")
-
-
-def save(
-    session: Session, explanation_ids: Sequence[int], vectors: Sequence[NDArray[np.float32]]
-) -> None:
-    """Save the embeddings of explanations, where they are current."""
-    rows = [
-        {"explanation": number, "vector": vector}
-        for number, vector in zip(explanation_ids, vectors, strict=True)
-    ]
-    session.connection().execute(
-        update(Latent)
-        .where(Latent.explanation_id == bindparam("explanation"))
-        .values(embedding=bindparam("vector")),
-        rows,
-    )
-
-
-def vectors_of(texts: Sequence[str]) -> Sequence[NDArray[np.float32]] | None:
-    """The embeddings of texts; None where the model for them is not fetched."""
-    folder = model_folder(get_settings().data, MODEL)
-    return list(embed(folder, texts)) if folder.is_dir() else None

@@ -1,7 +1,7 @@
 """Write on from a prompt with the untouched, the zero-ablated and the rewritten model."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,11 @@ from interp.rewriting.evaluate import Condition
 from interp.rewriting.generate import Rewriting, encode_prompt, write
 from interp.rewriting.splice import Splice, untouched, zero
 from interp.simulate.protocol import Ask
+from jobs.events import publish
+from jobs.params import GenerateParams
 from models import Explanation, Generation, Job, Latent, Simulator, Study
-from workers.jobs import Progress
-from workers.queue import publish
 from workers.resources import coder_of, simulator_of, subject_of
+from workers.task import Done, Task, Unit
 from workers.tasks.rows import calibrations_of, first_position, token_texts
 from workers.version import code_version
 
@@ -27,87 +28,150 @@ SECONDS = 1.0
 """A continuation is saved about this often while it is written."""
 
 
-def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
-    """Write the continuations that are not there yet.
+class Generate(Task):
+    """Writes three continuations; each is a unit, which is saved about every second.
 
     A continuation is added to the generation when it is done. Until then its tokens are kept in the
     job's ``writing``, so that a job which is cut short goes on with the next token.
     """
-    generation = session.get(Generation, job.params.get("generation_id", 0))
-    if generation is None or generation.study_id != study.id:
-        raise InputError("This generation is not there any more. Start a new one.")
-    prompt = encode_prompt(
+
+    counts = "tokens"
+
+    def __init__(self, asked: GenerateParams) -> None:
+        self.asked = asked
+        self._pen: _Pen | None = None
+
+    def prepare(self, session: Session, job: Job, study: Study) -> None:
+        """See that the prompt can be written on from."""
+        generation = self._generation(session, study)
+        prompt = _prompt(study, generation)
+        generation.prompt_tokens = len(prompt) - first_position(study)
+        generation.code_version = code_version()
+        session.commit()
+
+    def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:
+        """The continuations. One that is done counts as long as was asked for, even if its text
+        ended before."""
+        generation = self._generation(session, study)
+        size, writing = generation.new_tokens, job.state.get("writing", {})
+        units = []
+        for condition in CONDITIONS:
+            done = 0
+            if condition in generation.continuations:
+                done = size
+            elif writing.get("condition") == condition:
+                done = min(len(writing["tokens"]), size - 1)  # it is not added yet
+            units.append(Unit(str(condition), 0, size, done))
+        return units
+
+    def do(self, session: Session, job: Job, study: Study, unit: Unit) -> Done:
+        """Write on for about a second, or to the end."""
+        generation = self._generation(session, study)
+        if unit.name in generation.continuations:
+            return Done()
+        condition = Condition(unit.name)
+        if self._pen is None or self._pen.condition != condition:
+            saved = job.state.get("writing", {})
+            begun = saved if saved.get("condition") == condition else {}
+            self._pen = _Pen(session, study, generation, condition, begun)
+        pen = self._pen
+        missing, message = pen.missing, f"writing with the {condition} model"
+        if not pen.write():
+            job.state = {**job.state, "writing": pen.saved()}
+            session.commit()
+            return Done(message, pen.missing - missing, part=len(pen.tokens))
+        made = {**generation.continuations, str(condition): pen.continuation()}
+        generation.continuations = made
+        job.state = {key: value for key, value in job.state.items() if key != "writing"}
+        session.commit()
+        publish(study.id, "generation", generation.id)
+        return Done(message, pen.missing - missing)
+
+    def _generation(self, session: Session, study: Study) -> Generation:
+        generation = session.get(Generation, self.asked.generation_id)
+        if generation is None or generation.study_id != study.id:
+            raise InputError("This generation is not there any more. Start a new one.")
+        return generation
+
+
+def _prompt(study: Study, generation: Generation) -> list[int]:
+    return encode_prompt(
         subject_of(study),
         generation.prompt,
         prepend_bos=study.prepend_bos,
         new_tokens=generation.new_tokens,
     )
-    generation.prompt_tokens = len(prompt) - first_position(study)
-    generation.code_version = code_version()
-    session.commit()
-    total = len(CONDITIONS) * generation.new_tokens
-    for number, condition in enumerate(CONDITIONS):
-        if condition in generation.continuations:
-            continue
-        before = number * generation.new_tokens
-        for written, missing in _write(session, job, study, generation, condition, prompt):
-            message = f"writing with the {condition} model"
-            yield Progress(before + written, total, "tokens", message, missing)
 
 
-def _write(
-    session: Session,
-    job: Job,
-    study: Study,
-    generation: Generation,
-    condition: Condition,
-    prompt: list[int],
-) -> Iterator[tuple[int, int]]:
-    """Write one continuation.
+class _Pen:
+    """A continuation that is being written: what the model has read is kept from token to token.
 
-    Yields:
-        How many tokens are saved, and how many values came out missing since the last time. A
-        continuation that is done counts as long as was asked for, even if its text ended before.
+    Args:
+        begun: What an earlier pen saved of the same continuation.
     """
-    subject, coder = subject_of(study), coder_of(study)
-    model, simulated = _model(session, study, generation, condition)
-    saved: dict[str, Any] = {"condition": None} | job.params.get("writing", {})
-    if saved["condition"] != condition:
-        saved = {"condition": condition, "tokens": [], "missing": 0, "seconds": 0.0}
-    tokens, missing, seconds = list(saved["tokens"]), saved["missing"], saved["seconds"]
-    reported, since = missing, time.monotonic()
-    for token, missing in write(
-        subject,
-        coder,
-        prompt,
-        model,
-        first_position=first_position(study),
-        new_tokens=generation.new_tokens,
-        temperature=generation.temperature,
-        seed=generation.seed,
-        written=tuple(tokens),
-    ):
-        tokens.append(token)
-        if time.monotonic() - since < SECONDS:
-            continue
-        seconds += time.monotonic() - since
-        writing = saved | {"tokens": tokens, "missing": missing, "seconds": seconds}
-        job.params = {**job.params, "writing": writing}
-        session.commit()
-        yield len(tokens), missing - reported
-        reported, since = missing, time.monotonic()
-    continuation = {
-        # Behind the prompt: its last token may be the beginning of a character.
-        "tokens": token_texts(subject.tokenizer, [*prompt, *tokens])[len(prompt) :],
-        "simulations": simulated * len(tokens),
-        "missing": missing,
-        "seconds": seconds + time.monotonic() - since,
-    }
-    generation.continuations = {**generation.continuations, str(condition): continuation}
-    job.params = {key: value for key, value in job.params.items() if key != "writing"}
-    session.commit()
-    publish(study.id, "generation", generation.id)
-    yield generation.new_tokens, missing - reported
+
+    def __init__(
+        self,
+        session: Session,
+        study: Study,
+        generation: Generation,
+        condition: Condition,
+        begun: dict[str, Any],
+    ) -> None:
+        self.condition = condition
+        self.tokens: list[int] = list(begun.get("tokens", []))
+        self.missing: int = begun.get("missing", 0)
+        """Values that came out missing so far."""
+        self._seconds: float = begun.get("seconds", 0.0)
+        self._new_tokens = generation.new_tokens
+        self._prompt = _prompt(study, generation)
+        self._tokenizer = subject_of(study).tokenizer
+        model, self._simulated = _model(session, study, generation, condition)
+        self._written = write(
+            subject_of(study),
+            coder_of(study),
+            self._prompt,
+            model,
+            first_position=first_position(study),
+            new_tokens=generation.new_tokens,
+            temperature=generation.temperature,
+            seed=generation.seed,
+            written=tuple(self.tokens),
+        )
+
+    def write(self) -> bool:
+        """Write for about a second; whether the continuation is at its end."""
+        since = time.monotonic()
+        ended = True
+        for token, missing in self._written:
+            self.tokens.append(token)
+            self.missing = missing
+            # The last token ends it, however long it took.
+            if time.monotonic() - since >= SECONDS and len(self.tokens) < self._new_tokens:
+                ended = False
+                break
+        self._seconds += time.monotonic() - since
+        return ended
+
+    def saved(self) -> dict[str, Any]:
+        """What another pen needs to go on."""
+        return {
+            "condition": str(self.condition),
+            "tokens": list(self.tokens),
+            "missing": self.missing,
+            "seconds": self._seconds,
+        }
+
+    def continuation(self) -> dict[str, Any]:
+        """What is kept of the continuation."""
+        texts = token_texts(self._tokenizer, [*self._prompt, *self.tokens])
+        return {
+            # Behind the prompt: its last token may be the beginning of a character.
+            "tokens": texts[len(self._prompt) :],
+            "simulations": self._simulated * len(self.tokens),
+            "missing": self.missing,
+            "seconds": self._seconds,
+        }
 
 
 def _model(

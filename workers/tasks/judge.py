@@ -1,96 +1,128 @@
 """Have a language model judge explanations: detection and fuzzing."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from interp.corpus.contexts import ContextSet
 from interp.errors import InputError
-from interp.scoring.judge import Task, cases, judge
+from interp.llm.llm import LLM
+from interp.scoring.judge import Judged, cases, judge
+from interp.scoring.judge import Task as JudgeTask
+from jobs.events import publish
+from jobs.params import JudgeParams
 from models import Explanation, Job, Latent, Score, Study
-from workers.jobs import Progress
-from workers.queue import publish
+from models.base import among
 from workers.resources import llm_of, real_activations
+from workers.task import Done, Task, Unit
 from workers.tasks.rows import context_strings, documents_of, fields, first_position
 
 CASES = 25
 """Texts of each kind that a judge is asked about."""
 
 
-def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
-    """Judge the job's explanations, each by both tasks, on the calibrate set."""
-    described = job.params.get("llm") or {}
-    if not described.get("model"):
-        raise InputError("A judge is a language model: say which.")
-    llm = llm_of(described, described["model"])
-    ids, strings = context_strings(session, study, ContextSet.CALIBRATE)
-    documents = documents_of(session, ids)
-    explanations = _explanations(session, job)
-    total = len(explanations) * len(Task)
-    for number, explanation in enumerate(explanations):
+class Judge(Task):
+    """Judges the job's explanations on the calibrate set. One explanation by one of the two tasks
+    is a unit."""
+
+    counts = "judgements"
+
+    def __init__(self, asked: JudgeParams) -> None:
+        self.asked = asked
+        self._text: tuple[list[int], list[list[str]]] = [], []
+
+    def prepare(self, session: Session, job: Job, study: Study) -> None:
+        """See that the judge and the explanations are there."""
+        self._llm()
+        wanted = self.asked.explanation_ids
+        if not wanted:
+            raise InputError("Say which explanations are to be judged.")
+        found = set(session.scalars(select(Explanation.id).where(among(Explanation.id, wanted))))
+        if unknown := [number for number in wanted if number not in found]:
+            raise InputError(f"There is no explanation {unknown[0]}.")
+
+    def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:
+        """Both tasks for one explanation after another."""
+        wanted = self.asked.explanation_ids
+        rows = session.execute(
+            select(Score.explanation_id, Score.name).where(
+                among(Score.explanation_id, wanted), _by(job)
+            )
+        )
+        judged = {(number, name) for number, name in rows}
+        return [
+            Unit(str(task), place, place + 1, int((number, str(task)) in judged))
+            for place, number in enumerate(wanted)
+            for task in JudgeTask
+        ]
+
+    def do(self, session: Session, job: Job, study: Study, unit: Unit) -> Done:
+        """Have one explanation judged."""
+        task, number = JudgeTask(unit.name), self.asked.explanation_ids[unit.start]
+        there = select(Score.id).where(
+            Score.explanation_id == number, Score.name == str(task), _by(job)
+        )
+        if session.scalar(there.limit(1)) is not None:
+            return Done()
+        explanation = session.get_one(Explanation, number)
         latent = session.get_one(Latent, explanation.latent_id)
-        real = real_activations(study, latent.index, ContextSet.CALIBRATE, len(ids))
-        for place, task in enumerate(Task, 1):
-            about = {"model": llm.name, "prompt_version": task.version, "job": job.id}
-            if session.scalar(
-                select(Score.id).where(
-                    Score.explanation_id == explanation.id,
-                    Score.name == str(task),
-                    Score.details["job"].as_integer() == job.id,
-                )
-            ):
-                continue
-            some = cases(
-                task,
-                strings,
-                real,
-                documents,
-                first_position=first_position(study),
-                count=CASES,
-                seed=study.seed,
+        if not self._text[0]:
+            self._text = context_strings(session, study, ContextSet.CALIBRATE)
+        ids, strings = self._text
+        some = cases(
+            task,
+            strings,
+            real_activations(study, latent.index, ContextSet.CALIBRATE, len(ids)),
+            documents_of(session, ids),
+            first_position=first_position(study),
+            count=CASES,
+            seed=study.seed,
+        )
+        llm = self._llm()
+        judged = judge(llm, task, explanation.text, some, seed=study.seed)
+        value, low, high = fields(judged.balanced_accuracy).values()
+        about = {"model": llm.name, "prompt_version": task.version, "job": job.id}
+        session.add(
+            Score(
+                explanation_id=explanation.id,
+                simulator_id=None,
+                name=str(task),
+                value=value,
+                low=low,
+                high=high,
+                n=judged.examples,
+                details=about | _details(judged),
             )
-            judged = judge(llm, task, explanation.text, some, seed=study.seed)
-            value, low, high = fields(judged.balanced_accuracy).values()
-            session.add(
-                Score(
-                    explanation_id=explanation.id,
-                    simulator_id=None,
-                    name=str(task),
-                    value=value,
-                    low=low,
-                    high=high,
-                    n=judged.examples,
-                    details=about
-                    | {
-                        "auroc": fields(judged.auroc),
-                        "floor": 0.5,
-                        "failures": judged.failures,
-                        "tokens_read": judged.tokens_read,
-                        "tokens_written": judged.tokens_written,
-                        "seconds": judged.seconds,
-                    },
-                )
-            )
-            session.commit()
-            publish(study.id, "latent", latent.id)
-            yield Progress(
-                number * len(Task) + place,
-                total,
-                "judgements",
-                f"latent {latent.index}, {task}",
-                sum(judged.failures.values()),
-                judged.tokens_read,
-                judged.tokens_written,
-            )
+        )
+        session.commit()
+        publish(study.id, "latent", latent.id)
+        return Done(
+            f"latent {latent.index}, {task}",
+            sum(judged.failures.values()),
+            judged.tokens_read,
+            judged.tokens_written,
+        )
+
+    def _llm(self) -> LLM:
+        llm = self.asked.llm
+        if llm is None or not llm.model:
+            raise InputError("A judge is a language model: say which.")
+        return llm_of(llm.model_dump(), llm.model)
 
 
-def _explanations(session: Session, job: Job) -> list[Explanation]:
-    wanted = job.params.get("explanation_ids") or []
-    rows = session.scalars(select(Explanation).where(Explanation.id.in_(wanted)))
-    found = {row.id: row for row in rows}
-    if not wanted:
-        raise InputError("Say which explanations are to be judged.")
-    if unknown := [i for i in wanted if i not in found]:
-        raise InputError(f"There is no explanation {unknown[0]}.")
-    return [found[i] for i in wanted]
+def _by(job: Job) -> ColumnElement[bool]:
+    """Whether a score is of a job."""
+    return Score.details["job"].as_integer() == job.id
+
+
+def _details(judged: Judged) -> dict[str, Any]:
+    return {
+        "auroc": fields(judged.auroc),
+        "floor": 0.5,
+        "failures": judged.failures,
+        "tokens_read": judged.tokens_read,
+        "tokens_written": judged.tokens_written,
+        "seconds": judged.seconds,
+    }

@@ -1,6 +1,6 @@
 """Read a text that somebody typed: which latents fire, and what their explanations predict."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 from sqlalchemy import select
@@ -10,10 +10,11 @@ from interp.coders.sentence import active_latents
 from interp.errors import InputError
 from interp.rewriting.generate import encode_prompt
 from interp.simulate.protocol import Ask
+from jobs.events import publish
+from jobs.params import SentenceParams
 from models import Explanation, Job, Latent, Score, Sentence, Simulator, Study
-from workers.jobs import Progress
-from workers.queue import publish
 from workers.resources import coder_of, simulator_of, subject_of
+from workers.task import Done, Task, Unit
 from workers.tasks.rows import first_position, token_texts
 from workers.version import code_version
 
@@ -21,45 +22,60 @@ SIMULATED = 12
 """Latents whose explanations are simulated: those with the largest activations on the text."""
 
 
-def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
-    """Find what fires first, then simulate explanation after explanation.
+class ReadSentence(Task):
+    """Finds what fires (``read``), then simulates explanation after explanation."""
 
-    What is there already is kept: a job that is cut short goes on with the next explanation.
-    """
-    sentence = session.get(Sentence, job.params.get("sentence_id", 0))
-    if sentence is None or sentence.study_id != study.id:
-        raise InputError("This sentence is not there any more. Try it again.")
-    if not sentence.tokens:
-        _read(session, study, sentence)
-    explanations = _strongest(session, study, sentence)
-    total = 1 + len(explanations)
-    yield Progress(1, total, "steps", "found what fires")
-    if not explanations:
-        return
-    simulator_row = session.get_one(Simulator, sentence.simulator_id)
-    simulator = simulator_of(simulator_row, study)
-    scores = _scores(session, simulator_row, [e.id for e, _ in explanations])
-    for number, (explanation, latent) in enumerate(explanations, 2):
-        if sentence.simulation(explanation.id) is not None:
-            continue
-        ask = Ask(explanation.text, scores.get(explanation.id), latent)
-        (found,) = simulator.simulate(
+    counts = "steps"
+
+    def __init__(self, asked: SentenceParams) -> None:
+        self.asked = asked
+
+    def prepare(self, session: Session, job: Job, study: Study) -> None:
+        """Read the text, and note whose explanations are simulated: of the strongest latents."""
+        sentence = self._sentence(session, study)
+        if not sentence.tokens:
+            _read(session, study, sentence)
+        if "strongest" not in job.state:
+            ids = _strongest(session, study, sentence)
+            job.state = {**job.state, "strongest": ids}
+            session.commit()
+
+    def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:
+        """The text, which is read by then, and one explanation after another."""
+        sentence = self._sentence(session, study)
+        ids = job.state["strongest"]
+        done = [int(sentence.simulation(number) is not None) for number in ids]
+        simulate = [Unit("simulate", i, i + 1, there) for i, there in enumerate(done)]
+        return [Unit("read", 0, 1, 1), *simulate]
+
+    def do(self, session: Session, job: Job, study: Study, unit: Unit) -> Done:
+        """Simulate one explanation on the text."""
+        sentence = self._sentence(session, study)
+        number = job.state["strongest"][unit.start]
+        if sentence.simulation(number) is not None:
+            return Done()
+        explanation = session.get(Explanation, number)
+        if explanation is None:  # an import was taken back
+            return Done()
+        latent = session.get_one(Latent, explanation.latent_id)
+        simulator = session.get_one(Simulator, sentence.simulator_id)
+        ask = Ask(explanation.text, _score(session, simulator, number), latent.index)
+        (found,) = simulator_of(simulator, study).simulate(
             [ask], [sentence.strings], first_position=first_position(study)
         )
         values = [float(v) if np.isfinite(v) else None for v in found.values[0]]
         made = {"values": values, "failures": found.failures}
-        sentence.simulated = {**sentence.simulated, str(explanation.id): made}
+        sentence.simulated = {**sentence.simulated, str(number): made}
         session.commit()
         publish(study.id, "sentence", sentence.id)
-        yield Progress(
-            number,
-            total,
-            "steps",
-            "simulating the explanations of the strongest latents",
-            found.missing,
-            found.tokens_read,
-            found.tokens_written,
-        )
+        message = "simulating the explanations of the strongest latents"
+        return Done(message, found.missing, found.tokens_read, found.tokens_written)
+
+    def _sentence(self, session: Session, study: Study) -> Sentence:
+        sentence = session.get(Sentence, self.asked.sentence_id)
+        if sentence is None or sentence.study_id != study.id:
+            raise InputError("This sentence is not there any more. Try it again.")
+        return sentence
 
 
 def _read(session: Session, study: Study, sentence: Sentence) -> None:
@@ -74,7 +90,7 @@ def _read(session: Session, study: Study, sentence: Sentence) -> None:
     publish(study.id, "sentence", sentence.id)
 
 
-def _strongest(session: Session, study: Study, sentence: Sentence) -> list[tuple[Explanation, int]]:
+def _strongest(session: Session, study: Study, sentence: Sentence) -> list[int]:
     """Explanations of the latents with the largest activations, strongest first.
 
     Latents without an explanation are passed over; without a simulator there are none.
@@ -86,24 +102,27 @@ def _strongest(session: Session, study: Study, sentence: Sentence) -> list[tuple
         for index, value in active:
             peaks[int(index)] = max(peaks.get(int(index), 0.0), value)
     rows = session.execute(
-        select(Explanation, Latent.index.label("latent"))
-        .join(Latent, Latent.explanation_id == Explanation.id)
-        .where(Latent.study_id == study.id, Latent.index.in_(peaks))
+        select(Latent.explanation_id, Latent.index).where(
+            Latent.study_id == study.id,
+            Latent.index.in_(peaks),
+        )
     )
-    found = [(explanation, latent) for explanation, latent in rows]
-    return sorted(found, key=lambda one: -peaks[one[1]])[:SIMULATED]
+    found = [(number, index) for number, index in rows if number is not None]
+    return [number for number, _ in sorted(found, key=lambda one: -peaks[one[1]])][:SIMULATED]
 
 
-def _scores(session: Session, simulator: Simulator, ids: list[int]) -> dict[int, float]:
-    """Correlations, where the simulator is one that is told them."""
+def _score(session: Session, simulator: Simulator, explanation_id: int) -> float | None:
+    """The correlation of an explanation, where the simulator is one that is told it."""
     if not simulator.options.get("show_score"):
-        return {}
-    rows = session.execute(
-        select(Score.explanation_id, Score.value).where(
-            Score.explanation_id.in_(ids),
+        return None
+    return session.scalar(
+        select(Score.value)
+        .where(
+            Score.explanation_id == explanation_id,
             Score.simulator_id == simulator.id,
             Score.name == "correlation",
             Score.value.is_not(None),
         )
+        .order_by(Score.id.desc())
+        .limit(1)
     )
-    return {row.explanation_id: row.value for row in rows}

@@ -1,4 +1,4 @@
-"""What happened in a study of late: who changed what, and what it did to the loss."""
+"""The recent activity in a study: who changed what, and the effect on the loss."""
 
 from datetime import datetime
 
@@ -87,7 +87,8 @@ def _layers(
 
 
 def _own(session: Session, study: Study, ids: list[int]) -> dict[int, Comparison]:
-    """How the own cost of each wording compares with that of the one it was written from."""
+    """Each explanation's own loss effect compared with that of the explanation it was written
+    from."""
     rows = session.execute(
         select(LatentCost.explanation_id, LatentCost.before).where(
             among(LatentCost.explanation_id, ids),

@@ -1,4 +1,4 @@
-"""What happened in a study, as it looks from outside."""
+"""Recent activity in a study, as the API returns it."""
 
 from datetime import datetime
 from typing import Literal

@@ -4,7 +4,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict
-from app.services.jobs.queries import ACTIVE, submit
+from app.services.jobs.queries import ACTIVE
+from jobs.params import CheckParams
+from jobs.queue import enqueue
 from models import Check, Job, Study
 
 
@@ -34,4 +36,4 @@ def check(session: Session, study: Study, user: str) -> Job:
     latest = latest_check_job(session, study)
     if latest is not None and latest.status in ACTIVE:
         raise Conflict(f"The checks of study {study.slug} are on their way already.")
-    return submit(session, Job(study_id=study.id, kind="check", created_by=user))
+    return enqueue(session, study, CheckParams(), by=user)

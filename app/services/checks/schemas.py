@@ -1,4 +1,4 @@
-"""What the outcome of a sanity check looks like from outside."""
+"""The outcome of a sanity check, as the API returns it."""
 
 from datetime import datetime
 from typing import Literal

@@ -47,8 +47,9 @@ def _active(session: Session, simulator: Simulator) -> list[int]:
     rewrites = select(Rewrite.id).where(Rewrite.simulator_id == number)
     named = (
         Job.params.contains({"simulator_id": number}),
+        Job.state.contains({"simulator_id": number}),
         Job.params.contains({"then_simulate": {"simulator_id": number}}),
-        Job.params["rewrite_id"].as_integer().in_(rewrites),
+        Job.state["rewrite_id"].as_integer().in_(rewrites),
         Job.id.in_(select(Generation.job_id).where(Generation.simulator_id == number)),
         Job.id.in_(select(Sentence.job_id).where(Sentence.simulator_id == number)),
     )

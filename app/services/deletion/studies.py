@@ -14,6 +14,8 @@ from sqlalchemy.orm import Session
 
 from app.services.jobs.queries import ACTIVE
 from app.services.studies.schemas import Hanging
+from jobs.log import note
+from jobs.queue import send_removal
 from models import (
     Comment,
     Explanation,
@@ -27,7 +29,6 @@ from models import (
     Study,
 )
 from models.settings import get_settings
-from workers.queue import note, send_removal
 
 log = logging.getLogger(__name__)
 

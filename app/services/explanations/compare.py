@@ -43,7 +43,7 @@ class Side(NamedTuple):
 
 
 class Paired(NamedTuple):
-    """How much more b costs than a where the latent fires (isotonic), in nats."""
+    """The loss effect of b minus that of a where the latent fires (isotonic), in nats."""
 
     comparison: Comparison
     contexts: int

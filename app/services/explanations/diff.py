@@ -1,4 +1,4 @@
-"""What changed between two wordings, word by word."""
+"""The difference between two explanations, word by word."""
 
 import re
 from difflib import SequenceMatcher
@@ -17,7 +17,7 @@ class Change(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def word_diff(old: str, new: str) -> tuple[Change, ...]:
-    """What to take out of one wording and put into it to get the other.
+    """The words to remove from one explanation and to add to get the other.
 
     But for white space, the kept and the added runs together are the new wording, and the kept and
     the removed ones the old one.

@@ -1,4 +1,4 @@
-"""What the study's simulator will read of a wording, word by word."""
+"""The exact text that the study's simulator reads of an explanation, word by word."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -10,7 +10,7 @@ from models import Context, Example, Latent, Simulator, Study
 
 
 def preview(session: Session, study: Study, latent: Latent, text: str) -> Reading:
-    """What the simulator reads to say how active a latent is on the text of its first example.
+    """The text that the simulator reads to predict the latent on its first example.
 
     Args:
         text: The wording, cleaned as it is when it is saved.

@@ -22,13 +22,15 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict, Forbidden, NotFound
-from app.services.jobs.progress import JobLine
-from app.services.jobs.queries import ACTIVE, LINE, submit
+from app.services.jobs.queries import ACTIVE, EXPLANATION_IDS, LINE
 from app.services.latents.costs import costs_by_explanation
 from app.services.latents.meaning import embedding_of
 from app.services.rows import array_of, read
+from jobs.events import publish as tell
+from jobs.params import SimulateParams
+from jobs.progress import JobLine
+from jobs.queue import enqueue
 from models import Comment, Explanation, Job, Latent, LatentCost, Score, Simulation, Study
-from workers.queue import publish as tell
 
 NAMES = (
     "correlation",
@@ -67,7 +69,7 @@ class Version(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """What saving a wording did."""
+    """The result of saving an explanation."""
 
     explanation: Explanation
     job: Job
@@ -98,17 +100,16 @@ _SCORES = (
     .order_by(Score.id)
 )
 _version = func.unnest(bindparam("ids", type_=ARRAY(BigInteger))).column_valued("version")
+_about = bindparam("about", type_=ARRAY(JSONB))
 _SIMULATE_JOBS = (
     select(
         *LINE,
-        array_of(
-            select(_version).where(Job.params["explanation_ids"].contains(func.to_jsonb(_version)))
-        ),
+        array_of(select(_version).where(EXPLANATION_IDS.contains(func.to_jsonb(_version)))),
     )
     .where(
         Job.study_id == bindparam("study"),
         Job.kind == "simulate",
-        Job.params.contains(any_(bindparam("about", type_=ARRAY(JSONB)))),
+        or_(*(column.contains(any_(_about)) for column in (Job.params, Job.state))),
     )
     .order_by(Job.id.desc())
 )
@@ -213,7 +214,7 @@ def delete_comment(session: Session, comment_id: int, user: str) -> tuple[Study,
     """Take a comment back. Commits the session.
 
     Returns:
-        What it was about.
+        The study and the latent of the comment.
 
     Raises:
         NotFound: There is no such comment.
@@ -234,7 +235,7 @@ def delete_comment(session: Session, comment_id: int, user: str) -> tuple[Study,
 
 
 def is_simulated(scores: list[Score]) -> bool:
-    """Whether an explanation with these scores is simulated: some are of a simulation."""
+    """True if some of these scores are of a simulation."""
     return any(score.simulator_id is not None for score in scores)
 
 
@@ -301,7 +302,7 @@ def save_explanation(
     latent.explanation_id = explanation.id
     latent.embedding = embedding_of(text)
     conflict = parent_id is not None and parent_id != current
-    job = submit(session, _job(study, explanation, user))
+    job = enqueue(session, study, _simulation(study, explanation), by=user)
     tell(study.id, "latent", latent.id)
     return Saved(explanation, job, conflict)
 
@@ -321,7 +322,8 @@ def simulate(session: Session, study: Study, explanation: Explanation, user: str
         raise Conflict("The simulation of this explanation is on its way already.")
     latent = session.get_one(Latent, explanation.latent_id)
     is_current = latent.explanation_id == explanation.id
-    return submit(session, _job(study, explanation, user, then_rewrite=is_current))
+    order = _simulation(study, explanation, then_rewrite=is_current)
+    return enqueue(session, study, order, by=user)
 
 
 def simulate_jobs(
@@ -334,16 +336,13 @@ def simulate_jobs(
     return [(JobLine(*line), ids) for *line, ids in found]
 
 
-def _job(study: Study, explanation: Explanation, user: str, then_rewrite: bool = True) -> Job:
-    return Job(
-        study_id=study.id,
-        kind="simulate",
-        params={
-            "explanation_ids": [explanation.id],
-            "simulator_id": study.simulator_id,
-            "then_rewrite": then_rewrite,
-        },
-        created_by=user,
+def _simulation(
+    study: Study, explanation: Explanation, then_rewrite: bool = True
+) -> SimulateParams:
+    return SimulateParams(
+        explanation_ids=(explanation.id,),
+        simulator_id=study.simulator_id,
+        then_rewrite=then_rewrite,
     )
 
 

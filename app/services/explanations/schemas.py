@@ -1,4 +1,4 @@
-"""What an explanation and its scores look like from outside."""
+"""Explanations and their scores, as the API returns them."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -34,7 +34,8 @@ class Wording(BaseModel):
 
 
 class ReadingOut(BaseModel):
-    """What the study's simulator reads, in three parts that follow each other without a gap."""
+    """The text that the study's simulator reads, in three parts that follow each other without a
+    gap."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -53,7 +54,7 @@ class CommentCreate(BaseModel):
 
 
 class CommentOut(BaseModel):
-    """What a person said of one version."""
+    """A person's comment on one version."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -93,11 +94,11 @@ class WorstOut(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     explanation_id: int
-    false_positives: list[WrongOut] = Field(description="Said to be active where it is silent.")
-    false_negatives: list[WrongOut] = Field(description="Said to be less active than it is.")
-    contexts: int = Field(description="How many contexts were looked through.")
+    false_positives: list[WrongOut] = Field(description="Predicted active where it is silent.")
+    false_negatives: list[WrongOut] = Field(description="Predicted less active than it is.")
+    contexts: int = Field(description="Contexts that were searched.")
     missing: int = Field(description="Simulated values that are missing; none counts as an error.")
-    problem: str = Field(description="Why nothing can be said; empty if something can.")
+    problem: str = Field(description="Reason why there are no errors to show; empty if there are.")
 
 
 class ExplanationSaved(BaseModel):
@@ -132,11 +133,11 @@ class SideOut(BaseModel):
     explanation: ExplanationOut
     scores: list[ScoreOut]
     costs: list[CostOut]
-    simulated: bool = Field(description="Whether it is simulated on the latent's examples.")
+    simulated: bool = Field(description="True if it is simulated on the latent's examples.")
 
 
 class PairedOut(BaseModel):
-    """How much more b costs than a where the latent fires (isotonic)."""
+    """The loss effect of b minus that of a where the latent fires (isotonic)."""
 
     model_config = ConfigDict(from_attributes=True)
 

@@ -137,7 +137,7 @@ def edit_context(
     comment: dict[str, Any] | None,
     user: str,
 ) -> dict[str, Any]:
-    """What the edit box and the history of a latent's page need beside the rest.
+    """The context of the edit box and the history on a latent's page.
 
     Args:
         comment: A refused comment: explanation_id, text, error; None if there is none.

@@ -1,4 +1,4 @@
-"""Which contexts of the calibrate set a wording gets most wrong."""
+"""The contexts of the calibrate set that an explanation predicts worst."""
 
 from typing import NamedTuple
 
@@ -56,7 +56,7 @@ class Worst(NamedTuple):
     missing: int
     """Values among them that are missing: what they would be is not known, so none is an error."""
     problem: str = ""
-    """Why nothing can be said; empty if something can."""
+    """Reason why there are no errors to show; empty if there are."""
 
 
 def worst_of(

@@ -22,7 +22,7 @@ Open = Callable[[str], Any]
 
 @contextmanager
 def writing(table: Table, form: Format, out: IO[bytes]) -> Iterator[Block]:
-    """What writes blocks of a table to a file."""
+    """A function that writes blocks of a table to a file."""
     match form:
         case "parquet":
             with pq.ParquetWriter(out, table.schema, compression="zstd") as parquet:
@@ -95,7 +95,7 @@ class _Outbox(io.RawIOBase):
         return len(data)
 
     def take(self) -> bytes:
-        """What was written since the last time."""
+        """The bytes written since the last call."""
         taken, self._waiting = b"".join(self._waiting), []
         return taken
 

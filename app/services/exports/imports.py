@@ -13,10 +13,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict
-from app.services.jobs.queries import ACTIVE, submit
+from app.services.jobs.queries import ACTIVE
 from interp.cleaning import shown
 from interp.errors import InputError
 from interp.explain.files import read
+from jobs.params import ExplainParams
+from jobs.queue import enqueue
 from models import Job, Latent, Study
 from models.settings import get_settings
 
@@ -61,10 +63,7 @@ def import_explanations(
                         f"has not: it has {len(known):,} (0 to {max(known):,})."
                     )
                 out.write(written.model_dump_json() + "\n")
-        params = {"method": "file", "path": str(path)}
-        return submit(
-            session, Job(study_id=study.id, kind="explain", params=params, created_by=user)
-        )
+        return enqueue(session, study, ExplainParams(method="file", path=str(path)), by=user)
 
 
 @contextmanager

@@ -74,7 +74,7 @@ def _write(slug: str, wanted: ExportQuery, open_: Open, purpose: Purpose) -> Gen
 def _record(
     session: Session, study: Study, wanted: ExportQuery, files: dict[str, Any]
 ) -> dict[str, Any]:
-    """Where the tables come from, so that every figure in them can be made again."""
+    """The origin of the tables, so that every figure in them can be reproduced."""
     return {
         "format": FORMAT,
         "palimpsest": version("palimpsest"),
@@ -107,7 +107,7 @@ def _simulators(session: Session, study: Study) -> list[StudySimulator]:
 
 
 def amounts(session: Session, study: Study) -> dict[str, int]:
-    """How many explanations and simulations there are to take away."""
+    """The number of explanations and simulations to export."""
     of = select(func.count()).select_from(Explanation)
     of = of.join(Latent, Latent.id == Explanation.latent_id).where(Latent.study_id == study.id)
     simulated = of.join(Simulation, Simulation.explanation_id == Explanation.id)

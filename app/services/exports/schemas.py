@@ -1,4 +1,4 @@
-"""What of a study is taken away, in which form, and of which latents."""
+"""The parts, the format and the latents of an export."""
 
 from typing import Annotated, Any, Literal, get_args
 
@@ -36,7 +36,7 @@ Parts = Annotated[list[Part], BeforeValidator(_split), AfterValidator(_in_order)
 
 
 class ExportForm(BaseModel):
-    """What is taken, and how it is written."""
+    """The parts and the format of an export."""
 
     parts: Parts = Field(
         default=list(PARTS),
@@ -44,7 +44,7 @@ class ExportForm(BaseModel):
         max_length=100,
         description="With commas between them; all if left out.",
     )
-    format: Format = Field(default="parquet", description="How the tables are written.")
+    format: Format = Field(default="parquet", description="File format of the tables.")
 
 
 class ExportQuery(LatentMatch, ExportForm):
@@ -52,7 +52,7 @@ class ExportQuery(LatentMatch, ExportForm):
 
 
 class ImportHanging(BaseModel):
-    """What an import has added, and what goes when it is taken back."""
+    """The explanations that an import has added, and those that taking it back removes."""
 
     explanations: int = Field(description="Explanations that it added and that are still there.")
     removable: int = Field(

@@ -1,6 +1,6 @@
 """The tables of an export: their columns with types and meanings, and the queries behind them.
 
-What is missing is null: in Parquet and JSONL as such, in CSV as an empty field. Never 0.
+Missing values are null: in Parquet and JSONL as such, in CSV as an empty field. Never 0.
 """
 
 import json
@@ -116,7 +116,7 @@ def _explanations(study: Study, wanted: LatentMatch) -> Select[*tuple[Any, ...]]
 def _of_explanations(
     made: Any, study: Study, wanted: LatentMatch, *columns: Any
 ) -> Select[*tuple[Any, ...]]:
-    """What was made of explanations, with the latent and the explanation that it is of."""
+    """Rows about explanations, with the latent and the explanation that they are of."""
     query = select(Latent.index.label("latent"), made.explanation_id, made.simulator_id, *columns)
     query = query.select_from(made).join(Explanation, Explanation.id == made.explanation_id)
     query = query.join(Latent, Latent.id == Explanation.latent_id)

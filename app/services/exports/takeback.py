@@ -10,11 +10,11 @@ from sqlalchemy.orm import Session, aliased
 from app.services.errors import Conflict
 from app.services.exports.schemas import ImportHanging
 from app.services.jobs.queries import need_ended
+from jobs.events import publish as tell
+from jobs.log import note
 from models import Comment, Explanation, Generation, Job, Latent, Rewrite, Simulation, Study
 from models.base import among
 from models.settings import get_settings
-from workers.queue import note
-from workers.queue import publish as tell
 
 
 def hanging(session: Session, study: Study, job: Job) -> ImportHanging:

@@ -8,9 +8,10 @@ from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict, NotFound
 from app.services.generations.schemas import GenerationCreate
-from app.services.jobs.queries import submit
 from app.services.latents.queries import simulated_explanations
-from models import Explanation, Generation, Job, Latent, Simulation, Study
+from jobs.params import GenerateParams
+from jobs.queue import enqueue
+from models import Explanation, Generation, Latent, Simulation, Study
 from models.base import among
 
 PATIENCE = 60.0
@@ -59,7 +60,7 @@ def seconds_per_context(session: Session, study: Study) -> float | None:
 
 
 def estimate(per_context: float, latents: int, new_tokens: int) -> Estimate:
-    """How long it takes to simulate some latents once for each new token."""
+    """The time to simulate some latents once for each new token."""
     simulations = latents * new_tokens
     one = per_context * new_tokens
     fitting = floor(PATIENCE / one) if one else latents
@@ -93,12 +94,10 @@ def create_generation(
         created_by=user,
         **data.model_dump(exclude={"latents"}),
     )
-    job = Job(study_id=study.id, kind="generate", created_by=user)
-    session.add_all([generation, job])
+    session.add(generation)
     session.flush()
-    generation.job_id = job.id
-    job.params = {"generation_id": generation.id}
-    submit(session, job)
+    order = GenerateParams(generation_id=generation.id)
+    enqueue(session, study, order, by=user, fills=generation)
     return generation
 
 

@@ -1,4 +1,4 @@
-"""What a generation looks like from outside: to ask for one, and to read one."""
+"""Generations, as the API takes and returns them."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -25,7 +25,7 @@ class GenerationCreate(BaseModel):
     """A text to go on from, and how much of the model is rewritten for it."""
 
     prompt: Annotated[str, AfterValidator(_prompt)] = Field(
-        description=f"Text that the model goes on from; 1 to {MAX_PROMPT:,} characters."
+        description=f"Prompt; 1 to {MAX_PROMPT:,} characters."
     )
     latents: int = Field(
         default=4,
@@ -33,9 +33,7 @@ class GenerationCreate(BaseModel):
         le=MAX_LATENTS,
         description="Latents to rewrite, best correlation first.",
     )
-    calibration: Method = Field(
-        default="isotonic", description="How simulated values become activations."
-    )
+    calibration: Method = Field(default="isotonic", description="Calibration of simulated values.")
     new_tokens: int = Field(default=16, ge=1, le=64, description="The most tokens to write.")
     temperature: float = Field(
         default=0,
@@ -48,16 +46,16 @@ class GenerationCreate(BaseModel):
 
 
 class Continuation(BaseModel):
-    """What the model wrote under one condition."""
+    """The model's text under one condition."""
 
     tokens: list[str]
-    simulations: int = Field(description="How often an explanation was simulated.")
-    missing: int = Field(description="Simulated values that could not be had.")
+    simulations: int = Field(description="Simulations of an explanation.")
+    missing: int = Field(description="Simulated values that are missing.")
     seconds: float
 
 
 class GenerationOut(BaseModel):
-    """What the untouched, the zero-ablated and the rewritten model write after a prompt."""
+    """The continuations of a prompt by the untouched, the zero-ablated and the rewritten model."""
 
     model_config = ConfigDict(from_attributes=True)
 

@@ -3,24 +3,43 @@
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, case, func, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict, Forbidden, NotFound
-from app.services.jobs.progress import JobLine
 from app.services.rows import read
 from app.services.simulators.queries import Missing, missing_values
+from jobs import queue
+from jobs.events import publish as tell
+from jobs.log import note
+from jobs.progress import JobLine
 from models import Explanation, Generation, Job, JobEvent, Latent, Sentence, Simulation, Study
 from models.base import among
 from models.job import ACTIVE as ACTIVE
-from workers import queue
-from workers.queue import publish as tell
-from workers.queue import submit as submit
 
 STOPPED = ("failed", "cancelled")
 LINE = [getattr(Job, name) for name in JobLine._fields]
 """Columns of a line about a job."""
 MISSING_WARNING = 0.05
 """From this share of missing values on, a page warns."""
+
+
+EXPLANATION_IDS = func.coalesce(
+    Job.params["explanation_ids"], Job.state["explanation_ids"], type_=JSONB
+)
+"""The explanations that a job names, or that its worker chose; NULL if it is about none."""
+
+
+def explanations_of(job: Job) -> list[int]:
+    """The explanations that a job names, or that its worker chose."""
+    ids: list[int] = job.params.get("explanation_ids") or job.state.get("explanation_ids") or []
+    return ids
+
+
+def simulator_of(job: Job, study: Study) -> int | None:
+    """The simulator of a simulate job."""
+    named: int | None = job.params.get("simulator_id") or job.state.get("simulator_id")
+    return named or study.simulator_id
 
 
 class FailedPart(NamedTuple):
@@ -58,7 +77,7 @@ class JobRow(NamedTuple):
 
     @property
     def warns(self) -> bool:
-        """Whether so much is missing that its figures are in doubt."""
+        """True if too many values are missing to trust the job's figures."""
         share = self.missing.share if self.missing else None
         return share is not None and share > MISSING_WARNING
 
@@ -131,7 +150,7 @@ def failed_parts(
 ) -> tuple[list[FailedPart], int]:
     """Explanations of a simulate job that values are missing of now, most missing first, and how
     many there are."""
-    explanation_ids = job.params.get("explanation_ids")
+    explanation_ids = explanations_of(job)
     if job.kind != "simulate" or not explanation_ids:
         return [], 0
     rows = session.execute(
@@ -140,7 +159,7 @@ def failed_parts(
         .join(Latent, Latent.id == Explanation.latent_id)
         .where(
             among(Simulation.explanation_id, explanation_ids),
-            Simulation.simulator_id == (job.params.get("simulator_id") or study.simulator_id),
+            Simulation.simulator_id == simulator_of(job, study),
             Simulation.missing > 0,
         )
         .order_by(Latent.index)
@@ -162,7 +181,7 @@ def job_latents(session: Session, job: Job, *, limit: int) -> tuple[list[int], i
     whole study."""
     if indices := job.params.get("latents"):
         return sorted(indices)[:limit], len(indices)
-    ids = job.params.get("explanation_ids") or []
+    ids = explanations_of(job)
     query = select(Latent.index).join(Explanation, Explanation.latent_id == Latent.id)
     query = query.where(among(Explanation.id, ids)).order_by(Latent.index).distinct()
     indices = list(session.scalars(query))
@@ -182,7 +201,7 @@ def cancel_job(session: Session, job: Job) -> Job:
         .returning(Job.id)
     )
     if cancelled is not None:
-        queue.note(session, job.id, "Cancelled.")
+        note(session, job.id, "Cancelled.")
     session.commit()
     session.refresh(job)
     if cancelled is None:
@@ -219,7 +238,7 @@ def delete_own(session: Session, made: Generation | Sentence, user: str) -> None
 
 
 def retry_job(session: Session, job: Job) -> Job:
-    """Queue a failed or cancelled job again. What it had finished is not repeated.
+    """Queue a failed or cancelled job again. Its finished units are not repeated.
 
     Raises:
         Conflict: It waits, runs or has finished.
@@ -230,7 +249,7 @@ def retry_job(session: Session, job: Job) -> Job:
         raise Conflict(
             f"Job {job.id} is {job.status}; only a failed or cancelled job can be retried."
         )
-    return submit(session, job)
+    return queue.retry(session, job)
 
 
 def job_row(session: Session, job: Job) -> JobRow:
@@ -240,12 +259,11 @@ def job_row(session: Session, job: Job) -> JobRow:
 
 
 def _missing(session: Session, job: Job, study: Study) -> Missing | None:
-    explanations = job.params.get("explanation_ids")
+    explanations = explanations_of(job)
     if not job.missing:
         return None
     if job.kind == "explain":
-        return Missing(job.missing, job.done, job.params.get("failures", {}))
+        return Missing(job.missing, job.done, job.state.get("failures", {}))
     if job.kind != "simulate" or not explanations:
         return None
-    simulator_id = job.params.get("simulator_id") or study.simulator_id
-    return missing_values(session, study, explanations, simulator_id)
+    return missing_values(session, study, explanations, simulator_of(job, study))

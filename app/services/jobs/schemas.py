@@ -1,9 +1,11 @@
-"""What a job looks like from outside."""
+"""Jobs, as the API returns them."""
 
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from jobs.kinds import KINDS, LISTED
 
 
 class JobOut(BaseModel):
@@ -13,16 +15,18 @@ class JobOut(BaseModel):
 
     id: int
     study_id: int
-    kind: str = Field(
-        description="collect, explain, embed, judge, simulate, rewrite, generate, sentence or "
-        "check."
+    kind: str = Field(description=f"{LISTED}.", json_schema_extra={"enum": [*KINDS]})
+    params: dict[str, Any] = Field(description="What was asked for.")
+    state: dict[str, Any] = Field(
+        description="What its worker noted: the explanations that it chose (explanation_ids), its "
+        "simulator_id, rewrite_id, or the job that made it needless (superseded_by), and how far "
+        "it is."
     )
-    params: dict[str, Any]
     status: Literal["queued", "running", "cancelled", "failed", "finished"]
     done: int
     total: int | None = Field(description="Units of work; null until it is known.")
-    unit: str = Field(description="What done and total count.")
-    message: str = Field(description="What it is doing now, or why it failed.")
+    unit: str = Field(description="Unit of done and total.")
+    message: str = Field(description="Current step, or the error.")
     missing: int = Field(description="Simulated values that came out missing.")
     usage: dict[str, float] = Field(
         description="What it has cost so far: tokens_read, tokens_written, seconds at work. What "
@@ -74,7 +78,7 @@ class FailedPartOut(BaseModel):
 
 
 class JobLog(BaseModel):
-    """What happened to a job, and which parts of it failed."""
+    """The log of a job, and its failed parts."""
 
     lines: list[JobEventOut] = Field(description="Oldest first; the newest 300 are kept.")
     failed_parts: list[FailedPartOut] = Field(description="Most missing first, 100 at most.")

@@ -21,7 +21,8 @@ THRESHOLDS = (0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
 
 
 class Confusion(NamedTuple):
-    """How the tokens fall, where a raw value above the threshold says that the latent is active."""
+    """The confusion counts if a raw value above the threshold predicts that the latent is
+    active."""
 
     threshold: float
     calibrated: float | None
@@ -65,7 +66,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Agreement:
-    """How simulated and real activations of one explanation agree, on all calibrate tokens."""
+    """Simulated against real activations of one explanation, on all calibrate tokens."""
 
     explanation_id: int
     simulator_id: int
@@ -160,7 +161,7 @@ def agreement(
 def _draw(
     active: Bool[np.ndarray, "context seq"], silent: Bool[np.ndarray, "context seq"], seed: int
 ) -> list[tuple[int, int]]:
-    """Where the drawn tokens are: (row, position), the active ones first."""
+    """The places of the drawn tokens: (row, position), the active ones first."""
     rng = np.random.default_rng(seed)
     places: list[tuple[int, int]] = []
     for cells in (active, silent):
@@ -182,11 +183,11 @@ def confusions(
     thresholds: NDArray[np.float64] | tuple[float, ...],
     knots: tuple[list[float], list[float]] | None,
 ) -> list[Confusion]:
-    """How tokens fall at several thresholds; above the threshold is said to be active.
+    """The confusion counts at several thresholds; a value above the threshold is predicted active.
 
     Args:
         raw: Simulated values; none is missing.
-        active: Whether the latent is really active.
+        active: True where the latent is really active.
     """
     of_active, of_silent = np.sort(raw[active]), np.sort(raw[~active])
     found = []

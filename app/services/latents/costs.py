@@ -1,4 +1,4 @@
-"""What it costs to rewrite latents alone, in the database."""
+"""Loss effects of single latents, in the database."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -35,7 +35,8 @@ class ShownCost(NamedTuple):
 
 
 class Reworded(NamedTuple):
-    """How the cost of a wording compares with that of the one it was written from."""
+    """The loss effect of an explanation compared with that of the explanation it was written
+    from."""
 
     comparison: Comparison
     contexts: int
@@ -47,7 +48,7 @@ class EditNext(NamedTuple):
 
     rows: list[RowMapping]
     total: int
-    """Latents of which the cost is known."""
+    """Latents with a known loss effect."""
     clear: int
     """How many of these costs are clearly above zero: their intervals leave it out."""
 
@@ -69,14 +70,15 @@ _COSTS = (
 
 
 def list_costs(session: Session, study: Study, explanation: Explanation) -> list[LatentCost]:
-    """What an explanation costs under the study's simulator: zeroed first, then rewritten."""
+    """The loss effects of an explanation under the study's simulator: zeroed first, then
+    rewritten."""
     return costs_by_explanation(session, study, [explanation.id], explanation.id)[explanation.id]
 
 
 def costs_by_explanation(
     session: Session, study: Study, explanation_ids: Collection[int], whole: int | None
 ) -> dict[int, list[LatentCost]]:
-    """What it costs to rewrite latents with explanations, isotonic.
+    """The loss effects of rewriting latents with explanations, isotonic.
 
     Args:
         whole: The explanation of which all costs are read.
@@ -105,7 +107,8 @@ def shown_costs(costs: list[LatentCost], previous: list[LatentCost]) -> list[Sho
 
 
 def reworded(costs: list[ShownCost]) -> Reworded | None:
-    """Whether the new wording helped where the latent fires, under isotonic calibration."""
+    """The test of a new explanation against its parent where the latent fires, under isotonic
+    calibration."""
     named = dict(costs)
     this, previous = named.get("this, isotonic"), named.get("previous, isotonic")
     if this is None or previous is None or this.before is None:
@@ -120,8 +123,8 @@ def reworded(costs: list[ShownCost]) -> Reworded | None:
 def edit_next(session: Session, study: Study, *, limit: int, offset: int = 0) -> EditNext:
     """Latents by how much loss a better explanation could still win back.
 
-    That is the cost of rewriting with the current explanation (isotonic) minus the cost of the real
-    latent, which is 0: all costs are differences from all latents real.
+    That is the loss effect of the current explanation (isotonic) minus that of the real latent. The
+    latter is 0, because all loss effects are differences from all latents real.
     """
     correlation = aliased(Score)
     # NaN sorts, and compares, above all numbers in PostgreSQL; what is not defined is missing.

@@ -56,7 +56,8 @@ class ShownExample:
 
 
 class Lane(NamedTuple):
-    """What the study's simulator makes of one explanation on the contexts of one set."""
+    """The simulated values of one explanation on the contexts of one set, by the study's
+    simulator."""
 
     rows: dict[int, NDArray[np.float32]]
     """Raw values by the context's id, NaN where missing; empty if it is not simulated."""
@@ -74,7 +75,7 @@ class Interval(NamedTuple):
 
 
 class Window(NamedTuple):
-    """What of an example is shown, and which others read the same there."""
+    """The part of an example that is shown, and the other examples that read the same there."""
 
     example: ShownExample
     start: int
@@ -173,7 +174,7 @@ def lane_of(session: Session, study: Study, explanation: Explanation | None, set
 def get_simulation(
     session: Session, study: Study, explanation: Explanation, set_name: str
 ) -> Simulation | None:
-    """What the study's simulator made of an explanation on one set of contexts."""
+    """The values that the study's simulator gave an explanation on one set of contexts."""
     values = {"explanation": explanation.id, "simulator": study.simulator_id, "set": set_name}
     return session.scalar(_SIMULATION, values)
 
@@ -228,7 +229,7 @@ def bins(latent: Latent, count: int) -> tuple[list[float], bool]:
     """The share of the tokens a latent fires on in equal parts of the range from 0 to its largest.
 
     Returns:
-        The shares, which sum to 1, and whether they are counted. Where no histogram was kept, they
+        The shares, which sum to 1, and whether they are counted. Without a stored histogram, they
         follow from the stored quantiles. Empty for a dead latent.
     """
     if latent.histogram and len(latent.histogram) % count == 0:
@@ -266,7 +267,7 @@ BEFORE, AFTER = 16, 8
 
 
 def windows(examples: list[ShownExample], *, snippet: bool) -> list[Window]:
-    """What is shown of examples, where those that read the same there are folded into the first.
+    """The shown parts of examples; those that read the same are folded into the first.
 
     Args:
         snippet: The tokens around the largest activation; the largest simulated one where the

@@ -1,4 +1,4 @@
-"""Which latents are meant, in which order, and which part of them."""
+"""A selection of latents: the filter, the order and the page."""
 
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
@@ -60,7 +60,7 @@ Bound = Annotated[
 
 
 class LatentMatch(BaseModel):
-    """Which latents are meant."""
+    """A filter for latents."""
 
     q: Sought = Field(
         default="",
@@ -77,7 +77,7 @@ class LatentMatch(BaseModel):
     written_by: Sought = Field(
         default="", max_length=200, description="Author of the current explanation."
     )
-    edited: bool = Field(default=False, description="Only latents that a person worded.")
+    edited: bool = Field(default=False, description="Only latents with a person's explanation.")
     simulated: bool = Field(default=False, description="Only latents with a finished simulation.")
     missing: bool = Field(default=False, description="Only latents with missing simulated values.")
     on_list: Sought = Field(
@@ -94,7 +94,7 @@ class LatentMatch(BaseModel):
         return {name: "true" if value is True else value for name, value in named.items()}
 
     def in_words(self) -> str:
-        """What the latents have in common, such as “starred, with correlation ≤ 0.3”."""
+        """The filter in words, such as “starred, with correlation ≤ 0.3”."""
         parts = [f"with “{self.q}” in the explanation"] if self.q else []
         for label, low, high in (
             ("firing on a share", self.firing_rate_min, self.firing_rate_max),
@@ -128,7 +128,7 @@ def _figure(value: float | None) -> str:
 
 
 class LatentFilter(LatentMatch):
-    """Which latents to list, and in which order. The same for the page and the API."""
+    """A filter for latents, and their order. The same for the page and the API."""
 
     meaning: Sought = Field(
         default="",
@@ -140,7 +140,7 @@ class LatentFilter(LatentMatch):
     order: Order = Field(default="asc", description="Direction.")
 
     def in_words(self) -> str:
-        """What the latents have in common, and in which order they come."""
+        """The filter in words, and the order."""
         if self.meaning.strip():
             order = f"nearest in meaning to “{self.meaning.strip()}”"
         elif self.sort != "index" or self.order == "desc":
@@ -169,8 +169,10 @@ beginning."""
 class Part(LatentFilter):
     """The filter of the list, and where in it to begin."""
 
-    after: Cursor = Field(default="", description="The list from behind this place on.")
-    before: Cursor = Field(default="", description="The list up to this place; not with after.")
+    after: Cursor = Field(default="", description="Cursor: return the rows after it.")
+    before: Cursor = Field(
+        default="", description="Cursor: return the rows before it; not with after."
+    )
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -180,9 +182,9 @@ class Part(LatentFilter):
 
 
 class LatentQuery(Part):
-    """Which part of the list to return."""
+    """A filter for latents, their order and a page of the list."""
 
-    limit: int = Field(default=50, ge=1, le=500, description="How many to return.")
+    limit: int = Field(default=50, ge=1, le=500, description="Most rows to return.")
 
 
 def by_name(names: Iterable[str]) -> list[str]:

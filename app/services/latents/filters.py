@@ -1,4 +1,4 @@
-"""Which latents match a filter, as conditions that indexes answer."""
+"""The filter for latents, as conditions that indexes answer."""
 
 import re
 from typing import Any, NamedTuple
@@ -44,7 +44,7 @@ OPERATORS = re.compile(r'"|(^|\s)-\S|\sor\s', re.IGNORECASE)
 
 
 def matching(study: Study, wanted: LatentMatch) -> list[ColumnElement[bool]]:
-    """What is true of the latents of a study that match a filter."""
+    """The conditions of a filter on the latents of a study."""
     conditions: list[ColumnElement[bool]] = [Latent.study_id == study.id]
     conditions += _between(Latent.firing_rate, wanted.firing_rate_min, wanted.firing_rate_max)
     of_current = []
@@ -89,7 +89,7 @@ def matching(study: Study, wanted: LatentMatch) -> list[ColumnElement[bool]]:
 
 
 def on_list(study: Study, name: str) -> ColumnElement[bool]:
-    """Whether a latent is on the study's list of this name."""
+    """True if a latent is on the study's list of this name."""
     return exists().where(
         LatentListItem.latent_id == Latent.id,
         LatentListItem.list_id == LatentList.id,
@@ -99,7 +99,7 @@ def on_list(study: Study, name: str) -> ColumnElement[bool]:
 
 
 def cost_of(study: Study, cost: type[LatentCost] = LatentCost) -> tuple[ColumnElement[bool], ...]:
-    """What the list calls the cost: rewritten alone, isotonic, by the study's simulator."""
+    """The cost in the list: rewritten alone, isotonic, by the study's simulator."""
     return (
         cost.simulator_id == study.simulator_id,
         cost.condition == "rewritten",
@@ -108,7 +108,7 @@ def cost_of(study: Study, cost: type[LatentCost] = LatentCost) -> tuple[ColumnEl
 
 
 def has(explanation: type[Explanation], wanted: LatentMatch) -> ColumnElement[bool]:
-    """Whether an explanation has the words: in any form of theirs, or as they begin."""
+    """True if an explanation has the words, in any form of theirs or by their beginning."""
     words = re.findall(r"[^\W_]+", wanted.q)
     if not words:  # such as a comma, which is no word to full-text search
         return explanation.text.icontains(wanted.q.strip(), autoescape=True)
@@ -136,7 +136,7 @@ def _between(
 def _literal(value: Any) -> ColumnElement[Any]:
     """A value that is written into the statement, not handed to one that is planned for any value.
 
-    How many latents match depends on it, and so does the plan that is fast.
+    The number of matching latents depends on it, and so does the fastest plan.
     """
     return literal(value, literal_execute=True)
 
@@ -161,8 +161,8 @@ class Matched(NamedTuple):
 def matched(session: Session, study: Study, wanted: LatentMatch, *, many: bool = False) -> Matched:
     """Find the latents that match, up to as many as are counted.
 
-    Where they are few, they are named one by one from there on: what the filter costs is paid
-    once, and an order does not tempt the planner to go through all latents in that order.
+    If they are few, later statements name them one by one. So the filter runs only once, and an
+    order does not tempt the planner to read all latents in that order.
 
     Args:
         many: They were found to be more than are counted before.

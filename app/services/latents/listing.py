@@ -40,7 +40,7 @@ FIGURES = frozenset((*SCORES, "cost"))
 
 
 class Place(NamedTuple):
-    """Where in the list a latent stands."""
+    """The position of a latent in the list."""
 
     value: float | None
     """What the list is sorted by; None if it is missing, and in a list by index."""
@@ -253,8 +253,8 @@ def nearest(
 ) -> list[Placed]:
     """The latents nearest in meaning, by their distance.
 
-    Where few match, all of them are compared; else the index is asked, which goes on until enough
-    of what it finds match.
+    If few match, all of them are compared. Otherwise the index is asked, until enough of its
+    results match.
     """
     distance: Any = Latent.embedding.cosine_distance(meaning.embed_query(wanted.meaning))
     query = (
@@ -331,7 +331,7 @@ def _rows(
     figures: Collection[str],
     nearness: dict[int, float] | None = None,
 ) -> list[dict[str, Any]]:
-    """What the list shows of some latents, in their order."""
+    """The list's rows for some latents, in their order."""
     values = {
         "ids": [one.latent_id for one in part],
         "study": study.id,
@@ -373,7 +373,7 @@ def neighbours(
 
 
 def _place(session: Session, study: Study, wanted: LatentFilter, latent: Latent) -> Place:
-    """Where a latent stands, or would stand, in a list by a column."""
+    """The position of a latent, or of one that would be there, in a list by a column."""
     if wanted.sort == "index":
         return Place(None, latent.index)
     value, tie, conditions = _column(study, wanted.sort)

@@ -9,8 +9,10 @@ from sqlalchemy import bindparam, exists, select
 from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict
-from app.services.jobs.queries import ACTIVE, submit
+from app.services.jobs.queries import ACTIVE
 from interp.embedding.embed import MODEL, embed
+from jobs.params import EmbedParams
+from jobs.queue import enqueue
 from models import Job, Latent, Study
 from models.settings import get_settings, model_folder
 
@@ -19,12 +21,12 @@ NOT_FETCHED = f"Search by meaning needs a small model that is not here yet: run 
 
 
 def is_fetched() -> bool:
-    """Whether the model is here."""
+    """True if the model is in the data folder."""
     return model_folder(get_settings().data, MODEL).is_dir()
 
 
 def embed_query(text: str) -> NDArray[np.float32]:
-    """What a person typed, as a vector.
+    """The embedding of a query.
 
     Raises:
         Conflict: The model is not fetched; says how.
@@ -66,11 +68,11 @@ def embed_study(session: Session, study: Study, user: str) -> Job:
         raise Conflict("Every explanation of this study can be found by its meaning already.")
     if at_work(session, study):
         raise Conflict("A job makes the explanations ready for search by meaning already.")
-    return submit(session, Job(study_id=study.id, kind="embed", created_by=user))
+    return enqueue(session, study, EmbedParams(), by=user)
 
 
 def at_work(session: Session, study: Study, kinds: Sequence[str] = ("embed",)) -> bool:
-    """Whether a job that makes vectors waits or runs."""
+    """True if a job that makes embeddings waits or runs."""
     query = select(Job.id).where(
         Job.study_id == study.id, Job.kind.in_(kinds), Job.status.in_(ACTIVE)
     )

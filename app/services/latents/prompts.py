@@ -1,4 +1,4 @@
-"""What an explainer reads of a latent, exactly as its language model gets it."""
+"""The prompts of the explainers for a latent, exactly as the language model gets them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +14,7 @@ from models import Context, Example, Latent, Study
 
 
 class Prompt(NamedTuple):
-    """What an explainer would ask a language model about a latent."""
+    """The prompt of an explainer for a latent."""
 
     version: str
     chat: list[Message]
@@ -23,7 +23,7 @@ class Prompt(NamedTuple):
 
 
 def prompts(session: Session, study: Study, latent: Latent) -> list[Prompt]:
-    """What the prompted and the contrastive explainer would ask about a latent, word by word."""
+    """The prompts of the prompted and the contrastive explainer for a latent, word by word."""
     found = session.execute(
         select(Example.kind, Example.activations, Context.strings)
         .join(Context, Context.id == Example.context_id)

@@ -76,7 +76,7 @@ def get_latent(session: Session, study: Study, index: int) -> Latent:
 
 
 class Around(NamedTuple):
-    """What the page of a latent says around it."""
+    """The data around a latent's page."""
 
     before: int | None
     after: int | None
@@ -112,7 +112,7 @@ _AROUND = select(
 
 
 def around(session: Session, study: Study, latent: Latent) -> Around:
-    """What the page of a latent says around it."""
+    """Read the data around a latent's page."""
     values = {"study": study.id, "latent": latent.id, "index": latent.index}
     before, after, lists, examples = read(session, _AROUND, values).one()
     return Around(before, after, by_name(lists), examples or {})

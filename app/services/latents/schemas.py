@@ -1,4 +1,4 @@
-"""What a latent, its examples and its costs look like from outside."""
+"""Latents, their examples and their loss effects, as the API returns them."""
 
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ class LatentSummary(BaseModel):
     specificity: Number
     explained_variance: Number
     cost: Number = Field(description="Loss increase when only this latent is rewritten, in nats.")
-    author: str | None = Field(description="Who wrote the explanation.")
+    author: str | None = Field(description="Author of the explanation.")
     starred: bool
     nearness: Number = Field(
         description="Cosine of explanation and text in a search by meaning; null in other lists."
@@ -40,15 +40,15 @@ class LatentList(BaseModel):
     """One page of latents."""
 
     total: int = Field(description="Latents that match; with a filter counted up to 1,000.")
-    more: bool = Field(description="Whether more than this match.")
-    before: str | None = Field(description="Where the page before ends; null on the first one.")
-    after: str | None = Field(description="Where the next page begins; null on the last one.")
+    more: bool = Field(description="True if more latents match.")
+    before: str | None = Field(description="Cursor of the previous page; null on the first one.")
+    after: str | None = Field(description="Cursor of the next page; null on the last one.")
     cleanliness: CleanlinessOrNone
     items: list[LatentSummary]
 
 
 class CostOut(BaseModel):
-    """What it costs to rewrite, or to zero, one latent alone, in nats."""
+    """The loss effect of rewriting, or of zeroing, one latent alone, in nats."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -104,8 +104,8 @@ class EditNextOut(BaseModel):
 class EditNextList(BaseModel):
     """Latents whose explanations cost most, dearest first."""
 
-    total: int = Field(description="Latents of which the cost is known.")
-    clear: int = Field(description="Of these, how many are clearly above zero.")
+    total: int = Field(description="Latents with a known loss effect.")
+    clear: int = Field(description="Those of them whose interval is above zero.")
     cleanliness: CleanlinessOrNone
     items: list[EditNextOut]
 
@@ -181,7 +181,8 @@ class ExampleList(BaseModel):
 
 
 class ConfusionOut(BaseModel):
-    """How tokens fall, where a raw value above the threshold says that the latent is active."""
+    """The confusion counts if a raw value above the threshold predicts that the latent is
+    active."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -218,7 +219,7 @@ class MessageOut(BaseModel):
 
 
 class PromptOut(BaseModel):
-    """What an explainer would ask a language model about a latent."""
+    """The prompt of an explainer for a latent."""
 
     model_config = ConfigDict(from_attributes=True)
 

@@ -9,7 +9,7 @@ from models.settings import get_settings
 
 
 def store_of(study: Study, set_name: str) -> ActivationStore:
-    """Where a study's activations on one set of contexts are kept."""
+    """The store of a study's activations on one set of contexts."""
     folder = get_settings().activations(study.id, set_name)
     return ActivationStore(folder, **study.collected(set_name))
 

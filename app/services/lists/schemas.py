@@ -1,4 +1,4 @@
-"""What a list of latents looks like from outside."""
+"""Lists of latents, as the API takes and returns them."""
 
 from datetime import datetime
 from typing import Annotated
@@ -39,7 +39,7 @@ class ListOut(BaseModel):
 
     id: int
     name: str
-    latents: int = Field(description="How many latents are on it.")
+    latents: int = Field(description="Latents on the list.")
     created_by: str
     created_at: datetime
 
@@ -52,7 +52,7 @@ class ListChanged(BaseModel):
 
 
 class Starred(BaseModel):
-    """Whether a latent has a star."""
+    """True if a latent has a star."""
 
     index: int
     starred: bool

@@ -35,7 +35,7 @@ class Changed(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """What two rewrites have in common, and how they differ."""
+    """The points that two rewrites share, and their differences."""
 
     first: Results
     second: Results

@@ -8,12 +8,14 @@ from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict, NotFound
 from app.services.explanations.queries import authors
-from app.services.jobs.queries import ACTIVE, need_ended, submit
+from app.services.jobs.queries import ACTIVE, need_ended
 from app.services.rewrites.schemas import PointStatistics, Protocol
 from app.services.rewrites.views import BASELINES, BEFORE, ISOTONIC, LINES, Line, View
+from jobs.events import publish as tell
+from jobs.params import RewriteParams
+from jobs.queue import enqueue
 from models import Explanation, Job, Latent, Rewrite, RewritePoint, Study
 from models.base import among
-from workers.queue import publish as tell
 
 
 class Row(NamedTuple):
@@ -89,7 +91,7 @@ class Results:
 
 
 def statistics_of(point: RewritePoint) -> PointStatistics:
-    """How a point compares with others, as it was stored with it."""
+    """The stored comparisons of a point with others."""
     return PointStatistics.model_validate(point.statistics)
 
 
@@ -139,7 +141,7 @@ def latest_results(
     being_measured = exists().where(
         Job.study_id == study.id,
         Job.status.in_(ACTIVE),
-        Job.params["rewrite_id"].as_integer() == Rewrite.id,
+        Job.state["rewrite_id"].as_integer() == Rewrite.id,
     )
     has_a_point = exists().where(
         RewritePoint.rewrite_id == Rewrite.id, RewritePoint.condition == "rewritten"
@@ -171,7 +173,7 @@ def latest_results(
 
 
 def _comparable(rewrite: Rewrite, parent: Rewrite) -> bool:
-    """Whether a difference between the two comes from the edit, and nothing else."""
+    """True if only the edit can cause a difference between the two."""
     return (rewrite.context_ids, rewrite.code_version) == (parent.context_ids, parent.code_version)
 
 
@@ -190,13 +192,10 @@ def measure(session: Session, study: Study, protocol: Protocol, author: str, use
         )
     if author and author not in authors(session, study):
         raise Conflict(f"Nobody named {author} wrote an explanation of study {study.slug}.")
-    params = {
-        "protocol": protocol,
-        "simulator_id": study.simulator_id,
-        "author": author,
-        "repeat": False,
-    }
-    return submit(session, Job(study_id=study.id, kind="rewrite", params=params, created_by=user))
+    order = RewriteParams(
+        protocol=protocol, simulator_id=study.simulator_id, author=author, repeat=False
+    )
+    return enqueue(session, study, order, by=user)
 
 
 def delete_rewrite(session: Session, rewrite: Rewrite) -> None:
@@ -207,7 +206,7 @@ def delete_rewrite(session: Session, rewrite: Rewrite) -> None:
     Raises:
         Conflict: Its job waits or runs.
     """
-    of = Job.params["rewrite_id"].as_integer() == rewrite.id
+    of = Job.state["rewrite_id"].as_integer() == rewrite.id
     for job_id in session.scalars(select(Job.id).where(Job.study_id == rewrite.study_id, of)):
         need_ended(session, job_id)
     session.delete(rewrite)

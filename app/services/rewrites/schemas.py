@@ -1,4 +1,4 @@
-"""What a rewrite and its points look like from outside."""
+"""Rewrites and their points, as the API returns them."""
 
 from datetime import datetime
 from typing import Literal
@@ -55,7 +55,7 @@ class Recovered(BaseModel):
 
 
 class PointStatistics(BaseModel):
-    """How a point compares. Nothing is known of points older than these statistics."""
+    """The comparisons of a point. Nothing is known of points older than these statistics."""
 
     effective_contexts: Number = Field(
         default=None, description="Contexts, discounted for those of one document being alike."
@@ -109,7 +109,7 @@ class Figure(BaseModel):
 
 
 class Figures(BaseModel):
-    """What one view of the loss chart shows."""
+    """The figures of one view of the loss chart."""
 
     rewrite_id: int
     protocol: Protocol
@@ -156,7 +156,7 @@ class RewriteSummary(BaseModel):
     simulator_id: int
     cleanliness: Cleanliness
     protocol: Protocol
-    author: str = Field(description="Whose explanations were taken; empty for the current ones.")
+    author: str = Field(description="Author of the explanations; empty for the current ones.")
     counts: list[int]
     seed: int
     parent_id: int | None

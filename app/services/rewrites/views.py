@@ -1,4 +1,4 @@
-"""What can be seen of a rewrite: two protocols, and three views of the chart with their lines."""
+"""The views of a rewrite: two protocols, and three views of the chart with their lines."""
 
 from typing import Literal, NamedTuple
 

@@ -9,11 +9,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict, NotFound
-from app.services.jobs.queries import submit
 from app.services.latents.examples import Token, isotonic_knots, tokens_of
 from app.services.sentences.schemas import SentenceCreate
 from app.services.studies.queries import count_latents
-from models import Explanation, Job, Latent, Sentence, Study
+from jobs.params import SentenceParams
+from jobs.queue import enqueue
+from models import Explanation, Latent, Sentence, Study
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,10 @@ def create_sentence(session: Session, study: Study, data: SentenceCreate, user: 
     sentence = Sentence(
         study_id=study.id, simulator_id=study.simulator_id, text=data.text, created_by=user
     )
-    job = Job(study_id=study.id, kind="sentence", created_by=user)
-    session.add_all([sentence, job])
+    session.add(sentence)
     session.flush()
-    sentence.job_id = job.id
-    job.params = {"sentence_id": sentence.id}
-    submit(session, job)
+    order = SentenceParams(sentence_id=sentence.id)
+    enqueue(session, study, order, by=user, fills=sentence)
     return sentence
 
 

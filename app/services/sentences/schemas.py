@@ -1,4 +1,4 @@
-"""What a sentence looks like from outside: to try one, and to read one."""
+"""Sentences, as the API takes and returns them."""
 
 from datetime import datetime
 from typing import Annotated

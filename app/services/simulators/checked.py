@@ -1,4 +1,4 @@
-"""Whether the language models that people name are there, as far as the web server can see it."""
+"""Check that the language models that people name exist, as far as the web server can see it."""
 
 from typing import TypeVar
 

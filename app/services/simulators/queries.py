@@ -43,7 +43,7 @@ VERSIONS = {
 
 
 class Cleanliness(NamedTuple):
-    """What the figures of a simulator are worth."""
+    """The independence of a simulator."""
 
     verdict: Verdict
     reason: str
@@ -51,7 +51,7 @@ class Cleanliness(NamedTuple):
 
 
 class TrainedOn(NamedTuple):
-    """What a study must know of a trained simulator's record."""
+    """The facts of a trained simulator's record that a study needs."""
 
     base: str
     """The language model under it."""
@@ -64,7 +64,7 @@ class TrainedOn(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """Simulated values that could not be had."""
+    """Simulated values that are missing."""
 
     missing: int
     values: int
@@ -162,7 +162,7 @@ def _trained(data: SimulatorCreate) -> Simulator:
 
 
 def cleanliness(session: Session, study: Study, simulator: Simulator) -> Cleanliness:
-    """What the figures of a simulator are worth for a study.
+    """The independence of a simulator from a study.
 
     Latents that every fold of a trained simulator was trained on spoil no figure: such a simulator
     gives no value for them.
@@ -201,7 +201,7 @@ name thousands of latents, and every page asks."""
 
 
 def _trained_on(session: Session, study: Study, simulator: Simulator) -> TrainedOn | None:
-    """What matters of a trained simulator's record; None for a prompted one."""
+    """The facts of a trained simulator's record that a study needs; None for a prompted one."""
     key = study.id, simulator.id
     if key in _TRAINED_ON:
         return _TRAINED_ON[key]
@@ -250,7 +250,7 @@ def _compared(
 
 
 def _same_names(session: Session, study: Study, simulator: Simulator) -> tuple[int, str]:
-    """How many documents of the calibrate and evaluate sets are in the record by name, and the
+    """The number of documents of the calibrate and evaluate sets that the record names, and the
     first of them."""
     measured = select(Context.document).where(
         Context.study_id == study.id, Context.set.in_(("calibrate", "evaluate"))
@@ -294,7 +294,7 @@ def study_simulator(session: Session, study: Study) -> StudySimulator | None:
 
 
 def verdict(session: Session, study: Study, simulator_id: int | None) -> Verdict | None:
-    """What figures of a simulator are worth, in a word; None without a simulator."""
+    """The independence of a simulator, in a word; None without a simulator."""
     if simulator_id is None:
         return None
     return cleanliness(session, study, get_simulator(session, simulator_id)).verdict
@@ -332,7 +332,7 @@ _MISSING = select(
 def missing_values(
     session: Session, study: Study, explanation_ids: Sequence[int], simulator_id: int | None
 ) -> Missing:
-    """What a simulator gave no value for in its simulations of some explanations."""
+    """The missing values in a simulator's simulations of some explanations."""
     values = {"explanations": list(explanation_ids), "simulator": simulator_id}
     missing, contexts = session.execute(_MISSING, values).one()
     reasons = _reasons(session, values) if missing else {}

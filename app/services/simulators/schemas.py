@@ -1,4 +1,4 @@
-"""What a simulator looks like from outside: to add one, and to read one."""
+"""Simulators, as the API takes and returns them."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -79,7 +79,7 @@ class LanguageModel(BaseModel):
 
     @property
     def options(self) -> dict[str, str]:
-        """What differs from the default, as simulators and jobs keep it."""
+        """The options that differ from the default, as simulators and jobs keep them."""
         options: dict[str, str] = {}
         if self.backend != "transformers":
             options["backend"] = self.backend
@@ -114,7 +114,7 @@ class SimulatorCreate(LanguageModel):
 
     @property
     def trained(self) -> bool:
-        """Whether it is a trained one."""
+        """True if it is a trained one."""
         return self.method in ("two_tower", "inline")
 
     @model_validator(mode="after")
@@ -151,13 +151,13 @@ class SimulatorOut(BaseModel):
 
 
 class SimulatorHanging(BaseModel):
-    """What goes with a simulator when it is deleted, and what stands in the way."""
+    """The rows that are deleted with a simulator, and the reasons why it cannot be deleted."""
 
     studies: list[str] = Field(description="Studies whose pages show its figures: none may.")
     jobs: list[int] = Field(description="Jobs that wait or run with it: none may.")
     simulations: int
     scores: int
-    costs: int = Field(description="What rewriting single latents costs with it.")
+    costs: int = Field(description="Loss effects of single latents with it.")
     rewrites: int
     generations: int
 
@@ -167,4 +167,4 @@ class StudySimulatorOut(SimulatorOut):
 
     cleanliness: Cleanliness
     reason: str = Field(description="Why, in a sentence.")
-    used: bool = Field(description="Whether the pages of the study show its figures.")
+    used: bool = Field(description="True if the pages of the study show its figures.")

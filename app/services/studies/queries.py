@@ -10,12 +10,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
 from app.services.errors import Conflict, NotFound
-from app.services.jobs.queries import STOPPED, submit
+from app.services.jobs.queries import STOPPED
 from app.services.simulators.queries import get_simulator
 from app.services.studies.checked import checked
 from app.services.studies.schemas import StudyCreate, StudyUpdate
+from jobs.events import publish as tell
+from jobs.params import CollectParams
+from jobs.queue import enqueue, retry
 from models import Job, Latent, Study
-from workers.queue import publish as tell
 
 # Statements that many pages make are put together once: that takes as long as running them. Most
 # pages that show a study show its simulator's figures, and say whose they are.
@@ -55,8 +57,7 @@ def create_study(session: Session, data: StudyCreate, user: str) -> Study:
     study = Study(**data.model_dump(exclude={"first_latents"}))
     session.add(study)
     _flush(session, data.slug)
-    params = {"first_latents": data.first_latents}
-    submit(session, Job(study_id=study.id, kind="collect", params=params, created_by=user))
+    enqueue(session, study, CollectParams(first_latents=data.first_latents), by=user)
     return study
 
 
@@ -140,8 +141,9 @@ def update_study(session: Session, study: Study, data: StudyUpdate) -> Study:
             setattr(study, name, value)
         study.coder_info = {}
         _flush(session, corrected.slug)
-        job.params = {**job.params, "first_latents": corrected.first_latents, "anew": True}
-        submit(session, job)
+        job.params = {**job.params, "first_latents": corrected.first_latents}
+        job.state = {"anew": True}
+        retry(session, job)
         return study
     session.commit()
     if data.simulator_id is not None:
@@ -166,6 +168,6 @@ def use_simulator(session: Session, study: Study, simulator_id: int) -> Study:
 
 
 def count_latents(session: Session, study: Study) -> int:
-    """How many latents the study has; 0 until its activations are collected."""
+    """The number of latents of the study; 0 until its activations are collected."""
     query = select(func.count()).select_from(Latent).where(Latent.study_id == study.id)
     return session.scalar(query) or 0

@@ -1,4 +1,4 @@
-"""What a study looks like from outside: to create one, and to read one."""
+"""Studies, as the API takes and returns them."""
 
 from datetime import datetime
 from typing import Any
@@ -70,9 +70,7 @@ class StudyCreate(BaseModel):
         description="Evaluate contexts on which the whole layer is rewritten; the others serve the "
         "costs of single latents.",
     )
-    seed: int = Field(
-        default=0, ge=0, le=2**31 - 1, description="Seed of everything that is drawn at random."
-    )
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Random seed.")
     first_latents: int = Field(
         default=32,
         ge=0,
@@ -100,7 +98,7 @@ class StudyCreate(BaseModel):
 
 
 class StudyUpdate(BaseModel):
-    """What can be changed of a study. Fields that are left out stay as they are.
+    """The fields of a study that can be changed. Fields that are left out stay as they are.
 
     The title and the simulator can be changed at any time. All other fields can while nothing is
     collected: then the study is corrected, and its activations are collected anew.
@@ -131,7 +129,7 @@ class StudyUpdate(BaseModel):
     contexts_rewrite: int | None = Field(
         default=None, description="Those of them on which the layer is rewritten."
     )
-    seed: int | None = Field(default=None, description="Seed of all that is drawn at random.")
+    seed: int | None = Field(default=None, description="Random seed.")
     first_latents: int | None = Field(
         default=None, description="Latents to simulate and rewrite at once."
     )
@@ -149,7 +147,7 @@ class StudyUpdate(BaseModel):
 
 
 class Hanging(BaseModel):
-    """What goes with a study when it is deleted."""
+    """The rows that are deleted with a study."""
 
     latents: int
     explanations: int = Field(description="All versions, of all latents.")

@@ -1,4 +1,4 @@
-"""What is wrong with the text of a study, or not known of it."""
+"""Faults of a study's text, and facts about it that are unknown."""
 
 from sqlalchemy import Text, cast, exists, func, select
 from sqlalchemy.orm import Session, aliased
@@ -35,7 +35,7 @@ def text_doubts(session: Session, study: Study) -> list[str]:
 
 
 def _faults(session: Session, study: Study) -> list[str]:
-    """What an earlier version made of a study's text."""
+    """The faults that an earlier version left in a study's text."""
     strings = cast(Context.strings, Text)
     contexts, pieces, spaced, control = session.execute(
         select(

@@ -1,4 +1,4 @@
-"""What explaining, simulating and judging will cost: as earlier ones took, or by the formulas."""
+"""Estimates for explaining, simulating and judging: from earlier ones, or by formulas."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -27,10 +27,10 @@ def of_simulations(
     *,
     anew: bool = False,
 ) -> Estimate:
-    """What simulating some explanations will cost.
+    """Estimate the usage of simulating some explanations.
 
     Args:
-        anew: What is simulated already is simulated again, instead of left as it is.
+        anew: Simulate existing simulations again, instead of keeping them.
     """
     there = select(Simulation.explanation_id).where(
         among(Simulation.explanation_id, ids),
@@ -56,7 +56,7 @@ def of_new_simulations(
     costed: int,
     length: int = formulas.EXPLANATION,
 ) -> Estimate:
-    """What simulating so many explanations will cost, none of which is simulated yet.
+    """Estimate the usage of simulating so many explanations, none of which is simulated yet.
 
     Args:
         costed: Of how many what each costs alone is measured.
@@ -92,7 +92,7 @@ def _contexts(session: Session, study: Study, simulator: Simulator) -> int:
 
 
 class Past(NamedTuple):
-    """What one context, or one explanation, has taken."""
+    """The mean usage of one context, or of one explanation."""
 
     tokens_read: float
     tokens_written: float
@@ -100,7 +100,7 @@ class Past(NamedTuple):
 
 
 def _past_simulations(session: Session, simulator: Simulator) -> Past | None:
-    """What the last simulations by a simulator took for one context; None without any."""
+    """The mean usage of one context in the last simulations by a simulator; None without any."""
     recent = (
         select(
             Simulation.tokens_read,
@@ -121,7 +121,7 @@ def _past_simulations(session: Session, simulator: Simulator) -> Past | None:
 
 
 def of_explanations(session: Session, data: ExplainCreate, latents: int) -> Estimate:
-    """What explaining so many latents will cost."""
+    """Estimate the usage of explaining so many latents."""
     past = _past_explanations(session, data)
     if past is not None:
         return _measured(latents, 1 if data.llm is None else latents, past)
@@ -129,7 +129,7 @@ def of_explanations(session: Session, data: ExplainCreate, latents: int) -> Esti
 
 
 def _past_explanations(session: Session, data: ExplainCreate) -> Past | None:
-    """What the last explanations by an explainer took, each (the lexical one: what a job took);
+    """The mean usage of the last explanations by an explainer (of the lexical one: of a job);
     None without any."""
     if data.llm is None:
         return _past_lexical(session)
@@ -152,7 +152,7 @@ def _past_lexical(session: Session) -> Past | None:
 
 
 def of_judgements(session: Session, data: JudgeCreate, count: int) -> Estimate:
-    """What judging will cost: each explanation has two scores, which keep what they took."""
+    """Estimate the usage of judging: each explanation has two scores, which record their usage."""
     past = _past_details(session, Score, data.llm.model, Score.simulator_id.is_(None))
     if past is None:
         return _by_formula(count, formulas.judging(count))
@@ -186,6 +186,7 @@ def _measured(latents: int, times: int, past: Past) -> Estimate:
     """An estimate from what one of so many has taken."""
     return Estimate(
         latents=latents,
+        done=0,
         tokens_read=round(times * past.tokens_read),
         tokens_written=round(times * past.tokens_written),
         seconds=times * past.seconds,
@@ -196,6 +197,7 @@ def _measured(latents: int, times: int, past: Past) -> Estimate:
 def _by_formula(latents: int, tokens: formulas.Tokens) -> Estimate:
     return Estimate(
         latents=latents,
+        done=0,
         tokens_read=tokens.read,
         tokens_written=tokens.written,
         seconds=None if latents else 0.0,

@@ -1,4 +1,4 @@
-"""What explaining and simulating will read and write, before either has run here: in tokens.
+"""Tokens that explaining and simulating will read and write, before either has run here.
 
 Rough figures, from how the prompts are built. Once the same simulator or explainer has run, what
 that took is the better guess, and the only one in seconds.

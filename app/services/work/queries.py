@@ -7,13 +7,12 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict, NotFound
-from app.services.jobs.queries import ACTIVE, submit
+from app.services.jobs.queries import ACTIVE, explanations_of, simulator_of
 from app.services.latents.filters import matching
 from app.services.simulators.checked import checked
 from app.services.simulators.queries import get_simulator
 from app.services.work import estimates
 from app.services.work.schemas import (
-    Estimate,
     EstimateOut,
     ExplainCreate,
     JudgeCreate,
@@ -21,6 +20,8 @@ from app.services.work.schemas import (
     SimulateCreate,
     Simulating,
 )
+from jobs.params import ExplainParams, JudgeParams, LanguageModel, SimulateParams
+from jobs.queue import enqueue
 from models import Explanation, Job, Latent, Simulation, Simulator, Study
 from models.base import among
 
@@ -29,7 +30,7 @@ COSTS = 32
 
 
 def estimate_simulate(session: Session, study: Study, data: SimulateCreate) -> EstimateOut:
-    """What simulating explanations will cost.
+    """Estimate the usage of simulating explanations.
 
     Raises:
         NotFound, Conflict: As :func:`simulate`.
@@ -49,10 +50,15 @@ def simulate(session: Session, study: Study, data: SimulateCreate, user: str) ->
     """
     simulator = _simulator(session, study, data)
     ids = explanations(session, study, data, data.author)
-    params = {"explanation_ids": ids, **_simulating(simulator, data, len(ids))}
-    estimate = estimates.of_simulations(session, study, simulator, ids, params["costs"])
-    params["estimate"] = estimate.model_dump()
-    return submit(session, Job(study_id=study.id, kind="simulate", params=params, created_by=user))
+    costed = costs(data, len(ids))
+    order = SimulateParams(
+        explanation_ids=tuple(ids),
+        simulator_id=simulator.id,
+        costs=costed,
+        then_rewrite=data.then_rewrite,
+        estimate=estimates.of_simulations(session, study, simulator, ids, costed),
+    )
+    return enqueue(session, study, order, by=user)
 
 
 def simulate_first(session: Session, study: Study, first: int, data: Simulating, user: str) -> Job:
@@ -63,10 +69,15 @@ def simulate_first(session: Session, study: Study, first: int, data: Simulating,
         NotFound, Conflict: As :func:`simulate`.
     """
     simulator = _simulator(session, study, data)
-    params = {"first_latents": first, **_simulating(simulator, data, first)}
-    estimate = estimates.of_new_simulations(session, study, simulator, first, params["costs"])
-    params["estimate"] = estimate.model_dump()
-    return submit(session, Job(study_id=study.id, kind="simulate", params=params, created_by=user))
+    costed = costs(data, first)
+    order = SimulateParams(
+        first_latents=first,
+        simulator_id=simulator.id,
+        costs=costed,
+        then_rewrite=data.then_rewrite,
+        estimate=estimates.of_new_simulations(session, study, simulator, first, costed),
+    )
+    return enqueue(session, study, order, by=user)
 
 
 def simulate_missing(session: Session, study: Study, data: SimulateCreate, user: str) -> Job:
@@ -84,7 +95,7 @@ def simulate_missing(session: Session, study: Study, data: SimulateCreate, user:
 
 
 def estimate_explain(session: Session, study: Study, data: ExplainCreate) -> EstimateOut:
-    """What explaining latents will cost, and simulating them afterwards if that is asked for.
+    """Estimate the usage of explaining latents, and of simulating them afterwards if requested.
 
     Raises:
         NotFound, Conflict: As :func:`explain`.
@@ -110,22 +121,24 @@ def explain(session: Session, study: Study, data: ExplainCreate, user: str) -> J
     """
     latents = live_latents(session, study, data)
     estimate = estimate_explain(session, study, data)
-    params: dict[str, Any] = {"method": data.method}
+    asked: dict[str, Any] = {"method": data.method}
     if data.llm is not None:
-        params["llm"] = checked(data.llm).model_dump()
+        asked["llm"] = checked(data.llm).model_dump()
     if not data.all_latents:
-        params["latents"] = latents
+        asked["latents"] = latents
     if data.then_simulate is not None:
-        simulator = _simulator(session, study, data.then_simulate)
-        params["then_simulate"] = _simulating(simulator, data.then_simulate, len(latents))
-        assert estimate.then_simulate is not None
-        params["then_simulate"]["estimate"] = estimate.then_simulate.model_dump()
-    params["estimate"] = Estimate.model_validate(estimate.model_dump()).model_dump()
-    return submit(session, Job(study_id=study.id, kind="explain", params=params, created_by=user))
+        asked["then_simulate"] = SimulateParams(
+            simulator_id=_simulator(session, study, data.then_simulate).id,
+            costs=costs(data.then_simulate, len(latents)),
+            then_rewrite=data.then_simulate.then_rewrite,
+            estimate=estimate.then_simulate,
+        )
+    asked["estimate"] = estimate.model_dump(exclude={"then_simulate"})
+    return enqueue(session, study, ExplainParams.model_validate(asked), by=user)
 
 
 def simulate_again(session: Session, job: Job, user: str) -> Job:
-    """Queue the explanations again of which a simulate job has missing values. Commits the session.
+    """Queue again the explanations with missing values in a simulate job. Commits the session.
 
     Raises:
         Conflict: It waits or runs, is another kind of job, or nothing is missing.
@@ -133,8 +146,8 @@ def simulate_again(session: Session, job: Job, user: str) -> Job:
     if job.kind != "simulate" or job.status in ACTIVE:
         raise Conflict(f"Job {job.id} is no simulate job that has ended.")
     study = session.get_one(Study, job.study_id)
-    simulator = get_simulator(session, job.params.get("simulator_id") or study.simulator_id or 0)
-    ids = _with_missing(session, simulator, job.params.get("explanation_ids", []))
+    simulator = get_simulator(session, simulator_of(job, study) or 0)
+    ids = _with_missing(session, simulator, explanations_of(job))
     if not ids:
         raise Conflict(f"No value of job {job.id} is missing any more.")
     return _again(session, study, simulator, ids, Simulating(), user)
@@ -160,14 +173,20 @@ def _again(
     user: str,
 ) -> Job:
     """Queue a job that simulates explanations anew."""
-    params = {"explanation_ids": ids, **_simulating(simulator, data, len(ids)), "again": True}
-    estimate = estimates.of_simulations(session, study, simulator, ids, params["costs"], anew=True)
-    params["estimate"] = estimate.model_dump()
-    return submit(session, Job(study_id=study.id, kind="simulate", params=params, created_by=user))
+    costed = costs(data, len(ids))
+    order = SimulateParams(
+        explanation_ids=tuple(ids),
+        simulator_id=simulator.id,
+        costs=costed,
+        then_rewrite=data.then_rewrite,
+        again=True,
+        estimate=estimates.of_simulations(session, study, simulator, ids, costed, anew=True),
+    )
+    return enqueue(session, study, order, by=user)
 
 
 def estimate_judge(session: Session, study: Study, data: JudgeCreate) -> EstimateOut:
-    """What judging explanations will cost.
+    """Estimate the usage of judging explanations.
 
     Raises:
         NotFound, Conflict: As :func:`judge`.
@@ -185,12 +204,12 @@ def judge(session: Session, study: Study, data: JudgeCreate, user: str) -> Job:
         FieldErrors: There is no such language model.
     """
     ids = explanations(session, study, data, data.author)
-    params = {
-        "llm": checked(data.llm).model_dump(),
-        "explanation_ids": ids,
-        "estimate": estimates.of_judgements(session, data, len(ids)).model_dump(),
-    }
-    return submit(session, Job(study_id=study.id, kind="judge", params=params, created_by=user))
+    order = JudgeParams(
+        llm=LanguageModel(**checked(data.llm).model_dump()),
+        explanation_ids=tuple(ids),
+        estimate=estimates.of_judgements(session, data, len(ids)),
+    )
+    return enqueue(session, study, order, by=user)
 
 
 def costs(data: Simulating, explanations: int) -> int:
@@ -276,12 +295,3 @@ def _simulator(session: Session, study: Study, data: Simulating) -> Simulator:
             "Name a simulator, or wait for that job."
         )
     return get_simulator(session, simulator_id)
-
-
-def _simulating(simulator: Simulator, data: Simulating, explanations: int) -> dict[str, Any]:
-    """Parameters of a simulate job."""
-    return {
-        "simulator_id": simulator.id,
-        "costs": costs(data, explanations),
-        "then_rewrite": data.then_rewrite,
-    }

@@ -1,4 +1,4 @@
-"""What is asked for when latents are explained or explanations simulated, and what it will cost."""
+"""Requests to explain latents or to simulate explanations, and estimates of their usage."""
 
 from typing import Annotated, Literal, Self
 
@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field, model_validator
 from app.services.fields import Sought
 from app.services.latents.filter_schemas import LatentMatch
 from app.services.simulators.schemas import LanguageModel
+from jobs.params import Estimate as Estimate
 
 Explainer = Literal["lexical", "prompted", "contrastive", "refine"]
 
@@ -17,13 +18,13 @@ Author = Annotated[
     Sought,
     Field(
         max_length=200,
-        description="Whose explanations, the newest of each latent; the current ones if left out.",
+        description="Author of the explanations, newest of each latent; current ones if left out.",
     ),
 ]
 
 
 class Selection(LatentMatch):
-    """Which latents: all, or those of a filter, or those named (of the filter's)."""
+    """A selection of latents: all, or those of a filter, or those named (of the filter's)."""
 
     latents: list[LatentIndex] | None = Field(
         default=None, min_length=1, max_length=1_000_000, description="Indices; all if left out."
@@ -31,12 +32,12 @@ class Selection(LatentMatch):
 
     @property
     def all_latents(self) -> bool:
-        """Whether nothing narrows it down."""
+        """True if nothing narrows the selection."""
         return self.latents is None and not self.filter()
 
 
 class Simulating(BaseModel):
-    """How explanations are simulated."""
+    """Options of a simulation."""
 
     simulator_id: int | None = Field(
         default=None, ge=1, lt=2**63, description="The simulator; the study's if left out."
@@ -45,7 +46,7 @@ class Simulating(BaseModel):
         default=None,
         ge=0,
         lt=2**31,
-        description="Of how many to measure what each costs alone; all of up to 32 if left out.",
+        description="Latents to measure individually; all of up to 32 if left out.",
     )
     then_rewrite: bool = Field(default=True, description="Then measure the layer again.")
 
@@ -87,25 +88,8 @@ class ExplainCreate(Selection):
         return self
 
 
-class Estimate(BaseModel):
-    """What a job will cost, about."""
-
-    latents: int = Field(description="How many are explained or simulated.")
-    done: int = Field(
-        default=0, description="How many more are simulated already; that is not repeated."
-    )
-    tokens_read: int
-    tokens_written: int
-    seconds: float | None = Field(
-        description="Null: not known until the same simulator or explainer has run once."
-    )
-    measured: bool = Field(
-        description="Whether this comes from earlier runs; if not, from the method's formula."
-    )
-
-
 class EstimateOut(Estimate):
-    """What a job will cost, and the job that follows it."""
+    """The estimated usage of a job, and of the job that follows it."""
 
     then_simulate: Estimate | None = Field(
         default=None, description="The simulate job that follows, if it is asked for."

@@ -1,4 +1,4 @@
-"""What happened in a study, as JSON."""
+"""Recent activity in a study, as JSON."""
 
 from typing import Annotated
 
@@ -13,11 +13,11 @@ from app.web.params import Slug
 router = APIRouter(tags=["studies"])
 
 
-@router.get("/studies/{slug}/activity", summary="List what happened of late")
+@router.get("/studies/{slug}/activity", summary="List recent activity")
 def list_activity(
     slug: Slug,
     session: Database,
-    limit: Annotated[int, Query(ge=1, le=100, description="How many to return.")] = 20,
+    limit: Annotated[int, Query(ge=1, le=100, description="Most rows to return.")] = 20,
 ) -> list[Activity]:
-    """Wordings that people saved, with what each did to the loss, and jobs that ended."""
+    """Explanations that people saved, with their effect on the loss, and jobs that ended."""
     return recent_activity(session, get_study(session, slug), limit=limit)

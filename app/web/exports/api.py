@@ -34,7 +34,7 @@ def export(
     slug: Slug, wanted: Annotated[ExportQuery, Query()], session: Database
 ) -> StreamingResponse:
     """A zip with one table for each part, and `study.json`: where they come from, and what their
-    columns mean. Of all latents, or of those that match a filter. What is missing is null."""
+    columns mean. Of all latents, or of those that match a filter. Missing values are null."""
     get_study(session, slug)
     return Download(queries.download(slug, wanted), f"{slug}.zip")
 
@@ -54,9 +54,9 @@ def import_explanations(slug: Slug, file: UploadFile, session: Database, user: C
     return imports.import_explanations(session, study, file.filename or "", file.file, user)
 
 
-@router.get("/jobs/{job_id}/import", summary="Get what hangs on an import")
+@router.get("/jobs/{job_id}/import", summary="Preview taking an import back")
 def get_import(job_id: JobId, session: Database) -> ImportHanging:
-    """What an import has added, and what would go if it were taken back."""
+    """The explanations that an import has added, and those that taking it back would remove."""
     return takeback.hanging(session, *_import(session, job_id))
 
 

@@ -62,7 +62,7 @@ def import_explanations(
 
 @router.get("/jobs/{job_id}/takeback")
 def confirm_take_back(request: Request, job_id: JobId, session: Database) -> HTMLResponse:
-    """What an import has added, and the button that takes it back."""
+    """The page of the explanations that an import has added, with the button that takes it back."""
     job = get_job(session, job_id)
     study = session.get_one(Study, job.study_id)
     context = {"study": study, "job": job, "hanging": takeback.hanging(session, study, job)}

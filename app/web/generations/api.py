@@ -25,8 +25,8 @@ GenerationId = Annotated[int, Path(ge=1, lt=2**63, description="Number of a gene
 def list_generations(
     slug: Slug,
     session: Database,
-    limit: Annotated[int, Query(ge=1, le=500, description="How many to return.")] = 50,
-    offset: Annotated[int, Query(ge=0, lt=2**31, description="How many to leave out first.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=500, description="Most rows to return.")] = 50,
+    offset: Annotated[int, Query(ge=0, lt=2**31, description="Rows to skip first.")] = 0,
 ) -> GenerationList:
     """Generations of a study, newest first."""
     study = get_study(session, slug)
@@ -60,7 +60,7 @@ def get_generation(slug: Slug, generation_id: GenerationId, session: Database) -
 def delete_generation(
     slug: Slug, generation_id: GenerationId, session: Database, user: CurrentUser
 ) -> None:
-    """Delete what one made oneself, once its job has ended."""
+    """Delete one of your own, once its job has ended."""
     study = get_study(session, slug)
     delete_own(session, queries.get_generation(session, study, generation_id), user)
 

@@ -1,11 +1,11 @@
 """Tries to sign in with a password that was not seen before: how many, and how fast.
 
-Three counters, which all processes share in Redis, each slow down what guessing looks like: many
-passwords for one name from one address, many names from one address, and one name from everywhere.
-Each lets a number of tries through, then one after a pause that doubles up to some seconds, and
-forgets after a while. A stranger who guesses a person's password does not slow that person down
-where they have signed in before. Elsewhere the two take turns, for as long as the guessing lasts.
-Behind a proxy all people may have one address, so an address has many free tries.
+Three counters slow down guesses. All processes share them in Redis. They count many passwords for
+one name from one address, many names from one address, and one name from everywhere. Each lets
+a number of tries through, then one after a pause that doubles up to some seconds, and forgets after
+a while. A stranger who guesses a person's password does not slow that person down where they have
+signed in before. Elsewhere the two take turns, for as long as the guessing lasts. Behind a proxy
+all people may have one address, so an address has many free tries.
 """
 
 import logging
@@ -17,7 +17,7 @@ from fastapi import HTTPException
 from redis.exceptions import RedisError
 
 from interp.cleaning import shown
-from workers.queue import get_redis
+from jobs.events import get_redis
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ KNOWN = 30 * 24 * 3600
 
 
 class Limit(NamedTuple):
-    """How many tries are free, and the longest pause between those that follow, in seconds."""
+    """The number of free tries, and the longest pause between later ones, in seconds."""
 
     free: int
     pause: int

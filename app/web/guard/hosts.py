@@ -1,11 +1,11 @@
-"""Which names this server answers to.
+"""The names that this server answers to.
 
-A page of another site whose name is pointed at this machine after it was loaded (DNS rebinding) is
-of the same origin for the browser: it could read and change everything. Its requests still carry
-the name, in the header Host, so a name that nobody gave to this server is refused.
+The danger is DNS rebinding: another site points its name at this machine after its page was loaded.
+The browser then takes page and server for one origin, so the page could read and change everything.
+Its requests still carry the name, in the header Host. So this server refuses unknown names.
 
-Whoever uses an IP address names this machine itself: no name was looked up that could have been
-pointed elsewhere. ``localhost`` and the names below it are this machine by definition (RFC 6761).
+An IP address names this machine itself: no name was looked up that could point elsewhere.
+``localhost`` and the names below it are this machine by definition (RFC 6761).
 """
 
 import re
@@ -30,7 +30,7 @@ def name_of(host: str) -> str:
 
 
 def is_ours(host: str) -> bool:
-    """Whether this server answers to a value of the header Host."""
+    """True if this server answers to a value of the header Host."""
     settings = get_settings()
     if ANY in settings.hosts:
         return True

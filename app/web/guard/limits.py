@@ -1,7 +1,7 @@
-"""What a client may send, and how slowly: before anything of it is parsed, or kept for long.
+"""Limits on the size and the time of a request, before it is parsed or kept for long.
 
-A body is read by those only who have signed in, and read whole before the answer takes a place:
-nobody waits for a client with something in hand that others need.
+With accounts, the server reads a body only of a person who has signed in. It reads the body whole
+before the answer takes a place. So no place waits for a client.
 """
 
 from anyio import current_time, fail_after

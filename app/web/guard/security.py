@@ -45,7 +45,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
 
 
 def verify(password: str, password_hash: str) -> bool:
-    """Whether the password is right. Right ones are remembered, as Argon2 is slow by design."""
+    """True if the password is right. Right ones are remembered, as Argon2 is slow by design."""
     if _is_remembered(password, password_hash):
         return True
     if not hasher.verify(password, password_hash):
@@ -130,7 +130,7 @@ async def _signed_in(request: Request, credentials: HTTPBasicCredentials | None)
 
 
 def _may_be(credentials: HTTPBasicCredentials) -> bool:
-    """Whether there can be such a user; Argon2 reads all of a password, however long."""
+    """True if there can be such a user; Argon2 reads all of a password, however long."""
     name, password = credentials.username, credentials.password
     return "\0" not in name and len(name) <= LONGEST_NAME and len(password) <= LONGEST_PASSWORD
 

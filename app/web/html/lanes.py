@@ -26,7 +26,7 @@ LANES: dict[Lanes, str] = {
 
 
 class Look(NamedTuple):
-    """How tokens are shown."""
+    """The display options of tokens."""
 
     lanes: Lanes
     breaks: bool
@@ -36,7 +36,7 @@ class Look(NamedTuple):
 
 
 def ramp(value: float, top: float) -> float:
-    """How strong the colour of an activation is, from 0 to 1.
+    """The strength of an activation's colour, from 0 to 1.
 
     It grows with the square root: calibrated values of a weak simulator are a small part of the
     largest activation, and would all look alike.
@@ -90,8 +90,8 @@ def token_html(token: Token, look: Look, *, other: Token | None = None, here: bo
     """One token: its text, its colours as custom properties, its values as a title.
 
     Args:
-        other: What another wording makes of it: a lane below the others.
-        here: Whether it is the one that is meant.
+        other: Another explanation's prediction for it: a lane below the others.
+        here: True if it is the marked token.
     """
     shown = _shown(token.text)
     names = _CLASSES[token.state]
@@ -123,7 +123,7 @@ _CLASSES = {"simulated": "t", **{state: f"t {state}" for state in ("bos", "none"
 
 
 def _simulated(token: Token, look: Look) -> float:
-    """How strong the colour of a simulated value is; 0 where there is none."""
+    """The strength of a simulated value's colour; 0 if there is none."""
     if token.simulated is None:
         return 0.0
     # Without a calibration there is only the raw value; the legend says so.
@@ -159,7 +159,7 @@ def _title(token: Token, shown: str, other: Token | None) -> str:
 
 
 def _said(token: Token, apart: str) -> str:
-    """What a wording makes of a token, in words with something between them."""
+    """An explanation's prediction for a token, in words with something between them."""
     if token.state != "simulated":
         return "not simulated" if token.state == "none" else "simulated value missing"
     said = f"simulated {figure(token.simulated, 2)} of 9"

@@ -23,8 +23,8 @@ def row_html(
     Args:
         columns: Name of each chosen column, and its heading.
         here: Address of the list's page.
-        state: What follows it, for the latent's page to know the list.
-        by_meaning: Whether a column says how near it is.
+        state: Query string that tells the latent's page the list.
+        by_meaning: True if a column shows the distance in meaning.
     """
     index = row["index"]
     address = f"{here}/{index}{f'?{escape(state)}' if state else ''}"

@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from app.services.jobs import queries
-from app.services.jobs.progress import no_worker, seconds_left
 from app.services.jobs.schemas import FailedPartOut, JobEventOut, JobList, JobLog, JobOut, JobReport
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.params import Slug
+from jobs.progress import no_worker, seconds_left
 from models import Job, Study
 
 router = APIRouter(tags=["jobs"])
@@ -18,8 +18,8 @@ PARTS = 100
 """Failed parts of a job that are listed."""
 
 JobId = Annotated[int, Path(ge=1, lt=2**63, description="Number of a job.")]
-Limit = Annotated[int, Query(ge=1, le=500, description="How many to return.")]
-Offset = Annotated[int, Query(ge=0, lt=2**31, description="How many to leave out first.")]
+Limit = Annotated[int, Query(ge=1, le=500, description="Most rows to return.")]
+Offset = Annotated[int, Query(ge=0, lt=2**31, description="Rows to skip first.")]
 
 
 @router.get("/jobs", summary="List jobs of all studies")
@@ -43,7 +43,7 @@ def get_job(job_id: JobId, session: Database) -> JobReport:
 
 @router.get("/jobs/{job_id}/log", summary="Get the log of a job")
 def get_log(job_id: JobId, session: Database) -> JobLog:
-    """What happened to a job, line by line, and which parts of it failed, with reasons."""
+    """The log of a job, line by line, and its failed parts, with reasons."""
     job = queries.get_job(session, job_id)
     study = session.get_one(Study, job.study_id)
     parts, total = queries.failed_parts(session, job, study, limit=PARTS)
@@ -56,13 +56,13 @@ def get_log(job_id: JobId, session: Database) -> JobLog:
 
 @router.post("/jobs/{job_id}/cancel", summary="Cancel a job", response_model=JobOut)
 def cancel_job(job_id: JobId, session: Database) -> Job:
-    """Stop a job that waits or runs. What it has finished stays."""
+    """Stop a job that waits or runs. Its finished units stay."""
     return queries.cancel_job(session, queries.get_job(session, job_id))
 
 
 @router.post("/jobs/{job_id}/retry", summary="Retry a job", response_model=JobOut)
 def retry_job(job_id: JobId, session: Database) -> Job:
-    """Queue a failed or cancelled job again. What it had finished is not repeated."""
+    """Queue a failed or cancelled job again. Its finished units are not repeated."""
     return queries.retry_job(session, queries.get_job(session, job_id))
 
 

@@ -7,14 +7,14 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.services.jobs import queries
-from app.services.jobs.progress import asked, now
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.jobs.api import JobId
 from app.web.params import Slug
 from app.web.templates import render
+from jobs.log import LOG_LINES
+from jobs.progress import asked, now
 from models import Study
-from workers.queue import LOG_LINES
 
 router = APIRouter()
 

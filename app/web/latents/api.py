@@ -45,7 +45,7 @@ def list_latents(
 
 @router.post(
     "/studies/{slug}/embed",
-    summary="Make explanations ready for search by meaning",
+    summary="Embed explanations for search by meaning",
     status_code=201,
     response_model=JobOut,
 )
@@ -58,8 +58,8 @@ def embed_study(slug: Slug, session: Database, user: CurrentUser) -> Job:
 def edit_next(
     slug: Slug,
     session: Database,
-    limit: Annotated[int, Query(ge=1, le=500, description="How many to return.")] = 50,
-    offset: Annotated[int, Query(ge=0, lt=2**31, description="How many to leave out first.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=500, description="Most rows to return.")] = 50,
+    offset: Annotated[int, Query(ge=0, lt=2**31, description="Rows to skip first.")] = 0,
 ) -> EditNextList:
     """Latents by how much loss a better explanation could still win back, dearest first.
 

@@ -133,8 +133,8 @@ def list_latents(
 
 @cache
 def _beside() -> Select[list[str], list[str], bool]:
-    """What stands beside the list: who wrote an explanation, and what lists there are, for the form
-    that filters; and whether the search by meaning does not find all."""
+    """The data beside the list: authors and lists for the filter form, and whether the search by
+    meaning misses some latents."""
     return select(array_of(authors_query()), array_of(NAMES), meaning.LACKING)
 
 

@@ -23,7 +23,7 @@ class Kept:
     """Its fields in an address; none for the list of all latents by index."""
 
     def at(self, **fields: Any) -> str:
-        """What follows the path of an address: these fields where they have a value, and the list.
+        """The query string of an address: these fields if they have a value, and the list.
 
         Its question mark is included.
         """

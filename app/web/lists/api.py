@@ -30,7 +30,7 @@ def _out(listed: Listed) -> ListOut:
     )
 
 
-@router.get("/studies/{slug}/lists", summary="List the lists of latents")
+@router.get("/studies/{slug}/lists", summary="List lists of latents")
 def list_lists(slug: Slug, session: Database) -> list[ListOut]:
     """The lists of a study by name, starred first. Their latents: the latents with `on_list`."""
     return [_out(one) for one in queries.list_lists(session, get_study(session, slug))]
@@ -45,7 +45,7 @@ def add(slug: Slug, data: ListAdd, session: Database, user: CurrentUser) -> List
 
 @router.get("/lists/{list_id}", summary="Get a list of latents")
 def get_list(list_id: ListId, session: Database) -> ListOut:
-    """One list, and how many latents are on it."""
+    """One list, with its number of latents."""
     return _out(queries.get_list(session, list_id))
 
 

@@ -95,7 +95,7 @@ def delete(list_id: ListId, session: Database) -> RedirectResponse:
 
 
 def _selection(form: FormData) -> dict[str, Any]:
-    """What is meant: the latents ticked, or all of the filter that the form carries."""
+    """The selected latents: those ticked, or all of the filter that the form carries."""
     if form.get("which") == "all":
         names = LatentMatch.model_fields
         return {name: str(form[name]) for name in names if str(form.get(name, "")).strip()}

@@ -78,10 +78,10 @@ def delete_rewrite(
 def get_figures(
     slug: Slug,
     session: Database,
-    protocol: Annotated[Protocol, Query(description="Where contexts are spliced.")] = "whole",
-    view: Annotated[View, Query(description="Which lines of the chart.")] = "calibrations",
+    protocol: Annotated[Protocol, Query(description="Spliced positions.")] = "whole",
+    view: Annotated[View, Query(description="View of the chart.")] = "calibrations",
     author: Annotated[
-        Sought, Query(max_length=200, description="Whose explanations; the current ones if empty.")
+        Sought, Query(max_length=200, description="Explanations' author; current ones if empty.")
     ] = "",
 ) -> Figures:
     """The points that the newest rewrite's chart shows, with intervals."""

@@ -54,9 +54,9 @@ def loss_chart(
     """One view of a rewrite: its lines, and the baselines as rules, all with 95% intervals.
 
     Args:
-        latents: How many latents the coder has.
-        over: What losses are compared with. Over real latents there are no other baselines: they
-            are far above what a small set costs.
+        latents: Number of latents of the coder.
+        over: The condition that losses are compared with. Over real latents there are no other
+            baselines, because they are far above the loss effect of a small set.
         worth: Of the simulator.
         shown: Names of the lines and baselines to draw; all if left out.
     """
@@ -275,5 +275,5 @@ def _figures(point: RewritePoint) -> Spec:
 
 
 def missing_latents(point: RewritePoint, latents: int) -> int:
-    """How many latents of a point's set have no simulated value at all, and so stayed real."""
+    """The number of latents of a point's set without any simulated value, which stayed real."""
     return point.count - round(point.fraction * latents)

@@ -50,7 +50,7 @@ def confirm_deletion(
     rewrite_id: Annotated[int, Path(ge=1, lt=2**63)],
     session: Database,
 ) -> HTMLResponse:
-    """What a rewrite holds, and the button that deletes it."""
+    """The page that lists a rewrite's contents, with the button that deletes it."""
     study = get_study(session, slug)
     rewrite = queries.get_rewrite(session, study, rewrite_id)
     points = len(queries.list_points(session, rewrite))

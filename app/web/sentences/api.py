@@ -33,8 +33,8 @@ SentenceId = Annotated[int, Path(ge=1, lt=2**63, description="Number of a senten
 def list_sentences(
     slug: Slug,
     session: Database,
-    limit: Annotated[int, Query(ge=1, le=500, description="How many to return.")] = 50,
-    offset: Annotated[int, Query(ge=0, lt=2**31, description="How many to leave out first.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=500, description="Most rows to return.")] = 50,
+    offset: Annotated[int, Query(ge=0, lt=2**31, description="Rows to skip first.")] = 0,
 ) -> SentenceList:
     """Sentences that were tried, newest first."""
     found, total = queries.list_sentences(
@@ -66,7 +66,7 @@ def get_sentence(slug: Slug, sentence_id: SentenceId, session: Database) -> Sent
 def delete_sentence(
     slug: Slug, sentence_id: SentenceId, session: Database, user: CurrentUser
 ) -> None:
-    """Delete what one made oneself, once its job has ended."""
+    """Delete one of your own, once its job has ended."""
     study = get_study(session, slug)
     delete_own(session, queries.get_sentence(session, study, sentence_id), user)
 

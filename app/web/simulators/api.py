@@ -40,9 +40,10 @@ def get_simulator(simulator_id: SimulatorId, session: Database) -> Simulator:
     return queries.get_simulator(session, simulator_id)
 
 
-@router.get("/simulators/{simulator_id}/deletion", summary="Get what hangs on a simulator")
+@router.get("/simulators/{simulator_id}/deletion", summary="Preview the deletion of a simulator")
 def get_hanging(simulator_id: SimulatorId, session: Database) -> SimulatorHanging:
-    """What would go with the simulator if it were deleted, and what stands in the way."""
+    """The rows that would be deleted with the simulator, and the reasons why it cannot be
+    deleted."""
     return deletion.hanging(session, queries.get_simulator(session, simulator_id))
 
 
@@ -53,8 +54,8 @@ def delete_simulator(simulator_id: SimulatorId, session: Database) -> None:
     deletion.delete_simulator(session, queries.get_simulator(session, simulator_id))
 
 
-@router.get("/studies/{slug}/simulators", summary="List simulators as a study sees them")
+@router.get("/studies/{slug}/simulators", summary="List the simulators of a study")
 def list_study_simulators(slug: Slug, session: Database) -> list[StudySimulatorOut]:
-    """All simulators, with what their figures are worth for this study."""
+    """All simulators, with the independence of their figures for this study."""
     study = get_study(session, slug)
     return [queries.as_seen(study, one) for one in queries.study_simulators(session, study)]

@@ -58,7 +58,7 @@ def add_simulator(
 def confirm_deletion(
     request: Request, simulator_id: SimulatorId, session: Database
 ) -> HTMLResponse:
-    """What hangs on a simulator, and the button that deletes it."""
+    """The page that lists the rows deleted with a simulator, with the button that deletes it."""
     return _confirm(request, session, queries.get_simulator(session, simulator_id))
 
 

@@ -47,9 +47,9 @@ def update_study(slug: Slug, data: StudyUpdate, session: Database) -> Study:
         raise RequestValidationError(found) from None
 
 
-@router.get("/studies/{slug}/deletion", summary="Get what hangs on a study")
+@router.get("/studies/{slug}/deletion", summary="Preview the deletion of a study")
 def get_hanging(slug: Slug, session: Database) -> Hanging:
-    """What would go with the study if it were deleted."""
+    """The rows that would be deleted with the study."""
     return deletion.hanging(session, queries.get_study(session, slug))
 
 

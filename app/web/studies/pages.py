@@ -130,7 +130,7 @@ def edit(
 
 @router.get("/studies/{slug}/delete")
 def confirm_deletion(request: Request, slug: Slug, session: Database) -> HTMLResponse:
-    """What hangs on a study, and the button that deletes it."""
+    """The page that lists the rows deleted with a study, with the button that deletes it."""
     study = queries.get_study(session, slug)
     context = {"study": study, "hanging": deletion.hanging(session, study)}
     return render(request, "study_delete.html", context)
@@ -155,7 +155,8 @@ def study_overview(
     line: Annotated[list[Sought] | None, Query(max_length=50)] = None,
     chosen: bool = False,
 ) -> HTMLResponse:
-    """What is studied, what runs, the loss chart in one of its views, and what to edit next.
+    """The study's model and corpus, running jobs, the loss chart in one of its views, and the
+    latents to edit next.
 
     Args:
         line: Names of the lines and baselines that the chart shows, if they are ``chosen``.
@@ -221,7 +222,7 @@ def _filled(values: dict[str, str]) -> dict[str, str]:
 
 
 def _refusal(error: Exception) -> tuple[dict[str, str], int]:
-    """What is wrong with each field, and the status of the answer."""
+    """The errors of each field, and the status of the answer."""
     match error:
         case ValidationError():
             return messages(error), 422

@@ -16,9 +16,9 @@ from models import Job
 router = APIRouter(tags=["jobs"])
 
 
-@router.post("/studies/{slug}/explain/estimate", summary="Estimate what explaining will cost")
+@router.post("/studies/{slug}/explain/estimate", summary="Estimate the usage of explaining")
 def estimate_explain(slug: Slug, data: ExplainCreate, session: Database) -> EstimateOut:
-    """What explaining latents will cost, as far as that can be told before. Nothing is queued."""
+    """Estimate the usage of explaining latents, as far as it is known before. Nothing is queued."""
     return queries.estimate_explain(session, get_study(session, slug), data)
 
 
@@ -26,13 +26,13 @@ def estimate_explain(slug: Slug, data: ExplainCreate, session: Database) -> Esti
     "/studies/{slug}/explain", summary="Explain latents", status_code=201, response_model=JobOut
 )
 def explain(slug: Slug, data: ExplainCreate, session: Database, user: CurrentUser) -> Job:
-    """Queue the explanation of latents, and their simulation if that is asked for."""
+    """Queue the explanation of latents, and their simulation if requested."""
     return queries.explain(session, get_study(session, slug), data, user)
 
 
-@router.post("/studies/{slug}/simulate/estimate", summary="Estimate what simulating will cost")
+@router.post("/studies/{slug}/simulate/estimate", summary="Estimate the usage of simulating")
 def estimate_simulate(slug: Slug, data: SimulateCreate, session: Database) -> EstimateOut:
-    """What simulating explanations will cost, as far as that can be told before."""
+    """Estimate the usage of simulating explanations, as far as it is known before."""
     return queries.estimate_simulate(session, get_study(session, slug), data)
 
 
@@ -43,13 +43,13 @@ def estimate_simulate(slug: Slug, data: SimulateCreate, session: Database) -> Es
     response_model=JobOut,
 )
 def simulate(slug: Slug, data: SimulateCreate, session: Database, user: CurrentUser) -> Job:
-    """Queue the simulation of explanations; what is simulated already is not repeated."""
+    """Queue the simulation of explanations. Existing simulations are not repeated."""
     return queries.simulate(session, get_study(session, slug), data, user)
 
 
-@router.post("/studies/{slug}/judge/estimate", summary="Estimate what judging will cost")
+@router.post("/studies/{slug}/judge/estimate", summary="Estimate the usage of judging")
 def estimate_judge(slug: Slug, data: JudgeCreate, session: Database) -> EstimateOut:
-    """What judging explanations will cost, as far as that can be told before."""
+    """Estimate the usage of judging explanations, as far as it is known before."""
     return queries.estimate_judge(session, get_study(session, slug), data)
 
 
@@ -57,16 +57,16 @@ def estimate_judge(slug: Slug, data: JudgeCreate, session: Database) -> Estimate
     "/studies/{slug}/judge", summary="Judge explanations", status_code=201, response_model=JobOut
 )
 def judge(slug: Slug, data: JudgeCreate, session: Database, user: CurrentUser) -> Job:
-    """Have a language model judge explanations: detection and fuzzing."""
+    """Let a language model score explanations, by detection and fuzzing."""
     return queries.judge(session, get_study(session, slug), data, user)
 
 
 @router.post(
     "/jobs/{job_id}/again",
-    summary="Simulate again what is missing",
+    summary="Simulate explanations with missing values again",
     status_code=201,
     response_model=JobOut,
 )
 def simulate_again(job_id: JobId, session: Database, user: CurrentUser) -> Job:
-    """Queue the explanations again of which a simulate job has missing values."""
+    """Queue again the explanations for which a simulate job has missing values."""
     return queries.simulate_again(session, get_job(session, job_id), user)

@@ -64,7 +64,7 @@ HEAD = "digits."
 
 
 class Shape(BaseModel, frozen=True):
-    """Which of the base's layers are used, and the size of the adapters."""
+    """The base's layers in use, and the size of the adapters."""
 
     apart: int = Field(ge=0)
     """The lowest layers, which read explanation and text apart."""
@@ -77,8 +77,8 @@ class Shape(BaseModel, frozen=True):
 def default_shape(depth: int) -> Shape:
     """The shape for a base of some depth.
 
-    A token's own meaning is mostly there after a quarter of the layers; in the last quarter a model
-    thinks of the next token rather than of this one.
+    A token's own meaning is mostly there after a quarter of the layers. In the last quarter a model
+    represents the next token rather than this one.
     """
     apart = round(depth * 0.28)
     return Shape(apart=apart, together=max(1, round(depth * 0.72) - apart))
@@ -149,7 +149,7 @@ class Base:
         self.upper.set_adapter(_adapter(fold))
 
     def parameters(self) -> list[nn.Parameter]:
-        """What is trained of the fold in use."""
+        """The trained parameters of the fold in use."""
         adapter = [
             weight
             for name, weight in self.upper.named_parameters()
@@ -180,7 +180,7 @@ class Base:
         )
 
     def texts(self, contexts: Sequence[Sequence[str]]) -> list[Text | None]:
-        """What the lowest layers make of contexts, given as the subject's token strings.
+        """The states of the lowest layers for contexts, given as the subject's token strings.
 
         None for a context that is longer than the base can read.
         """
@@ -194,7 +194,7 @@ class Base:
         ]
 
     def explanation(self, text: str) -> Float[Tensor, "token state"]:
-        """What the lowest layers make of an explanation, on one line of its own."""
+        """The states of the lowest layers for an explanation, on one line of its own."""
         shown = self.lower.explanation(" ".join(text.split()))
         ids = [*shown.ids, *self._newline]
         # The token that begins a sequence is at place -1. Models rest their attention on it.
@@ -271,7 +271,7 @@ class Inline:
         """
         Args:
             model: The base that it was trained on. It is not changed.
-            folder: What `palimpsest train-simulator` wrote.
+            folder: Output folder of `palimpsest train-simulator`.
             coder: SHA-256 of the weights of the coder whose latents are to be simulated: which
                 fold may simulate a latent depends on it.
 
@@ -346,7 +346,7 @@ class Inline:
         return ({TOO_LONG: missing} if missing else {}), len(states) + sum(lengths.values())
 
     def _read(self, contexts: list[Sequence[str]]) -> tuple[list[Text | None], int]:
-        """What the lowest layers make of contexts, and how many tokens were read for it.
+        """The states of the lowest layers for contexts, and the number of tokens read for them.
 
         It is kept: most often the same contexts are asked for again.
         """

@@ -4,8 +4,8 @@ Each step takes some latents, one wording of each, and some contexts: half where
 half where it is silent. Taken as they come, too few would fire; taken half and half, a simulator
 learns to see activations everywhere. So each context's loss is weighted by how common its half is,
 and the expected loss is that of natural text. The target is the activation on a scale from 0 to 9,
-rounded, the loss the cross-entropy of the ten digits; a latent that fires at rate r weighs r^−½,
-or the frequent ones would be all that counts. Folds are as in ``train_two_tower``.
+rounded. The loss is the cross-entropy of the ten digits. A latent that fires at rate r weighs r^−½,
+so that the frequent ones do not dominate. Folds are as in ``train_two_tower``.
 """
 
 import shutil
@@ -51,7 +51,7 @@ HELD_OUT = 200
 
 
 class Settings(BaseModel, frozen=True):
-    """How long and on how much to train."""
+    """The length of the training and the amount of its data."""
 
     folds: int = 2
     steps: int = 400
@@ -102,7 +102,7 @@ def draw_contexts(
 
 
 class Lessons:
-    """What can be drawn from a corpus: digits to learn, and where each latent fires."""
+    """Lessons drawn from a corpus: digits to learn, and the places where each latent fires."""
 
     def __init__(self, base: Base, corpus: Corpus, seed: int, say: Callable[[str], None]) -> None:
         """Has the base read all text.
@@ -152,7 +152,7 @@ class Lessons:
     def logits(
         self, base: Base, wording: str, contexts: NDArray[np.int64]
     ) -> Float[Tensor, "context place digit"]:
-        """What the fold in use says of a wording on some contexts."""
+        """The logits of the fold in use for an explanation on some contexts."""
         texts = [self.texts[i] for i in contexts]
         return torch.stack(base.logits(base.read(base.explanation(wording)), texts))
 
@@ -317,13 +317,13 @@ def train(
 ) -> Trained:
     """Train an inline simulator and write it to a folder.
 
-    What is done is kept in the folder's ``checkpoints`` until all is done: calling it again with
-    the same settings goes on from there.
+    Finished steps are kept in the folder's ``checkpoints`` until the training ends. A call with
+    the same settings resumes from them.
 
     Args:
         base: The model's name, as it is recorded.
-        command: What was called, as it is recorded.
-        shape: Which of the base's layers are used; by default as its depth suggests.
+        command: The command, as it is recorded.
+        shape: The base's layers to use; by default as its depth suggests.
 
     Raises:
         InputError: Checkpoints of another training are in the folder, or the corpus is too small.
@@ -378,7 +378,7 @@ def train(
 def _figures(
     base: Base, corpus: Corpus, lessons: Lessons, settings: Settings
 ) -> dict[str, float | None]:
-    """How the folds do on latents and text that they never saw."""
+    """Figures of the folds on latents and text that they never saw."""
     held_out = deal(list(corpus.wordings), settings.folds, seed=settings.seed)
     order = np.random.default_rng(settings.seed).permutation(sorted(held_out))[:HELD_OUT]
     found = []

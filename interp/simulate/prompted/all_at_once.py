@@ -1,7 +1,7 @@
 """Simulate a latent on a whole text in one forward pass of a prompted language model.
 
-After Bills et al., "Language models can explain neurons in language models" (2023): the text is
-laid out one token a line, ``token<tab>``, and the activation of each token is read from the
+After Bills et al., "Language models can explain neurons in language models" (2023). The text is
+laid out one token a line, ``token<tab>``. The activation of each token is read from the
 distribution over the digits after its tab. Nothing is decoded.
 """
 

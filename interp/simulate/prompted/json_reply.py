@@ -1,7 +1,7 @@
 """Simulate a latent by asking for its activations in JSON.
 
-For services that give no log-probabilities, and for nothing else: every token is written out
-again, a digit says less than a distribution, and small models lose their place in the text.
+Only for services that give no log-probabilities, for three reasons. Every token is written again, a
+digit says less than a distribution, and small models lose their place in the text.
 """
 
 import json
@@ -66,7 +66,7 @@ class JsonReply:
 
 
 def message(ask: Ask, text: Sequence[str]) -> Message:
-    """What the model is asked."""
+    """The question to the model."""
     tokens = json.dumps(list(text), ensure_ascii=False)
     prompt = template(VERSION).format(explanation=ask.explanation, tokens=tokens)
     return {"role": "user", "content": prompt}

@@ -1,8 +1,8 @@
 """Simulate a latent one token at a time: a prompt for every position.
 
-After Paulo and Belrose, "Partially Rewriting a Transformer in Natural Language" (2025): the model
-is given the explanation and the text up to a marked token, and answers with a digit; the value is
-the expected digit. It costs a prompt a token, and needs the probabilities of the next token only.
+After Paulo and Belrose, "Partially Rewriting a Transformer in Natural Language" (2025). The model
+gets the explanation and the text up to a marked token, and answers with a digit. The value is the
+expected digit. It needs a prompt for every token, and the probabilities of the next token only.
 """
 
 import time

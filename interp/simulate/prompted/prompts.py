@@ -1,4 +1,4 @@
-"""What the prompted simulators have in common: their prompt files, and how a text is laid out."""
+"""Prompt files and the layout of a text, which the prompted simulators share."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -40,5 +40,5 @@ def expected(answers: Answers) -> NDArray[np.float32]:
 
 
 def reasons(failures: Iterable[str]) -> dict[str, int]:
-    """How often each reason for a missing value was given."""
+    """The count of each reason for a missing value."""
     return dict(Counter(filter(None, failures)))

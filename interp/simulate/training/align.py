@@ -23,8 +23,8 @@ class Aligned(NamedTuple):
 def align(tokens: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Aligned:
     """Tokenize a text for a simulator, given as the subject's token strings.
 
-    A subject token takes the simulator token that covers its last character: a causal simulator
-    has then read all of the token, and as little as possible of what follows. A token without
+    A subject token takes the simulator token that covers its last character. A causal simulator has
+    then read the whole token, and as little as possible of the text after it. A token without
     characters takes the place of the one before it, or the first place.
 
     Raises:

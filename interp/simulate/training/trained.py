@@ -1,4 +1,5 @@
-"""What a trained simulator was trained on, so that no figure rests on what it has seen.
+"""The record of a trained simulator's training, so that no figure rests on text or latents that it
+has seen.
 
 A trained simulator is a folder: ``simulator.json`` (:class:`Trained`) and one file of weights for
 each *fold*. A fold was trained on some latents only; a latent is simulated by a fold that never saw

@@ -1,8 +1,8 @@
 """Simulate latents by the product of two encodings: one of the explanation, one of each token.
 
-A frozen language model, the *base*, reads every text once and every explanation once; small trained
-networks turn what it makes of them into vectors. Simulating L latents on T tokens costs the base
-L + T readings, where a simulator that reads explanation and text together needs L × T.
+A frozen language model, the *base*, reads every text once and every explanation once. Small trained
+networks turn its states into vectors. Simulating L latents on T tokens costs the base L + T
+readings. A simulator that reads explanation and text together needs L × T.
 
 With x_t the base's hidden states at token t (of several layers, standardised, reduced by a
 principal component analysis) and x_j those at token j of the explanation:
@@ -205,7 +205,7 @@ def fingerprint(model: PreTrainedModel) -> str:
 
 
 class Encoded(NamedTuple):
-    """What the explanation tower makes of explanations."""
+    """The explanation tower's encoding of explanations."""
 
     vector: Float[Tensor, "latent width"]
     """Already scaled."""
@@ -282,7 +282,7 @@ class TwoTower:
         """
         Args:
             model: The base that it was trained on.
-            folder: What `palimpsest train-simulator` wrote.
+            folder: Output folder of `palimpsest train-simulator`.
             coder: SHA-256 of the weights of the coder whose latents are to be simulated: which
                 fold may simulate a latent depends on it.
 

@@ -1,11 +1,12 @@
 """Train the two-tower simulator: only its small networks; the base stays as it is.
 
-Each step takes some latents, one wording of each, and some tokens of text, and compares all pairs
-at once, so that active and silent tokens come at their natural rates: what fails in practice is
-specificity. The target is the activation's share of the latent's maximum, the loss its binary
-cross-entropy; a latent that fires at rate r weighs r^−½, or the frequent ones would be all that
-counts. Latents are dealt into folds. The networks of a fold are trained on the latents of the
-others, and watched on a few of those, on text set aside; its own latents it never sees.
+Each step takes some latents, one explanation of each, and some tokens of text, and compares all
+pairs at once. So active and silent tokens come at their natural rates, because specificity is what
+fails in practice. The target is the activation's share of the latent's maximum, the loss its binary
+cross-entropy. A latent that fires at rate r weighs r^−½, so that the frequent ones do not dominate.
+
+Latents are dealt into folds. The networks of a fold are trained on the latents of the other folds,
+and validated on a few of those, on text set aside. A fold never sees its own latents.
 """
 
 import json
@@ -66,7 +67,7 @@ class Corpus(NamedTuple):
 
 
 class TrainingText(NamedTuple):
-    """Which documents the contexts come from."""
+    """The documents that the contexts come from."""
 
     corpus: str
     documents: list[str]
@@ -75,7 +76,7 @@ class TrainingText(NamedTuple):
 
 
 class Settings(BaseModel, frozen=True):
-    """How long and on how much to train."""
+    """The length of the training and the amount of its data."""
 
     folds: int = 3
     steps: int = 900
@@ -96,7 +97,7 @@ class Settings(BaseModel, frozen=True):
 
 
 class Prepared(NamedTuple):
-    """What the base makes of the training text and the wordings. Read once for all folds."""
+    """The base's states of the training text and the explanations. Read once for all folds."""
 
     projection: Projection
     tokens: Float[Tensor, "token feature"]
@@ -141,7 +142,7 @@ def deal(latents: Sequence[int], folds: int, *, seed: int) -> dict[int, int]:
 
 
 class Look(NamedTuple):
-    """How well the networks do at some step, on latents and text they are not trained on."""
+    """The figures of the networks at some step, on latents and text they are not trained on."""
 
     step: int
     loss: float
@@ -329,8 +330,8 @@ def _correlations(
 
 
 def default_layers(depth: int) -> list[int]:
-    """Where states are taken in a base of some depth: the embedding and three layers, none of
-    them near the output, where a model thinks of the next token rather than of this one."""
+    """The layers whose states are taken in a base of some depth: the embedding and three layers.
+    None is near the output, where a model thinks of the next token rather than of this one."""
     return sorted({0, *(round(depth * part) for part in (1 / 6, 0.45, 0.72))})
 
 
@@ -349,12 +350,12 @@ def train(
 ) -> Trained:
     """Train a two-tower simulator and write it to a folder.
 
-    What is done is kept in the folder's ``checkpoints`` until all is done: calling it again with
-    the same settings goes on from there.
+    Finished steps are kept in the folder's ``checkpoints`` until the training ends. A call with
+    the same settings resumes from them.
 
     Args:
         base: The model's name, as it is recorded.
-        command: What was called, as it is recorded.
+        command: The command, as it is recorded.
 
     Raises:
         InputError: Checkpoints of another training are in the folder, or the corpus is too small.
@@ -410,7 +411,8 @@ def train(
 def _figures(
     results: list[FoldResult], prepared: Prepared, corpus: Corpus, settings: Settings
 ) -> dict[str, float]:
-    """How each fold does on the latents and the text that it never saw, over all wordings."""
+    """The figures of each fold on the latents and the text that it never saw, over all
+    explanations."""
     held_out = deal(list(corpus.wordings), settings.folds, seed=settings.seed)
     _, aside = split_text(corpus, settings.seed)
     found = [

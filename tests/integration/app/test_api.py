@@ -25,6 +25,7 @@ from app.web.guard.security import hasher
 from cli.processes import start, stop
 from cli.servers import Servers, free_port
 from cli.services import web_command
+from jobs.events import publish
 from models import (
     Explanation,
     Job,
@@ -39,7 +40,7 @@ from tests import REPOSITORY
 from tests.conftest import wait_for
 from tests.factories import LENGTH, check, commented, generation, little_study, reword
 from tests.reading import problem_of
-from workers import queue
+from tests.studies import queue_job
 
 CHECKS = [
     not_a_server_error,
@@ -270,8 +271,7 @@ def test_two_people_save_at_once(api: httpx.Client, study: Study) -> None:
 
 
 def test_cancel_and_retry(api: httpx.Client, db: Session, study: Study) -> None:
-    job = Job(study_id=study.id, kind="explain", created_by="test")
-    queue.submit(db, job)
+    job = queue_job(db, study, "explain")
     assert "only a failed or cancelled" in problem_of(api.post(f"/jobs/{job.id}/retry"), 409)
     assert api.post(f"/jobs/{job.id}/cancel").json()["status"] == "cancelled"
     assert "cannot be cancelled" in problem_of(api.post(f"/jobs/{job.id}/cancel"), 409)
@@ -380,10 +380,10 @@ def test_events(web: str, db: Session, study: Study) -> None:
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
     assert ready.wait(10)
-    queue.publish(study.id + 1, "chart")
-    queue.publish(study.id, "job", 1)
-    queue.publish(study.id, "latent", latent.id)
-    queue.publish(study.id, "chart")
+    publish(study.id + 1, "chart")
+    publish(study.id, "job", 1)
+    publish(study.id, "latent", latent.id)
+    publish(study.id, "chart")
     listener.join(10)
     assert received == ["refresh", "job", f"latent-{latent.id}", "chart"]
 

@@ -26,8 +26,8 @@ from models.settings import Settings
 from tests.conftest import palimpsest
 from tests.factories import check, commented, generation, little_study, new_wording
 from tests.reading import problem_of, text_of
+from tests.studies import queue_job
 from workers.deletion import StillAtWork, remove
-from workers.queue import submit
 from workers.turns import LOCK
 
 
@@ -54,7 +54,7 @@ def full_study(db: Session) -> Study:
     )
     db.flush()
     db.add(LatentListItem(list_id=kept.id, latent_id=latents[0].id, created_by="ana"))
-    submit(db, Job(study_id=study.id, kind="explain", created_by="tests"))
+    queue_job(db, study, "explain")
     db.commit()
     return study
 
@@ -148,7 +148,7 @@ def test_nothing_is_removed_while_a_worker_has_a_unit_in_hand(
     db: Session, study: Study, settings: Settings
 ) -> None:
     folder = files_of(settings, study)
-    job = submit(db, Job(study_id=study.id, kind="simulate", created_by="tests"))
+    job = queue_job(db, study, "simulate")
     delete_study(db, study)
     before = counts(db)
     bind = db.get_bind()
@@ -200,8 +200,7 @@ def test_a_simulator_in_use_stays_and_another_goes(
     assert used in problem_of(api.delete(f"/simulators/{old}"), 409)
     assert used in text_of(pages.post(f"/simulators/{old}/delete"))
     assert api.patch(f"/studies/{study.slug}", json={"simulator_id": new["id"]}).is_success
-    params = {"simulator_id": old, "explanation_ids": []}
-    job = submit(db, Job(study_id=study.id, kind="simulate", params=params, created_by="tests"))
+    job = queue_job(db, study, "simulate", simulator_id=old, explanation_ids=[])
     assert f"used by job {job.id}" in problem_of(api.delete(f"/simulators/{old}"), 409)
     assert api.post(f"/jobs/{job.id}/cancel").is_success
     hanging = api.get(f"/simulators/{old}/deletion").json()

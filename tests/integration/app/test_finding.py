@@ -20,7 +20,8 @@ from models import Job, Latent, LatentCost, LatentList, Score, Study
 from models.settings import get_settings
 from tests.factories import little_study, reword
 from tests.reading import current_of, latent_of, problem_of, text_of
-from workers.tasks import embed as embedding
+from tests.studies import queue_job
+from tests.working import work
 
 MANY = 40
 
@@ -211,7 +212,7 @@ def test_search_by_meaning(
     queued = pages.post(f"/studies/{study.slug}/embed")
     assert queued.headers["location"] == f"/studies/{study.slug}/jobs"
     job = db.scalars(select(Job).filter_by(study_id=study.id, kind="embed")).one()
-    done = list(embedding.run(db, job, study))
+    done = work(db, job, study)
     assert (done[-1].done, done[-1].total, done[-1].unit) == (4, 4, "explanations")
     pages.post(f"/jobs/{job.id}/cancel")
 
@@ -237,7 +238,7 @@ def test_search_by_meaning(
 
 def test_pages_of_a_search_by_meaning(meanings: Path, db: Session) -> None:
     study = little_study(db, latents=20, simulated=0)
-    list(embedding.run(db, Job(study_id=study.id, kind="embed", done=0), study))
+    work(db, queue_job(db, study, "embed"), study)
     first = listing.list_latents(db, study, Part(meaning="number five"), limit=7)
     pages = [first]
     while (after := pages[-1].after) is not None:

@@ -8,28 +8,30 @@ import httpx
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.services.jobs.progress import ASK_SECONDS
 from cli.doctor import _jobs, _stuck_jobs
 from cli.servers import Servers
-from models import Job, JobEvent, Simulation, Study
+from jobs import queue
+from jobs.log import LOG_LINES, note
+from jobs.progress import ASK_SECONDS
+from models import JobEvent, Simulation, Study
 from models.settings import get_settings
 from tests.conftest import silence
 from tests.factories import little_study, page_job
 from tests.reading import current_of, text_of
-from workers import queue
+from tests.studies import queue_job
 
 
 def test_the_log_of_a_job(pages: httpx.Client, db: Session, study: Study) -> None:
-    job = queue.submit(db, Job(study_id=study.id, kind="explain", created_by="ana"))
-    for number in range(queue.LOG_LINES + 5):
-        queue.note(db, job.id, f"line {number}")
-    queue.note(db, job.id, f"line {number}")
+    job = queue_job(db, study, "explain")
+    for number in range(LOG_LINES + 5):
+        note(db, job.id, f"line {number}")
+    note(db, job.id, f"line {number}")
     db.commit()
     kept = db.scalar(select(func.count()).select_from(JobEvent).filter_by(job_id=job.id))
-    assert kept == queue.LOG_LINES
+    assert kept == LOG_LINES
     pages.post(f"/jobs/{job.id}/cancel")
     lines = [line["text"] for line in pages.get(f"/api/v1/jobs/{job.id}/log").json()["lines"]]
-    assert lines[-2:] == [f"line {queue.LOG_LINES + 4}", "Cancelled."], "no line comes twice"
+    assert lines[-2:] == [f"line {LOG_LINES + 4}", "Cancelled."], "no line comes twice"
     job.attempts = 1
     db.commit()
     assert pages.post(f"/jobs/{job.id}/retry").status_code == 303

@@ -7,7 +7,7 @@ import shutil
 import httpx
 import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import literal_column, select
 from sqlalchemy.orm import Session
 
 from app.services.latents.agreement import DRAWN
@@ -18,7 +18,7 @@ from tests.engine import random_coder
 from tests.factories import CONTEXTS, LENGTH, little_study
 from tests.reading import current_of, latent_of, problem_of, text_of
 from tests.text_study import LATENTS, store_activations, text_study
-from workers.tasks.collect import _complete_latents
+from workers.tasks.collect.latents import Latents
 
 
 @pytest.fixture
@@ -273,8 +273,8 @@ def test_collecting_completes_what_an_older_version_left_out(db: Session) -> Non
     kept = latent_of(db, study, 3)
     kept.histogram = [1, 2]
     db.commit()
-    for _ in _complete_latents(db, study, coder):
-        pass
+    Latents(db, study, coder).complete(range(12))
+    db.commit()
     rows = db.scalars(select(Latent).filter_by(study_id=study.id).order_by(Latent.index)).all()
     directions = decoder / np.linalg.norm(decoder, axis=1, keepdims=True)
     for latent in rows:
@@ -292,7 +292,16 @@ def test_collecting_completes_what_an_older_version_left_out(db: Session) -> Non
         order = [i for i in np.argsort(-cosines) if i not in (latent.index, 10, 11)]
         assert [index for index, _ in latent.similar] == order
         assert [c for _, c in latent.similar] == pytest.approx(cosines[order], abs=1e-5)
-    assert list(_complete_latents(db, study, coder)) == [], "a second time there is nothing to do"
+    before = _transactions(db, study)
+    Latents(db, study, coder).complete(range(12))
+    db.commit()
+    assert _transactions(db, study) == before, "a second time there is nothing to do"
+
+
+def _transactions(db: Session, study: Study) -> list[str]:
+    """The transactions that wrote the latents of a study."""
+    query = select(literal_column("latent.xmin::text")).select_from(Latent)
+    return list(db.scalars(query.where(Latent.study_id == study.id).order_by(Latent.id)))
 
 
 def test_a_dead_latent_shows_nothing_empty(pages: httpx.Client, study: Study) -> None:

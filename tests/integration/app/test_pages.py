@@ -19,7 +19,7 @@ from models import (
 )
 from tests.factories import little_study
 from tests.reading import current_of
-from workers import queue
+from tests.studies import queue_job
 
 EVIL = "<script>window.evil = 1</script><img src=x onerror='window.evil = 1'>"
 
@@ -160,7 +160,7 @@ def test_the_form_for_a_new_study(pages: httpx.Client, db: Session) -> None:
 
 
 def test_job_buttons(pages: httpx.Client, db: Session, study: Study) -> None:
-    job = queue.submit(db, Job(study_id=study.id, kind="explain", created_by="test"))
+    job = queue_job(db, study, "explain")
     back = f"/studies/{study.slug}/jobs"
     cancelled = pages.post(f"/jobs/{job.id}/cancel", data={"next": back})
     assert (cancelled.status_code, cancelled.headers["location"]) == (303, back)

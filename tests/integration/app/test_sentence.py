@@ -13,6 +13,7 @@ from tests.engine import DEMO_CODER
 from tests.factories import little_study
 from tests.reading import current_of, latent_of, problem_of, text_of
 from tests.sentences import read
+from tests.working import plan, work
 
 EVIL = "<script>window.evil = 1</script>"
 
@@ -100,8 +101,6 @@ def test_the_page_of_a_sentence_without_scripts(
 
 
 def test_the_real_model_reads_a_sentence(db: Session, study: Study) -> None:
-    from workers.tasks import sentence as task
-
     study.model, study.coder = "smollm2-135m-instruct", str(DEMO_CODER)
     study.simulator_id = None
     job = Job(study_id=study.id, kind="sentence", status="running", created_by="ana")
@@ -111,7 +110,7 @@ def test_the_real_model_reads_a_sentence(db: Session, study: Study) -> None:
     db.flush()
     job.params = {"sentence_id": tried.id}
     db.commit()
-    assert [step.total for step in task.run(db, job, study)] == [1], "there is no simulator"
+    assert [unit.key for unit in plan(db, job, study)] == ["read 0"], "there is no simulator"
     assert "".join(tried.strings[1:]) == text and len(tried.active) == len(tried.tokens)
     assert tried.active[0] == [], "the beginning of the text is not analysed"
     assert all(0 < len(active) <= 32 for active in tried.active[1:])
@@ -127,10 +126,11 @@ def test_the_real_model_reads_a_sentence(db: Session, study: Study) -> None:
     db.add(simulator)
     db.flush()
     tried.simulator_id = simulator.id
+    job.state = {}
     db.commit()
-    steps = list(task.run(db, job, study))
+    steps = work(db, job, study)
     assert (steps[-1].done, steps[-1].total) == (2, 2)
     made = tried.simulation(latent.explanation_id or 0)
     assert made is not None and len(made["values"]) == len(tried.tokens)
     assert made["values"][0] is None and any(value is not None for value in made["values"][1:])
-    assert len(list(task.run(db, job, study))) == 1, "nothing is simulated twice"
+    assert work(db, job, study) == [], "nothing is simulated twice"

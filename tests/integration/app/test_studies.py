@@ -107,7 +107,7 @@ def test_a_failed_study_says_so_and_can_be_corrected(
     assert (saved.status_code, saved.headers["location"]) == (303, f"/studies/{slug}")
     db.expire_all()
     assert (study.slug, study.hookpoint, study.prepend_bos) == (slug, "layers.2.mlp", False)
-    assert (job.status, job.params) == ("queued", {"first_latents": 9, "anew": True})
+    assert (job.status, job.params, job.state) == ("queued", {"first_latents": 9}, {"anew": True})
     assert len(db.scalars(select(Job).filter_by(study_id=study.id)).all()) == 1
     # While it is on its way, only its title can be changed.
     assert 'name="model"' not in pages.get(f"/studies/{slug}/edit").text
@@ -137,7 +137,7 @@ def test_corrections_by_the_api(api: httpx.Client, db: Session, tmp_path: Path) 
     assert (changed.json()["hookpoint"], changed.json()["title"]) == ("layers.0.mlp", "Now")
     assert "cannot be corrected" in problem_of(api.patch(here, json={"seed": 1}), 409)
     db.expire_all()
-    assert (job.status, job.params["anew"]) == ("queued", True)
+    assert (job.status, job.state["anew"]) == ("queued", True)
 
 
 def test_a_collected_study_keeps_what_its_figures_rest_on(

@@ -17,8 +17,8 @@ from models import Context, Study
 from tests.factories import LENGTH, little_study
 from tests.reading import text_of
 from tests.tokenizer_kinds import CONTROL, LINES, tokenizer_of
-from workers.tasks.collect import _make_contexts
-from workers.tasks.text_facts import text_facts
+from workers.tasks.collect.contexts import make_contexts
+from workers.tasks.collect.text_facts import text_facts
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def empty_study(db: Session, tmp_path: Path) -> Study:
 
 
 def collected(db: Session, study: Study, kind: str) -> dict[str, list[Context]]:
-    _make_contexts(db, study, tokenizer_of(kind))
+    make_contexts(db, study, tokenizer_of(kind))
     found: dict[str, list[Context]] = {}
     for context in db.scalars(
         select(Context).filter_by(study_id=study.id).order_by(Context.set, Context.index)

@@ -12,7 +12,7 @@ from models import Explanation, Generation, Job, Rewrite, RewritePoint, Sentence
 from tests.factories import generation, new_wording
 from tests.reading import current_of, latent_of, problem_of, text_of
 from tests.rewrites import rewrite
-from workers.tasks import explain_file
+from tests.working import work
 
 
 def imported(
@@ -23,8 +23,7 @@ def imported(
     made = api.post(f"/studies/{study.slug}/import", files={"file": ("words.jsonl", content)})
     assert made.status_code == 201, made.text
     job = db.get_one(Job, made.json()["id"])
-    for _ in explain_file.run(db, job, study):
-        pass
+    work(db, job, study)
     job.status = "finished"
     db.commit()
     return job, Path(job.params["path"])
@@ -108,7 +107,7 @@ def test_a_rewrite_is_deleted_and_the_one_before_shows(
     job = Job(
         study_id=study.id,
         kind="rewrite",
-        params={"rewrite_id": second.id},
+        state={"rewrite_id": second.id},
         status="running",
         created_by="tests",
     )

@@ -1,6 +1,8 @@
 """The migrations make the tables of the models, and unmake them."""
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,9 +10,11 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, inspect, make_url, select, text
+from sqlalchemy.orm import Session
 
 from cli.servers import Servers, alembic_config, migrate
-from models import Base, Simulation
+from jobs.kinds import ORDINARY, WAITED_FOR, params_of
+from models import Base, Job, Simulation
 from models.database import get_engine
 
 
@@ -153,4 +157,129 @@ def test_embeddings_move_to_the_latents_whose_current_explanations_have_them(emp
     with engine.connect() as connection:
         query = text("SELECT embedding::text FROM explanation ORDER BY id")
         assert list(connection.scalars(query)) == [None, other]
+    engine.dispose()
+
+
+JOBS_OF_0012: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "collecting": ("collect", "running", {"first_latents": 9, "anew": True}),
+    "the demo's": (
+        "explain",
+        "queued",
+        {
+            "method": "lexical",
+            "following": [{"method": "file", "path": "/a.jsonl"}],
+            "first_latents": 512,
+            "costs": 32,
+        },
+    ),
+    "asking": (
+        "explain",
+        "running",
+        {
+            "method": "prompted",
+            "llm": {"backend": "openai", "model": "m", "base_url": None},
+            "latents": [1, 2, 3],
+            "then_simulate": {
+                "simulator_id": 1,
+                "costs": 2,
+                "then_rewrite": True,
+                "estimate": {
+                    "latents": 3,
+                    "done": 0,
+                    "tokens_read": 5,
+                    "tokens_written": 0,
+                    "seconds": None,
+                    "measured": False,
+                },
+            },
+            "explained_latents": [1],
+            "explained": [41],
+        },
+    ),
+    "first ones": (
+        "simulate",
+        "running",
+        {
+            "first_latents": 2,
+            "costs": 1,
+            "then_rewrite": True,
+            "explanation_ids": [5, 6],
+            "queued": ["early"],
+        },
+    ),
+    "an edit": (
+        "simulate",
+        "queued",
+        {"explanation_ids": [7], "simulator_id": 1, "then_rewrite": True},
+    ),
+    "again": (
+        "simulate",
+        "failed",
+        {"explanation_ids": [7, 8], "simulator_id": 1, "again": True, "cleared": True},
+    ),
+    "rewriting": (
+        "rewrite",
+        "running",
+        {"protocol": "whole", "simulator_id": 1, "repeat": True, "rewrite_id": 3},
+    ),
+    "needless": (
+        "rewrite",
+        "cancelled",
+        {"protocol": "paper", "simulator_id": 1, "repeat": True, "superseded_by": 7},
+    ),
+    "writing": (
+        "generate",
+        "running",
+        {"generation_id": 1, "writing": {"condition": "zero", "tokens": [1], "missing": 0}},
+    ),
+    "sentence": ("sentence", "queued", {"sentence_id": 1}),
+    "judging": ("judge", "running", {"llm": {"model": "m"}, "explanation_ids": [5]}),
+    "checking": ("check", "running", {}),
+}
+"""Jobs as the version before queued and worked at them."""
+NOTED: dict[str, dict[str, Any]] = {
+    "collecting": {"anew": True},
+    "asking": {"explained_latents": [1], "explained": [41]},
+    "first ones": {"explanation_ids": [5, 6], "queued": ["early"]},
+    "again": {"cleared": True},
+    "rewriting": {"rewrite_id": 3},
+    "needless": {"superseded_by": 7},
+    "writing": {"writing": {"condition": "zero", "tokens": [1], "missing": 0}},
+}
+"""What of it the worker had written."""
+
+
+def test_jobs_are_gone_on_with(empty: str) -> None:
+    command.upgrade(alembic_config(empty), "0012")
+    engine = engine_of(empty)
+    insert = text(
+        "INSERT INTO job (study_id, kind, status, params, done, unit, message, missing, usage,"
+        " attempts, created_by) VALUES (1, :kind, :status, CAST(:params AS jsonb), 0, '', '', 0,"
+        " '{}', 0, :name)"
+    )
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO study (slug, title, model, coder, hookpoint, corpus, context_length,"
+            " prepend_bos, contexts_explain, contexts_calibrate, contexts_evaluate,"
+            " contexts_rewrite, seed, coder_info)"
+            " VALUES ('s', 's', 'm', 'c', 'h', 'sotu', 32, true, 9, 8, 24, 24, 0, '{}')"
+        )
+        for name, (kind, status, params) in JOBS_OF_0012.items():
+            values = {"name": name, "kind": kind, "status": status, "params": json.dumps(params)}
+            connection.execute(insert, values)
+    migrate(empty)
+    with Session(engine) as session:
+        jobs = {job.created_by: job for job in session.scalars(select(Job))}
+        for name, (_, _, before) in JOBS_OF_0012.items():
+            job, noted = jobs[name], NOTED.get(name, {})
+            assert job.state == noted, name
+            assert job.params == {k: v for k, v in before.items() if k not in noted}, name
+            params_of(job)  # this version knows all of them
+        urgent = {name for name, job in jobs.items() if job.priority == WAITED_FOR}
+        assert urgent == {"an edit", "writing", "sentence"}
+        assert {job.priority for job in jobs.values()} == {ORDINARY, WAITED_FOR}
+    command.downgrade(alembic_config(empty), "0012")
+    with engine.connect() as connection:
+        for name, params in connection.execute(text("SELECT created_by, params FROM job")):
+            assert params == JOBS_OF_0012[name][2], name
     engine.dispose()

@@ -11,8 +11,7 @@ from interp.errors import InputError
 from models import Example, Explanation, Job, Latent, Study
 from tests.llm_server import Failing, Reply, running, said
 from tests.text_study import text_study
-from workers.jobs import Progress
-from workers.tasks import explain_llm
+from tests.working import work
 
 FIRING = [0, 1, 3, 4, 5]
 """The latents of the study that ever fire."""
@@ -68,13 +67,13 @@ def test_a_latent_that_no_prompt_can_be_made_of_is_counted_and_the_others_are_do
     db: Session, study: Study, server: Failing, method: str, kinds: list[str], reason: str
 ) -> None:
     without_examples(db, study, 1, *kinds)
-    job = job_of(db, study, server)
-    done: list[Progress] = list(explain_llm.run(db, job, study, method))
+    job = job_of(db, study, server, method=method)
+    done = work(db, job, study)
     assert [one.done for one in done] == [1, 2, 3, 4, 5]
     assert [one.missing for one in done] == [0, 1, 0, 0, 0]
     assert done[1].message.startswith("latent 1: no explanation") and reason in done[1].message
     assert by_models(db, study, method) == [i for i in FIRING if i != 1]
-    assert job.params["explained_latents"] == FIRING
+    assert job.state["explained_latents"] == FIRING
 
 
 def test_a_latent_without_an_explanation_is_not_refined_and_the_others_are(
@@ -83,8 +82,8 @@ def test_a_latent_without_an_explanation_is_not_refined_and_the_others_are(
     latent = db.scalars(select(Latent).filter_by(study_id=study.id, index=1)).one()
     latent.explanation_id = None
     db.commit()
-    job = job_of(db, study, server, latents=[1])
-    (done,) = explain_llm.run(db, job, study, "refine")
+    job = job_of(db, study, server, method="refine", latents=[1])
+    (done,) = work(db, job, study)
     assert done.missing == 1 and "no explanation to refine" in done.message
 
 
@@ -96,8 +95,8 @@ def test_reasoning_becomes_no_explanation(db: Session, study: Study, server: Fai
         return said("<think>\nOkay.\n</think>\n\n# Explanation\n\nActive on some words.")
 
     server.behave = behave
-    job = job_of(db, study, server, latents=[1, 5])
-    first, second = explain_llm.run(db, job, study, "prompted")
+    job = job_of(db, study, server, method="prompted", latents=[1, 5])
+    first, second = work(db, job, study)
     assert (first.missing, second.missing) == (1, 0)
     assert "reasoning did not end" in first.message
     query = select(Explanation.text).join(Latent, Latent.id == Explanation.latent_id)
@@ -107,8 +106,8 @@ def test_reasoning_becomes_no_explanation(db: Session, study: Study, server: Fai
 
 def test_what_is_wrong_for_all_ends_the_job(db: Session, study: Study, server: Failing) -> None:
     server.behave = lambda body, before: Reply(401, b"{}")
-    job = job_of(db, study, server)
+    job = job_of(db, study, server, method="prompted")
     with pytest.raises(InputError, match="wants a key"):
-        list(explain_llm.run(db, job, study, "prompted"))
+        work(db, job, study)
     assert by_models(db, study, "prompted") == []
-    assert "explained_latents" not in job.params, "a retry begins with the first latent"
+    assert "explained_latents" not in job.state, "a retry begins with the first latent"

@@ -18,7 +18,7 @@ from models.settings import get_settings
 from tests.reading import problem_of, text_of
 from tests.text_study import text_study
 from workers.tasks.check import _scores_are_of_these_activations
-from workers.tasks.scores import calibrate_and_score
+from workers.tasks.simulate.scores import calibrate_and_score
 
 
 def folder_of(study: Study, name: str) -> Path:

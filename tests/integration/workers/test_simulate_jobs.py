@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 
 from models import Explanation, Latent, LatentCost, Simulation, Simulator, Study
 from tests.reading import current_of
-from workers.tasks.orderings import _ordered
-from workers.tasks.simulate import Block, _costs
+from workers.tasks.rewrite.orderings import _ordered
+from workers.tasks.simulate.steps import Block, measure_costs
 
 
 def test_values_that_are_all_missing_have_no_cost(db: Session, study: Study) -> None:
@@ -22,7 +22,7 @@ def test_values_that_are_all_missing_have_no_cost(db: Session, study: Study) -> 
     simulation.values = np.full_like(simulation.values, np.nan)
     db.commit()
     simulator = db.get_one(Simulator, study.simulator_id)
-    assert _costs(db, study, simulator, Block([explanation], [latent])) is None
+    measure_costs(db, study, simulator, Block([explanation], [latent]))
     assert db.scalar(select(LatentCost.id).filter_by(explanation_id=explanation.id)) is None
 
 

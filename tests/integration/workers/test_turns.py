@@ -12,12 +12,15 @@ from sqlalchemy.orm import Session
 from app.services.jobs.queries import retry_job
 from cli.follow import require_finished
 from interp.errors import InputError
+from jobs.kinds import KINDS
+from jobs.log import LONGEST
 from models import Job, JobEvent
 from models.database import new_session
 from tests.factories import little_study
-from workers import queue, turns
-from workers.jobs import _end
+from tests.studies import queue_job
+from workers import turns
 from workers.reasons import in_words, passes
+from workers.runner import _end
 
 
 def test_messages_are_stored_whatever_they_hold(db: Session) -> None:
@@ -27,7 +30,7 @@ def test_messages_are_stored_whatever_they_hold(db: Session) -> None:
     db.commit()
     assert _end(job.id, "failed", "a\0b\ud83dc" + "d" * 5000)
     db.refresh(job)
-    assert job.message.startswith("a\ufffdb\ufffdcd") and len(job.message) == queue.LONGEST
+    assert job.message.startswith("a\ufffdb\ufffdcd") and len(job.message) == LONGEST
     newest = db.scalars(select(JobEvent).filter_by(job_id=job.id)).one()
     assert newest.text.startswith("Failed: a\ufffdb\ufffdcd")
     assert not _end(job.id, "finished", ""), "what has ended stays as it is"
@@ -66,7 +69,14 @@ def test_urgent_jobs_come_first_and_the_others_take_turns(db: Session) -> None:
     db.execute(update(Job).where(Job.status.in_(("queued", "running"))).values(status="cancelled"))
     kinds = ("simulate", "rewrite", "sentence", "rewrite", "generate")
     jobs = [
-        Job(study_id=study.id, kind=kind, status="running", created_by="tests") for kind in kinds
+        Job(
+            study_id=study.id,
+            kind=kind,
+            status="running",
+            priority=KINDS[kind].priority,
+            created_by="tests",
+        )
+        for kind in kinds
     ]
     db.add_all(jobs)
     for job, seconds in zip(jobs, (None, 20, 5, 10, None), strict=True):
@@ -91,25 +101,24 @@ def test_an_edit_makes_the_rewrites_of_earlier_ones_needless(db: Session) -> Non
     study = little_study(db)
     params = {"protocol": "whole", "simulator_id": study.simulator_id, "repeat": True}
 
-    def rewrite(**values: Any) -> Job:
-        job = Job(study_id=study.id, kind="rewrite", created_by="tests", **values)
-        return queue.submit(db, job)
+    def rewrite(**changes: Any) -> Job:
+        return queue_job(db, study, "rewrite", **params | changes)
 
-    begun = rewrite(params=params)
+    begun = rewrite()
     begun.turn_at = func.now()
-    paper = rewrite(params=params | {"protocol": "paper"})
-    whole = rewrite(params=params | {"repeat": False})
-    needless = rewrite(params=params)
-    newest = rewrite(params=params)
-    queue.supersede(db, newest)
+    paper = rewrite(protocol="paper")
+    whole = rewrite(repeat=False)
+    needless = rewrite()
+    newest = rewrite()
     states = {}
     for job in (begun, paper, whole, needless, newest):
         db.refresh(job)
         states[job.id] = job.status
     assert [*states.values()] == ["queued", "queued", "queued", "cancelled", "queued"]
     assert f"job {newest.id}" in needless.message and needless.finished_at is not None
+    assert needless.state == {"superseded_by": newest.id}
     require_finished([needless])
     retry_job(db, needless)
-    assert needless.params == params
+    assert (needless.params, needless.state) == (params, {})
     db.execute(update(Job).where(Job.study_id == study.id).values(status="cancelled"))
     db.commit()

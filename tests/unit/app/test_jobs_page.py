@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.services.jobs.progress import Now, asked, now, seconds_left
+from jobs.progress import Now, asked, now, seconds_left
 from models import Job
 
 
@@ -42,10 +42,11 @@ def test_parameters_in_words() -> None:
             "then_rewrite": True,
             "author": "",
             "llm": {"model": "small", "backend": "vllm", "base_url": None},
-            "cleared": True,
-        }
+        },
+        state={"cleared": True, "rewrite_id": 7},
     )
     assert asked(job) == [
+        ("rewrite", "7"),
         ("explanations", "20"),
         ("latents whose own cost is measured", "4"),
         ("measure the layer afterwards", "yes"),

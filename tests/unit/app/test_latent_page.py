@@ -8,7 +8,7 @@ from app.services.latents.agreement import confusions
 from app.services.latents.examples import ShownExample, Token, by_interval, intervals, windows
 from app.web.html.lanes import Look, token_html
 from models import Latent
-from workers.tasks.collect import BINS, histogram
+from workers.tasks.collect.latents import BINS, histogram
 
 
 def _token(**changes: object) -> Token:

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from interp.corpus.contexts import ContextSet
 from interp.errors import InputError
-from interp.rewriting.evaluate import Protocol
-from models import Explanation, Job, Latent, LatentCost, Rewrite, Score, Simulation, Study
+from jobs.params import RewriteParams
+from models import Explanation, Latent, LatentCost, Rewrite, Score, Simulation, Study
 from workers.resources import coder_of
 from workers.tasks.rows import context_tokens, first_position
 from workers.version import code_version
@@ -21,8 +21,8 @@ POINTS = 4
 RANDOM_ORDERS = 3
 
 
-def make_rewrite(session: Session, job: Job, study: Study) -> Rewrite | None:
-    """The job's rewrite, made on its first start.
+def make_rewrite(session: Session, asked: RewriteParams, study: Study) -> Rewrite | None:
+    """A new rewrite as a job asks for it. The caller commits.
 
     Returns:
         None if it would repeat the newest rewrite with nothing changed: an edit made meanwhile had
@@ -31,13 +31,10 @@ def make_rewrite(session: Session, job: Job, study: Study) -> Rewrite | None:
     Raises:
         InputError: Nothing has been simulated yet, or there is no simulator.
     """
-    if rewrite_id := job.params.get("rewrite_id"):
-        return session.get_one(Rewrite, rewrite_id)
-    simulator_id = job.params.get("simulator_id") or study.simulator_id
+    simulator_id = asked.simulator_id or study.simulator_id
     if simulator_id is None:
         raise InputError("This study has no simulator yet. Run its collect job first.")
-    protocol = str(Protocol(job.params.get("protocol", Protocol.WHOLE)))
-    author = job.params.get("author", "")
+    protocol, author = asked.protocol, asked.author
     orderings = _ordered(session, study, simulator_id, author)
     if not orderings["score"]:
         raise InputError(
@@ -45,7 +42,7 @@ def make_rewrite(session: Session, job: Job, study: Study) -> Rewrite | None:
         )
     numbers = counts(len(orderings["score"]), coder_of(study).num_latents)
     parent = None
-    if job.params.get("repeat"):
+    if asked.repeat:
         parent = _newest(session, study, simulator_id, protocol, author)
     if parent is not None and parent.orderings.keys() == orderings.keys():
         orderings = _repeated(session, parent, orderings["score"])
@@ -69,8 +66,6 @@ def make_rewrite(session: Session, job: Job, study: Study) -> Rewrite | None:
     )
     session.add(rewrite)
     session.flush()
-    job.params = {**job.params, "rewrite_id": rewrite.id}
-    session.commit()
     return rewrite
 
 

@@ -1,10 +1,10 @@
 """Have a language model explain latents, one after another."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from interp.corpus.contexts import ContextSet
@@ -16,11 +16,14 @@ from interp.explain.refine import Step, refine
 from interp.llm.llm import LLM
 from interp.scoring.scores import Scores
 from interp.simulate.protocol import Ask, Simulated
+from jobs.events import publish
+from jobs.params import ExplainParams
 from models import Context, Example, Explanation, Job, Latent, Simulator, Study
-from workers.jobs import Progress
-from workers.queue import publish
+from models.base import among
 from workers.resources import llm_of, real_activations, simulator_of
-from workers.tasks.explanations import add
+from workers.task import Done, Unit
+from workers.tasks.explain.add import add
+from workers.tasks.explain.explainer import Explainer
 from workers.tasks.rows import (
     context_strings,
     documents_of,
@@ -34,27 +37,37 @@ ROUNDS = 3
 """The most wordings that are tried to refine one."""
 
 
-def run(session: Session, job: Job, study: Study, method: str) -> Iterator[Progress]:
-    """Explain the job's latents, or all that ever fire; a latent at a time is saved.
+class AskModel(Explainer):
+    """Explains the job's latents, or all that ever fire; one latent is a unit.
 
     An answer that is no explanation adds none, and a latent that no prompt can be made of has none:
     each is counted as missing, with its reason in the job's message and log.
     """
-    described = job.params.get("llm") or {}
-    if not described.get("model"):
-        raise InputError(f"The explainer {method!r} needs a language model: say which.")
-    llm = llm_of(described, described["model"])
-    explain: Callable[[Session, Study, LLM, Latent], Iterator[Explained | Step]]
-    explain = {"prompted": _ask, "contrastive": _contrast, "refine": _refine}[method]
-    latents = _latents(session, job, study)
-    done: list[int] = job.params.get("explained_latents", [])
-    for number, latent in enumerate(latents, 1):
-        if latent.index in done:
-            continue
+
+    counts = "latents"
+
+    def prepare(self, session: Session, job: Job, study: Study) -> None:
+        """See that there is a language model to ask."""
+        self._llm()
+
+    def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:
+        """One latent after another."""
+        done = set(job.state.get("explained_latents", []))
+        indices = session.scalars(_firing(study, self.asked).with_only_columns(Latent.index)).all()
+        if not indices:
+            raise InputError("None of these latents ever fires, so there is nothing to explain.")
+        return [Unit("latent", index, index + 1, int(index in done)) for index in indices]
+
+    def do(self, session: Session, job: Job, study: Study, unit: Unit) -> Done:
+        """Explain one latent, or note why there is no explanation."""
+        if unit.start in job.state.get("explained_latents", []):
+            return Done()
+        llm, method = self._llm(), self.asked.method
+        latent = session.scalars(_firing(study, self.asked).filter_by(index=unit.start)).one()
         ids: list[int] = []
         failures: list[str] = []
         read = written = 0
-        for one in _until_it_fails(explain(session, study, llm, latent), failures):
+        for one in _until_it_fails(METHODS[method](session, study, llm, latent), failures):
             explained = one.explained if isinstance(one, Step) else one
             if explained is None:
                 continue
@@ -66,23 +79,23 @@ def run(session: Session, job: Job, study: Study, method: str) -> Iterator[Progr
                 row = _row(latent, explained, method, llm, one if isinstance(one, Step) else None)
                 ids = add(session, [row])
                 session.refresh(latent)
-        job.params = {
-            **job.params,
-            "explained_latents": [*job.params.get("explained_latents", []), latent.index],
-            "explained": [*job.params.get("explained", []), *ids],
+        job.state = {
+            **job.state,
+            "explained_latents": [*job.state.get("explained_latents", []), latent.index],
+            "explained": [*job.state.get("explained", []), *ids],
         }
         session.commit()
         publish(study.id, "latent", latent.id)
         why = f": no explanation ({failures[0]})" if failures and not ids else ""
-        yield Progress(
-            number,
-            len(latents),
-            "latents",
-            f"latent {latent.index}{why}",
-            int(bool(why)),
-            read,
-            written,
-        )
+        return Done(f"latent {latent.index}{why}", int(bool(why)), read, written)
+
+    def _llm(self) -> LLM:
+        llm = self.asked.llm
+        if llm is None or not llm.model:
+            raise InputError(
+                f"The explainer {self.asked.method!r} needs a language model: say which."
+            )
+        return llm_of(llm.model_dump(), llm.model)
 
 
 def _until_it_fails(
@@ -95,14 +108,12 @@ def _until_it_fails(
         failures.append(str(error))
 
 
-def _latents(session: Session, job: Job, study: Study) -> list[Latent]:
+def _firing(study: Study, asked: ExplainParams) -> Select[Latent]:
+    """The latents to explain, in their order."""
     wanted = select(Latent).where(Latent.study_id == study.id, Latent.max_activation > 0)
-    if (indices := job.params.get("latents")) is not None:
-        wanted = wanted.where(Latent.index.in_(indices))
-    latents = list(session.scalars(wanted.order_by(Latent.index)))
-    if not latents:
-        raise InputError("None of these latents ever fires, so there is nothing to explain.")
-    return latents
+    if asked.latents is not None:
+        wanted = wanted.where(among(Latent.index, asked.latents))
+    return wanted.order_by(Latent.index)
 
 
 def _row(
@@ -201,3 +212,10 @@ def _refine(session: Session, study: Study, llm: LLM, latent: Latent) -> Iterato
         rounds=ROUNDS,
         seed=study.seed,
     )
+
+
+METHODS: dict[str, Callable[[Session, Study, LLM, Latent], Iterator[Explained | Step]]] = {
+    "prompted": _ask,
+    "contrastive": _contrast,
+    "refine": _refine,
+}

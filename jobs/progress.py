@@ -1,9 +1,10 @@
-"""How far jobs are, and what they were asked for, in words."""
+"""The progress of jobs and their parameters, in words."""
 
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from jobs.kinds import KINDS
 from models import Job
 from models.job import ACTIVE
 
@@ -12,8 +13,8 @@ ASK_SECONDS = 1.0
 
 
 class JobLine(NamedTuple):
-    """What a line about a job shows: read without what the job was asked for, which may be
-    thousands of explanations, as pages read it in passing."""
+    """The columns for one line about a job. Its parameters are left out, because they may name
+    thousands of explanations, and every page reads these lines."""
 
     id: int
     kind: str
@@ -65,19 +66,19 @@ def no_worker(job: Job | JobLine) -> str:
     """The queue of a job that waits or runs, if no worker serves it; empty otherwise, and where
     Redis cannot be asked."""
     # Imported here, as the queue reads the settings, and errors in these are shown by this package.
-    from workers.queue import QUEUES, unserved
+    from jobs.queue import unserved
 
     global _heard
     if job.status not in ACTIVE:
         return ""
     if time.monotonic() - _heard[0] > ASK_SECONDS:
         _heard = (time.monotonic(), unserved())
-    queue = QUEUES.get(job.kind, "")
+    queue = KINDS[job.kind].queue
     return queue if queue in _heard[1] else ""
 
 
 def seconds_left(job: Job | JobLine) -> float | None:
-    """How long a running job still needs, in seconds at work, from its own rate so far.
+    """The time that a running job still needs, in seconds at work, from its own rate so far.
 
     None before its first unit is done, and for a job that does not run. Time in which the worker
     is busy with other jobs comes on top.
@@ -109,15 +110,15 @@ WORDS = {
     "contexts": "contexts",
     "scores": "scores",
 }
-"""What a job was asked for, by the name of the parameter. What a job writes into its own parameters
-to go on from, such as ``cleared``, is left out."""
+"""What a job was asked for, by the name of the parameter, and what it made of that. What it notes
+only to go on from, such as ``cleared``, is left out."""
 
 
 def asked(job: Job) -> list[tuple[str, str]]:
-    """The parameters of a job, each as a name and a value in words."""
+    """What a job was asked for, each part as a name and a value in words."""
     return [
         (WORDS[name], words)
-        for name, value in job.params.items()
+        for name, value in {**(job.state or {}), **job.params}.items()
         if name in WORDS and (words := _words(value))
     ]
 

@@ -7,7 +7,7 @@ from sqlalchemy import exists, insert, update
 from sqlalchemy.orm import Session, aliased
 
 from models import Explanation, Latent
-from workers.tasks.embed import save, vectors_of
+from workers.tasks.vectors import save, vectors_of
 
 
 def add(session: Session, rows: Sequence[dict[str, Any]]) -> list[int]:

@@ -1,9 +1,9 @@
 """A job's life: queued, running, and then finished, failed or cancelled.
 
 One Celery message lets a worker go on with one job for one chunk of time; ``workers/turns.py``
-says with which. The work itself is a generator that commits after each unit and skips what is
-already there, so that a job which is cut short anywhere, even by a killed worker, loses one unit
-and repeats none.
+says with which. The job's task (``workers/task.py``) plans units of work, and says which are done
+already. Each unit is committed when it is done, so that a job which is cut short anywhere, even by
+a killed worker, loses one unit and repeats none.
 
 Every job ends. What its work raises ends it with a sentence. A turn that is cut short from outside
 is counted, by the next worker that takes the job up, and ``MOST_SETBACKS`` of these in a row end it
@@ -12,9 +12,8 @@ too.
 
 import logging
 import time
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from sqlalchemy import update
@@ -22,12 +21,16 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from interp.errors import InputError
+from jobs.events import publish
+from jobs.kinds import ORDINARY
+from jobs.log import clean, note
+from jobs.queue import WORK, celery
 from models import Job, Study
 from models.database import get_engine, new_session
 from models.job import ACTIVE
 from models.settings import get_settings
-from workers.queue import WORK, celery, clean, note, publish
 from workers.reasons import in_words, passes
+from workers.task import Done
 from workers.turns import WORKER, let_go, served, take, unlock, waiting, wake_waiting
 
 log = logging.getLogger(__name__)
@@ -45,46 +48,15 @@ DATABASE_SECONDS = 300
 
 
 class Progress(NamedTuple):
-    """What a unit of work reports when it is done and committed."""
+    """How far a job is."""
 
     done: int
     total: int
     unit: str
-    message: str = ""
-    missing: int = 0
-    """Values that came out missing in this unit."""
-    tokens_read: int = 0
-    tokens_written: int = 0
-    """What language models read and wrote for this unit."""
+    """What these count."""
 
-
-Work = Callable[[Session, Job, Study], Iterator[Progress]]
-
-
-def _work(kind: str) -> Work:
-    from workers.tasks import (
-        check,
-        collect,
-        embed,
-        explain,
-        generate,
-        judge,
-        rewrite,
-        sentence,
-        simulate,
-    )
-
-    return {
-        "collect": collect.run,
-        "explain": explain.run,
-        "judge": judge.run,
-        "simulate": simulate.run,
-        "rewrite": rewrite.run,
-        "generate": generate.run,
-        "sentence": sentence.run,
-        "check": check.run,
-        "embed": embed.run,
-    }[kind]
+    def __str__(self) -> str:
+        return f"{self.done:,} of {self.total:,} {self.unit}"
 
 
 @celery.task(name=WORK)
@@ -156,17 +128,32 @@ def _turn(session: Session, job: Job) -> bool:
     Returns:
         Whether the work is done.
     """
+    from workers.registry import task_of  # imports torch: a process forks before it does
+
     study = session.get_one(Study, job.study_id)
     began = time.monotonic()
     deadline = began + get_settings().chunk_seconds
-    for progress in _work(job.kind)(session, job, study):
-        now = time.monotonic()
-        if not _record(session, job, progress, now - began):
-            return False
-        began = now
-        # After its last unit a job goes on to its end: it would be finished, and not say so.
-        if progress.done < progress.total and _gives_way(session, job, progress, now > deadline):
-            return False
+    task = task_of(job)
+    task.prepare(session, job, study)
+    units = task.plan(session, job, study)
+    total = sum(unit.size for unit in units)
+    progress = Progress(sum(unit.done for unit in units), total, task.counts)
+    if not _planned(session, job, progress):
+        return False
+    for unit in units:
+        while unit.done < unit.size:
+            done = task.do(session, job, study, unit)
+            upto = unit.size if done.part is None else done.part
+            progress = progress._replace(done=progress.done + upto - unit.done)
+            unit = unit._replace(done=upto)
+            now = time.monotonic()
+            if not _record(session, job, progress, done, now - began):
+                return False
+            began = now
+            # After its last unit a job goes on to its end: it would be finished, and not say so.
+            if progress.done < total and _gives_way(session, job, progress, now > deadline):
+                return False
+    task.finish(session, job, study)
     return True
 
 
@@ -175,12 +162,15 @@ def _gives_way(session: Session, job: Job, progress: Progress, over: bool) -> bo
     one, or waits for both and the other has had no turn; otherwise when its time is over."""
     others = waiting(served()).where(Job.id != job.id).limit(1)
     first = session.execute(others).first()
-    if first is not None and first.urgent and not (job.urgent and first.turn_at):
+    if first is not None and (
+        first.priority > job.priority
+        or (first.priority == job.priority > ORDINARY and first.turn_at is None)
+    ):
         note(session, job.id, "It waits: another job goes first.")
     elif not over:
         return False
-    elif first is not None and first.urgent == job.urgent:
-        note(session, job.id, f"{_done(progress)} done; other jobs have their turn.")
+    elif first is not None and first.priority == job.priority:
+        note(session, job.id, f"{progress} done; other jobs have their turn.")
     session.commit()
     return True
 
@@ -211,45 +201,55 @@ def _go_on_later(job_id: int) -> None:
             time.sleep(1)
 
 
-def _record(session: Session, job: Job, progress: Progress, seconds: float) -> bool:
+def _planned(session: Session, job: Job, progress: Progress) -> bool:
+    """Save what is planned and how much of it is done; False as :func:`_record`."""
+    values = progress._asdict() if progress.total else {}
+    return _update(session, job, **values)
+
+
+def _record(session: Session, job: Job, progress: Progress, done: Done, seconds: float) -> bool:
     """Save how far the job is and what that took; False if it was cancelled in the meantime, or
     deleted with its study.
 
     A message that is new goes into the job's log, and so does what came out missing.
     """
     spent = {
-        "tokens_read": progress.tokens_read,
-        "tokens_written": progress.tokens_written,
+        "tokens_read": done.tokens_read,
+        "tokens_written": done.tokens_written,
         "seconds": seconds,
     }
-    before, message = job.message, clean(progress.message)
-    changed = session.execute(
-        update(Job)
-        .where(Job.id == job.id, Job.status == "running")
-        .values(
-            done=progress.done,
-            total=progress.total,
-            unit=progress.unit,
-            message=message,
-            missing=Job.missing + progress.missing,
-            setbacks=0,
-            usage={name: job.usage.get(name, 0) + value for name, value in spent.items()},
-        )
+    before, message = job.message, clean(done.message)
+    lines = []
+    if message and message != before:
+        lines.append(f"{_sentence(message)} ({progress}).")
+    if done.missing:
+        lines.append(f"{done.missing:,} came out missing, at {progress}.")
+    return _update(
+        session,
+        job,
+        *lines,
+        **progress._asdict(),
+        message=message,
+        missing=Job.missing + done.missing,
+        setbacks=0,
+        usage={name: job.usage.get(name, 0) + value for name, value in spent.items()},
     )
+
+
+def _update(session: Session, job: Job, *lines: str, **values: Any) -> bool:
+    """Save values of a job that runs, and lines of its log; False if it does not run any more."""
+    here = update(Job).where(Job.id == job.id, Job.status == "running")
+    # An update has to set something, if only to lock the row.
+    changed = session.execute(here.values(values or {"status": "running"}))
     going_on = bool(changed.rowcount)  # type: ignore[attr-defined]
-    if going_on and message and message != before:
-        note(session, job.id, f"{_sentence(message)} ({_done(progress)}).")
-    if going_on and progress.missing:
-        note(session, job.id, f"{progress.missing:,} came out missing, at {_done(progress)}.")
+    if going_on:
+        for line in lines:
+            note(session, job.id, line)
     session.commit()
     publish(job.study_id, "job", job.id)
     if going_on:
         session.refresh(job)
     return going_on
-
-
-def _done(progress: Progress) -> str:
-    return f"{progress.done:,} of {progress.total:,} {progress.unit}"
 
 
 def _sentence(message: str) -> str:

@@ -1,12 +1,10 @@
-"""Measure the loss of the layer with more and more of its latents rewritten."""
+"""Measure points of a rewrite, or take them over from the rewrite before."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from interp.corpus.contexts import ContextSet
@@ -14,137 +12,19 @@ from interp.rewriting import splice
 from interp.rewriting.evaluate import Condition, Known, Protocol, evaluate
 from interp.rewriting.splice import Splice
 from interp.scoring import statistics
-from interp.scoring.calibrate import Method
-from models import Job, Rewrite, RewritePoint, Study
-from workers.jobs import Progress
-from workers.queue import publish
+from models import Rewrite, RewritePoint, Study
 from workers.resources import coder_of, store_of, subject_of
-from workers.tasks.orderings import make_rewrite
+from workers.tasks.rewrite.points import Planned, find
+from workers.tasks.rewrite.values import SimulatedValues
 from workers.tasks.rows import context_tokens, documents_of, fields, finite, first_position
-from workers.tasks.values import SimulatedValues
-
-BASELINES = [
-    Condition.UNTOUCHED,
-    Condition.REAL_LATENTS,
-    Condition.ZERO,
-    Condition.NO_LATENTS,
-    Condition.MEAN,
-]
-SET_CONDITIONS = [
-    (Condition.SET_ZEROED, ""),
-    (Condition.REWRITTEN, Method.ISOTONIC),
-    (Condition.REWRITTEN, Method.QUANTILE),
-    (Condition.ORACLE_VALUES, Method.QUANTILE),
-    (Condition.ORACLE_GATING, Method.ISOTONIC),
-    (Condition.RANDOM_LATENTS, ""),
-    (Condition.REWRITTEN, Method.LINEAR),
-    (Condition.REWRITTEN, Method.NONE),
-]
-AT_ONCE = {Protocol.WHOLE: 4, Protocol.PAPER: 64}
-"""Points measured in one unit of work, some seconds long. More share more of the model below the
-hookpoint; under ``paper`` that is nearly all of the work."""
 
 
-class Planned(NamedTuple):
-    """A point to measure."""
-
-    condition: Condition
-    calibration: str
-    ordering: str
-    explanation_ids: tuple[int, ...]
-    """The set, in the ordering's order; empty for conditions without one."""
-
-
-def run(session: Session, job: Job, study: Study) -> Iterator[Progress]:
-    """Measure every point of a rewrite that is not there yet."""
-    rewrite = make_rewrite(session, job, study)
-    if rewrite is None:
-        return
-    parent = _comparable_parent(session, rewrite)
-    planned = _plan(rewrite)
-    measurement = _Measurement(session, study, rewrite, parent)
-    done = 0
-    for units in _units(planned, AT_ONCE[Protocol(rewrite.protocol)]):
-        done += len(units)
-        new = [point for point in units if _find(session, rewrite, point) is None]
-        if not new:
-            continue
-        measurement.measure([point for point in new if not measurement.copy(point)])
-        session.commit()
-        publish(study.id, "chart")
-        yield Progress(done, len(planned), "points", f"{rewrite.protocol} protocol")
-    rewrite.finished = True
-    session.commit()
-    publish(study.id, "chart")
-
-
-def _plan(rewrite: Rewrite) -> list[Planned]:
-    """Baselines first, then from the largest set down: what moves most is first.
-
-    The other orderings have the same whole set, so they are measured below it only, and only under
-    the calibration that is the best guess.
-    """
-    orderings: dict[str, list[int]] = rewrite.orderings
-    counts = rewrite.counts[::-1]
-    return [
-        *(Planned(condition, "", "", ()) for condition in BASELINES),
-        *(
-            Planned(condition, str(calibration), "score", tuple(orderings["score"][:count]))
-            for count in counts
-            for condition, calibration in SET_CONDITIONS
-        ),
-        *(
-            Planned(condition, str(calibration), ordering, tuple(order[:count]))
-            for ordering, order in orderings.items()
-            if ordering != "score"
-            for count in counts[1:]
-            for condition, calibration in SET_CONDITIONS[:2]
-        ),
-    ]
-
-
-def _units(planned: list[Planned], size: int) -> Iterator[list[Planned]]:
-    """Baselines alone, since all others are compared with them; then so many points at once."""
-    yield planned[: len(BASELINES)]
-    for start in range(len(BASELINES), len(planned), size):
-        yield planned[start : start + size]
-
-
-def _find(session: Session, rewrite: Rewrite | None, point: Planned) -> RewritePoint | None:
-    if rewrite is None:
-        return None
-    return session.scalar(
-        select(RewritePoint).filter_by(
-            rewrite_id=rewrite.id,
-            condition=str(point.condition),
-            calibration=point.calibration,
-            ordering=point.ordering,
-            count=len(point.explanation_ids),
-        )
-    )
-
-
-def _comparable_parent(session: Session, rewrite: Rewrite) -> Rewrite | None:
-    """The rewrite that this one repeats, if its figures can be taken over."""
-    parent = session.get(Rewrite, rewrite.parent_id) if rewrite.parent_id else None
-    if (
-        parent is None
-        or parent.context_ids != rewrite.context_ids
-        or parent.seed != rewrite.seed
-        or parent.simulator_id != rewrite.simulator_id
-        or parent.code_version != rewrite.code_version
-    ):
-        return None
-    return parent
-
-
-class _Measurement:
+class Measurement:
     """What measuring the points of one rewrite needs."""
 
-    def __init__(
-        self, session: Session, study: Study, rewrite: Rewrite, parent: Rewrite | None
-    ) -> None:
-        self.session, self.study, self.rewrite, self.parent = session, study, rewrite, parent
+    def __init__(self, session: Session, study: Study, rewrite: Rewrite) -> None:
+        self.session, self.study, self.rewrite = session, study, rewrite
+        self.parent = parent = _comparable_parent(session, rewrite)
         self.subject, self.coder = subject_of(study), coder_of(study)
         self.protocol = Protocol(rewrite.protocol)
         ids, tokens = context_tokens(session, study, ContextSet.EVALUATE)
@@ -172,7 +52,7 @@ class _Measurement:
             count = self.parent.counts[-1]
         order = self.parent.orderings.get(point.ordering, [])
         before = point._replace(explanation_ids=tuple(order[:count]))
-        found = _find(self.session, self.parent, before)
+        found = find(self.session, self.parent, before)
         return (before, found) if found is not None and found.kls is not None else None
 
     def copy(self, point: Planned) -> bool:
@@ -198,7 +78,7 @@ class _Measurement:
         self.session.flush()
         return True
 
-    def measure(self, points: list[Planned]) -> None:
+    def measure(self, points: Sequence[Planned]) -> None:
         """Run the model under the conditions of some points, and save them."""
         if not points:
             return
@@ -234,10 +114,10 @@ class _Measurement:
             seed=self.rewrite.seed,
         )
 
-    def _known(self, points: list[Planned]) -> Iterator[Known]:
+    def _known(self, points: Sequence[Planned]) -> Iterator[Known]:
         """What is measured already and may be the same on many contexts: the real latents, and
         the same points before the last edit."""
-        real = _find(self.session, self.rewrite, Planned(Condition.REAL_LATENTS, "", "", ()))
+        real = find(self.session, self.rewrite, Planned(Condition.REAL_LATENTS, "", "", ()))
         if real is not None:
             yield _as_known(splice.real_latents, real)
         for point in points:
@@ -277,7 +157,7 @@ class _Measurement:
         self.session.flush()
 
     def _losses(self, point: Planned) -> NDArray[np.float64] | None:
-        found = _find(self.session, self.rewrite, point)
+        found = find(self.session, self.rewrite, point)
         return None if found is None else _as_stored(found.losses)
 
     def _statistics(
@@ -322,3 +202,17 @@ def _as_known(spliced: Splice, point: RewritePoint) -> Known:
 def _as_stored(losses: ArrayLike) -> NDArray[np.float64]:
     """Losses rounded as the table rounds them, so that equal ones differ by nothing."""
     return np.asarray(losses, dtype=np.float32).astype(np.float64)
+
+
+def _comparable_parent(session: Session, rewrite: Rewrite) -> Rewrite | None:
+    """The rewrite that this one repeats, if its figures can be taken over."""
+    parent = session.get(Rewrite, rewrite.parent_id) if rewrite.parent_id else None
+    if (
+        parent is None
+        or parent.context_ids != rewrite.context_ids
+        or parent.seed != rewrite.seed
+        or parent.simulator_id != rewrite.simulator_id
+        or parent.code_version != rewrite.code_version
+    ):
+        return None
+    return parent

@@ -1,0 +1,78 @@
+"""What follows what: the jobs that one job queues.
+
+========  =====================================  ===========================================
+job       when it has                            what follows
+========  =====================================  ===========================================
+collect   finished, if nothing explains yet      explain, by the first of its methods
+explain   finished, if methods are left          explain, by the next one
+explain   finished, if simulating was asked for  simulate, the explanations that it wrote
+explain   finished, if first latents were named  simulate, so many latents
+simulate  done ``EARLY`` of more explanations    rewrite, once under each protocol
+simulate  finished, if rewriting was asked for   rewrite, once under each protocol
+========  =====================================  ===========================================
+
+An edit queues a simulate job of one explanation. Nothing follows the other kinds.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobs.params import (
+    PROTOCOLS,
+    CollectParams,
+    ExplainParams,
+    Params,
+    RewriteParams,
+    SimulateParams,
+)
+
+EARLY = 8
+"""A longer simulate job has the layer measured after so many latents too: something to see
+meanwhile."""
+
+
+def after(asked: Params, state: Mapping[str, Any]) -> Sequence[Params]:
+    """What follows a job that has done its work.
+
+    Args:
+        asked: What the job was asked for.
+        state: What its worker noted, see ``Job.state``.
+    """
+    match asked:
+        case CollectParams(explain=(first, *rest)):
+            return [_explain(first, asked, rest)]
+        case ExplainParams(following=(first, *rest)):
+            return [_explain(first, asked, rest)]
+        case ExplainParams(then_simulate=SimulateParams() as then):
+            ids = state.get("explained", [])
+            return [then.model_copy(update={"explanation_ids": tuple(ids)})] if ids else []
+        case ExplainParams() if asked.first_latents:
+            return [SimulateParams(**_latents(asked), then_rewrite=True)]
+        case SimulateParams(then_rewrite=True):
+            return rewrites(asked, state)
+    return []
+
+
+def rewrites(asked: SimulateParams, state: Mapping[str, Any]) -> Sequence[Params]:
+    """The rewrites that follow a simulate job.
+
+    After an edit the newest rewrites are repeated; after many latents all are ordered anew.
+    """
+    repeat = len(asked.explanation_ids or state["explanation_ids"]) < EARLY
+    simulator_id = asked.simulator_id or state["simulator_id"]
+    return [
+        RewriteParams(protocol=protocol, simulator_id=simulator_id, repeat=repeat)
+        for protocol in PROTOCOLS
+    ]
+
+
+def _explain(
+    first: ExplainParams, asked: CollectParams | ExplainParams, rest: Sequence[ExplainParams]
+) -> ExplainParams:
+    return first.model_copy(update={**_latents(asked), "following": tuple(rest)})
+
+
+def _latents(asked: CollectParams | ExplainParams) -> dict[str, Any]:
+    """What is handed on to the simulate job."""
+    named = {"first_latents", "costs"} & asked.model_fields_set
+    return {name: getattr(asked, name) for name in sorted(named)}

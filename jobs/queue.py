@@ -1,0 +1,218 @@
+"""The queue: the only way to make a job, and the Celery app that wakes workers.
+
+The table ``job`` is the queue. A Celery message says only that there is something to do; what there
+is to do, and how far it is, stands in PostgreSQL (see ``workers/turns.py``).
+"""
+
+import logging
+from collections.abc import Collection, Iterable, Sequence
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+from sqlalchemy import bindparam, func, update
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Session
+
+from jobs.events import get_redis, publish
+from jobs.kinds import KINDS, QUEUES, kind_of, priority_of
+from jobs.log import note
+from jobs.params import Params, RewriteParams
+from models import Generation, Job, Sentence, Study
+from models.settings import get_settings
+
+log = logging.getLogger(__name__)
+
+WORK = "palimpsest.work"
+"""The task of jobs: take the one whose turn it is, and go on with it for one chunk of time."""
+
+REMOVE = "palimpsest.remove"
+"""The other task: remove the rows and files of what a person deleted."""
+
+BEAT_SECONDS = 10
+"""How often a worker says which queues it serves."""
+SILENT_SECONDS = 45
+"""After so long without a word, nobody counts as serving a queue."""
+LOOK_SECONDS = 30
+"""How often a worker looks for jobs that no message would bring up."""
+
+celery = Celery(
+    "palimpsest",
+    broker=get_settings().redis_url,
+    include=["workers.runner", "workers.deletion", "workers.watch"],
+)
+celery.conf.update(
+    task_acks_late=True,
+    task_reject_on_worker_lost=True,
+    task_ignore_result=True,
+    worker_prefetch_multiplier=1,
+    worker_concurrency=1,
+    task_default_queue="cpu",
+    # A message of a worker that was killed outright goes to another one after this long.
+    broker_transport_options={"visibility_timeout": 300},
+    broker_connection_retry_on_startup=True,
+    worker_hijack_root_logger=False,
+)
+
+
+def enqueue(
+    session: Session,
+    study: Study,
+    params: Params,
+    *,
+    by: str,
+    fills: Generation | Sentence | None = None,
+) -> Job:
+    """Make a job and wake a worker for it. Commits the session.
+
+    Without Redis the job is queued all the same: workers find it by themselves.
+
+    Args:
+        by: The person who asks for it.
+        fills: A row that the job fills: it names the job from the same commit on.
+    """
+    job, needless = _make(session, study.id, params, by)
+    if fills is not None:
+        fills.job_id = job.id
+    _announce(session, study.id, [job], needless)
+    return job
+
+
+def follow(session: Session, job: Job, when: str, orders: Sequence[Params]) -> None:
+    """Make the jobs that follow another one, and wake workers for them. Commits the session.
+
+    Args:
+        when: At what point of the job. The jobs of one point are made once, and all in one commit:
+            a worker that is killed around it loses none and repeats none.
+    """
+    session.refresh(job, with_for_update=True)
+    queued = job.state.get("queued", [])
+    if when in queued:
+        session.commit()
+        return
+    job.state = {**job.state, "queued": [*queued, when]}
+    made = [_make(session, job.study_id, params, job.created_by) for params in orders]
+    jobs = [one for one, _ in made]
+    _announce(session, job.study_id, jobs, [i for _, needless in made for i in needless])
+
+
+def retry(session: Session, job: Job) -> Job:
+    """Queue a job that has ended again. Commits the session. What it had done is not repeated."""
+    job.status = "queued"
+    job.message = ""
+    job.finished_at = None
+    job.setbacks = 0
+    job.held_by = None
+    job.state = {name: value for name, value in job.state.items() if name != "superseded_by"}
+    note(session, job.id, "Queued again." if job.attempts else f"Queued by {job.created_by}.")
+    _announce(session, job.study_id, [job], [])
+    return job
+
+
+def _make(session: Session, study_id: int, params: Params, by: str) -> tuple[Job, Sequence[int]]:
+    """A new row, and the jobs that it makes needless. The caller commits."""
+    job = Job(
+        study_id=study_id,
+        kind=kind_of(params).name,
+        params=params.stored(),
+        state={},
+        status="queued",
+        priority=priority_of(params),
+        created_by=by,
+    )
+    session.add(job)
+    session.flush()
+    note(session, job.id, f"Queued by {by}.")
+    # It takes the current explanations when it begins, so it does what earlier ones would.
+    repeats = isinstance(params, RewriteParams) and params.repeat
+    return job, _supersede(session, job) if repeats else []
+
+
+def _supersede(session: Session, job: Job) -> Sequence[int]:
+    """Cancel the jobs that were asked for the same earlier and have not begun."""
+    line = f"Superseded by job {job.id}, which was asked for the same later."
+    by = bindparam(None, {"superseded_by": job.id}, type_=JSONB)
+    needless = session.scalars(
+        update(Job)
+        .where(
+            Job.study_id == job.study_id,
+            Job.kind == job.kind,
+            Job.params == job.params,
+            Job.id < job.id,
+            Job.status == "queued",
+            Job.turn_at.is_(None),
+        )
+        .values(
+            status="cancelled",
+            message=line,
+            finished_at=func.now(),
+            state=Job.state.op("||")(by),
+        )
+        .returning(Job.id)
+        .execution_options(synchronize_session=False)
+    ).all()
+    for job_id in needless:
+        note(session, job_id, line)
+    return needless
+
+
+def _announce(
+    session: Session, study_id: int, jobs: Sequence[Job], needless: Collection[int]
+) -> None:
+    """Commit jobs, wake workers for them, and tell browsers."""
+    session.commit()
+    asleep = {queue for queue in {KINDS[job.kind].queue for job in jobs} if not wake(queue)}
+    if asleep:
+        line = "Redis cannot be reached, so no worker was woken. It starts once Redis answers again"
+        for job in jobs:
+            if KINDS[job.kind].queue in asleep:
+                note(session, job.id, f"{line}; nothing is lost.")
+        session.commit()
+    for job_id in (*(job.id for job in jobs), *needless):
+        publish(study_id, "job", job_id)
+
+
+def wake(queue: str) -> bool:
+    """Make sure that a message about jobs is on a queue, so that a worker looks at the table.
+
+    Returns:
+        False if Redis cannot be reached.
+    """
+    try:
+        # The transport keeps a queue as a list. A message names its task in plain text.
+        there = get_redis().lrange(queue, 0, -1)
+        if not any(WORK.encode() in message for message in there):
+            celery.send_task(WORK, queue=queue)
+    except (OperationalError, RedisError, RuntimeError) as error:
+        log.error("No worker was woken for the queue %s: %s", queue, error)
+        return False
+    return True
+
+
+def beat(queues: Iterable[str]) -> None:
+    """Say that a worker serves some queues. It holds for ``SILENT_SECONDS``."""
+    for queue in queues:
+        get_redis().set(_served_key(queue), "1", ex=SILENT_SECONDS)
+
+
+def unserved() -> frozenset[str]:
+    """The queues that no worker has lately said to serve; none if Redis cannot be asked."""
+    try:
+        heard = get_redis().mget([_served_key(queue) for queue in QUEUES])
+    except (RedisError, RuntimeError):
+        return frozenset()
+    return frozenset(queue for queue, word in zip(QUEUES, heard, strict=True) if word is None)
+
+
+def _served_key(queue: str) -> str:
+    return f"palimpsest:served:{queue}"
+
+
+def send_removal(what: str, number: int, *, delay: float = 0) -> None:
+    """Have a worker remove what hangs on a deleted study or simulator.
+
+    Args:
+        what: ``study`` or ``simulator``.
+        delay: Seconds until a worker takes it up.
+    """
+    celery.send_task(REMOVE, [what, number], queue="cpu", priority=0, countdown=delay or None)

@@ -1,0 +1,153 @@
+"""Orders of jobs: one table of kinds, parameters that hold nothing unknown, and what follows."""
+
+import httpx
+import pytest
+from pydantic import ValidationError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from interp.errors import InputError
+from jobs import chain, queue
+from jobs.kinds import KINDS, ORDINARY, QUEUES, WAITED_FOR, kind_of, params_of, priority_of
+from jobs.params import (
+    CheckParams,
+    CollectParams,
+    EmbedParams,
+    ExplainParams,
+    GenerateParams,
+    JudgeParams,
+    Params,
+    RewriteParams,
+    SentenceParams,
+    SimulateParams,
+)
+from models import Job, Study
+from tests.factories import little_study
+from workers.registry import TASKS
+
+MINIMAL: dict[str, Params] = {
+    "collect": CollectParams(),
+    "explain": ExplainParams(),
+    "embed": EmbedParams(),
+    "judge": JudgeParams(),
+    "simulate": SimulateParams(),
+    "rewrite": RewriteParams(),
+    "generate": GenerateParams(generation_id=1),
+    "sentence": SentenceParams(sentence_id=1),
+    "check": CheckParams(),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parameters_hold_nothing_unknown_and_never_change(kind: str) -> None:
+    params = MINIMAL[kind]
+    assert kind_of(params) is KINDS[kind]
+    with pytest.raises(ValidationError):
+        KINDS[kind].params.model_validate(params.stored() | {"cleared": True})
+    with pytest.raises(ValidationError):
+        params.method = "other"  # type: ignore[attr-defined]
+
+
+def test_parts_hold_nothing_unknown() -> None:
+    for wrong in (
+        {"explain": [{"method": "lexical", "explained": [1]}]},
+        {"explain": [{"llm": {"model": "m", "temperature": 1}}]},
+    ):
+        with pytest.raises(ValidationError):
+            CollectParams.model_validate(wrong)
+
+
+def test_a_job_of_unknown_parameters_says_so(db: Session, study: Study) -> None:
+    job = Job(study_id=study.id, kind="judge", params={"cases": 9}, created_by="tests")
+    with pytest.raises(InputError, match="does not know: cases"):
+        params_of(job)
+
+
+def test_every_kind_has_a_task_a_queue_and_an_entry_in_the_api(api: httpx.Client) -> None:
+    assert set(TASKS) == set(KINDS)
+    assert {kind.queue for kind in KINDS.values()} == set(QUEUES)
+    described = api.get("/openapi.json").json()["components"]["schemas"]["JobOut"]["properties"]
+    assert described["kind"]["enum"] == list(KINDS)
+    assert all(name in described["kind"]["description"] for name in KINDS)
+
+
+def test_pages_say_the_label_of_a_kind(pages: httpx.Client, db: Session, study: Study) -> None:
+    for kind in KINDS:
+        db.add(Job(study_id=study.id, kind=kind, status="finished", created_by="tests"))
+    db.commit()
+    page = pages.get(f"/studies/{study.slug}/jobs").text
+    assert all(f">{kind.label} <span" in page for kind in KINDS.values())
+
+
+def test_what_somebody_waits_for_is_urgent(db: Session) -> None:
+    urgent = {"sentence", "generate"}
+    for kind, params in MINIMAL.items():
+        assert priority_of(params) == (WAITED_FOR if kind in urgent else ORDINARY)
+    for ids, priority in (((1,), WAITED_FOR), ((1, 2), ORDINARY), ((), ORDINARY)):
+        assert priority_of(SimulateParams(explanation_ids=ids)) == priority
+    study = little_study(db)
+    job = queue.enqueue(db, study, SimulateParams(explanation_ids=(1,)), by="tests")
+    assert job.priority == WAITED_FOR
+    job.status = "cancelled"
+    db.commit()
+
+
+def test_what_was_asked_is_kept_as_it_was_given(db: Session, study: Study) -> None:
+    params = SimulateParams(explanation_ids=(1, 2), costs=0)
+    job = queue.enqueue(db, study, params, by="tests")
+    assert (job.params, job.state) == ({"explanation_ids": [1, 2], "costs": 0}, {})
+    assert params_of(job) == params
+    job.status = "cancelled"
+    db.commit()
+
+
+def test_the_chain() -> None:
+    lexical, file = ExplainParams(method="lexical"), ExplainParams(method="file", path="/a.jsonl")
+    collect = CollectParams(explain=(lexical, file), first_latents=20, costs=3)
+    (first,) = chain.after(collect, {})
+    assert first.stored() == {
+        "method": "lexical",
+        "following": [{"method": "file", "path": "/a.jsonl"}],
+        "first_latents": 20,
+        "costs": 3,
+    }
+    (second,) = chain.after(first, {})
+    assert second.stored() == {
+        "method": "file",
+        "path": "/a.jsonl",
+        "following": [],
+        "first_latents": 20,
+        "costs": 3,
+    }
+    (simulate,) = chain.after(second, {})
+    assert simulate.stored() == {"first_latents": 20, "costs": 3, "then_rewrite": True}
+    state = {"explanation_ids": list(range(20)), "simulator_id": 4}
+    assert [one.stored() for one in chain.after(simulate, state)] == [
+        {"protocol": protocol, "simulator_id": 4, "repeat": False}
+        for protocol in ("paper", "whole")
+    ]
+    edit = SimulateParams(explanation_ids=(7,), simulator_id=5, then_rewrite=True)
+    assert {one.repeat for one in chain.after(edit, {})} == {True}  # type: ignore[attr-defined]
+    assert chain.after(edit.model_copy(update={"then_rewrite": False}), {}) == []
+
+
+def test_an_explainer_is_followed_by_what_it_wrote() -> None:
+    then = SimulateParams(simulator_id=2, costs=1, then_rewrite=True)
+    explain = ExplainParams(method="prompted", then_simulate=then)
+    (simulate,) = chain.after(explain, {"explained": [8, 9]})
+    assert simulate.stored() == then.stored() | {"explanation_ids": [8, 9]}
+    assert chain.after(explain, {"explained": []}) == [], "it wrote nothing"
+    assert chain.after(ExplainParams(), {}) == []
+
+
+def test_what_follows_is_queued_once(db: Session, study: Study) -> None:
+    job = queue.enqueue(db, study, CheckParams(), by="ana")
+    for when in ("early", "early", "last"):
+        queue.follow(db, job, when, [EmbedParams()])
+    query = select(Job).where(Job.study_id == study.id, Job.kind == "embed")
+    made = db.scalars(query).all()
+    assert len(made) == 2 and {one.created_by for one in made} == {"ana"}
+    assert job.state["queued"] == ["early", "last"]
+    for one in (job, *made):
+        one.status = "cancelled"
+    db.commit()

@@ -1,0 +1,298 @@
+"""Every kind of job, with another worker after each unit: nothing is planned or done twice."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, literal_column, select
+from sqlalchemy.orm import Session
+
+from interp.rewriting.evaluate import Protocol
+from jobs.kinds import kind_of
+from jobs.params import (
+    PROTOCOLS,
+    CheckParams,
+    CollectParams,
+    ExplainParams,
+    GenerateParams,
+    JudgeParams,
+    LanguageModel,
+    Params,
+    RewriteParams,
+    SentenceParams,
+)
+from models import (
+    Calibration,
+    Check,
+    Context,
+    Example,
+    Explanation,
+    Generation,
+    Job,
+    Latent,
+    LatentCost,
+    Rewrite,
+    RewritePoint,
+    Score,
+    Sentence,
+    Simulation,
+    Simulator,
+    Study,
+)
+from models.database import new_session
+from tests.checkpoints import living_folders
+from tests.llm_server import Failing, Reply, running, said
+from tests.studies import small_study
+from tests.working import plan, work
+from workers.deletion import remove
+from workers.tasks import generate
+from workers.tasks.collect import task as collecting
+from workers.tasks.explain import file as importing
+from workers.tasks.explain import lexical
+from workers.tasks.rewrite import task as rewriting
+
+NEVER_CHANGED = (
+    Context,
+    Example,
+    Explanation,
+    Simulation,
+    Calibration,
+    Score,
+    LatentCost,
+    RewritePoint,
+    Check,
+)
+"""Tables whose rows are written once."""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return living_folders(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def llm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Failing]:
+    """A server that simulates any text, and says "yes" to all else."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+    def behave(body: dict[str, Any], before: int) -> Reply:
+        if "messages" not in body:
+            return Reply(404, b"{}")
+        found = re.findall(r"\[\".*\"\]", str(body["messages"][-1]["content"]))
+        if not found:
+            return said("yes")
+        tokens = json.loads(found[-1])
+        return said(json.dumps([[token, sum(token.encode()) % 10] for token in tokens]))
+
+    with running() as server:
+        server.behave = behave
+        yield server
+
+
+@pytest.fixture
+def study(db: Session, folders: dict[str, str], llm: Failing) -> Iterator[Study]:
+    """A study of a tiny model that no worker takes up: it counts as deleted."""
+    options = {"backend": "openai", "base_url": llm.url}
+    simulator = Simulator(method="json_reply", model="m", prompt_version="1", options=options)
+    lengths = {"context_length": 16, "contexts_explain": 600, "contexts_evaluate": 12}
+    data = small_study("units", "", **(folders | lengths))
+    study = Study(**data.model_dump(exclude={"first_latents"}))
+    db.add_all([study, simulator])
+    db.flush()
+    study.simulator_id, study.deleted_at = simulator.id, func.now()
+    db.commit()
+    yield study
+    db.rollback()
+    study.simulator_id = None
+    db.commit()
+    list(remove(db, "study", study.id))
+    db.delete(simulator)
+    db.commit()
+
+
+@pytest.fixture(autouse=True)
+def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several units of each kind, though the study is small."""
+    monkeypatch.setattr(collecting, "SHARD", 256)
+    monkeypatch.setattr(collecting, "BLOCK", 12)
+    monkeypatch.setattr(lexical, "BLOCK", 12)
+    monkeypatch.setattr(importing, "BLOCK", 20)
+    monkeypatch.setattr(generate, "SECONDS", 0.0)
+    monkeypatch.setattr(rewriting, "AT_ONCE", dict.fromkeys(Protocol, 16))
+
+
+def written(db: Session, since: dict[str, int]) -> dict[str, dict[int, str]]:
+    """Rows that came after some ids, each with the transaction that wrote it."""
+    return {
+        table.__tablename__: {
+            number: transaction
+            for number, transaction in db.execute(
+                select(table.id, literal_column("xmin::text")).where(  # type: ignore[attr-defined]
+                    table.id > since[table.__tablename__]  # type: ignore[attr-defined]
+                )
+            )
+        }
+        for table in NEVER_CHANGED
+    }
+
+
+def newest(db: Session) -> dict[str, int]:
+    """The largest id of each table."""
+    return {
+        table.__tablename__: db.scalar(select(func.max(table.id))) or 0  # type: ignore[attr-defined]
+        for table in NEVER_CHANGED
+    }
+
+
+def add_job(db: Session, study: Study, params: Params) -> Job:
+    kind = kind_of(params).name
+    job = Job(study_id=study.id, kind=kind, params=params.stored(), state={}, created_by="tests")
+    db.add(job)
+    db.commit()
+    return job
+
+
+def interrupted(db: Session, job: Job) -> list[str]:
+    """Do a job with another worker after each unit, and see that each goes on where the last one
+    stopped.
+
+    Returns:
+        The keys of its units.
+    """
+    db.commit()
+    since = newest(db)
+    keys: list[str] = []
+    done = 0
+    while True:
+        # As another worker would: with nothing but what is stored.
+        with new_session() as session:
+            here, study = session.get_one(Job, job.id), session.get_one(Study, job.study_id)
+            before = written(session, since)
+            units = plan(session, here, study)
+            keys = keys or [unit.key for unit in units]
+            assert [unit.key for unit in units] == keys, "the plan is the same each time"
+            assert sum(unit.done for unit in units) >= done, "what is done stays done"
+            steps = work(session, here, study, most=1)
+            for table, rows in before.items():
+                assert rows.items() <= written(session, since)[table].items(), table
+        if not steps:
+            break
+        done = steps[0].done
+    after, jobs = written(db, since), _jobs(db, job.study_id)
+    with new_session() as session:
+        study = session.get_one(Study, job.study_id)
+        assert work(session, session.get_one(Job, job.id), study) == []
+        assert written(session, since) == after, "a job that is done changes nothing"
+    assert _jobs(db, job.study_id) == jobs, "what follows is queued once"
+    assert len(set(keys)) == len(keys)
+    db.rollback()
+    db.expire_all()
+    return keys
+
+
+def _jobs(db: Session, study_id: int) -> list[tuple[int, str]]:
+    rows = db.execute(select(Job.id, Job.kind).filter_by(study_id=study_id).order_by(Job.id))
+    return [(number, kind) for number, kind in rows]
+
+
+def following(db: Session, job: Job) -> list[Job]:
+    """The jobs of the study that came after a job."""
+    own = select(Job).where(Job.study_id == job.study_id, Job.id > job.id)
+    return list(db.scalars(own.order_by(Job.id)))
+
+
+def test_a_study_is_made_unit_by_unit(db: Session, study: Study, llm: Failing) -> None:
+    described = LanguageModel(backend="openai", model="m", base_url=llm.url)
+    methods = (
+        ExplainParams(method="lexical"),
+        ExplainParams(method="prompted", llm=described, latents=(0, 1, 2)),
+    )
+    collect = add_job(db, study, CollectParams(explain=methods, first_latents=10, costs=2))
+    keys = interrupted(db, collect)
+    assert keys[:3] == ["explain 0", "explain 256", "explain 512"]
+    assert keys[-3:] == ["similar 0", "similar 12", "similar 24"]
+    count = db.scalar(select(func.count(Latent.index.distinct())).filter_by(study_id=study.id))
+    assert count == db.scalar(select(func.count()).select_from(Latent).filter_by(study_id=study.id))
+
+    (explain,) = following(db, collect)
+    assert interrupted(db, explain) == ["latents 0", "latents 12", "latents 24"]
+    (prompted,) = following(db, explain)
+    assert prompted.params["llm"] == described.model_dump()
+    assert interrupted(db, prompted) == ["latent 0", "latent 1", "latent 2"]
+    (simulate,) = following(db, prompted)
+    assert simulate.params == {"first_latents": 10, "costs": 2, "then_rewrite": True}
+
+    keys = interrupted(db, simulate)
+    assert keys[:4] == ["calibrate 0", "evaluate 0", "costs 0", "calibrate 1"]
+    assert len(keys) == 2 * 10 + 2
+    rewrites = following(db, simulate)
+    assert [one.params["protocol"] for one in rewrites] == 2 * ["paper", "whole"]
+    assert {one.params["repeat"] for one in rewrites} == {False}
+    for job in rewrites[2:]:
+        assert len(interrupted(db, job)) > 2
+        assert db.get_one(Rewrite, job.state["rewrite_id"]).finished
+    _single(db, study, simulate, llm)
+
+
+def _single(db: Session, study: Study, simulate: Job, llm: Failing) -> None:
+    """The kinds that need a study with simulations."""
+    ids = simulate.state["explanation_ids"]
+    described = LanguageModel(backend="openai", model="m", base_url=llm.url)
+    judge = add_job(db, study, JudgeParams(llm=described, explanation_ids=tuple(ids[:2])))
+    assert interrupted(db, judge) == ["detection 0", "fuzzing 0", "detection 1", "fuzzing 1"]
+
+    assert len(interrupted(db, add_job(db, study, CheckParams()))) == 8
+
+    sentence = Sentence(
+        study_id=study.id, simulator_id=study.simulator_id, text="w1 w2 w3", created_by="tests"
+    )
+    generation = Generation(
+        study_id=study.id,
+        simulator_id=study.simulator_id,
+        prompt="w1 w2",
+        explanation_ids=ids[:2],
+        calibration="isotonic",
+        new_tokens=3,
+        temperature=0.0,
+        seed=0,
+        code_version="",
+        created_by="tests",
+    )
+    db.add_all([sentence, generation])
+    db.flush()
+    keys = interrupted(db, add_job(db, study, SentenceParams(sentence_id=sentence.id)))
+    assert keys[0] == "read 0" and len(keys) == 1 + len(sentence.simulated) > 1
+    keys = interrupted(db, add_job(db, study, GenerateParams(generation_id=generation.id)))
+    assert keys == ["untouched 0", "zero 0", "rewritten 0"]
+    assert [len(one["tokens"]) for one in generation.continuations.values()] == [3, 3, 3]
+
+    nothing = add_job(db, study, RewriteParams(protocol="whole", repeat=True))
+    assert interrupted(db, nothing) == [], "nothing has changed"
+
+
+def test_a_file_is_read_unit_by_unit(db: Session, study: Study, tmp_path: Path) -> None:
+    interrupted(db, add_job(db, study, CollectParams()))
+    lines = [{"latent": i % 30, "text": f"{i // 60}", "author": "ana"} for i in range(70)]
+    path = tmp_path / "words.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    order = ExplainParams(method="file", path=str(path))
+    assert interrupted(db, add_job(db, study, order)) == [f"lines {n}" for n in (0, 20, 40, 60)]
+    texts = (
+        select(Latent.index, Explanation.text, func.count())
+        .join(Explanation, Explanation.latent_id == Latent.id)
+        .where(Latent.study_id == study.id, Explanation.author == "ana")
+        .group_by(Latent.index, Explanation.text)
+    )
+    found = {(index, text): count for index, text, count in db.execute(texts)}
+    assert found == {(i, "0"): 2 for i in range(30)} | {(i, "1"): 1 for i in range(10)}
+    # Another import of the same adds nothing.
+    since = newest(db)
+    assert len(interrupted(db, add_job(db, study, order))) == 4
+    assert newest(db) == since
+
+
+def test_protocols_are_the_engines() -> None:
+    assert list(PROTOCOLS) == [str(protocol) for protocol in Protocol]

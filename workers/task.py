@@ -1,0 +1,74 @@
+"""What a kind of job is to the runner: a plan of units, and how to do one of them."""
+
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+from sqlalchemy.orm import Session
+
+from models import Job, Study
+
+
+class Unit(NamedTuple):
+    """A piece of a job's work: a run of things of one name, such as some of its latents.
+
+    A job that is cut short loses the unit in hand, and gives way to others between two units, so a
+    unit takes seconds.
+    """
+
+    name: str
+    start: int
+    """The first of the things, and the one after the last."""
+    stop: int
+    done: int = 0
+    """How many of them are done already."""
+
+    @property
+    def key(self) -> str:
+        """What tells it from the other units of its job, for every worker and at any time."""
+        return f"{self.name} {self.start}"
+
+    @property
+    def size(self) -> int:
+        """What it counts for in the job's progress."""
+        return self.stop - self.start
+
+
+class Done(NamedTuple):
+    """What became of a unit that is done and committed."""
+
+    message: str = ""
+    missing: int = 0
+    """Values that came out missing in it."""
+    tokens_read: int = 0
+    tokens_written: int = 0
+    """What language models read and wrote for it."""
+    part: int | None = None
+    """How many of its things are done so far, if some are left: then the unit is gone on with."""
+
+
+class Task:
+    """A job at work, made anew for each of its turns: it may keep what several units need.
+
+    Nothing but what is stored decides what is left to do, so a job may change its worker at any
+    time. The work comes in four steps. Each can be repeated, and changes nothing the second time.
+    """
+
+    counts: ClassVar[str]
+    """What the sizes of units count, in words."""
+
+    def prepare(self, session: Session, job: Job, study: Study) -> None:
+        """Resolve what the plan rests on, such as which explanations are meant, and store it."""
+
+    def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:
+        """All units in their order, each with how much of it is done.
+
+        It reads only what is stored. The units are the same ones each time.
+        """
+        raise NotImplementedError
+
+    def do(self, session: Session, job: Job, study: Study, unit: Unit) -> Done:
+        """Do what of a unit is not done, and commit it."""
+        raise NotImplementedError
+
+    def finish(self, session: Session, job: Job, study: Study) -> None:
+        """End the work when all units are done, and queue what follows (:mod:`jobs.chain`)."""

@@ -1,0 +1,116 @@
+"""A study's text as contexts, and its coder looked at before anything is collected with it."""
+
+import hashlib
+import shutil
+from collections import Counter
+from typing import Any
+
+import torch
+from sqlalchemy import delete, insert, select
+from sqlalchemy.orm import Session
+from transformers import PreTrainedTokenizerBase
+
+from interp.coders import Coder
+from interp.coders.check import check_coder
+from interp.corpus.contexts import ContextSet, draw_sets, split_corpus
+from interp.corpus.copies import identity
+from interp.errors import InputError
+from interp.model.subject import Subject
+from interp.rewriting.admission import check_resuming
+from jobs.events import publish
+from models import Context, Job, Study
+from workers.resources import corpus_of, store_of
+from workers.tasks.collect.text_facts import text_facts
+from workers.tasks.rows import context_tokens, first_position, token_texts
+from workers.version import code_version
+
+
+def forget(session: Session, job: Job, study: Study) -> None:
+    """Forget what was collected before the study was corrected: other text, or another model."""
+    for context_set in ContextSet:
+        shutil.rmtree(store_of(study, context_set).folder, ignore_errors=True)
+    session.execute(delete(Context).where(Context.study_id == study.id))
+    job.state = {name: value for name, value in job.state.items() if name != "anew"}
+    session.commit()
+
+
+def make_contexts(session: Session, study: Study, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Draw a study's contexts and save them, if it has none."""
+    if session.scalar(select(Context.id).where(Context.study_id == study.id).limit(1)):
+        return
+    limits = {
+        ContextSet.EXPLAIN: study.contexts_explain,
+        ContextSet.CALIBRATE: study.contexts_calibrate,
+        ContextSet.EVALUATE: study.contexts_evaluate,
+    }
+
+    sets, copies = split_corpus(corpus_of(study), study.seed)
+    contexts = draw_sets(
+        sets,
+        tokenizer,
+        limits,
+        length=study.context_length,
+        prepend_bos=study.prepend_bos,
+        seed=study.seed,
+    )
+    used = {context.document for context in contexts}
+    identities = {
+        name: identity(text) for part in sets.values() for name, text in part if name in used
+    }
+    numbers: Counter[ContextSet] = Counter()
+    rows: list[dict[str, Any]] = []
+    for context in contexts:
+        rows.append(
+            {
+                "study_id": study.id,
+                "set": str(context.set),
+                "index": numbers[context.set],
+                "document": context.document,
+                "document_hash": identities[context.document].hash,
+                "document_sketch": identities[context.document].sketch,
+                "document_copies": len(copies.get(context.document, ())),
+                "start": context.start,
+                "tokens": context.tokens,
+                "strings": token_texts(tokenizer, context.tokens),
+            }
+        )
+        numbers[context.set] += 1
+    session.execute(insert(Context), rows)
+    session.commit()
+
+
+def check(session: Session, study: Study, subject: Subject, coder: Coder) -> None:
+    """See that the coder fits the model, the first time; later, that it is still the same one.
+
+    Raises:
+        InputError: It does not fit, or another coder lies where it lay.
+    """
+    if not study.coder_info:
+        _check_fit(session, study, subject, coder)
+    elif study.coder_info.get("sha256", "") not in ("", _sha256(coder.decoder)):
+        raise InputError(
+            f"The coder at {study.coder!r} is not the one that this study was collected with: its "
+            "weights have changed. Put the old ones back, or make a new study."
+        )
+
+
+def _check_fit(session: Session, study: Study, subject: Subject, coder: Coder) -> None:
+    _, tokens = context_tokens(session, study, ContextSet.CALIBRATE)
+    unexplained = check_coder(coder, subject, tokens, first_position=first_position(study))
+    check_resuming(subject, coder, tokens, first_position=first_position(study))
+    study.coder_info = {
+        "kind": coder.kind,
+        "k": coder.k,
+        "skip": coder.skip,
+        "num_latents": coder.num_latents,
+        "fvu": unexplained,
+        "sha256": _sha256(coder.decoder),
+        "code_version": code_version(),
+        **text_facts(session, study),
+    }
+    session.commit()
+    publish(study.id, "latents")
+
+
+def _sha256(weights: torch.Tensor) -> str:
+    return hashlib.sha256(weights.float().cpu().numpy().tobytes()).hexdigest()

@@ -1,0 +1,20 @@
+"""What all explainers have in common."""
+
+from sqlalchemy.orm import Session
+
+from jobs import chain
+from jobs.params import ExplainParams
+from jobs.queue import follow
+from models import Job, Study
+from workers.task import Task
+
+
+class Explainer(Task):
+    """Writes explanations of latents by one method."""
+
+    def __init__(self, asked: ExplainParams) -> None:
+        self.asked = asked
+
+    def finish(self, session: Session, job: Job, study: Study) -> None:
+        """The next explain job of the list follows, or the simulate job."""
+        follow(session, job, "last", chain.after(self.asked, job.state))

@@ -1,0 +1,95 @@
+"""The points of a rewrite: which are measured, in which order, and which are there."""
+
+from typing import NamedTuple
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from interp.rewriting.evaluate import Condition
+from interp.scoring.calibrate import Method
+from models import Rewrite, RewritePoint
+
+BASELINES = [
+    Condition.UNTOUCHED,
+    Condition.REAL_LATENTS,
+    Condition.ZERO,
+    Condition.NO_LATENTS,
+    Condition.MEAN,
+]
+SET_CONDITIONS = [
+    (Condition.SET_ZEROED, ""),
+    (Condition.REWRITTEN, Method.ISOTONIC),
+    (Condition.REWRITTEN, Method.QUANTILE),
+    (Condition.ORACLE_VALUES, Method.QUANTILE),
+    (Condition.ORACLE_GATING, Method.ISOTONIC),
+    (Condition.RANDOM_LATENTS, ""),
+    (Condition.REWRITTEN, Method.LINEAR),
+    (Condition.REWRITTEN, Method.NONE),
+]
+
+
+class Planned(NamedTuple):
+    """A point to measure."""
+
+    condition: Condition
+    calibration: str
+    ordering: str
+    explanation_ids: tuple[int, ...]
+    """The set, in the ordering's order; empty for conditions without one."""
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What tells it from the other points of its rewrite, as the table does."""
+        calibration, ordering = str(self.calibration), self.ordering
+        return str(self.condition), calibration, ordering, len(self.explanation_ids)
+
+
+def points(rewrite: Rewrite) -> list[Planned]:
+    """Baselines first, then from the largest set down: what moves most is first.
+
+    The other orderings have the same whole set, so they are measured below it only, and only under
+    the calibration that is the best guess.
+    """
+    orderings: dict[str, list[int]] = rewrite.orderings
+    counts = rewrite.counts[::-1]
+    return [
+        *(Planned(condition, "", "", ()) for condition in BASELINES),
+        *(
+            Planned(condition, str(calibration), "score", tuple(orderings["score"][:count]))
+            for count in counts
+            for condition, calibration in SET_CONDITIONS
+        ),
+        *(
+            Planned(condition, str(calibration), ordering, tuple(order[:count]))
+            for ordering, order in orderings.items()
+            if ordering != "score"
+            for count in counts[1:]
+            for condition, calibration in SET_CONDITIONS[:2]
+        ),
+    ]
+
+
+def measured(session: Session, rewrite: Rewrite) -> set[tuple[str, str, str, int]]:
+    """The keys of the points that are there."""
+    columns = (
+        RewritePoint.condition,
+        RewritePoint.calibration,
+        RewritePoint.ordering,
+        RewritePoint.count,
+    )
+    rows = session.execute(select(*columns).where(RewritePoint.rewrite_id == rewrite.id))
+    return {(condition, calibration, ordering, n) for condition, calibration, ordering, n in rows}
+
+
+def find(session: Session, rewrite: Rewrite | None, point: Planned) -> RewritePoint | None:
+    if rewrite is None:
+        return None
+    return session.scalar(
+        select(RewritePoint).filter_by(
+            rewrite_id=rewrite.id,
+            condition=str(point.condition),
+            calibration=point.calibration,
+            ordering=point.ordering,
+            count=len(point.explanation_ids),
+        )
+    )

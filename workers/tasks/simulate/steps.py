@@ -1,0 +1,245 @@
+"""What is done with the explanations of one unit: simulate, calibrate, score, measure."""
+
+from typing import NamedTuple
+
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from interp.corpus.contexts import ContextSet
+from interp.simulate.protocol import Ask
+from models import (
+    Context,
+    Example,
+    Explanation,
+    Latent,
+    LatentCost,
+    Score,
+    Simulation,
+    Simulator,
+    Study,
+)
+from workers.resources import simulator_of
+from workers.task import Done
+from workers.tasks.rows import calibrations_of, context_strings, first_position
+from workers.tasks.simulate import costs, scores
+from workers.version import code_version
+
+
+class Text(NamedTuple):
+    """Contexts to simulate on."""
+
+    ids: list[int]
+    strings: list[list[str]]
+
+
+class Block(NamedTuple):
+    """Explanations that are simulated together, with their latents."""
+
+    explanations: list[Explanation]
+    latents: list[Latent]
+
+
+def _spent(simulations: list[Simulation]) -> Done:
+    return Done(
+        missing=sum(s.missing for s in simulations),
+        tokens_read=sum(s.tokens_read for s in simulations),
+        tokens_written=sum(s.tokens_written for s in simulations),
+    )
+
+
+def _lacking(
+    session: Session, block: Block, simulator: Simulator, context_set: ContextSet
+) -> Block:
+    """Those of a block that are not simulated on a set of contexts yet."""
+    there = set(
+        session.scalars(
+            select(Simulation.explanation_id).where(
+                Simulation.explanation_id.in_([e.id for e in block.explanations]),
+                Simulation.simulator_id == simulator.id,
+                Simulation.set == str(context_set),
+            )
+        )
+    )
+    pairs = zip(block.explanations, block.latents, strict=True)
+    left = [(e, latent) for e, latent in pairs if e.id not in there]
+    return Block([e for e, _ in left], [latent for _, latent in left])
+
+
+def _simulate(
+    session: Session,
+    study: Study,
+    simulator: Simulator,
+    block: Block,
+    context_set: ContextSet,
+    text: Text,
+) -> list[Simulation]:
+    """Simulate a block's explanations on the same contexts. Nothing is saved."""
+    asks = [
+        Ask(explanation.text, score_so_far(session, explanation, simulator), latent.index)
+        for explanation, latent in zip(block.explanations, block.latents, strict=True)
+    ]
+    simulated = simulator_of(simulator, study).simulate(
+        asks, text.strings, first_position=first_position(study)
+    )
+    return [
+        Simulation(
+            explanation_id=explanation.id,
+            simulator_id=simulator.id,
+            set=str(context_set),
+            context_ids=text.ids,
+            values=found.values,
+            missing=found.missing,
+            failures=found.failures,
+            tokens_read=found.tokens_read,
+            tokens_written=found.tokens_written,
+            seconds=found.seconds,
+            code_version=code_version(),
+        )
+        for explanation, found in zip(block.explanations, simulated, strict=True)
+    ]
+
+
+def score_so_far(session: Session, explanation: Explanation, simulator: Simulator) -> float | None:
+    """What a simulator that asks for it is told of an explanation: its newest correlation under
+    another simulator."""
+    if not simulator.options.get("show_score"):
+        return None
+    return session.scalar(
+        select(Score.value)
+        .where(
+            Score.explanation_id == explanation.id,
+            Score.simulator_id != simulator.id,
+            Score.name == "correlation",
+        )
+        .order_by(Score.id.desc())
+        .limit(1)
+    )
+
+
+def examples_and_scores(session: Session, study: Study, simulator: Simulator, block: Block) -> Done:
+    """Simulate the calibrate set and the latents' examples; calibrate and score."""
+    block = _lacking(session, block, simulator, ContextSet.CALIBRATE)
+    if not block.explanations:
+        return Done()
+    text = Text(*context_strings(session, study, ContextSet.CALIBRATE))
+    if few := simulator.options.get("calibrate_contexts"):
+        text = Text(text.ids[:few], text.strings[:few])
+    shown = [_examples(session, latent) for latent in block.latents]
+    if len(block.explanations) == 1:
+        # One pass, as every pass reads the explanation anew.
+        together = Text(text.ids + shown[0].ids, text.strings + shown[0].strings)
+        (whole,) = _simulate(session, study, simulator, block, ContextSet.CALIBRATE, together)
+        calibrating, explaining = _split(whole, len(text.ids), first_position(study))
+        made = [calibrating]
+        examples = [explaining] if shown[0].ids else []
+    else:
+        made = _simulate(session, study, simulator, block, ContextSet.CALIBRATE, text)
+        examples = [
+            simulation
+            for explanation, latent, own in zip(*block, shown, strict=True)
+            if own.ids
+            for simulation in _simulate(
+                session,
+                study,
+                simulator,
+                Block([explanation], [latent]),
+                ContextSet.EXPLAIN,
+                own,
+            )
+        ]
+    session.add_all([*made, *examples])
+    session.flush()
+    for latent, simulation in zip(block.latents, made, strict=True):
+        scores.calibrate_and_score(session, study, latent, simulation)
+    return _spent([*made, *examples])
+
+
+def _examples(session: Session, latent: Latent) -> Text:
+    rows = session.execute(
+        select(Context.id, Context.strings)
+        .join(Example, Example.context_id == Context.id)
+        .where(Example.latent_id == latent.id)
+        .order_by(Example.kind, Example.rank)
+    ).all()
+    return Text([row.id for row in rows], [row.strings for row in rows])
+
+
+def _split(simulation: Simulation, calibrating: int, first: int) -> tuple[Simulation, Simulation]:
+    """One pass of the simulator as two rows: the calibrate set, and the latent's examples.
+
+    Time and tokens are shared out by contexts, reasons for missing values by missing values.
+    """
+    parts = []
+    contexts = len(simulation.context_ids)
+    for context_set, rows in (
+        (ContextSet.CALIBRATE, slice(0, calibrating)),
+        (ContextSet.EXPLAIN, slice(calibrating, None)),
+    ):
+        ids, values = simulation.context_ids[rows], simulation.values[rows]
+        share = len(ids) / contexts
+        missing = int(np.isnan(values[:, first:]).sum())
+        parts.append(
+            Simulation(
+                explanation_id=simulation.explanation_id,
+                simulator_id=simulation.simulator_id,
+                set=str(context_set),
+                context_ids=ids,
+                values=values,
+                missing=missing,
+                failures={
+                    reason: round(number * missing / simulation.missing)
+                    for reason, number in simulation.failures.items()
+                    if missing
+                },
+                tokens_read=round(simulation.tokens_read * share),
+                tokens_written=round(simulation.tokens_written * share),
+                seconds=simulation.seconds * share,
+                code_version=simulation.code_version,
+            )
+        )
+    return parts[0], parts[1]
+
+
+def evaluate(session: Session, study: Study, simulator: Simulator, block: Block) -> Done:
+    """Simulate the contexts of the evaluate set on which the whole layer is rewritten; and if it
+    is one explanation, those more that its cost alone is measured on."""
+    block = _lacking(session, block, simulator, ContextSet.EVALUATE)
+    if not block.explanations:
+        return Done()
+    ids, strings = context_strings(session, study, ContextSet.EVALUATE)
+    rows = list(range(study.contexts_rewrite))
+    if len(block.latents) == 1:
+        rows = costs.contexts_to_simulate(study, block.latents[0])
+    text = Text([ids[row] for row in rows], [strings[row] for row in rows])
+    made = _simulate(session, study, simulator, block, ContextSet.EVALUATE, text)
+    session.add_all(made)
+    return _spent(made)
+
+
+def measure_costs(session: Session, study: Study, simulator: Simulator, block: Block) -> Done:
+    """Measure what rewriting each latent alone costs, unless every value of it is missing."""
+    measured = set(
+        session.scalars(
+            select(LatentCost.explanation_id).where(
+                LatentCost.explanation_id.in_([e.id for e in block.explanations]),
+                LatentCost.simulator_id == simulator.id,
+            )
+        )
+    )
+    for explanation, latent in zip(*block, strict=True):
+        if explanation.id in measured:
+            continue
+        if not calibrations_of(session, [explanation.id], simulator.id)[explanation.id]:
+            continue
+        simulation = session.scalars(
+            select(Simulation).filter_by(
+                explanation_id=explanation.id,
+                simulator_id=simulator.id,
+                set=str(ContextSet.EVALUATE),
+            )
+        ).one()
+        if np.isnan(simulation.values[:, first_position(study) :]).all():
+            continue  # nothing would be rewritten, which costs nothing and says nothing
+        costs.measure(session, study, latent, simulation)
+    return Done()

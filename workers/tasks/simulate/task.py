@@ -1,0 +1,143 @@
+"""Simulate explanations, calibrate and score them, and measure what each costs alone."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from interp.corpus.contexts import ContextSet
+from jobs import chain
+from jobs.events import publish
+from jobs.params import SimulateParams
+from jobs.queue import follow
+from models import Explanation, Job, Latent, LatentCost, Score, Simulation, Simulator, Study
+from models.base import among
+from workers.resources import store_of
+from workers.task import Done, Task, Unit
+from workers.tasks.simulate import chosen
+from workers.tasks.simulate.steps import Block, evaluate, examples_and_scores, measure_costs
+
+BLOCK = {"two_tower": 64}
+"""Explanations simulated in one unit of work. Methods that take seconds for each do one."""
+STEPS = {
+    str(ContextSet.CALIBRATE): examples_and_scores,
+    str(ContextSet.EVALUATE): evaluate,
+    "costs": measure_costs,
+}
+"""What is done with each explanation, in this order."""
+
+
+class Simulate(Task):
+    """Simulates some explanations.
+
+    Each is simulated on its latent's examples and on the calibrate set, and scored; then on the
+    evaluate set. What each costs alone is measured for the first so many that the job names. A unit
+    is one of these steps, for one explanation or for a block.
+    """
+
+    counts = "steps"
+
+    def __init__(self, asked: SimulateParams) -> None:
+        self.asked = asked
+
+    def prepare(self, session: Session, job: Job, study: Study) -> None:
+        """Choose the explanations and the simulator, once, and forget what is to be made anew."""
+        simulator = self._simulator(session, job, study)
+        if self.asked.simulator_id is None:
+            job.state = {**job.state, "simulator_id": simulator.id}
+        if not self.asked.explanation_ids and "explanation_ids" not in job.state:
+            # They are kept with the job, so that a retry goes on with the same latents.
+            first = chosen.first(session, study, self.asked.first_latents)
+            job.state = {**job.state, "explanation_ids": first}
+        ids = self._explanation_ids(job)
+        chosen.check(session, ids)
+        for context_set in (ContextSet.CALIBRATE, ContextSet.EVALUATE):
+            store_of(study, context_set).check()  # before anything is spent
+        if self.asked.again and not job.state.get("cleared"):
+            _clear(session, simulator, ids)
+            job.state = {**job.state, "cleared": True}
+        session.commit()
+
+    def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:
+        """The steps of one block after the other."""
+        simulator = self._simulator(session, job, study)
+        ids = self._explanation_ids(job)
+        costed = min(len(ids) if self.asked.costs is None else self.asked.costs, len(ids))
+        done = _done(session, simulator, ids)
+        return [
+            Unit(step, start, stop, sum((step, number) in done for number in ids[start:stop]))
+            for start, stop in _blocks(len(ids), costed, BLOCK.get(simulator.method, 1))
+            for step in STEPS
+            if step != "costs" or start < costed
+        ]
+
+    def do(self, session: Session, job: Job, study: Study, unit: Unit) -> Done:
+        """Do one step for what of the block lacks it."""
+        if unit.start == chain.EARLY and self.asked.then_rewrite:
+            follow(session, job, "early", chain.rewrites(self.asked, job.state))
+        simulator = self._simulator(session, job, study)
+        block = _block(session, self._explanation_ids(job)[unit.start : unit.stop])
+        done = STEPS[unit.name](session, study, simulator, block)
+        session.commit()
+        for latent in block.latents:
+            publish(study.id, "latent", latent.id)
+        indices = [latent.index for latent in block.latents]
+        which = f"latent {indices[0]}" if len(indices) == 1 else f"{len(indices)} latents"
+        return done._replace(message=f"simulating {which}")
+
+    def finish(self, session: Session, job: Job, study: Study) -> None:
+        """Rewrite jobs follow, if the job asks for it."""
+        publish(study.id, "latents")
+        follow(session, job, "last", chain.after(self.asked, job.state))
+
+    def _simulator(self, session: Session, job: Job, study: Study) -> Simulator:
+        named = self.asked.simulator_id or job.state.get("simulator_id")
+        return chosen.simulator(session, named or study.simulator_id)
+
+    def _explanation_ids(self, job: Job) -> Sequence[int]:
+        return self.asked.explanation_ids or job.state["explanation_ids"]
+
+
+def _clear(session: Session, simulator: Simulator, ids: Sequence[int]) -> None:
+    """Forget what a simulator made of explanations, so that it is asked again."""
+    tables: tuple[Any, ...] = (Simulation, Score, LatentCost)
+    for table in tables:
+        session.execute(
+            delete(table).where(
+                among(table.explanation_id, ids), table.simulator_id == simulator.id
+            )
+        )
+
+
+def _done(session: Session, simulator: Simulator, ids: Sequence[int]) -> set[tuple[str, int]]:
+    """The steps that are done, each with its explanation."""
+    simulated = session.execute(
+        select(Simulation.set, Simulation.explanation_id).where(
+            among(Simulation.explanation_id, ids), Simulation.simulator_id == simulator.id
+        )
+    )
+    measured = session.scalars(
+        select(LatentCost.explanation_id)
+        .where(among(LatentCost.explanation_id, ids), LatentCost.simulator_id == simulator.id)
+        .distinct()
+    )
+    steps = {(name, number) for name, number in simulated}
+    return steps | {("costs", number) for number in measured}
+
+
+def _blocks(explanations: int, costed: int, size: int) -> Iterator[tuple[int, int]]:
+    """Those whose costs are measured come one by one, since that takes seconds for each."""
+    yield from ((i, i + 1) for i in range(costed))
+    for start in range(costed, explanations, size):
+        yield start, min(start + size, explanations)
+
+
+def _block(session: Session, ids: Sequence[int]) -> Block:
+    rows = session.execute(
+        select(Explanation, Latent)
+        .join(Latent, Latent.id == Explanation.latent_id)
+        .where(Explanation.id.in_(ids))
+    )
+    found = {explanation.id: (explanation, latent) for explanation, latent in rows}
+    return Block([found[i][0] for i in ids], [found[i][1] for i in ids])
