@@ -7,7 +7,8 @@ PROCESSES ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test test-unit test-integration test-worker test-browser lint bench migration clean chromium vllm
+.PHONY: run test test-unit test-integration test-worker test-browser test-wheel lint bench \
+	wheel migration clean chromium vllm
 
 run: .venv/installed
 	$(BIN)/palimpsest up
@@ -30,6 +31,13 @@ test-integration: .venv/installed-dev
 test-worker: .venv/installed-dev
 	$(PYTEST) tests/worker
 
+wheel: .venv/bin/python
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+# The wheel, installed in a bare environment and run without the checkout.
+test-wheel: .venv/installed-dev
+	$(BIN)/python -m pytest tests/wheel
+
 # With Chromium, and for the whole loop a worker.
 test-browser: .venv/installed-dev chromium
 	$(PYTEST) tests/browser
@@ -39,6 +47,8 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(BIN)/djlint --lint --quiet templates
 
 bench: .venv/installed-bench
 	$(BIN)/python -m benchmarks.collect

@@ -13,7 +13,7 @@ def page_routes() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for module in pkgutil.walk_packages(app.__path__, "app."):
         router = getattr(importlib.import_module(module.name), "router", None)
-        if router is None or module.name.endswith(".api"):
+        if router is None or module.name.endswith("api"):
             continue
         for route in router.routes:
             assert isinstance(route, APIRoute)

@@ -72,12 +72,13 @@ def waiting(queues: Collection[str]) -> Select[int, str, int, datetime | None]:
 def take(holder: Connection, queues: Collection[str]) -> int | None:
     """Lock the job whose turn it is, for as long as the connection is open; None if none waits."""
     for row in holder.execute(waiting(queues)).all():
+        number: int = row.id
         if not holder.scalar(text("SELECT pg_try_advisory_lock(:a, :b)"), _keys(row.id)):
             continue
         # Another worker may have ended it before the lock was had, or somebody deleted the study:
         # that is removed once nobody holds a job of it.
         if holder.scalar(select(Job.id).where(Job.id == row.id, _TO_DO)):
-            return row.id
+            return number
         unlock(holder, row.id)
     return None
 

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session, aliased
 
 from app.services.errors import Conflict
 from app.services.exports.schemas import ImportHanging
-from app.services.jobs.queries import need_ended, tell
+from app.services.jobs.queries import need_ended
+from jobs.events import publish as tell
 from jobs.log import note
 from models import Comment, Explanation, Generation, Job, Latent, Rewrite, Simulation, Study
 from models.base import among

@@ -107,7 +107,7 @@ def cost_of(study: Study, cost: type[LatentCost] = LatentCost) -> tuple[ColumnEl
     )
 
 
-def has(explanation: Any, wanted: LatentMatch) -> ColumnElement[bool]:
+def has(explanation: type[Explanation], wanted: LatentMatch) -> ColumnElement[bool]:
     """True if an explanation has the words, in any form of theirs or by their beginning."""
     words = re.findall(r"[^\W_]+", wanted.q)
     if not words:  # such as a comma, which is no word to full-text search

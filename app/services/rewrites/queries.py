@@ -8,9 +8,10 @@ from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict, NotFound
 from app.services.explanations.queries import authors
-from app.services.jobs.queries import ACTIVE, need_ended, tell
+from app.services.jobs.queries import ACTIVE, need_ended
 from app.services.rewrites.schemas import PointStatistics, Protocol
 from app.services.rewrites.views import BASELINES, BEFORE, ISOTONIC, LINES, Line, View
+from jobs.events import publish as tell
 from jobs.params import RewriteParams
 from jobs.queue import enqueue
 from models import Explanation, Job, Latent, Rewrite, RewritePoint, Study

@@ -10,10 +10,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
 from app.services.errors import Conflict, NotFound
-from app.services.jobs.queries import STOPPED, tell
+from app.services.jobs.queries import STOPPED
 from app.services.simulators.queries import get_simulator
 from app.services.studies.checked import checked
 from app.services.studies.schemas import StudyCreate, StudyUpdate
+from jobs.events import publish as tell
 from jobs.params import CollectParams
 from jobs.queue import enqueue, retry
 from models import Job, Latent, Study

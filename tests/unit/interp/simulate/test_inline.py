@@ -1,4 +1,4 @@
-"""The inline simulator and its training."""
+"""The inline simulator."""
 
 import copy
 import itertools
@@ -13,7 +13,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
 from transformers import (
     BertConfig,
@@ -23,37 +22,27 @@ from transformers import (
     MambaConfig,
     MambaForCausalLM,
     PreTrainedModel,
-    PreTrainedTokenizerFast,
 )
 from transformers.pytorch_utils import Conv1D
 
 from interp.errors import InputError
 from interp.simulate.inline.base import Base, Shape, default_shape, save_fold
 from interp.simulate.inline.lessons import Lessons, draw_contexts
-from interp.simulate.inline.method import Settings
 from interp.simulate.inline.simulator import Inline
-from interp.simulate.inline.train import train, train_fold, weighted_correlation
+from interp.simulate.inline.train import train_fold, weighted_correlation
 from interp.simulate.protocol import TOP, Ask, Simulated
+from interp.simulate.training.corpus import Corpus
+from interp.simulate.training.reader import fingerprint, layers_of
 from interp.simulate.training.trained import Fold, Trained
 from tests.engine import MLP, SHAPE, tiny_model, word_tokenizer
+from tests.training import BOS, DIGIT, NEWLINE, SETTINGS, WORDS, corpus_of_words, tokenizer
 
-WORDS, DIGIT, NEWLINE, BOS = 38, 38, 48, 49
-"""Words are tokens 0 to 37; the first digit, the end of a line, and what begins a sequence."""
 SMALL = Shape(apart=1, together=2, rank=4)
 ARCHITECTURES = [*MLP, "gemma of both kinds of layers"]
 
 
 def silently(_: str) -> None:
     """Takes progress, and says nothing."""
-
-
-@cache
-def tokenizer() -> PreTrainedTokenizerFast:
-    """One token a word, a digit or the end of a line."""
-    names = [f"w{i}" for i in range(WORDS)] + [str(i) for i in range(10)] + ["\n", "<s>"]
-    made = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token="w0"))
-    made.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n|[^ \n]+"), "removed", invert=True)
-    return PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>")
 
 
 @cache
@@ -363,30 +352,6 @@ def test_it_says_what_is_wrong_with_its_folder(tmp_path: Path) -> None:
         Inline(model, tokenizer(), tmp_path, "coder")
 
 
-# --- Training -------------------------------------------------------------------------------------
-
-
-TAUGHT = 8
-
-
-def corpus_of_words(contexts: int = 250, seq: int = 6, seed: int = 0) -> Corpus:
-    """Latent i fires on the word ``wi``; the first eight have a wording, which is that word."""
-    rng = np.random.default_rng(seed)
-    ids = rng.integers(12, size=(contexts, seq))
-    activations = csr_matrix(
-        (np.full(ids.size, 2.0, np.float32), (np.arange(ids.size), ids.ravel())),
-        shape=(ids.size, WORDS),
-    )
-    strings = [[f" w{i}" for i in row] for row in ids]
-    return Corpus("coder", strings, activations, {i: [f"w{i}"] for i in range(TAUGHT)})
-
-
-TEXT = TrainingText("words", ["a", "b"])
-SETTINGS = Settings(
-    folds=2, steps=60, latents=4, contexts=12, learning_rate=1e-2, check_every=20, patience=9
-)
-
-
 @given(firing=st.integers(0, 9), silent=st.integers(0, 9), count=st.integers(2, 8), data=st.data())
 def test_weights_make_any_draw_count_as_all_contexts_do(
     firing: int, silent: int, count: int, data: st.DataObject
@@ -458,101 +423,6 @@ def test_a_weighted_correlation_is_that_of_repeated_values() -> None:
     expected = np.corrcoef(np.repeat(x, often), np.repeat(y, often))[0, 1]
     assert weighted_correlation(x, y, often.astype(float)) == pytest.approx(expected)
     assert weighted_correlation(np.ones(9), y, often.astype(float)) == 0
-
-
-def train_words(out: Path, settings: Settings, say: Callable[[str], None] = silently) -> Trained:
-    return train(
-        tiny_model("llama"),
-        tokenizer(),
-        "tiny",
-        corpus_of_words(),
-        TEXT,
-        out,
-        shape=Shape(apart=1, together=2),
-        settings=settings,
-        command="palimpsest train-simulator words",
-        say=say,
-    )
-
-
-@pytest.fixture(scope="module")
-def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("simulator") / "words"
-    train_words(out, SETTINGS)
-    return out
-
-
-def test_it_learns(trained_folder: Path) -> None:
-    trained = Trained.read(trained_folder)
-    for looks in trained.training["looks"]:
-        assert looks[-1]["loss"] < looks[0]["loss"] / 2
-    simulator = Inline(tiny_model("llama"), tokenizer(), trained_folder, "another coder")
-    new = corpus_of_words(contexts=60, seed=1)
-    taught = trained.folds[0].latents["coder"]
-    real = new.activations.toarray()
-    found = simulator.simulate(
-        [Ask(f"w{i}", latent=i) for i in taught], new.contexts, first_position=0
-    )
-    correlations = [
-        np.corrcoef(one.values.ravel(), real[:, i])[0, 1]
-        for one, i in zip(found, taught, strict=True)
-    ]
-    assert np.median(correlations) > 0.7
-
-
-def test_the_record_says_what_each_fold_was_trained_on(trained_folder: Path) -> None:
-    trained = Trained.read(trained_folder)
-    held_out = deal(range(TAUGHT), SETTINGS.folds, seed=SETTINGS.seed)
-    for number, fold in enumerate(trained.folds):
-        assert fold.latents == {"coder": [i for i in range(TAUGHT) if held_out[i] != number]}
-    assert (trained.method, trained.documents) == ("inline", ["a", "b"])
-    assert trained.base_sha256 == fingerprint(tiny_model("llama"))
-    assert trained.figures["held_out_latents"] == TAUGHT
-    assert -1 <= trained.figures["held_out_correlation"] <= 1
-    assert not (trained_folder / "checkpoints").exists()
-
-
-def test_training_that_was_cut_short_goes_on_as_if_it_had_not_been(
-    tmp_path: Path,
-) -> None:
-    settings = SETTINGS.model_copy(update={"steps": 9, "check_every": 3, "latents": 2})
-
-    def interrupt(message: str) -> None:
-        if "fold 2: step 6" in message:
-            raise KeyboardInterrupt
-
-    whole = train_words(tmp_path / "whole", settings)
-    with pytest.raises(KeyboardInterrupt):
-        train_words(tmp_path / "cut", settings, interrupt)
-    resumed = train_words(tmp_path / "cut", settings)
-    for fold in ("fold0.safetensors", "fold1.safetensors"):
-        assert (tmp_path / "cut" / fold).read_bytes() == (tmp_path / "whole" / fold).read_bytes()
-    assert resumed.figures == whole.figures
-
-
-def test_it_stops_when_it_no_longer_gets_better(tmp_path: Path) -> None:
-    settings = SETTINGS.model_copy(
-        update={"steps": 500, "check_every": 1, "patience": 2, "latents": 1, "learning_rate": 1e-9}
-    )
-    base = Base(tiny_model("llama"), tokenizer(), SMALL)
-    base.add_fold()
-    corpus = corpus_of_words()
-    result = train_fold(
-        base, corpus, lessons_of(base, corpus), settings, 0, tmp_path / "c.pt", silently
-    )
-    assert len(result.looks) < 50
-    best = max(range(len(result.looks)), key=lambda i: result.looks[i].correlation)
-    assert len(result.looks) - 1 - best == 2
-
-
-def test_another_training_is_not_mixed_with_an_unfinished_one(tmp_path: Path) -> None:
-    def stop(message: str) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train_words(tmp_path, SETTINGS, stop)
-    with pytest.raises(InputError, match="unfinished training with other settings"):
-        train_words(tmp_path, SETTINGS.model_copy(update={"seed": 1}), stop)
 
 
 def test_text_on_which_nothing_can_be_watched_is_refused(tmp_path: Path) -> None:
