@@ -62,6 +62,13 @@ bench: .venv/installed-bench
 migration: .venv/installed-dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m migrations.new "$(message)"
 
+# requirements.lock anew; needs uv.
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --extra dev \
+		-c constraints.txt pyproject.toml -o requirements.lock
+	@sed -i.old '1i\
+		# One complete set of versions under constraints.txt, for Python 3.11 on Linux and macOS. `make lock` writes it.' requirements.lock && rm -f requirements.lock.old
+
 clean:
 	rm -rf .venv
 
