@@ -16,7 +16,9 @@ from app.web.charts import Spec
 from app.web.html.lanes import LANES, Lanes, Look, lanes_html, window_html
 from app.web.html.rows import rows_html, star_html
 from app.web.latent.charts import cost_chart
+from app.web.latent.scores import Basis, Judge, ScoreRow, Scores
 from app.web.latent.statistics import Bar, Output, Statistics
+from app.web.urls import url
 from jobs.progress import JobLine
 from models import Comment, Explanation, LatentCost, Simulator, Study
 
@@ -38,6 +40,7 @@ class Samples(NamedTuple):
     two_wordings: Markup
     stars: list[Markup]
     rows: Markup
+    scores: Scores
     statistics: Statistics
     chart: Spec | None
     doubts: list[str]
@@ -90,6 +93,7 @@ def patterns() -> Samples:
         lanes_html(_tokens(), 9.0, others=_tokens(shift=2.0), here=3),
         [star_html(study.slug, 7, starred) for starred in (False, True)],
         _rows(study),
+        _scores(),
         _statistics(),
         _chart(),
         ["How its documents were told apart is not known."],
@@ -166,6 +170,21 @@ def _rows(study: Study) -> Markup:
         {},
         False,
     )
+
+
+def _scores() -> Scores:
+    floor = "Mean over 8 explanations of other latents"
+    rows = [
+        ScoreRow("correlation", "correlation", "", 0.61, 0.52, 0.69, 2, 4200, 0.08, floor),
+        ScoreRow(
+            "explained_variance", "explained variance", "", -0.2, -0.4, 0.1, 2, 4200, 0.0, floor
+        ),
+        ScoreRow("auroc", "AUROC", "", None, None, None, 2, 4200, None, None),
+        ScoreRow("detection", "detection", "", 0.7, None, None, 2, 40, 0.5, "Chance"),
+    ]
+    undefined = "A score is not defined where the simulated or the real values are all the same."
+    basis, judge = Basis(52, 8, undefined), Judge("a-model", 2)
+    return Scores(_simulators()[0], rows, True, basis, judge, None, url("patterns"), "", None)
 
 
 def _statistics() -> Statistics:
