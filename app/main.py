@@ -45,11 +45,11 @@ from app.web.simulators import api as simulators_api
 from app.web.simulators import pages as simulators_pages
 from app.web.studies import api as studies_api
 from app.web.studies import pages as studies_pages
-from app.web.templates import STATIC
 from app.web.work import api as work_api
 from app.web.work import pages as work_pages
 from jobs.events import get_redis
 from models.database import new_session
+from models.shipped import STATIC
 
 API = "/api/v1"
 
