@@ -13,13 +13,14 @@ from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.web import events
+from app.web import events, styles
 from app.web.activity import api as activity_api
 from app.web.checks import api as checks_api
 from app.web.checks import pages as checks_pages
 from app.web.compression import compressed
 from app.web.database import HEALTH, THREADS, WEB
 from app.web.errors import PROBLEMS, add_handlers
+from app.web.explanations import api as explanations_api
 from app.web.exports import api as exports_api
 from app.web.exports import pages as exports_pages
 from app.web.generations import api as generations_api
@@ -30,13 +31,12 @@ from app.web.guard.security import current_user, same_site, security_headers
 from app.web.jobs import api as jobs_api
 from app.web.jobs import pages as jobs_pages
 from app.web.latent import api as latent_api
-from app.web.latent import edit as latent_edit
-from app.web.latent import explanations_api
-from app.web.latent import pages as latent_pages
+from app.web.latent import routes as latent_room
 from app.web.latents import api as latents_api
 from app.web.latents import pages as latents_pages
 from app.web.lists import api as lists_api
 from app.web.lists import pages as lists_pages
+from app.web.patterns import pages as patterns_pages
 from app.web.rewrites import api as rewrites_api
 from app.web.rewrites import pages as rewrites_pages
 from app.web.sentences import api as sentences_api
@@ -109,9 +109,8 @@ def create_app() -> FastAPI:
         events,
         studies_pages,
         latents_pages,
-        latent_pages,
+        *latent_room.MODULES,
         lists_pages,
-        latent_edit,
         rewrites_pages,
         generations_pages,
         sentences_pages,
@@ -120,6 +119,7 @@ def create_app() -> FastAPI:
         exports_pages,
         work_pages,
         jobs_pages,
+        patterns_pages,
     ):
         pages.include_router(module.router)
 
@@ -127,6 +127,7 @@ def create_app() -> FastAPI:
     app.include_router(pages)
     app.include_router(api)
     app.add_api_route("/healthz", health, tags=["health"], response_class=JSONResponse)
+    app.add_api_route(styles.PATH, styles.style_sheet, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app
 

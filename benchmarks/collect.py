@@ -74,8 +74,8 @@ def palimpsest(model: Path, folder: Path, out: Path, contexts: int) -> Run:
     """Collect with this program, in shards."""
     import torch
 
-    from interp.coders import load_coder
     from interp.coders.capture import collect
+    from interp.coders.load import load_coder
     from interp.corpus.activations import ActivationStore
     from interp.model.subject import load_subject
 

@@ -54,7 +54,7 @@ def setting(model: Path, windows: int, protocol: str) -> dict[str, Any]:
     """What both sides are given."""
     import torch
 
-    from interp.coders import load_coder
+    from interp.coders.load import load_coder
     from interp.coders.protocol import coder_input
     from interp.corpus.contexts import ContextSet, make_contexts, split_corpus
     from interp.model.subject import load_subject

@@ -138,9 +138,10 @@ def last_token_vllm(model: Path, folder: Path) -> float:
 
 
 def inline(model: Path, folder: Path) -> float:
-    from interp.simulate.inline.simulator import VERSION, Base, Inline, default_shape, save_fold
+    from interp.simulate.inline.base import Base, default_shape, save_fold
+    from interp.simulate.inline.simulator import VERSION, Inline
+    from interp.simulate.training.reader import fingerprint, layers_of
     from interp.simulate.training.trained import Fold, Trained
-    from interp.simulate.two_tower.simulator import fingerprint, layers_of
 
     llm = _transformers(model)
     shape = default_shape(len(layers_of(llm.model)))

@@ -33,12 +33,13 @@ from sklearn.isotonic import IsotonicRegression
 
 from cli.errors import CommandError
 from cli.fetch import fetch
-from interp.coders import load_coder
 from interp.coders.capture import collect
+from interp.coders.load import load_coder
 from interp.corpus.activations import ActivationStore, LatentActivations, Shard
 from interp.corpus.contexts import Context, ContextSet, make_contexts, split_corpus
 from interp.corpus.text import TokenTexts
 from interp.explain import lexical
+from interp.explain.vocabulary import Vocabulary
 from interp.llm.transformers import TransformersLLM
 from interp.model.subject import Subject, load_causal_lm, load_subject
 from interp.scoring.scores import halves
@@ -121,7 +122,7 @@ def collect_text(subject: Subject, folder: Path) -> dict[ContextSet, Text]:
 
 
 def lexical_wordings(text: Text, latents: Sequence[int]) -> dict[int, str]:
-    vocabulary = lexical.Vocabulary.of(text.strings, first_position=1)
+    vocabulary = Vocabulary.of(text.strings, first_position=1)
     wordings = {}
     for latent in latents:
         active: LatentActivations = next(text.store.read(range(latent, latent + 1)))

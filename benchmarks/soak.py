@@ -34,7 +34,7 @@ import psutil
 from redis import Redis
 from sqlalchemy import func, select, text
 
-from app.services.simulators.queries import add_simulator
+from app.services.simulators.adding import add_simulator
 from app.services.simulators.schemas import SimulatorCreate
 from cli import demo, services
 from cli.fetch import fetch

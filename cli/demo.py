@@ -2,7 +2,7 @@
 
 from sqlalchemy.orm import Session
 
-from app.services.simulators.queries import add_simulator
+from app.services.simulators.adding import add_simulator
 from app.services.simulators.schemas import SimulatorCreate
 from jobs.params import CollectParams, ExplainParams
 from jobs.queue import enqueue

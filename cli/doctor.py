@@ -6,9 +6,10 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -19,10 +20,8 @@ from cli.failures import explain
 from cli.servers import Servers, alembic_config, from_settings, running, use
 from cli.services import address
 from cli.up import ADDRESS, LITTLE_DISK
+from interp.llm.registry import BACK_ENDS, BackEnd
 from models.settings import Settings, model_folder
-
-if TYPE_CHECKING:
-    from interp.llm.load import BackEnd
 
 ANSWER_SECONDS = 10
 """How long the web server may take to answer."""
@@ -283,18 +282,14 @@ def _activations(settings: Settings, servers: Servers | None) -> Finding:
     return Finding(not problems, " ".join(problems) or headers)
 
 
-def _transformers(settings: Settings, servers: Servers | None) -> Finding:
-    return _demo_model("transformers", settings)
-
-
-def _vllm(settings: Settings, servers: Servers | None) -> Finding:
-    if find_spec("vllm") is None:
+def _back_end(back_end: BackEnd, settings: Settings, servers: Servers | None) -> Finding:
+    if back_end.needs is not None and find_spec(back_end.needs) is None:
         return Finding(True, "not installed, which is fine; a GPU makes good use of it")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    return _demo_model("vllm", settings)
+    return _server(back_end) if back_end.server else _demo_model(back_end, settings)
 
 
-def _openai(settings: Settings, servers: Servers | None) -> Finding:
+def _server(back_end: BackEnd) -> Finding:
     if not (address := os.environ.get("OPENAI_BASE_URL")):
         return Finding(True, "no server: OPENAI_BASE_URL is not set, which is fine")
     from interp.llm.openai import OpenAILLM
@@ -302,23 +297,23 @@ def _openai(settings: Settings, servers: Servers | None) -> Finding:
     models = OpenAILLM("").served()
     if not models:
         return Finding(False, f"{address} lists no models. Check the address.")
-    return _self_test("openai", models[0])
+    return _self_test(back_end, models[0])
 
 
-def _demo_model(back_end: "BackEnd", settings: Settings) -> Finding:
+def _demo_model(back_end: BackEnd, settings: Settings) -> Finding:
     folder = model_folder(settings.data, demo.MODEL)
     if not folder.exists():
         return Finding(True, f"not tried: {demo.MODEL} is not fetched")
     return _self_test(back_end, str(folder))
 
 
-def _self_test(back_end: "BackEnd", model: str) -> Finding:
+def _self_test(back_end: BackEnd, model: str) -> Finding:
     from transformers.utils import logging
 
     from interp.llm.load import load_llm, self_test
 
     logging.disable_progress_bar()  # the table has a status line of its own
-    return Finding(True, self_test(load_llm(back_end, model)))
+    return Finding(True, self_test(load_llm(back_end.name, model)))
 
 
 def _disk(settings: Settings, servers: Servers | None) -> Finding:
@@ -341,8 +336,6 @@ CHECKS: dict[str, Check] = {
     "web server": _web,
     "model files": _models,
     "activations": _activations,
-    "LLM: Transformers": _transformers,
-    "LLM: vLLM": _vllm,
-    "LLM: server": _openai,
+    **{f"LLM: {one.title}": partial(_back_end, one) for one in BACK_ENDS.values()},
     "disk": _disk,
 }

@@ -11,8 +11,9 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
+from cli.choices import ADDRESS, BACK_END, EXPLAINER, BackEnd, Explainer
 from cli.errors import CommandError
-from cli.simulators import BackEnd
+from interp.explain.registry import EXPLAINERS, asking
 from interp.sources.paths import located
 
 if TYPE_CHECKING:
@@ -25,19 +26,10 @@ console = Console()
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")]
 
 
-class Explainer(StrEnum):
-    """Who explains."""
-
-    lexical = "lexical"
-    prompted = "prompted"
-    contrastive = "contrastive"
-    refine = "refine"
-
-
 Latents = Annotated[str | None, typer.Option(help="Latents by number, such as 12,40,7.")]
 MODEL = typer.Option(help="Language model: a folder, a hub name, or a server's name for it.")
 Backend = Annotated[BackEnd, typer.Option(help="What runs the language model.")]
-BaseUrl = Annotated[str | None, typer.Option(help="Address of the server, for openai.")]
+BaseUrl = Annotated[str | None, typer.Option(help=ADDRESS)]
 Author = Annotated[str, typer.Option(help="Whose explanations; the current ones if left out.")]
 Costs = Annotated[
     int | None,
@@ -63,11 +55,9 @@ def collect(
 
 def explain(
     study: StudyName,
-    method: Annotated[
-        Explainer, typer.Option(help="lexical counts words; the others ask a language model.")
-    ] = Explainer.lexical,
+    method: Annotated[Explainer, typer.Option(help=EXPLAINERS.in_words())] = EXPLAINER,
     model: Annotated[str | None, MODEL] = None,
-    backend: Backend = BackEnd.transformers,
+    backend: Backend = BACK_END,
     base_url: BaseUrl = None,
     latents: Latents = None,
     simulator: Annotated[
@@ -79,7 +69,7 @@ def explain(
     from app.services.work.queries import explain
     from app.services.work.schemas import ExplainCreate
 
-    if method != Explainer.lexical and model is None:
+    if method in asking() and model is None:
         raise CommandError(f"{method} needs a language model: name it with --model.")
     llm = {"backend": backend, "model": located(model), "base_url": base_url} if model else None
     data = ExplainCreate.model_validate(
@@ -134,7 +124,7 @@ def simulate(
 def judge(
     study: StudyName,
     model: Annotated[str, MODEL],
-    backend: Backend = BackEnd.transformers,
+    backend: Backend = BACK_END,
     base_url: BaseUrl = None,
     latents: Latents = None,
     author: Author = "",
@@ -184,7 +174,7 @@ def _show_rewrite(session: "Session", job: "Job") -> None:
     from sqlalchemy import select
 
     from app.services.formatting import simulator_name
-    from app.services.simulators.queries import cleanliness
+    from app.services.simulators.cleanliness import cleanliness
     from models import Rewrite, RewritePoint, Simulator, Study
 
     rewrite = session.get_one(Rewrite, job.state["rewrite_id"])

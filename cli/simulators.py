@@ -1,6 +1,5 @@
 """``palimpsest simulator``: add simulators, list them, and choose one for a study."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,33 +8,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cli.choices import ADDRESS, BACK_END, BackEnd, Method
+from interp.llm.registry import servers
+from interp.registry import listed
+from interp.simulate.registry import trained
 from interp.sources.paths import located
 
 app = typer.Typer(no_args_is_help=True, help="Simulators: what turns explanations into values.")
 console = Console()
 
 
-class Method(StrEnum):
-    """The method of a simulator."""
-
-    all_at_once = "all_at_once"
-    last_token = "last_token"
-    json_reply = "json_reply"
-    two_tower = "two_tower"
-    inline = "inline"
-
-
-class BackEnd(StrEnum):
-    """The back end of a language model."""
-
-    transformers = "transformers"
-    vllm = "vllm"
-    openai = "openai"
-
-
 @app.command()
 def add(
-    method: Annotated[Method, typer.Option(help="two_tower and inline are trained.")],
+    method: Annotated[Method, typer.Option(help=f"{listed(trained(), 'and')} are trained.")],
     model: Annotated[
         str,
         typer.Option(
@@ -45,10 +30,8 @@ def add(
     folder: Annotated[
         Path | None, typer.Option(help="Of a trained one: what train-simulator wrote.")
     ] = None,
-    backend: Annotated[
-        BackEnd, typer.Option(help="What runs a prompted one.")
-    ] = BackEnd.transformers,
-    base_url: Annotated[str | None, typer.Option(help="Address of the server, for openai.")] = None,
+    backend: Annotated[BackEnd, typer.Option(help="What runs a prompted one.")] = BACK_END,
+    base_url: Annotated[str | None, typer.Option(help=ADDRESS)] = None,
     show_score: Annotated[
         bool, typer.Option(help="Tell it how well the explanation has predicted so far.")
     ] = False,
@@ -57,13 +40,13 @@ def add(
     ] = None,
 ) -> None:
     """Add a simulator. The same one again is the same simulator."""
-    from app.services.simulators.queries import add_simulator
+    from app.services.simulators.adding import add_simulator
     from app.services.simulators.schemas import SimulatorCreate
     from cli.fetch import fetch_if_known
     from cli.servers import connect
     from models.database import new_session
 
-    if backend != BackEnd.openai:
+    if backend not in servers():
         fetch_if_known(model)
     data = SimulatorCreate.model_validate(
         {
@@ -112,7 +95,8 @@ def use(
     number: Annotated[int, typer.Argument(min=1, help="Number of the simulator.")],
 ) -> None:
     """Have a study show the figures of a simulator, and say what they are worth."""
-    from app.services.simulators.queries import cleanliness, get_simulator
+    from app.services.simulators.cleanliness import cleanliness
+    from app.services.simulators.queries import get_simulator
     from app.services.studies.queries import get_study, use_simulator
     from cli.servers import connect
     from models.database import new_session

@@ -3,27 +3,21 @@
 import json
 import shlex
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from cli.choices import TRAINED, TrainedMethod
 from cli.errors import CommandError
+from interp.simulate.registry import trained
 from models.settings import get_settings
 
 if TYPE_CHECKING:
-    from interp.simulate.two_tower.train import Corpus, TrainingText
+    from interp.simulate.training.corpus import Corpus, TrainingText
 
 console = Console()
-
-
-class Method(StrEnum):
-    """The simulator to train."""
-
-    two_tower = "two_tower"
-    inline = "inline"
 
 
 def train_simulator(
@@ -36,7 +30,7 @@ def train_simulator(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the simulator.")],
-    method: Annotated[Method, typer.Option(help="Which simulator.")] = Method.two_tower,
+    method: Annotated[TrainedMethod, typer.Option(help="Which simulator.")] = TRAINED,
     wordings: Annotated[
         list[Path] | None,
         typer.Option(help="JSON lines with latent and text: more wordings to train on."),
@@ -55,9 +49,6 @@ def train_simulator(
     """
     from cli.fetch import fetch_if_known
     from interp.model.subject import default_device, load_causal_lm
-    from interp.simulate.inline import train as train_inline
-    from interp.simulate.two_tower import simulator as two_tower
-    from interp.simulate.two_tower import train as train_two_tower
     from interp.sources.models import check_model
 
     if (out / "simulator.json").exists():
@@ -80,25 +71,20 @@ def train_simulator(
         command = shlex.join(["palimpsest", *sys.argv[1:]])
         given = {"folds": folds, "steps": steps, "seed": seed}
         given = {option: value for option, value in given.items() if value is not None}
-        to_train = (model, tokenizer, name, corpus, text, out)
-        if method is Method.two_tower:
-            trained = train_two_tower.train(
-                *to_train,
-                shape=two_tower.Shape(),
-                settings=train_two_tower.Settings.model_validate(given),
-                command=command,
-                say=say,
-            )
-        else:
-            trained = train_inline.train(
-                *to_train,
-                settings=train_inline.Settings.model_validate(given),
-                command=command,
-                say=say,
-            )
+        record = trained()[method].train(
+            model,
+            tokenizer,
+            name,
+            corpus,
+            text,
+            out,
+            settings=given,
+            command=command,
+            say=say,
+        )
     console.print(
-        f"Correlation on {trained.figures['held_out_latents']} held-out latents and text aside: "
-        f"{trained.figures['held_out_correlation']:.3f}. Add it to Palimpsest with "
+        f"Correlation on {record.figures['held_out_latents']} held-out latents and text aside: "
+        f"{record.figures['held_out_correlation']:.3f}. Add it to Palimpsest with "
         f"`palimpsest simulator add --method {method} --model {base} --folder {out}`.",
         highlight=False,
     )
@@ -118,7 +104,7 @@ def read_corpus(slug: str, files: list[Path]) -> tuple["Corpus", "TrainingText"]
     from interp.corpus.contexts import ContextSet
     from interp.corpus.copies import Identity
     from interp.corpus.seen import SeenText
-    from interp.simulate.two_tower.train import Corpus, TrainingText
+    from interp.simulate.training.corpus import Corpus, TrainingText
     from models import Context, Explanation, Latent
     from models.database import new_session
     from workers.resources import store_of

@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from interp.explain.registry import EXPLAINERS
+from interp.llm.registry import BACK_ENDS
+
 Protocol = Literal["paper", "whole"]
 """Where a context is spliced, as ``interp.rewriting.evaluate.Protocol`` says; that needs torch."""
 PROTOCOLS: tuple[Protocol, ...] = ("paper", "whole")
@@ -49,7 +52,7 @@ class LanguageModel(Asked):
 
     model_config = ConfigDict(protected_namespaces=())
 
-    backend: str = "transformers"
+    backend: str = BACK_ENDS.default
     model: str
     base_url: str | None = None
 
@@ -73,7 +76,7 @@ class SimulateParams(Params):
 class ExplainParams(Params):
     """Explain latents."""
 
-    method: str = "lexical"
+    method: str = EXPLAINERS.default
     llm: LanguageModel | None = None
     latents: tuple[int, ...] | None = None
     """Indices; None: all that fire."""
@@ -92,7 +95,7 @@ class ExplainParams(Params):
 class CollectParams(Params):
     """Collect activations."""
 
-    explain: tuple[ExplainParams, ...] = (ExplainParams(method="lexical"),)
+    explain: tuple[ExplainParams, ...] = (ExplainParams(),)
     """Explain with these methods afterwards."""
     first_latents: int = 0
     costs: int | None = None

@@ -85,6 +85,8 @@ def follow(session: Session, job: Job, when: str, orders: Sequence[Params]) -> N
         when: At what point of the job. The jobs of one point are made once, and all in one commit:
             a worker that is killed around it loses none and repeats none.
     """
+    if not orders:
+        return
     session.refresh(job, with_for_update=True)
     queued = job.state.get("queued", [])
     if when in queued:

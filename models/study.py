@@ -66,6 +66,12 @@ class Study(Base):
     and a worker removes its rows and files."""
     created_at: Mapped[Created]
 
+    @property
+    def first_position(self) -> int:
+        """The first position of a context that is analysed: 1 after a beginning-of-sequence token,
+        else 0."""
+        return int(self.prepend_bos)
+
     def collected(self, set_name: str) -> dict[str, Any]:
         """The contents of the activation store of one set of contexts, as its arguments.
 
@@ -77,7 +83,7 @@ class Study(Base):
         return {
             "seq": self.context_length,
             "contexts": getattr(self, f"contexts_{set_name}"),
-            "first_position": int(self.prepend_bos),
+            "first_position": self.first_position,
             "latents": self.coder_info.get("num_latents"),
             "about": about,
         }

@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from interp.coders import load_coder
+from interp.coders.load import load_coder
 from interp.coders.sparsify import SparsifyCoder
 from interp.model.subject import Subject, load_subject
 from interp.rewriting.checks import (

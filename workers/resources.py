@@ -10,21 +10,18 @@ import torch
 from jaxtyping import Float
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from interp.coders import Coder, load_coder
+from interp.coders.load import load_coder
+from interp.coders.protocol import Coder
 from interp.corpus.activations import ActivationStore
 from interp.corpus.contexts import ContextSet
 from interp.errors import InputError
 from interp.llm.llm import LLM
-from interp.llm.load import BackEnd, load_llm
+from interp.llm.load import load_llm
+from interp.llm.registry import BACK_ENDS, servers
 from interp.llm.servers import check_named
-from interp.llm.transformers import TransformersLLM
 from interp.model.subject import Subject, default_device, load_causal_lm
 from interp.simulate import protocol as simulators
-from interp.simulate.inline.simulator import Inline
-from interp.simulate.prompted.all_at_once import AllAtOnce
-from interp.simulate.prompted.json_reply import JsonReply
-from interp.simulate.prompted.last_token import LastToken
-from interp.simulate.two_tower.simulator import TwoTower
+from interp.simulate.registry import SIMULATORS, prompted, trained
 from models import Simulator, Study
 from models.folders import check_coder, check_corpus, check_model, check_path
 from models.settings import get_settings
@@ -45,13 +42,17 @@ def _may_load(check: Callable[[str], str], source: str) -> None:
         raise InputError(str(error)) from None
 
 
+def _model(
+    name: str, revision: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model by the name that people give it."""
+    return _loaded(get_settings().model_source(name), revision)
+
+
 @lru_cache(maxsize=KEPT_MODELS)
-def _model(source: str, revision: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _loaded(source: str, revision: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     model, tokenizer = load_causal_lm(
-        get_settings().model_source(source),
-        revision=revision,
-        dtype=torch.float32,
-        device=default_device(),
+        source, revision=revision, dtype=torch.float32, device=default_device()
     )
     model.requires_grad_(False)
     return model, tokenizer
@@ -81,11 +82,10 @@ def coder_of(study: Study) -> Coder:
 
 
 @lru_cache(maxsize=KEPT_MODELS)
-def _llm(back_end: BackEnd, model: str, base_url: str | None) -> LLM:
-    if back_end == "transformers":
-        return TransformersLLM(*_model(model, None))  # it may be the subject, which is loaded
-    source = get_settings().model_source(model) if back_end == "vllm" else model
-    return load_llm(back_end, source, base_url=base_url)
+def _llm(back_end: str, model: str, base_url: str | None) -> LLM:
+    source = model if back_end in servers() else get_settings().model_source(model)
+    # It may be the subject, which is loaded.
+    return load_llm(back_end, source, base_url=base_url, causal_lm=_model)
 
 
 def llm_of(options: dict[str, Any], model: str) -> LLM:
@@ -97,9 +97,10 @@ def llm_of(options: dict[str, Any], model: str) -> LLM:
     settings = get_settings()
     if settings.accounts and (address := options.get("base_url")):
         check_named(address, settings.servers)
-    if options.get("backend") != "openai":
+    back_end = options.get("backend", BACK_ENDS.default)
+    if back_end not in servers():
         _may_load(check_model, model)
-    return _llm(options.get("backend", "transformers"), model, options.get("base_url"))
+    return _llm(back_end, model, options.get("base_url"))
 
 
 def simulator_of(simulator: Simulator, study: Study) -> simulators.Simulator:
@@ -109,28 +110,18 @@ def simulator_of(simulator: Simulator, study: Study) -> simulators.Simulator:
         InputError: Its model or files are not there, or a trained one's are not those recorded.
     """
     options = simulator.options
-    if simulator.method in TRAINED:
+    if simulator.method in trained():
         _may_load(check_model, simulator.model)
         _may_load(check_path, options["folder"])
         where = simulator.model, options["folder"], study.coder_info["sha256"]
         return _trained(simulator.method, *where)
-    llm = llm_of(options, simulator.model)
-    match simulator.method:
-        case "all_at_once":
-            return AllAtOnce(llm, bool(options.get("show_score")))
-        case "last_token":
-            return LastToken(llm)
-        case "json_reply":
-            return JsonReply(llm)
-    raise InputError(f"There is no simulator method {simulator.method!r}.")
-
-
-TRAINED: dict[str, type[TwoTower | Inline]] = {"two_tower": TwoTower, "inline": Inline}
+    SIMULATORS.named(simulator.method)  # or an error that names those there are
+    return prompted()[simulator.method].load(llm_of(options, simulator.model), options)
 
 
 @lru_cache(maxsize=KEPT_MODELS)
 def _trained(method: str, model: str, folder: str, coder: str) -> simulators.Simulator:
-    return TRAINED[method](*_model(model, None), Path(folder), coder)
+    return trained()[method].load(*_model(model), Path(folder), coder)
 
 
 def real_activations(

@@ -1,10 +1,13 @@
 """Kinds of text that requests carry. Each is cleaned by `interp.cleaning`, whatever asks."""
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, GetCoreSchemaHandler, StringConstraints
+from pydantic_core import CoreSchema, core_schema
 
 from interp import cleaning
+from interp.registry import Registry
 from models import folders
 
 LINE = 500
@@ -19,6 +22,18 @@ def _module(name: str) -> str:
     if set(name) & set("/\\") or name in (".", ".."):
         raise ValueError("Use the name of a module, such as layers.10.mlp; it has no slash.")
     return name
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Takes the names in a registry, as a ``Literal`` of them would."""
+
+    registry: Registry[Any]
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.literal_schema(list(self.registry))
 
 
 Line = Annotated[

@@ -8,7 +8,7 @@ from typing import Any
 
 import altair as alt
 
-from app.services.simulators.queries import Cleanliness
+from app.services.simulators.cleanliness import Cleanliness
 from app.services.simulators.schemas import Verdict
 
 Spec = dict[str, Any]

@@ -73,7 +73,7 @@ def respond(
         return JSONResponse(problem.model_dump(), status, media_type="application/problem+json")
     # What runs is not asked for: the database may be what failed.
     context = {"title": title, "status": status, "detail": detail, "now": None}
-    return render(request, "error.html", context, status)
+    return render(request, "pages/error.html", context, status)
 
 
 def respond_to_database(request: Request, error: SQLAlchemyError) -> Response:

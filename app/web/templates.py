@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.services.formatting import (
     about,
@@ -21,15 +22,20 @@ from app.services.formatting import (
     simulator_name,
     visible,
 )
+from app.web.urls import url
 from jobs import progress
 from jobs.kinds import KINDS
 from models.shipped import STATIC, TEMPLATES
 
-templates = Jinja2Templates(directory=TEMPLATES)
-templates.env.auto_reload = False  # or every page looks whether thirty files have changed
-templates.env.trim_blocks = True
-templates.env.lstrip_blocks = True
-templates.env.filters |= {
+environment = Environment(
+    loader=FileSystemLoader(TEMPLATES),
+    autoescape=True,
+    undefined=StrictUndefined,  # a name that a page does not give is a mistake, not an empty place
+    auto_reload=False,  # or every page looks whether its files have changed
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+environment.filters |= {
     "figure": figure,
     "interval": interval,
     "percent": percent,
@@ -43,13 +49,15 @@ templates.env.filters |= {
     "simulator_name": simulator_name,
     "job_label": lambda kind: KINDS[kind].label,
 }
-templates.env.globals |= {
+environment.globals |= {
+    "url": url,
     "duration": duration,
     "seconds_left": progress.seconds_left,
     "no_worker": progress.no_worker,
     "job_percent": progress.percent,
     "jobs_now": progress.now,
 }
+_templates = Jinja2Templates(env=environment)
 
 
 @cache
@@ -58,9 +66,15 @@ def _version(name: str) -> str:
     return f"/static/{name}?{(STATIC / name).stat().st_mtime_ns:x}"
 
 
-templates.env.globals["static"] = _version
+environment.globals["static"] = _version
 
 
 def render(request: Request, name: str, context: dict[str, Any], status: int = 200) -> HTMLResponse:
-    """A page."""
-    return templates.TemplateResponse(request, name, context, status_code=status)
+    """A page.
+
+    Args:
+        context: What its template needs; pages that are not about one study give none.
+    """
+    return _templates.TemplateResponse(
+        request, name, {"study": None, **context}, status_code=status
+    )

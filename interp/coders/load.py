@@ -5,15 +5,15 @@ from pathlib import Path
 import torch
 from huggingface_hub import snapshot_download
 
+from interp.coders import registry
 from interp.coders.protocol import Coder
-from interp.coders.sparsify import SparsifyCoder
 from interp.errors import InputError, reason
-from interp.sources import checkpoint
+from interp.model.subject import default_device
 from interp.sources.hub import hub_reason
 
 
-def load_coder(source: str, hookpoint: str, *, device: torch.device) -> Coder:
-    """Load a sparsify checkpoint.
+def load_coder(source: str | Path, hookpoint: str, *, device: torch.device | None = None) -> Coder:
+    """Load a checkpoint in any of the formats of :data:`interp.coders.registry.FORMATS`.
 
     Args:
         source: A checkpoint folder (holding ``cfg.json`` itself, or a folder named like the
@@ -22,23 +22,18 @@ def load_coder(source: str, hookpoint: str, *, device: torch.device) -> Coder:
     Raises:
         InputError: There is no such checkpoint, or its files do not fit together.
     """
-    path = Path(source).expanduser()
-    folder = checkpoint.find(path if path.exists() else _fetched(source, hookpoint), hookpoint)
-    checkpoint.check(folder)
+    path, device = Path(source).expanduser(), device or default_device()
+    there = path if path.exists() else _fetched(str(source), hookpoint)
+    found = registry.find(there, hookpoint)
+    found.check()
     try:
-        coder = SparsifyCoder.from_folder(folder, device)
+        return found.format.load(found.folder, device)
+    except InputError:
+        raise
     except Exception as error:  # the loader raises whatever the damage makes it stumble over
         raise InputError(
-            f"The sparse coder in {folder} cannot be loaded: {reason(error)}. Fetch it again."
+            f"The sparse coder in {found.folder} cannot be loaded: {reason(error)}. Fetch it again."
         ) from error
-    for name, weights in coder.module.named_parameters():
-        if bad := int((~weights.isfinite()).sum()):
-            raise InputError(
-                f"{folder / checkpoint.WEIGHTS} is damaged: {bad:,} of {weights.numel():,} values "
-                f"of {name} are infinite or not numbers (NaN). Fetch the checkpoint again, or "
-                "train it again with a lower learning rate."
-            )
-    return coder
 
 
 def _fetched(name: str, hookpoint: str) -> Path:

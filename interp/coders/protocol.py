@@ -1,5 +1,6 @@
 """The interface of a sparse coder to the rest of the program."""
 
+import hashlib
 from typing import Literal, NamedTuple, Protocol
 
 from jaxtyping import Float, Int
@@ -51,6 +52,11 @@ class Coder(Protocol):
             x: The input of the coder, which the skip connection passes on.
         """
         ...
+
+
+def fingerprint(coder: Coder) -> str:
+    """SHA-256 of a coder's decoder, which tells coders apart."""
+    return hashlib.sha256(coder.decoder.float().cpu().numpy().tobytes()).hexdigest()
 
 
 def coder_input(coder: Coder, hooked: Hooked) -> Float[Tensor, "batch seq d_model"]:

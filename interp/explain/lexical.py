@@ -9,14 +9,19 @@ word on its own, or a word after another one. The guess for all tokens of a choi
 activation, and the improvement is in squared error.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from interp.corpus.activations import LatentActivations
+from interp.explain.explainer import Counting, CountLatent
+from interp.explain.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from interp.corpus.contexts import Contexts
 
 VERSION = "lexical-2"
 """Version of the rules below; stored with every explanation they made."""
@@ -70,64 +75,11 @@ class LexicalExplanation(NamedTuple):
     """Share of the tokens that the text names on which the latent is active; None likewise."""
     terms: list[Term]
 
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """The words of a set of contexts: which word each token is part of."""
-
-    words: list[str]
-    word_of: NDArray[np.int64]
-    """Index of the word that a token is part of, shape (context, seq); −1 for none."""
-    before: NDArray[np.int64]
-    """Index of the word before that word, shape (context, seq); −1 at the start of a context."""
-    counts: NDArray[np.int64]
-    """How many tokens each word has in all contexts."""
-    pairs: NDArray[np.int64]
-    """The pairs of words that occur: (word before × number of words + word), ascending."""
-    pair_counts: NDArray[np.int64]
-    """How many tokens of the second word each pair has."""
-
-    @classmethod
-    def of(cls, strings: Sequence[Sequence[str]], *, first_position: int) -> "Vocabulary":
-        """Find the words of contexts given as token strings.
-
-        A word is what stands between white space and punctuation; case is folded. A token is
-        never cut: what it holds of several words is one word.
-        """
-        index: dict[str, int] = {}
-        shape = (len(strings), len(strings[0]) if strings else 0)
-        word_of = np.full(shape, -1, np.int64)
-        before = np.full(shape, -1, np.int64)
-        for row, tokens in enumerate(strings):
-            previous, current = -1, -1
-            for ids, word in _words(tokens[first_position:]):
-                previous, current = current, index.setdefault(word, len(index))
-                for i in ids:
-                    word_of[row, first_position + i] = current
-                    before[row, first_position + i] = previous
-        counts = np.bincount(word_of[word_of >= 0], minlength=len(index))
-        inside = before >= 0
-        pairs, pair_counts = np.unique(
-            before[inside] * len(index) + word_of[inside], return_counts=True
-        )
-        return cls(list(index), word_of, before, counts, pairs, pair_counts)
-
-
-def _words(tokens: Sequence[str]) -> list[tuple[list[int], str]]:
-    """Group tokens into words: ([token numbers], word), in order."""
-    groups: list[tuple[list[int], str]] = []
-    last, pieces = "", list[int]()
-    for i, token in enumerate(tokens):
-        if not token:  # a piece of a character, which is in a later token
-            pieces.append(i)
-            continue
-        bare = token.strip().lower()
-        if last[-1:].isalnum() and token[:1].isalnum():
-            groups[-1] = ([*groups[-1][0], *pieces, i], groups[-1][1] + bare)
-        else:
-            groups.append(([*pieces, i], bare or ("\n" if "\n" in token else "")))
-        last, pieces = token, []
-    return [*groups, (pieces, "")] if pieces else groups
+    @property
+    def details(self) -> dict[str, float]:
+        """The figures that there are."""
+        figures = {"coverage": self.coverage, "precision": self.precision}
+        return {name: value for name, value in figures.items() if value is not None}
 
 
 class _Cells(NamedTuple):
@@ -193,7 +145,7 @@ def _cells(
     known: NDArray[np.int64],
     counts: NDArray[np.int64],
 ) -> _Cells:
-    """Count the active tokens by their kind.
+    """CountLatent the active tokens by their kind.
 
     Args:
         ids: The kind of each active token.
@@ -313,3 +265,32 @@ def _list(words: Sequence[str]) -> str:
 
 def _quote(word: str) -> str:
     return VISIBLE.get(word, f"“{word}”")
+
+
+def prepare(strings: Sequence[Sequence[str]], *, first_position: int) -> CountLatent:
+    """CountLatent the words of contexts once, and explain any latent by them."""
+    return partial(explain, vocabulary=Vocabulary.of(strings, first_position=first_position))
+
+
+def explain_lexically(
+    latents: Iterable[LatentActivations], contexts: "Contexts"
+) -> list[str | None]:
+    """Explain latents by the words that they are active on.
+
+    Args:
+        latents: Their activations on these contexts.
+
+    Returns:
+        A sentence for each; None for one that is never active.
+    """
+    count = prepare(contexts.strings, first_position=contexts.first_position)
+    found = [count(latent) for latent in latents]
+    return [one.text if one is not None else None for one in found]
+
+
+LEXICAL = Counting(
+    name="lexical",
+    meaning="counts words; no language model",
+    version=VERSION,
+    loader=f"{__name__}:prepare",
+)

@@ -13,17 +13,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from interp.errors import ItemError
 from interp.explain import prompts
-from interp.explain.answers import Explained
+from interp.explain.answers import Explained, ask
 from interp.explain.errors import worst_errors as worst_errors
+from interp.explain.explainer import Asking, LatentRecord
 from interp.explain.prompts import Shown
-from interp.llm.llm import Message
+from interp.llm.llm import LLM, Message
 from interp.scoring.calibrate import Method, fit
 from interp.scoring.scores import Scores, halves, score
 from interp.simulate.protocol import Simulated
 
 ERRORS = 5
 """Errors of each kind that are shown at once."""
+ROUNDS = 3
+"""The most wordings that are tried."""
 
 
 class Step(NamedTuple):
@@ -41,6 +45,31 @@ class Step(NamedTuple):
     """On the other half."""
     kept: bool
     """Whether it is the best wording so far, by the correlation on the selection half."""
+
+
+def explain(explainer: Asking, latent: LatentRecord, llm: LLM) -> Iterator[Step]:
+    """Refine a latent's current explanation, with a language model that proposes wordings.
+
+    Raises:
+        InputError: There is no simulator to try wordings with.
+        ItemError: It has no explanation.
+    """
+    if latent.explanation is None:
+        raise ItemError("it has no explanation to refine")
+    trial = latent.trial()
+    yield from refine(
+        latent.explanation,
+        propose=lambda chat: ask(llm, [chat])[0],
+        simulate=trial.simulate,
+        strings=trial.strings,
+        real=trial.real,
+        documents=trial.documents,
+        examples=latent.shown,
+        maximum=latent.maximum,
+        first_position=latent.first_position,
+        rounds=ROUNDS,
+        seed=trial.seed,
+    )
 
 
 def refine(

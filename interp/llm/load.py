@@ -1,46 +1,50 @@
 """Load a language model by the name of its back end, and test that it does what it should."""
 
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from interp.errors import InputError
 from interp.llm.llm import LLM, Query
+from interp.llm.registry import BACK_ENDS, LoadCausalLM
 
-BackEnd = Literal["transformers", "vllm", "openai"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _WORDS = {"three": 3, "seven": 7}
 
 
-def load_llm(back_end: BackEnd, model: str, *, base_url: str | None = None) -> LLM:
+def load_llm(
+    back_end: str,
+    model: str,
+    *,
+    base_url: str | None = None,
+    causal_lm: LoadCausalLM | None = None,
+) -> LLM:
     """Load a language model.
 
     Args:
-        model: A folder with a Transformers checkpoint, or a hub name; for ``openai``, the name
-            that the server knows it by.
+        back_end: Name of one of :data:`interp.llm.registry.BACK_ENDS`.
+        model: A folder with a Transformers checkpoint, or a hub name; for a server, the name that
+            it knows the model by.
         base_url: The server's address; by default ``OPENAI_BASE_URL``.
+        causal_lm: Returns models that are loaded already. By default the model is loaded.
 
     Raises:
         InputError: There is no such model, or its back end is not installed.
     """
-    match back_end:
-        case "transformers":
-            import torch
+    return BACK_ENDS.named(back_end).load(model, base_url, causal_lm or _causal_lm)
 
-            from interp.llm.transformers import TransformersLLM
-            from interp.model.subject import default_device, load_causal_lm
 
-            device = default_device()
-            dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-            return TransformersLLM(*load_causal_lm(model, dtype=dtype, device=device))
-        case "vllm":
-            from interp.llm.vllm import load_vllm
+def _causal_lm(model: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """A model of its own, in the precision that suits the device."""
+    import torch
 
-            return load_vllm(model)
-        case "openai":
-            from interp.llm.openai import OpenAILLM
+    from interp.model.subject import default_device, load_causal_lm
 
-            return OpenAILLM(model, base_url)
+    device = default_device()
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    return load_causal_lm(model, dtype=dtype, device=device)
 
 
 def self_test(llm: LLM) -> str:

@@ -17,6 +17,7 @@ from interp.llm import tokens
 from interp.llm.chats import Chats, Written
 from interp.llm.llm import Answers, Completion, Message, Query
 from interp.llm.reading import TOO_LONG, from_logits, missing
+from interp.llm.registry import LoadCausalLM
 from interp.llm.tokens import Places
 from interp.model.subject import output_head
 
@@ -31,6 +32,11 @@ class Prefix(NamedTuple):
 
     cache: DynamicCache
     tokens: int
+
+
+def load(model: str, base_url: str | None, causal_lm: LoadCausalLM) -> "TransformersLLM":
+    """See :class:`interp.llm.registry.Loader`."""
+    return TransformersLLM(*causal_lm(model))
 
 
 @dataclass

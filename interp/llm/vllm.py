@@ -11,12 +11,18 @@ from interp.llm import tokens
 from interp.llm.chats import Chats, Written
 from interp.llm.llm import Answers, Completion, Message, Query
 from interp.llm.reading import TOO_LONG, from_logits, missing
+from interp.llm.registry import LoadCausalLM
 
 if TYPE_CHECKING:
     from vllm import LLM, RequestOutput, SamplingParams
 
 GPU_MEMORY = 0.5
 """vLLM's share of the GPU; the rest is for the subject model and the sparse coder."""
+
+
+def load(model: str, base_url: str | None, causal_lm: LoadCausalLM) -> "VllmLLM":
+    """See :class:`interp.llm.registry.Loader`."""
+    return load_vllm(model)
 
 
 def load_vllm(model: str, **options: Any) -> "VllmLLM":

@@ -94,6 +94,7 @@ def everything(session: Session) -> dict[str, str]:
     session.commit()
     a_latent, dead, old = f"{here}/latents/0", f"{here}/latents/2", f"{here}/latents/1"
     return {
+        "patterns": "/patterns",
         "studies": "/studies",
         "new study": "/studies/new",
         "new study like this": f"/studies/new?like={study.slug}",
@@ -235,7 +236,9 @@ def test_no_page_shuts_anybody_out(browser: Browser, addresses: dict[str, str]) 
     for name, address in addresses.items():
         page.set_viewport_size({"width": 1920, "height": 900})
         page.emulate_media(color_scheme="light")
-        page.goto(address)
+        answer = page.goto(address)
+        assert answer is not None
+        assert answer.status == (404 if name == "an error" else 200), name
         _unfold(page)
         if not _fits(page):
             found.append(f"{name}, 1920: it scrolls sideways")

@@ -1,5 +1,7 @@
 """The rules that docs/architecture.md states hold in the code."""
 
+import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests import REPOSITORY
+
+PATH = re.compile(r"\w+(/|\.py)")
 
 
 def test_imports_go_one_way() -> None:
@@ -22,3 +26,34 @@ def test_import_does_not_load_torch(module: str) -> None:
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     assert run.stdout.strip() == "[]"
+
+
+def test_the_picture_of_the_house_is_the_house() -> None:
+    """Each path in the picture exists, and the picture leaves out no folder."""
+    picture = (REPOSITORY / "docs" / "architecture.md").read_text().split("```")[1]
+    drawn: set[Path] = set()
+    open_folders: list[tuple[int, Path]] = [(-1, REPOSITORY)]
+    for line in picture.strip("\n").splitlines():
+        indent = len(line) - len(line.lstrip())
+        names = itertools.takewhile(PATH.fullmatch, line.split())
+        open_folders = [(depth, folder) for depth, folder in open_folders if depth < indent]
+        above = inside = open_folders[-1][1]
+        for name in names:
+            if name.endswith("/"):
+                inside = above / name.removesuffix("/")
+                assert inside.is_dir(), f"there is no {inside}: {line!r}"
+                drawn.add(inside)
+            else:  # beside a folder's name is what it holds
+                assert (inside / name).is_file(), f"there is no {inside / name}: {line!r}"
+        open_folders.append((indent, inside))
+    rooms = (
+        "app/services",
+        "app/web",
+        "interp",
+        "interp/simulate",
+        "jobs",
+        "workers",
+        "workers/tasks",
+    )
+    there = {path.parent for room in rooms for path in (REPOSITORY / room).glob("*/__init__.py")}
+    assert there <= drawn, f"not in the picture: {sorted(map(str, there - drawn))}"

@@ -13,13 +13,15 @@ from sqlalchemy.orm import Session
 from app.services.exports.imports import import_explanations
 from app.services.sentences.queries import create_sentence, firing
 from app.services.sentences.schemas import SentenceCreate
-from app.services.simulators.queries import add_simulator, cleanliness
+from app.services.simulators.adding import add_simulator
+from app.services.simulators.cleanliness import cleanliness
 from app.services.simulators.schemas import SimulatorCreate
 from cli.errors import CommandError
 from cli.train import read_corpus
 from interp.corpus.contexts import ContextSet
-from interp.simulate.two_tower.simulator import Shape
-from interp.simulate.two_tower.train import Settings, train
+from interp.simulate.two_tower.method import Settings
+from interp.simulate.two_tower.networks import Shape
+from interp.simulate.two_tower.train import train
 from models import (
     Calibration,
     Explanation,

@@ -21,7 +21,7 @@ from models import Calibration, Context, Simulation, Study
 
 def first_position(study: Study) -> int:
     """The first position that is analysed: not the beginning-of-sequence token."""
-    return 1 if study.prepend_bos else 0
+    return study.first_position
 
 
 def context_tokens(

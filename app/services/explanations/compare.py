@@ -6,10 +6,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.services.explanations.diff import Change, word_diff
-from app.services.explanations.queries import NAMES, list_scores
-from app.services.latents.costs import list_costs
+from app.services.explanations.schemas import (
+    ChangeOut,
+    ComparedExampleOut,
+    ComparedOut,
+    PairedOut,
+    SideOut,
+)
+from app.services.explanations.scores import SCORES, list_scores, scores_of
+from app.services.latents.costs import costs_of, list_costs
 from app.services.latents.examples import KINDS, Lane, Token, lane_of, tokens_of
-from app.services.schemas import Comparison
+from app.services.schemas import Comparison, ExplanationOut
 from models import Context, Example, Explanation, Latent, LatentCost, Score, Study
 
 
@@ -63,7 +70,7 @@ class Compared(NamedTuple):
     def score_rows(self) -> list[tuple[str, Score | None, Score | None]]:
         """Every score that either has, by name."""
         a, b = ({score.name: score for score in side.scores} for side in (self.a, self.b))
-        return [(name, a.get(name), b.get(name)) for name in NAMES if name in a or name in b]
+        return [(name, a.get(name), b.get(name)) for name in SCORES if name in a or name in b]
 
     @property
     def cost_rows(self) -> list[tuple[str, LatentCost | None, LatentCost | None]]:
@@ -97,6 +104,26 @@ def compare(
         word_diff(a.text, b.text),
         _paired(*sides),
         _examples(session, study, latent, *lanes),
+    )
+
+
+def compared_out(session: Session, study: Study, compared: Compared) -> ComparedOut:
+    """A comparison of two versions as JSON."""
+
+    def side(one: Side) -> SideOut:
+        return SideOut(
+            explanation=ExplanationOut.model_validate(one.explanation),
+            scores=scores_of(session, study, one.explanation),
+            costs=costs_of(session, study, one.explanation),
+            simulated=one.simulated,
+        )
+
+    return ComparedOut(
+        a=side(compared.a),
+        b=side(compared.b),
+        diff=[ChangeOut.model_validate(change) for change in compared.diff],
+        paired=PairedOut.model_validate(compared.paired) if compared.paired else None,
+        examples=[ComparedExampleOut.model_validate(example) for example in compared.examples],
     )
 
 

@@ -5,7 +5,8 @@ from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict
 from interp.simulate.protocol import Ask
-from interp.simulate.reads import Reading, reading
+from interp.simulate.reads import Reading
+from interp.simulate.registry import SIMULATORS
 from models import Context, Example, Latent, Simulator, Study
 
 
@@ -30,10 +31,11 @@ def preview(session: Session, study: Study, latent: Latent, text: str) -> Readin
         .order_by(Example.rank)
         .limit(1)
     )
-    tokens = (strings or [])[1 if study.prepend_bos else 0 :] or ["…"]
+    tokens = (strings or [])[study.first_position :] or ["…"]
     try:
         # A simulator that is told an explanation's score so far is told that a new one has none.
-        return reading(simulator.method, simulator.prompt_version, Ask(text), tokens)
+        method = SIMULATORS.named(simulator.method)
+        return method.reads(simulator.prompt_version, Ask(text), tokens)
     except (OSError, ValueError):
         raise Conflict(
             f"The prompt {simulator.prompt_version} of {simulator.method} is not in this version "

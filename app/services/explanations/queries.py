@@ -1,19 +1,14 @@
-"""Explanations in the database: every version, and saving a new one."""
+"""Explanations in the database: finding one, saving a new one, and having it simulated."""
 
-from collections.abc import Iterable, Sequence
 from functools import cache
-from itertools import groupby
-from operator import itemgetter
 from typing import NamedTuple
 
 from sqlalchemy import (
     ARRAY,
     BigInteger,
     Select,
-    and_,
     any_,
     bindparam,
-    exists,
     func,
     or_,
     select,
@@ -21,51 +16,16 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
-from app.services.errors import Conflict, Forbidden, NotFound
+from app.services.errors import Conflict, NotFound
+from app.services.explanations.scores import is_simulated, list_scores
 from app.services.jobs.queries import ACTIVE, EXPLANATION_IDS, LINE
-from app.services.latents.costs import costs_by_explanation
 from app.services.latents.meaning import embedding_of
 from app.services.rows import array_of, read
 from jobs.events import publish as tell
 from jobs.params import SimulateParams
 from jobs.progress import JobLine
 from jobs.queue import enqueue
-from models import Comment, Explanation, Job, Latent, LatentCost, Score, Simulation, Study
-
-NAMES = (
-    "correlation",
-    "explained_variance",
-    "sensitivity",
-    "specificity",
-    "f1",
-    "auroc",
-    "detection",
-    "fuzzing",
-)
-"""Scores in the order in which they are shown."""
-
-
-class Version(NamedTuple):
-    """One version of a latent's text, with what it reached under the study's simulator."""
-
-    explanation: Explanation
-    scores: list[Score]
-    """As :func:`list_scores` gives them."""
-    costs: list[LatentCost]
-    """Rewritten alone, isotonic; of the shown version all."""
-    comments: bool
-    """Whether anybody said something of it."""
-    missing: int
-    """Simulated values that are missing."""
-
-    @property
-    def correlation(self) -> Score | None:
-        return next((score for score in self.scores if score.name == "correlation"), None)
-
-    @property
-    def cost(self) -> LatentCost | None:
-        """Rewritten alone, isotonic."""
-        return next((cost for cost in self.costs if cost.calibration == "isotonic"), None)
+from models import Explanation, Job, Latent, Study
 
 
 class Saved(NamedTuple):
@@ -77,28 +37,7 @@ class Saved(NamedTuple):
     """Somebody saved another version between the parent and this one."""
 
 
-# Statements of every latent's page are put together once: that takes as long as running them.
-_OF_SIMULATOR = or_(Score.simulator_id == bindparam("simulator"), Score.simulator_id.is_(None))
-_MISSING = select(func.sum(Simulation.missing)).where(
-    Simulation.explanation_id == Explanation.id,
-    Simulation.simulator_id == bindparam("simulator"),
-)
-_VERSIONS = (
-    select(
-        Explanation,
-        Score,
-        exists().where(Comment.explanation_id == Explanation.id),
-        func.coalesce(_MISSING.scalar_subquery(), 0),
-    )
-    .outerjoin(Score, and_(Score.explanation_id == Explanation.id, _OF_SIMULATOR))
-    .where(Explanation.latent_id == bindparam("latent"))
-    .order_by(Explanation.id.desc(), Score.id)
-)
-_SCORES = (
-    select(Score)
-    .where(Score.explanation_id == bindparam("explanation"), _OF_SIMULATOR)
-    .order_by(Score.id)
-)
+# Put together once: that takes as long as running it.
 _version = func.unnest(bindparam("ids", type_=ARRAY(BigInteger))).column_valued("version")
 _about = bindparam("about", type_=ARRAY(JSONB))
 _SIMULATE_JOBS = (
@@ -113,30 +52,6 @@ _SIMULATE_JOBS = (
     )
     .order_by(Job.id.desc())
 )
-_COMMENTS = (
-    select(Comment)
-    .where(Comment.explanation_id == any_(bindparam("explanations", type_=ARRAY(BigInteger))))
-    .order_by(Comment.id)
-)
-
-
-def list_versions(
-    session: Session, study: Study, latent: Latent, shown: int | None = None
-) -> list[Version]:
-    """All versions of a latent's text, newest first.
-
-    Args:
-        shown: The explanation of which all costs are given.
-    """
-    values = {"latent": latent.id, "simulator": study.simulator_id}
-    found = list(session.execute(_VERSIONS, values))
-    costs = costs_by_explanation(session, study, {one.id for one, *_ in found}, shown)
-    versions = []
-    for one, group in groupby(found, key=itemgetter(0)):
-        rows = list(group)
-        scores = _in_order(score for _, score, *_ in rows if score)
-        versions.append(Version(one, scores, costs[one.id], *rows[0][2:]))
-    return versions
 
 
 def get_explanation(session: Session, explanation_id: int) -> Explanation:
@@ -151,13 +66,6 @@ def get_explanation(session: Session, explanation_id: int) -> Explanation:
     return explanation
 
 
-def list_scores(session: Session, study: Study, explanation: Explanation) -> list[Score]:
-    """Scores of an explanation under the study's simulator, and the newest judgements of language
-    models, in their usual order."""
-    values = {"explanation": explanation.id, "simulator": study.simulator_id}
-    return _in_order(session.scalars(_SCORES, values))
-
-
 def get_version(session: Session, latent: Latent, explanation_id: int) -> Explanation:
     """One version of a latent's text.
 
@@ -170,73 +78,12 @@ def get_version(session: Session, latent: Latent, explanation_id: int) -> Explan
     return explanation
 
 
-def _in_order(scores: Iterable[Score]) -> list[Score]:
-    """The newest of each name, in their usual order.
-
-    Args:
-        scores: Of one explanation, oldest first.
-    """
-    newest = {score.name: score for score in scores}
-    return [newest[name] for name in NAMES if name in newest]
-
-
 def newer_versions(session: Session, latent: Latent, parent_id: int | None) -> list[Explanation]:
     """Versions that were saved after the one somebody is writing from, newest first."""
     query = select(Explanation).where(
         Explanation.latent_id == latent.id, Explanation.id > (parent_id or 0)
     )
     return list(session.scalars(query.order_by(Explanation.id.desc())))
-
-
-def list_comments(session: Session, explanation_ids: Sequence[int]) -> list[Comment]:
-    """Comments on some explanations, oldest first."""
-    if not explanation_ids:
-        return []
-    return list(session.scalars(_COMMENTS, {"explanations": list(explanation_ids)}))
-
-
-def add_comment(
-    session: Session, study: Study, explanation: Explanation, text: str, user: str
-) -> Comment:
-    """Say something of an explanation. Commits the session.
-
-    Args:
-        text: Already cleaned.
-    """
-    comment = Comment(explanation_id=explanation.id, author=user, text=text)
-    session.add(comment)
-    session.commit()
-    tell(study.id, "latent", explanation.latent_id)
-    return comment
-
-
-def delete_comment(session: Session, comment_id: int, user: str) -> tuple[Study, Latent]:
-    """Take a comment back. Commits the session.
-
-    Returns:
-        The study and the latent of the comment.
-
-    Raises:
-        NotFound: There is no such comment.
-        Forbidden: It is somebody else's.
-    """
-    comment = session.get(Comment, comment_id)
-    if comment is None:
-        raise NotFound(f"There is no comment {comment_id}; it may have been deleted.")
-    if comment.author != user:
-        raise Forbidden(f"Only {comment.author}, who wrote it, can delete this comment.")
-    explanation = session.get_one(Explanation, comment.explanation_id)
-    latent = session.get_one(Latent, explanation.latent_id)
-    study = session.get_one(Study, latent.study_id)
-    session.delete(comment)
-    session.commit()
-    tell(study.id, "latent", latent.id)
-    return study, latent
-
-
-def is_simulated(scores: list[Score]) -> bool:
-    """True if some of these scores are of a simulation."""
-    return any(score.simulator_id is not None for score in scores)
 
 
 def authors(session: Session, study: Study) -> list[str]:

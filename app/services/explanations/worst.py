@@ -84,7 +84,7 @@ def worst_of(
     positives, negatives = worst_places(calibrated, real, count=count)
     shown = {ids[place.row] for place in (*positives, *negatives)}
     contexts = {c.id: c for c in session.scalars(select(Context).where(Context.id.in_(shown)))}
-    begins = 1 if study.prepend_bos else 0
+    begins = study.first_position
 
     def wrong(place: Place) -> Wrong:
         context = contexts[ids[place.row]]

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.services.exports.files import Open, in_folder, writing, zipped
 from app.services.exports.schemas import ExportQuery
 from app.services.exports.tables import TABLES
-from app.services.simulators.queries import StudySimulator, as_seen, cleanliness
+from app.services.simulators.cleanliness import StudySimulator, as_seen, cleanliness
 from app.services.studies.queries import get_study
 from app.services.studies.schemas import StudyOut
 from models import Explanation, Latent, Score, Simulation, Simulator, Study

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict, Forbidden, NotFound
 from app.services.rows import read
-from app.services.simulators.queries import Missing, missing_values
+from app.services.simulators.missing import Missing, missing_values
 from jobs import queue
 from jobs.events import publish as tell
 from jobs.log import note
@@ -59,21 +59,6 @@ class JobRow(NamedTuple):
     missing: Missing | None
     """What is missing now of what a simulate job has simulated, or of what another job was to
     make; None if nothing ever was."""
-
-    @property
-    def link(self) -> str | None:
-        """The page that shows what the job makes, if there is one of its own."""
-        here = f"/studies/{self.study.slug}"
-        match self.job.kind:
-            case "generate" if generation := self.job.params.get("generation_id"):
-                return f"{here}/generations/{generation}"
-            case "sentence" if sentence := self.job.params.get("sentence_id"):
-                return f"{here}/sentences/{sentence}"
-            case "check":
-                return f"{here}/checks"
-            case "rewrite" if protocol := self.job.params.get("protocol"):
-                return f"{here}?protocol={protocol}"
-        return None
 
     @property
     def warns(self) -> bool:

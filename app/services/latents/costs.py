@@ -17,7 +17,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, aliased
 
+from app.services.latents.schemas import CostOut
+from app.services.rows import columns
 from app.services.schemas import Comparison
+from app.services.simulators.cleanliness import verdict
 from models import (
     Explanation,
     Latent,
@@ -73,6 +76,15 @@ def list_costs(session: Session, study: Study, explanation: Explanation) -> list
     """The loss effects of an explanation under the study's simulator: zeroed first, then
     rewritten."""
     return costs_by_explanation(session, study, [explanation.id], explanation.id)[explanation.id]
+
+
+def costs_of(session: Session, study: Study, explanation: Explanation) -> list[CostOut]:
+    """Costs of an explanation under the study's simulator."""
+    worth = verdict(session, study, study.simulator_id)
+    return [
+        CostOut.model_validate({**columns(cost), "cleanliness": worth})
+        for cost in list_costs(session, study, explanation)
+    ]
 
 
 def costs_by_explanation(

@@ -203,7 +203,7 @@ def tokens_of(
         values: Raw simulated values; NaN where missing. None if it is not simulated.
         knots: Of the calibration of the simulated values.
     """
-    bos = 1 if study.prepend_bos else 0
+    bos = study.first_position
     if values is None:
         return [
             Token(text, real, None, None, "bos" if position < bos else "none", token)

@@ -20,7 +20,7 @@ def checked(data: Named) -> Named:
     Raises:
         FieldErrors: There is no such model.
     """
-    if data.backend == "openai":
+    if data.on_server:
         return data
     try:
         check_model(get_settings().model_source(data.model))

@@ -13,14 +13,20 @@ from pydantic import (
     model_validator,
 )
 
-from app.services.fields import Folder, Line
+from app.services.fields import Folder, Line, OneOf
+from interp.llm.registry import BACK_ENDS, servers
 from interp.llm.servers import check_named, server_of
+from interp.registry import listed
+from interp.simulate.registry import SIMULATORS, prompted, trained
 from models.folders import check_model
 from models.settings import get_settings
 
-Backend = Literal["transformers", "vllm", "openai"]
-Prompted = Literal["all_at_once", "last_token", "json_reply"]
-Trained = Literal["two_tower", "inline"]
+BackEnd = Annotated[str, OneOf(BACK_ENDS)]
+Method = Annotated[str, OneOf(SIMULATORS)]
+SERVERS = listed(servers(), "or")
+IN_PROCESS = listed([name for name in BACK_ENDS if name not in servers()], "or")
+SCORED = [name for name, one in prompted().items() if "show_score" in one.options.model_fields]
+"""Methods that can be told the score of an explanation."""
 Verdict = Literal["independent", "same model", "contaminated", "unknown"]
 
 Cleanliness = Annotated[
@@ -50,14 +56,14 @@ class LanguageModel(BaseModel):
 
     model_config = ConfigDict(protected_namespaces=())
 
-    backend: Backend = Field(
-        default="transformers",
-        description="transformers or vllm, in the worker; or openai, any server that speaks like "
+    backend: BackEnd = Field(
+        default=BACK_ENDS.default,
+        description=f"{IN_PROCESS}, in the worker; or {SERVERS}, any server that speaks like "
         "OpenAI's.",
     )
     model: Line = Field(
-        description="A folder, a fetched model's name, or a hub name; for openai, the name that "
-        "the server knows it by."
+        description="A folder, a fetched model's name, or a hub name; for "
+        f"{SERVERS}, the name that the server knows it by."
     )
     base_url: Annotated[Line, AfterValidator(_address)] | None = Field(
         default=None,
@@ -69,19 +75,24 @@ class LanguageModel(BaseModel):
     @classmethod
     def _may_be_loaded(cls, model: str, info: ValidationInfo) -> str:
         # A server's name for a model is no file of ours.
-        return model if info.data.get("backend") == "openai" else check_model(model)
+        return model if info.data.get("backend") in servers() else check_model(model)
 
     @model_validator(mode="after")
     def _only_a_server_has_an_address(self) -> Self:
-        if self.base_url is not None and self.backend != "openai":
+        if self.base_url is not None and not self.on_server:
             raise ValueError(f"{self.backend} runs in the worker: leave the address out.")
         return self
+
+    @property
+    def on_server(self) -> bool:
+        """Whether a server runs it, by a name of its own."""
+        return self.backend in servers()
 
     @property
     def options(self) -> dict[str, str]:
         """The options that differ from the default, as simulators and jobs keep them."""
         options: dict[str, str] = {}
-        if self.backend != "transformers":
+        if self.backend != BACK_ENDS.default:
             options["backend"] = self.backend
         if self.base_url is not None:
             options["base_url"] = self.base_url
@@ -91,14 +102,14 @@ class LanguageModel(BaseModel):
 class SimulatorCreate(LanguageModel):
     """A new simulator: prompted (a method and a language model) or trained (a folder)."""
 
-    method: Literal[Prompted, Trained] = Field(
-        description="all_at_once, last_token or json_reply are prompted; two_tower and inline are "
-        "trained."
+    method: Method = Field(
+        description=f"{listed(prompted(), 'or')} are prompted; "
+        f"{listed(trained(), 'and')} are trained."
     )
     show_score: bool = Field(
         default=False,
         description="Tell the language model how well the explanation has predicted so far "
-        "(all_at_once).",
+        f"({listed(SCORED, 'or')}).",
     )
     calibrate_contexts: int | None = Field(
         default=None,
@@ -115,7 +126,7 @@ class SimulatorCreate(LanguageModel):
     @property
     def trained(self) -> bool:
         """True if it is a trained one."""
-        return self.method in ("two_tower", "inline")
+        return self.method in trained()
 
     @model_validator(mode="after")
     def _of_one_kind(self) -> Self:
@@ -127,8 +138,10 @@ class SimulatorCreate(LanguageModel):
                 raise ValueError(f"{self.method} is trained: it takes a model and a folder only.")
         elif self.folder is not None:
             raise ValueError(f"{self.method} is prompted: it has no folder.")
-        elif self.show_score and self.method != "all_at_once":
-            raise ValueError(f"{self.method} cannot be shown the score; all_at_once can.")
+        elif self.show_score and self.method not in SCORED:
+            raise ValueError(
+                f"{self.method} cannot be shown the score; {listed(SCORED, 'and')} can."
+            )
         return self
 
 

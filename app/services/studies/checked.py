@@ -5,8 +5,8 @@ from typing import TypeVar
 
 from app.services.errors import FieldErrors
 from app.services.studies.schemas import StudyCreate
+from interp.coders.source import check_coder
 from interp.errors import InputError
-from interp.sources.coders import check_coder
 from interp.sources.corpora import check_corpus
 from interp.sources.models import check_hookpoint, check_length, check_model
 from interp.sources.paths import located

@@ -6,14 +6,20 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Float, func, select
 from sqlalchemy.orm import Session
 
-from app.services.simulators.queries import simulated_tokens
-from app.services.work import formulas
+from app.services.simulators.missing import simulated_tokens
 from app.services.work.schemas import Estimate, ExplainCreate, JudgeCreate
+from interp.explain.registry import EXPLAINERS
+from interp.llm.cost import Tokens
+from interp.simulate.registry import SIMULATORS
 from models import Example, Explanation, Job, Latent, Score, Simulation, Simulator, Study
 from models.base import among
 
 COST_CONTEXTS = 24
 """Contexts more, at most, that an explanation is simulated on for what it costs alone."""
+EXPLANATION = 140
+"""Characters of an explanation that is still to be written, about: 40 tokens."""
+JUDGED = Tokens(3000, 0)
+"""The usage of a judge for one explanation, about: 100 short texts."""
 RECENT = 200
 """Estimates are means over so many of the last simulations or explanations."""
 
@@ -54,7 +60,7 @@ def of_new_simulations(
     simulator: Simulator,
     explanations: int,
     costed: int,
-    length: int = formulas.EXPLANATION,
+    length: int = EXPLANATION,
 ) -> Estimate:
     """Estimate the usage of simulating so many explanations, none of which is simulated yet.
 
@@ -68,8 +74,7 @@ def of_new_simulations(
     past = _past_simulations(session, simulator)
     if past is not None:
         return _measured(explanations, all_contexts, past)
-    tokens = formulas.simulating(
-        simulator.method,
+    tokens = SIMULATORS.named(simulator.method).cost(
         explanations,
         length=length,
         contexts=round(all_contexts / explanations) if explanations else 0,
@@ -125,26 +130,26 @@ def of_explanations(session: Session, data: ExplainCreate, latents: int) -> Esti
     past = _past_explanations(session, data)
     if past is not None:
         return _measured(latents, 1 if data.llm is None else latents, past)
-    return _by_formula(latents, formulas.explaining(data.method, latents))
+    return _by_formula(latents, EXPLAINERS[data.method].cost(latents))
 
 
 def _past_explanations(session: Session, data: ExplainCreate) -> Past | None:
-    """The mean usage of the last explanations by an explainer (of the lexical one: of a job);
-    None without any."""
+    """The mean usage of the last explanations by an explainer (of a job, where no language model is
+    asked); None without any."""
     if data.llm is None:
-        return _past_lexical(session)
+        return _past_counts(session, data.method)
     by_it = Explanation.author == data.method
     return _past_details(session, Explanation, data.llm.model, by_it)
 
 
-def _past_lexical(session: Session) -> Past | None:
-    """The lexical explainer reads no tokens, and a job takes about as long for few latents as for
-    many: it counts all words first."""
+def _past_counts(session: Session, method: str) -> Past | None:
+    """An explainer that counts reads no tokens, and a job takes about as long for few latents as
+    for many: it looks at all text first."""
     seconds = session.scalar(
         select(func.avg(Job.usage["seconds"].as_float().cast(Float))).where(
             Job.kind == "explain",
             Job.status == "finished",
-            Job.params["method"].as_string() == "lexical",
+            Job.params["method"].as_string() == method,
             Job.usage.has_key("seconds"),
         )
     )
@@ -155,7 +160,7 @@ def of_judgements(session: Session, data: JudgeCreate, count: int) -> Estimate:
     """Estimate the usage of judging: each explanation has two scores, which record their usage."""
     past = _past_details(session, Score, data.llm.model, Score.simulator_id.is_(None))
     if past is None:
-        return _by_formula(count, formulas.judging(count))
+        return _by_formula(count, JUDGED.times(count))
     return _measured(count, 2 * count, past)
 
 
@@ -194,7 +199,7 @@ def _measured(latents: int, times: int, past: Past) -> Estimate:
     )
 
 
-def _by_formula(latents: int, tokens: formulas.Tokens) -> Estimate:
+def _by_formula(latents: int, tokens: Tokens) -> Estimate:
     return Estimate(
         latents=latents,
         done=0,

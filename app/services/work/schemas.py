@@ -1,15 +1,16 @@
 """Requests to explain latents or to simulate explanations, and estimates of their usage."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from app.services.fields import Sought
+from app.services.fields import OneOf, Sought
 from app.services.latents.filter_schemas import LatentMatch
 from app.services.simulators.schemas import LanguageModel
+from interp.explain.registry import EXPLAINERS, asking
 from jobs.params import Estimate as Estimate
 
-Explainer = Literal["lexical", "prompted", "contrastive", "refine"]
+Explainer = Annotated[str, OneOf(EXPLAINERS)]
 
 LatentIndex = Annotated[int, Field(ge=0, lt=2**31)]
 
@@ -67,13 +68,9 @@ class JudgeCreate(Selection):
 class ExplainCreate(Selection):
     """Latents to explain."""
 
-    method: Explainer = Field(
-        default="lexical",
-        description="lexical counts words; the others ask a language model. refine improves the "
-        "current explanations.",
-    )
+    method: Explainer = Field(default=EXPLAINERS.default, description=EXPLAINERS.in_words())
     llm: LanguageModel | None = Field(
-        default=None, description="The language model that explains; none for lexical."
+        default=None, description="The language model that explains, where one does."
     )
     then_simulate: Simulating | None = Field(
         default=None, description="Simulate the new explanations; not if left out."
@@ -81,10 +78,10 @@ class ExplainCreate(Selection):
 
     @model_validator(mode="after")
     def _a_language_model_where_one_is_needed(self) -> Self:
-        if self.method != "lexical" and self.llm is None:
+        if self.method in asking() and self.llm is None:
             raise ValueError(f"{self.method} needs a language model: name one.")
-        if self.method == "lexical" and self.llm is not None:
-            raise ValueError("lexical uses no language model: leave it out.")
+        if self.method not in asking() and self.llm is not None:
+            raise ValueError(f"{self.method} uses no language model: leave it out.")
         return self
 
 

@@ -10,6 +10,7 @@ from app.web.database import Database
 from app.web.guard.security import CurrentUser
 from app.web.params import Slug
 from app.web.templates import render
+from app.web.urls import url
 
 router = APIRouter()
 
@@ -25,11 +26,11 @@ def show_checks(request: Request, slug: Slug, session: Database) -> HTMLResponse
         "job": job if job and job.status in ACTIVE + STOPPED else None,
         "active": job is not None and job.status in ACTIVE,
     }
-    return render(request, "checks.html", context)
+    return render(request, "pages/checks.html", context)
 
 
 @router.post("/studies/{slug}/checks")
 def check(slug: Slug, session: Database, user: CurrentUser) -> RedirectResponse:
     """The button “Check”."""
     queries.check(session, get_study(session, slug), user)
-    return RedirectResponse(f"/studies/{slug}/checks", 303)
+    return RedirectResponse(url("checks", slug), 303)

@@ -19,6 +19,7 @@ from app.web.guard.security import CurrentUser
 from app.web.jobs.api import JobId
 from app.web.params import Slug
 from app.web.templates import render
+from app.web.urls import url
 from interp.errors import InputError
 from interp.explain.files import ENDINGS
 from models import Study
@@ -57,7 +58,7 @@ def import_explanations(
         return _page(request, session, study, ExportQuery(), False, str(error), 422)
     except Conflict as error:
         return _page(request, session, study, ExportQuery(), False, str(error), 409)
-    return RedirectResponse(f"/jobs/{job.id}", 303)
+    return RedirectResponse(url("job", job.id), 303)
 
 
 @router.get("/jobs/{job_id}/takeback")
@@ -66,7 +67,7 @@ def confirm_take_back(request: Request, job_id: JobId, session: Database) -> HTM
     job = get_job(session, job_id)
     study = session.get_one(Study, job.study_id)
     context = {"study": study, "job": job, "hanging": takeback.hanging(session, study, job)}
-    return render(request, "takeback.html", context)
+    return render(request, "pages/takeback.html", context)
 
 
 @router.post("/jobs/{job_id}/takeback")
@@ -74,7 +75,7 @@ def take_back(job_id: JobId, session: Database) -> RedirectResponse:
     """The button “Take the import back”."""
     job = get_job(session, job_id)
     takeback.take_back(session, session.get_one(Study, job.study_id), job)
-    return RedirectResponse(f"/jobs/{job_id}", 303)
+    return RedirectResponse(url("job", job_id), 303)
 
 
 def _page(
@@ -102,4 +103,4 @@ def _page(
         "endings": ENDINGS,
         "error": error,
     }
-    return render(request, "exports.html", context, status)
+    return render(request, "pages/exports.html", context, status)

@@ -9,7 +9,7 @@ from app.services.generations import queries
 from app.services.generations.schemas import GenerationCreate, GenerationList, GenerationOut
 from app.services.jobs.queries import delete_own
 from app.services.rows import columns
-from app.services.simulators.queries import verdict
+from app.services.simulators.cleanliness import verdict
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.guard.security import CurrentUser

@@ -12,12 +12,8 @@ from app.services.generations import queries
 from app.services.generations.schemas import MAX_LATENTS, MAX_PROMPT, GenerationCreate, Method
 from app.services.jobs.queries import ACTIVE, STOPPED, delete_own
 from app.services.latents.queries import simulated_explanations
-from app.services.simulators.queries import (
-    StudySimulator,
-    cleanliness,
-    get_simulator,
-    study_simulator,
-)
+from app.services.simulators.cleanliness import StudySimulator, cleanliness, study_simulator
+from app.services.simulators.queries import get_simulator
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.errors import messages
@@ -26,6 +22,7 @@ from app.web.generations.api import GenerationId
 from app.web.guard.security import CurrentUser
 from app.web.params import Slug
 from app.web.templates import render
+from app.web.urls import url
 from models import Job, Study
 
 router = APIRouter()
@@ -68,7 +65,7 @@ def generate(
         return _form(request, session, study, values, messages(error), 422)
     except Conflict as error:
         return _form(request, session, study, values, {"latents": str(error)}, 409)
-    return RedirectResponse(f"/studies/{slug}/generations/{generation.id}", 303)
+    return RedirectResponse(url("generation", slug, generation.id), 303)
 
 
 @router.get("/studies/{slug}/generations/{generation_id}")
@@ -89,7 +86,7 @@ def show_generation(
         "job": job if job and job.status in ACTIVE + STOPPED else None,
         "active": job is not None and job.status in ACTIVE,
     }
-    return render(request, "generation.html", context)
+    return render(request, "pages/generation.html", context)
 
 
 @router.post("/studies/{slug}/generations/{generation_id}/delete")
@@ -99,7 +96,7 @@ def delete(
     """The button “Delete”."""
     study = get_study(session, slug)
     delete_own(session, queries.get_generation(session, study, generation_id), user)
-    return RedirectResponse(f"/studies/{slug}/generate", 303)
+    return RedirectResponse(url("generate", slug), 303)
 
 
 def _form(
@@ -138,7 +135,7 @@ def _form(
         else None,
         "recent": queries.list_generations(session, study, limit=RECENT),
     }
-    return render(request, "generate.html", context, status)
+    return render(request, "pages/generate.html", context, status)
 
 
 def _whole(value: object) -> int:

@@ -9,11 +9,12 @@ from functools import lru_cache
 from math import sqrt
 from typing import Literal, NamedTuple
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from app.services.formatting import figure, visible
 from app.services.latents.examples import RAW_MAX, Token, Window
-from app.web.templates import templates
+from app.web.html.escaping import text
+from app.web.templates import environment
 
 Lanes = Literal["both", "real", "simulated", "difference"]
 LANES: dict[Lanes, str] = {
@@ -76,7 +77,7 @@ def lanes_html(
     )
 
 
-templates.env.filters["lanes"] = lanes_html
+environment.filters["lanes"] = lanes_html
 
 
 def _cut(count: int, where: str) -> str:
@@ -115,8 +116,8 @@ def token_html(token: Token, look: Look, *, other: Token | None = None, here: bo
 
 
 @lru_cache(maxsize=100_000)
-def _shown(text: str) -> str:
-    return str(escape(visible(text)))
+def _shown(token: str) -> str:
+    return text(visible(token))
 
 
 _CLASSES = {"simulated": "t", **{state: f"t {state}" for state in ("bos", "none", "missing")}}
@@ -154,8 +155,8 @@ def _title(token: Token, shown: str, other: Token | None) -> str:
         if other is None
         else f"A: {_said(token, ', ')}&#10;B: {_said(other, ', ')}"
     )
-    text = f"“{shown}”" if token.text else "A piece of the character that follows"
-    return f"{text} · token {token.id}&#10;{real}&#10;{said}"
+    words = f"“{shown}”" if token.text else "A piece of the character that follows"
+    return f"{words} · token {token.id}&#10;{real}&#10;{said}"
 
 
 def _said(token: Token, apart: str) -> str:

@@ -6,51 +6,64 @@ Written in Python and not in a template, as a page has hundreds of cells.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from app.services.formatting import figure, interval, percent
 from app.services.latents.filter_schemas import Column
-from app.web.templates import templates
+from app.web.html.escaping import text
+from app.web.templates import environment
+from app.web.urls import url, with_query
 
 Row = Mapping[str, Any]
 
 
-def row_html(
-    row: Row, columns: Sequence[tuple[Column, str]], here: str, state: str, by_meaning: bool
+def rows_html(
+    rows: Sequence[Row],
+    columns: Sequence[tuple[Column, str]],
+    study: str,
+    state: dict[str, Any],
+    by_meaning: bool,
 ) -> Markup:
-    """A latent in the list.
+    """The rows of the list.
 
     Args:
         columns: Name of each chosen column, and its heading.
-        here: Address of the list's page.
-        state: Query string that tells the latent's page the list.
-        by_meaning: True if a column shows the distance in meaning.
+        study: Slug of the study.
+        state: The list in an address, for the pages of its latents to know it.
+        by_meaning: Whether a column says how near each is.
     """
-    index = row["index"]
-    address = f"{here}/{index}{f'?{escape(state)}' if state else ''}"
-    near = f'<td{_NUMBER} data-label="nearness">{figure(row["nearness"], 2)}</td>'
     cells = [
-        f'<td{"" if name == "author" else _NUMBER} data-label="{heading}">'
-        f"{_written(name, row)}</td>"
+        (name, f'<td{"" if name == "author" else _NUMBER} data-label="{text(heading)}">')
         for name, heading in columns
     ]
-    return Markup(
-        f"""<tr>
+    # A latent's address but for its index: looking each up would take longer than the rest.
+    here, query = text(url("latents", study)), text(with_query(state))
+    return Markup("".join([_row(row, cells, here, query, by_meaning) for row in rows]))
+
+
+def _row(row: Row, cells: list[tuple[Column, str]], here: str, query: str, by_meaning: bool) -> str:
+    index = row["index"]
+    address = f"{here}/{index}{query}"
+    near = f'<td{_NUMBER} data-label="nearness">{figure(row["nearness"], 2)}</td>'
+    written = "".join([f"{begin}{_written(name, row)}</td>" for name, begin in cells])
+    return f"""<tr>
         <td class="mark"><input type="checkbox" form="latents-form" name="latents" value="{index}" \
-aria-label="Choose latent {index}">{star_html(here, index, row["starred"])}</td>
+aria-label="Choose latent {index}">{_star(f"{here}/{index}/star", index, row["starred"])}</td>
         <th scope="row"><a href="{address}">{index}</a></th>
         <td class="text" data-label="explanation">{_explanation(row, address)}</td>
-        {near if by_meaning else ""}{"".join(cells)}
+        {near if by_meaning else ""}{written}
       </tr>
       """
-    )
 
 
-def star_html(here: str, index: int, starred: bool) -> Markup:
+def star_html(study: str, index: int, starred: bool) -> Markup:
     """The star of a latent: a button of the form that the page has for its latents."""
-    at = f"{here}/{index}/star"
+    return Markup(_star(text(url("star", study, index)), index, starred))
+
+
+def _star(at: str, index: int, starred: bool) -> str:
     on, pressed, sign = ("false", "true", "★") if starred else ("true", "false", "☆")
-    return Markup(
+    return (
         f'<button class="star" form="latents-form" formmethod="post" formaction="{at}" name="on" '
         f'value="{on}" aria-label="Star latent {index}" aria-pressed="{pressed}" hx-post="{at}" '
         'hx-params="on" hx-swap="outerHTML" hx-target="this" hx-select="button">'
@@ -58,14 +71,14 @@ def star_html(here: str, index: int, starred: bool) -> Markup:
     )
 
 
-templates.env.globals["star"] = star_html
+environment.globals["rows_html"] = rows_html
 _NUMBER = ' class="n"'
 
 
 def _explanation(row: Row, address: str) -> str:
     if row["explanation"]:
-        text = escape(row["explanation"])
-        return f'<a href="{address}" title="{text}">{text}</a>'
+        words = text(row["explanation"])
+        return f'<a href="{address}" title="{words}">{words}</a>'
     if row["firing_rate"] == 0:
         return '<span class="status">dead</span> <span class="muted">never fires here</span>'
     return '<span class="muted">no explanation yet</span>'
@@ -95,8 +108,8 @@ def _firing_rate(row: Row) -> str:
 
 
 def _author(row: Row) -> str:
-    name, by = escape(row["author"] or "–"), row["imported_by"]
-    return f'{name} <span class="muted">(imported by {escape(by)})</span>' if by else str(name)
+    name, by = text(row["author"] or "–"), row["imported_by"]
+    return f'{name} <span class="muted">(imported by {text(by)})</span>' if by else name
 
 
 def _correlation(row: Row) -> str:

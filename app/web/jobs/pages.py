@@ -12,6 +12,7 @@ from app.web.database import Database
 from app.web.jobs.api import JobId
 from app.web.params import Slug
 from app.web.templates import render
+from app.web.urls import url
 from jobs.log import LOG_LINES
 from jobs.progress import asked, now
 from models import Study
@@ -56,7 +57,7 @@ def jobs_now(
     """The part of every page's head that says what runs."""
     of = get_study(session, study) if study else None
     context = {"study": of, "now": now(queries.active_jobs(session, study or None))}
-    return render(request, "now.html", context)
+    return render(request, "layout/now.html", context)
 
 
 @router.get("/jobs/{job_id}")
@@ -68,6 +69,7 @@ def job_page(request: Request, job_id: JobId, session: Database) -> HTMLResponse
     context = {
         "study": row.study,
         "row": row,
+        "result": result,
         "job": row.job,
         "asked": asked(row.job),
         "latents": latents,
@@ -77,7 +79,7 @@ def job_page(request: Request, job_id: JobId, session: Database) -> HTMLResponse
         "lines": queries.list_events(session, row.job),
         "max_lines": LOG_LINES,
     }
-    return render(request, "job.html", context)
+    return render(request, "pages/job.html", context)
 
 
 @router.get("/studies/{slug}/jobs")
@@ -105,12 +107,34 @@ def retry_job(job_id: JobId, session: Database, back: Next = "/jobs") -> Redirec
     return RedirectResponse(back, 303)
 
 
+def result(row: queries.JobRow) -> str | None:
+    """The page that shows what a job makes, if there is one of its own."""
+    slug, params = row.study.slug, row.job.params
+    match row.job.kind:
+        case "generate" if generation := params.get("generation_id"):
+            return url("generation", slug, generation)
+        case "sentence" if sentence := params.get("sentence_id"):
+            return url("sentence", slug, sentence)
+        case "check":
+            return url("checks", slug)
+        case "rewrite" if protocol := params.get("protocol"):
+            return url("study", slug, protocol=protocol)
+    return None
+
+
 def _jobs(request: Request, session: Database, study: Study | None, page: int) -> HTMLResponse:
     rows, total = queries.list_jobs(
         session, study, limit=PAGE, offset=(page - 1) * PAGE, active_first=True
     )
     return render(
         request,
-        "jobs.html",
-        {"study": study, "rows": rows, "total": total, "page": page, "page_size": PAGE},
+        "pages/jobs.html",
+        {
+            "study": study,
+            "rows": rows,
+            "result": result,
+            "total": total,
+            "page": page,
+            "page_size": PAGE,
+        },
     )

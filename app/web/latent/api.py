@@ -7,9 +7,10 @@ from sqlalchemy.orm import Session
 
 from app.services.errors import NotFound
 from app.services.explanations.queries import get_explanation
-from app.services.explanations.views import costs_of, scores_of
+from app.services.explanations.scores import scores_of
 from app.services.latents import listing, queries
 from app.services.latents.agreement import agreement
+from app.services.latents.costs import costs_of
 from app.services.latents.examples import KINDS, intervals
 from app.services.latents.examples import list_examples as examples_of
 from app.services.latents.filter_schemas import LatentFilter
@@ -27,7 +28,7 @@ from app.services.latents.schemas import (
 )
 from app.services.latents.similar import similar_latents
 from app.services.schemas import ExplanationOut
-from app.services.simulators.queries import verdict
+from app.services.simulators.cleanliness import verdict
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.params import Index, Slug

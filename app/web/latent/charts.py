@@ -18,7 +18,7 @@ from app.services.rewrites.views import (
     SIMULATED,
     ZEROED,
 )
-from app.services.simulators.queries import Cleanliness
+from app.services.simulators.cleanliness import Cleanliness
 from app.web.charts import Spec, finished, with_data, with_interval
 
 COLORS = {

@@ -1,11 +1,12 @@
-"""What of a latent's examples is shown, all of it in the address."""
+"""The examples of a latent's page. Which are shown, and how, is all in the address."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
-from fastapi import Request
+from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm import Session
@@ -13,17 +14,23 @@ from sqlalchemy.orm import Session
 from app.services.latents.examples import (
     Interval,
     ShownExample,
-    Window,
     bins,
     by_interval,
     intervals,
     list_examples,
     windows,
 )
+from app.services.latents.queries import around, study_and_latent
 from app.services.latents.schemas import Kind
+from app.web.database import Database
 from app.web.html.lanes import LANES, Lanes, Look, window_html
-from app.web.latents.within import Kept, kept
+from app.web.latent.opened import here_of, shown_version
+from app.web.latents.within import Here
+from app.web.params import Index, Slug, VersionId
+from app.web.templates import render
 from models import Explanation, Latent, Study
+
+router = APIRouter()
 
 Tab = Literal["top", "interval", "random", "near_miss"]
 TABS: dict[Tab, tuple[str, tuple[Kind, ...], str]] = {
@@ -61,21 +68,26 @@ class ExampleView(BaseModel):
     breaks: bool = False
 
 
-class AskedView(ExampleView):
-    """A view, and the list that its latent was opened from."""
+class Copy(NamedTuple):
+    """Another example that reads the same."""
 
-    within: Kept = Kept({})
+    document: str
+    start: int
+    """Its first shown token, counted in the document."""
+    peak: float
 
 
 class Item(NamedTuple):
     """An example as it is shown."""
 
-    window: Window
+    number: int
+    """1 for the first of its kind."""
     html: Markup
-
-    @property
-    def example(self) -> ShownExample:
-        return self.window.example
+    peak: float
+    document: str
+    start: int
+    """The first shown token, counted in the document."""
+    copies: list[Copy]
 
 
 class Group(NamedTuple):
@@ -100,11 +112,16 @@ class Choice(NamedTuple):
 class Shown(NamedTuple):
     """The examples of a latent in one view."""
 
-    view: AskedView
+    view: ExampleView
     tabs: list[Choice]
     toggles: dict[str, list[Choice]]
     groups: list[Group]
+    """Empty where the latent has no examples at all."""
     note: str
+    top: float
+    """The latent's largest activation."""
+    dead: bool
+    """Whether the latent never fires on the explain set."""
     calibrated: bool
     """Whether simulated values are shown as activations, and not raw."""
     simulated: bool
@@ -112,7 +129,7 @@ class Shown(NamedTuple):
     """Whether the shares of the intervals are counted, and not read off quantiles."""
 
 
-def asked_view(request: Request) -> AskedView:
+def asked_view(request: Request) -> ExampleView:
     """The view that a request asks for.
 
     A request for parts of the page, by htmx, does not repeat the state in its own address: it is
@@ -123,9 +140,8 @@ def asked_view(request: Request) -> AskedView:
     """
     names = ExampleView.model_fields
     asked = {name: value for name, value in request.query_params.items() if name in names}
-    within = kept(request.query_params)
     try:
-        view = AskedView.model_validate({**asked, "within": within})
+        view = ExampleView.model_validate(asked)
     except ValidationError as error:
         raise RequestValidationError(
             [{**item, "loc": ("query", *item["loc"])} for item in error.errors()]
@@ -133,7 +149,7 @@ def asked_view(request: Request) -> AskedView:
     if current := request.headers.get("HX-Current-URL"):
         before = {name: value for name, value in parse_qsl(_query(current)) if name in names}
         try:
-            return AskedView.model_validate({**before, **asked, "within": within})
+            return ExampleView.model_validate({**before, **asked})
         except ValidationError:
             return view
     return view
@@ -151,40 +167,39 @@ def shown_examples(
     study: Study,
     latent: Latent,
     explanation: Explanation | None,
-    view: AskedView,
+    view: ExampleView,
+    here: Here,
     version: int | None,
     counts: dict[str, int],
-) -> Shown | None:
+) -> Shown:
     """The examples of one view, with links to the others.
 
     Args:
         version: Named in the links, where it is not the current explanation.
         counts: How many there are of each kind.
-
-    Returns:
-        None where the latent has no examples.
     """
+    dead, top = latent.firing_rate == 0, latent.max_activation
     if not counts:
-        return None
+        return Shown(view, [], {}, [], "", top, dead, False, False, True)
     _, kinds, note = TABS[view.examples]
     examples = list_examples(session, study, latent, explanation, kinds)
-    look = Look(view.lanes, view.breaks, latent.max_activation)
-
-    def items(some: list[ShownExample]) -> list[Item]:
-        shown = windows(some, snippet=view.text == "snippet")
-        return [Item(window, window_html(window, look)) for window in shown]
-
+    look = Look(view.lanes, view.breaks, top)
+    snippet = view.text == "snippet"
     if view.examples == "interval":
         examples.sort(key=lambda example: -example.peak)
         groups = [
-            Group(one, items(own))
+            Group(one, _items(own, look, snippet))
             for one, own in zip(intervals(latent), by_interval(latent, examples), strict=True)
         ]
         # Where nothing fires there is nothing to show.
         groups = [one for one in groups if one.items or one.interval is None or one.interval.share]
     else:
-        groups = [Group(None, items(examples))]
-    link = _link(study, latent, view, version)
+        groups = [Group(None, _items(examples, look, snippet))]
+    link = _link(here, view, version)
+    calibrated = any(token.calibrated is not None for one in examples for token in one.tokens)
+    simulated = any(token.simulated is not None for one in examples for token in one.tokens)
+    if view.lanes == "difference" and simulated and not calibrated:
+        note += " There is no difference to show: the simulation is not calibrated."
     return Shown(
         view,
         _tabs(view, counts, link),
@@ -194,7 +209,7 @@ def shown_examples(
                 for name, label in LANES.items()
             ],
             "Text": [
-                link("text-snippet", "Snippet", view.text == "snippet", text="snippet"),
+                link("text-snippet", "Snippet", snippet, text="snippet"),
                 link("text-full", "Full", view.text == "full", text="full"),
             ],
             "Line breaks": [
@@ -204,10 +219,26 @@ def shown_examples(
         },
         groups,
         note,
-        any(token.calibrated is not None for example in examples for token in example.tokens),
-        any(token.simulated is not None for example in examples for token in example.tokens),
+        top,
+        dead,
+        calibrated,
+        simulated,
         view.examples != "interval" or bins(latent, 1)[1],
     )
+
+
+def _items(examples: list[ShownExample], look: Look, snippet: bool) -> list[Item]:
+    return [
+        Item(
+            window.example.rank + 1,
+            window_html(window, look),
+            window.example.peak,
+            window.example.document,
+            window.example.start + window.start,
+            [Copy(one.document, one.start + window.start, one.peak) for one in window.copies],
+        )
+        for window in windows(examples, snippet=snippet)
+    ]
 
 
 def _tabs(view: ExampleView, counts: dict[str, int], link: Callable[..., Choice]) -> list[Choice]:
@@ -221,25 +252,28 @@ def _tabs(view: ExampleView, counts: dict[str, int], link: Callable[..., Choice]
     return tabs
 
 
-def _link(
-    study: Study, latent: Latent, view: AskedView, version: int | None
-) -> Callable[..., Choice]:
-    here = f"/studies/{study.slug}/latents/{latent.index}"
+def _link(here: Here, view: ExampleView, version: int | None) -> Callable[..., Choice]:
     default = ExampleView().model_dump()
-    shown = view.model_dump(include=set(default))
+    shown = view.model_dump()
 
     def link(name: str, label: str, current: bool, **changes: Any) -> Choice:
         fields = {**shown, **changes}
         # The part's address names everything, as what it leaves out is taken from the address bar.
         own = {field: value for field, value in fields.items() if value != default[field]}
-        page, part = (view.within.at(version=version, **_words(each)) for each in (own, fields))
-        return Choice(name, label, current, f"{here}{page}", f"{here}/examples{part}")
+        page = here.to(version=version, **own)
+        return Choice(name, label, current, page, here.to("examples", version=version, **fields))
 
     return link
 
 
-def _words(state: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: str(value).lower() if isinstance(value, bool) else value
-        for name, value in state.items()
-    }
+@router.get("/studies/{slug}/latents/{index}/examples")
+def examples_part(
+    request: Request, slug: Slug, index: Index, session: Database, version: VersionId = None
+) -> HTMLResponse:
+    """The examples of a latent's page alone, in the view that the address says."""
+    study, latent = study_and_latent(session, slug, index)
+    shown = shown_version(session, latent, version)
+    counts = around(session, study, latent).examples
+    here, view = here_of(request, study, latent), asked_view(request)
+    examples = shown_examples(session, study, latent, shown, view, here, version, counts)
+    return render(request, "pages/latent/examples_part.html", {"examples": examples})

@@ -13,7 +13,7 @@ from app.services.latents.schemas import (
     LatentList,
     LatentSummary,
 )
-from app.services.simulators.queries import verdict
+from app.services.simulators.cleanliness import verdict
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.guard.security import CurrentUser

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
@@ -26,14 +25,13 @@ from app.services.latents.filter_schemas import (
 )
 from app.services.lists.queries import NAMES, get_named
 from app.services.rows import array_of, read
-from app.services.simulators.queries import study_simulator
+from app.services.simulators.cleanliness import study_simulator
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.guard.security import CurrentUser
-from app.web.html.rows import row_html
-from app.web.latents.within import latent_address
 from app.web.params import Slug
 from app.web.templates import render
+from app.web.urls import url
 from models import Study
 
 router = APIRouter()
@@ -93,7 +91,7 @@ def list_latents(
     if index := wanted.go.strip():
         if index.isdecimal() and int(index) < 2**31:
             latent = queries.get_latent(session, study, int(index))
-            return RedirectResponse(latent_address(study, latent.index, wanted), 303)
+            return RedirectResponse(url("latent", slug, latent.index, **wanted.state()), 303)
         notice = f"“{index}” is no index of a latent. Use a whole number, such as 12."
     by_meaning = bool(wanted.meaning.strip())
     if by_meaning and not meaning.is_fetched():
@@ -108,13 +106,9 @@ def list_latents(
         "simulator": study_simulator(session, study),
         "wanted": wanted,
         "link": link,
-        "narrowed": urlencode(wanted.filter()),
-        "state": urlencode(wanted.state()),
         "found": found,
-        "rows": found.rows,
         "latents": study.coder_info.get("num_latents", 0),
         "columns": COLUMN_NAMES,
-        "row_html": row_html,
         "headings": [(n, label) for n, (label, *_) in COLUMN_NAMES.items() if n in wanted.show],
         "by_meaning": by_meaning,
         "lacking": lacking,
@@ -125,7 +119,7 @@ def list_latents(
         "starred": STARRED,
         "notice": notice,
     }
-    response = render(request, "latents.html", context)
+    response = render(request, "pages/latents.html", context)
     # What the address bar says: without the fields of the form that were left empty.
     response.headers["HX-Push-Url"] = link(after=wanted.after, before=wanted.before)
     return response
@@ -143,8 +137,7 @@ def _link(study: Study, wanted: ListState) -> Callable[..., str]:
 
     def link(**changes: Any) -> str:
         state = wanted.model_copy(update={"after": "", "before": "", "go": "", **changes})
-        query = urlencode(state.fields(ListState), doseq=True)
-        return f"/studies/{study.slug}/latents" + (f"?{query}" if query else "")
+        return url("latents", study.slug, **state.fields(ListState))
 
     return link
 
@@ -158,12 +151,12 @@ def random_latent(
     index = listing.random_latent(session, study, wanted)
     if index is None:
         raise NotFound("No latent matches the filter, so there is none to draw.")
-    address = latent_address(study, index, wanted)
-    return RedirectResponse(address, 303, {"Cache-Control": "no-store"})
+    to = url("latent", slug, index, **wanted.state())
+    return RedirectResponse(to, 303, {"Cache-Control": "no-store"})
 
 
 @router.post("/studies/{slug}/embed")
 def embed_study(slug: Slug, session: Database, user: CurrentUser) -> RedirectResponse:
     """The button that makes the explanations of a study ready for search by meaning."""
     meaning.embed_study(session, get_study(session, slug), user)
-    return RedirectResponse(f"/studies/{slug}/jobs", 303)
+    return RedirectResponse(url("study_jobs", slug), 303)

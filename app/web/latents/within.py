@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
@@ -12,43 +11,58 @@ from app.services.errors import Conflict
 from app.services.latents.filter_schemas import LatentFilter
 from app.services.latents.listing import neighbours
 from app.services.latents.queries import Around
+from app.web.urls import url, with_query
 from models import Latent, Study
 
 
 @dataclass(frozen=True)
-class Kept:
-    """The list that a latent was opened from, as addresses carry it on."""
+class Here:
+    """The addresses of one latent's pages. They carry on the list that it was opened from."""
 
+    study: str
+    """Slug of its study."""
+    index: int
     state: dict[str, Any]
-    """Its fields in an address; none for the list of all latents by index."""
+    """Fields of the list in an address; none for the list of all latents by index."""
 
-    def at(self, **fields: Any) -> str:
-        """The query string of an address: these fields if they have a value, and the list.
-
-        Its question mark is included.
-        """
-        named = {name: value for name, value in fields.items() if value is not None} | self.state
-        return f"?{urlencode(named)}" if named else ""
+    def to(self, page: str = "latent", /, **fields: Any) -> str:
+        """A page of the latent, by its name in :data:`~app.web.urls.PATHS`."""
+        return url(page, self.study, self.index, **fields, **self.state)
 
     @property
     def query(self) -> str:
         """The list alone, with its question mark, or nothing."""
-        return self.at()
+        return with_query(self.state)
+
+    @property
+    def list(self) -> str:
+        """The list itself."""
+        return url("latents", self.study, **self.state)
+
+    @property
+    def random(self) -> str:
+        """Any latent of the list."""
+        return url("random_latent", self.study, **self.state)
+
+    def neighbour(self, index: int) -> str:
+        """Another latent of the list."""
+        return url("latent", self.study, index, **self.state)
 
 
 @dataclass(frozen=True)
-class Within(Kept):
+class Within:
     """A latent's place in the list it was opened from."""
 
+    state: dict[str, Any]
     words: str
     """What the list is; empty for the list of all latents by index."""
     before: int | None
     after: int | None
 
 
-def kept(params: Mapping[str, str]) -> Kept:
-    """The list that an address names; that of all latents where it is none."""
-    return Kept(_wanted(params).state())
+def here(study: Study, index: int, params: Mapping[str, str]) -> Here:
+    """The addresses of a latent's pages, within the list that an address names."""
+    return Here(study.slug, index, _wanted(params).state())
 
 
 def _wanted(params: Mapping[str, str]) -> LatentFilter:
@@ -71,8 +85,3 @@ def within(
         except Conflict:
             state = {}
     return Within(state, "", around.before, around.after)
-
-
-def latent_address(study: Study, index: int, wanted: LatentFilter) -> str:
-    """Address of a latent's page, opened from a list."""
-    return f"/studies/{study.slug}/latents/{index}{Kept(wanted.state()).query}"

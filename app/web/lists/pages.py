@@ -1,7 +1,6 @@
 """The page of lists, and the buttons that star latents and put them on lists."""
 
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -21,6 +20,7 @@ from app.web.html.rows import star_html
 from app.web.lists.api import ListId
 from app.web.params import Index, Slug
 from app.web.templates import render
+from app.web.urls import url
 
 router = APIRouter()
 
@@ -40,7 +40,7 @@ def lists_page(request: Request, slug: Slug, session: Database) -> HTMLResponse:
     """The lists of a study."""
     study = get_study(session, slug)
     context = {"study": study, "lists": queries.list_lists(session, study)}
-    return render(request, "lists.html", context)
+    return render(request, "pages/lists.html", context)
 
 
 @router.post("/studies/{slug}/latents/{index}/star")
@@ -57,8 +57,8 @@ def star(
     study = get_study(session, slug)
     queries.star(session, study, index, on, user)
     if "hx-request" in request.headers:
-        return HTMLResponse(star_html(f"/studies/{slug}/latents", index, on))
-    return RedirectResponse(back or f"/studies/{slug}/latents/{index}", 303)
+        return HTMLResponse(star_html(slug, index, on))
+    return RedirectResponse(back or url("latent", slug, index), 303)
 
 
 @router.post("/studies/{slug}/lists")
@@ -91,7 +91,7 @@ def delete(list_id: ListId, session: Database) -> RedirectResponse:
     listed = queries.get_list(session, list_id)
     slug = queries.study_of(session, listed).slug
     queries.delete_list(session, listed)
-    return RedirectResponse(f"/studies/{slug}/lists", 303)
+    return RedirectResponse(url("lists", slug), 303)
 
 
 def _selection(form: FormData) -> dict[str, Any]:
@@ -110,4 +110,4 @@ def _first(error: ValidationError) -> str:
 
 
 def _to(slug: str, name: str) -> RedirectResponse:
-    return RedirectResponse(f"/studies/{slug}/latents?{urlencode({'on_list': name})}", 303)
+    return RedirectResponse(url("latents", slug, on_list=name), 303)

@@ -23,7 +23,7 @@ from app.services.rewrites.schemas import (
 )
 from app.services.rewrites.views import View
 from app.services.rows import columns
-from app.services.simulators.queries import verdict
+from app.services.simulators.cleanliness import verdict
 from app.services.simulators.schemas import Verdict
 from app.services.studies.queries import get_study
 from app.web.database import Database

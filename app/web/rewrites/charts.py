@@ -20,7 +20,7 @@ from app.services.rewrites.views import (
     Over,
     View,
 )
-from app.services.simulators.queries import Cleanliness
+from app.services.simulators.cleanliness import Cleanliness
 from app.web.charts import Spec, finished, signed, with_interval
 from models import RewritePoint
 

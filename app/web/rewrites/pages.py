@@ -1,7 +1,6 @@
 """The buttons under the loss chart, its figures as a file, and the comparison of two rewrites."""
 
 from typing import Annotated
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Path, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -19,6 +18,7 @@ from app.web.guard.security import CurrentUser
 from app.web.params import Slug
 from app.web.rewrites.charts import comparison_chart
 from app.web.templates import render
+from app.web.urls import url
 
 router = APIRouter()
 
@@ -40,7 +40,7 @@ def measure(
     """The button “Measure again”."""
     queries.measure(session, get_study(session, slug), protocol, author, user)
     shown = {"protocol": protocol} | ({"author": author} if author else {})
-    return RedirectResponse(f"/studies/{slug}?{urlencode(shown)}", 303)
+    return RedirectResponse(url("study", slug, **shown), 303)
 
 
 @router.get("/studies/{slug}/rewrites/{rewrite_id}/delete")
@@ -55,7 +55,7 @@ def confirm_deletion(
     rewrite = queries.get_rewrite(session, study, rewrite_id)
     points = len(queries.list_points(session, rewrite))
     context = {"study": study, "rewrite": rewrite, "points": points, "protocols": PROTOCOLS}
-    return render(request, "rewrite_delete.html", context)
+    return render(request, "pages/rewrite_delete.html", context)
 
 
 @router.post("/studies/{slug}/rewrites/{rewrite_id}/delete")
@@ -65,7 +65,7 @@ def delete(
     """The button “Delete the rewrite”."""
     rewrite = queries.get_rewrite(session, get_study(session, slug), rewrite_id)
     queries.delete_rewrite(session, rewrite)
-    return RedirectResponse(f"/studies/{slug}?protocol={rewrite.protocol}", 303)
+    return RedirectResponse(url("study", slug, protocol=rewrite.protocol), 303)
 
 
 @router.get("/studies/{slug}/figures.csv")
@@ -114,4 +114,4 @@ def compare(
         if found and found.pairs
         else None,
     }
-    return render(request, "compare_rewrites.html", context)
+    return render(request, "pages/compare_rewrites.html", context)

@@ -12,7 +12,8 @@ from app.services.fields import Sought
 from app.services.jobs.queries import ACTIVE, STOPPED, delete_own
 from app.services.sentences import queries
 from app.services.sentences.schemas import MAX_TEXT, PER_TOKEN, SentenceCreate
-from app.services.simulators.queries import StudySimulator, cleanliness, get_simulator
+from app.services.simulators.cleanliness import StudySimulator, cleanliness
+from app.services.simulators.queries import get_simulator
 from app.services.studies.queries import count_latents, get_study
 from app.web.database import Database
 from app.web.errors import messages
@@ -21,6 +22,7 @@ from app.web.guard.security import CurrentUser
 from app.web.params import Slug
 from app.web.sentences.api import SentenceId
 from app.web.templates import render
+from app.web.urls import url
 from models import Job, Study
 
 router = APIRouter()
@@ -61,7 +63,7 @@ def try_sentence(
         return _form(request, session, study, text, " ".join(messages(error).values()), 422)
     except Conflict as error:
         return _form(request, session, study, text, str(error), 409)
-    return RedirectResponse(f"/studies/{slug}/sentences/{sentence.id}", 303)
+    return RedirectResponse(url("sentence", slug, sentence.id), 303)
 
 
 @router.get("/studies/{slug}/sentences/{sentence_id}")
@@ -102,7 +104,7 @@ def show_sentence(
         "job": job if job and job.status in ACTIVE + STOPPED else None,
         "running": job is not None and job.status in ACTIVE,
     }
-    return render(request, "sentence.html", context)
+    return render(request, "pages/sentence.html", context)
 
 
 @router.post("/studies/{slug}/sentences/{sentence_id}/delete")
@@ -112,7 +114,7 @@ def delete(
     """The button “Delete”."""
     study = get_study(session, slug)
     delete_own(session, queries.get_sentence(session, study, sentence_id), user)
-    return RedirectResponse(f"/studies/{slug}/try", 303)
+    return RedirectResponse(url("try", slug), 303)
 
 
 def _form(
@@ -128,4 +130,4 @@ def _form(
         "recent": recent,
         "total": total,
     }
-    return render(request, "try.html", context, status)
+    return render(request, "pages/try.html", context, status)

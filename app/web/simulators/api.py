@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from app.services.deletion import simulators as deletion
-from app.services.simulators import queries
+from app.services.simulators import adding, cleanliness, queries
 from app.services.simulators.schemas import (
     SimulatorCreate,
     SimulatorHanging,
@@ -31,7 +31,7 @@ def list_simulators(session: Database) -> list[Simulator]:
 @router.post("/simulators", summary="Add a simulator", status_code=201, response_model=SimulatorOut)
 def add_simulator(data: SimulatorCreate, session: Database) -> Simulator:
     """Add a prompted or a trained simulator. The same one again is the same simulator."""
-    return queries.add_simulator(session, data)
+    return adding.add_simulator(session, data)
 
 
 @router.get("/simulators/{simulator_id}", summary="Get a simulator", response_model=SimulatorOut)
@@ -58,4 +58,4 @@ def delete_simulator(simulator_id: SimulatorId, session: Database) -> None:
 def list_study_simulators(slug: Slug, session: Database) -> list[StudySimulatorOut]:
     """All simulators, with the independence of their figures for this study."""
     study = get_study(session, slug)
-    return [queries.as_seen(study, one) for one in queries.study_simulators(session, study)]
+    return [cleanliness.as_seen(study, one) for one in cleanliness.study_simulators(session, study)]

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.services.deletion import simulators as deletion
 from app.services.errors import Conflict, FieldErrors
-from app.services.simulators import queries
+from app.services.simulators import adding, queries
 from app.services.simulators.schemas import SimulatorCreate
 from app.services.studies.queries import get_study, list_studies, use_simulator
 from app.web.database import Database
@@ -18,7 +18,10 @@ from app.web.forms import form_fields
 from app.web.params import Slug
 from app.web.simulators.api import SimulatorId
 from app.web.templates import render
+from app.web.urls import url
 from interp.errors import InputError
+from interp.llm.registry import BACK_ENDS, servers
+from interp.simulate.registry import SIMULATORS, trained
 from models import Simulator
 
 router = APIRouter()
@@ -36,13 +39,13 @@ def add_simulator(
 ) -> Response:
     """The button “Add”: the list with the new one, or the form with what was wrong."""
     filled = {name: value for name, value in values.items() if value.strip()}
-    if filled.get("method") in ("two_tower", "inline"):
+    if filled.get("method") in trained():
         # These fields are hidden for a trained one; what was left in them is not meant.
         filled = {n: v for n, v in filled.items() if n in ("method", "model", "folder")}
     else:
         filled.pop("folder", None)
     try:
-        simulator = queries.add_simulator(session, SimulatorCreate.model_validate(filled))
+        simulator = adding.add_simulator(session, SimulatorCreate.model_validate(filled))
     except ValidationError as error:
         return _page(request, session, values, messages(error), 422)
     except FieldErrors as error:
@@ -51,7 +54,7 @@ def add_simulator(
         return _page(request, session, values, {"folder": str(error)}, 422)
     except Conflict as error:
         return _page(request, session, values, {"folder": str(error)}, 409)
-    return RedirectResponse(f"/simulators#simulator-{simulator.id}", 303)
+    return RedirectResponse(f"{url('simulators')}#simulator-{simulator.id}", 303)
 
 
 @router.get("/simulators/{simulator_id}/delete")
@@ -70,7 +73,7 @@ def delete(request: Request, simulator_id: SimulatorId, session: Database) -> Re
         deletion.delete_simulator(session, simulator)
     except Conflict:
         return _confirm(request, session, simulator, 409)
-    return RedirectResponse("/simulators", 303)
+    return RedirectResponse(url("simulators"), 303)
 
 
 def _confirm(
@@ -82,7 +85,7 @@ def _confirm(
         "hanging": found,
         "obstacle": deletion.obstacle(found),
     }
-    return render(request, "simulator_delete.html", context, status)
+    return render(request, "pages/simulator_delete.html", context, status)
 
 
 @router.post("/studies/{slug}/simulator")
@@ -91,7 +94,7 @@ def choose(
 ) -> RedirectResponse:
     """The button “Use” on a study's page."""
     use_simulator(session, get_study(session, slug), simulator_id)
-    return RedirectResponse(f"/studies/{slug}", 303)
+    return RedirectResponse(url("study", slug), 303)
 
 
 def _page(
@@ -105,7 +108,11 @@ def _page(
         "simulators": queries.list_simulators(session),
         "studies": list_studies(session),
         "fields": SimulatorCreate.model_fields,
-        "values": {"method": "all_at_once", "backend": "transformers", **values},
+        "methods": SIMULATORS,
+        "trained": trained(),
+        "backends": BACK_ENDS,
+        "servers": servers(),
+        "values": {"method": SIMULATORS.default, "backend": BACK_ENDS.default, **values},
         "errors": errors,
     }
-    return render(request, "simulators.html", context, status)
+    return render(request, "pages/simulators.html", context, status)

@@ -1,7 +1,7 @@
 """The pages about studies: the list, one study's overview, a new study."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -19,7 +19,7 @@ from app.services.latents.queries import simulated_explanations
 from app.services.rewrites.queries import latest_results, measured_authors, statistics_of
 from app.services.rewrites.schemas import Protocol
 from app.services.rewrites.views import BASELINES, LINES, OVERS, PROTOCOLS, VIEWS, Over, View
-from app.services.simulators.queries import study_simulator, study_simulators
+from app.services.simulators.cleanliness import study_simulator, study_simulators
 from app.services.studies import queries
 from app.services.studies.schemas import StudyCreate, StudyUpdate
 from app.services.studies.text import text_doubts
@@ -30,6 +30,7 @@ from app.web.guard.security import CurrentUser
 from app.web.params import Slug
 from app.web.rewrites.charts import loss_chart, missing_latents
 from app.web.templates import render
+from app.web.urls import url
 from models import Study
 
 router = APIRouter()
@@ -45,7 +46,7 @@ def first_page(request: Request, session: Database) -> Response:
     """The only study, or the list of studies."""
     studies = queries.list_studies(session)
     if len(studies) == 1:
-        return RedirectResponse(f"/studies/{studies[0].slug}", 302)
+        return RedirectResponse(url("study", studies[0].slug), 302)
     return _list(request, session, studies)
 
 
@@ -61,7 +62,7 @@ def _list(request: Request, session: Session, studies: list[Study]) -> HTMLRespo
         "collecting": queries.uncollected(session, studies),
         "being_deleted": deletion.being_deleted(session),
     }
-    return render(request, "studies.html", context)
+    return render(request, "pages/studies.html", context)
 
 
 @router.get("/studies/new")
@@ -95,7 +96,7 @@ def create_study(
         study = queries.create_study(session, data, user)
     except REFUSED as error:
         return _form(request, values, *_refusal(error))
-    return RedirectResponse(f"/studies/{study.slug}", 303)
+    return RedirectResponse(url("study", study.slug), 303)
 
 
 @router.get("/studies/{slug}/edit")
@@ -125,7 +126,7 @@ def edit(
     except REFUSED as error:
         session.rollback()
         return _edit_form(request, session, study, values, *_refusal(error))
-    return RedirectResponse(f"/studies/{study.slug}", 303)
+    return RedirectResponse(url("study", study.slug), 303)
 
 
 @router.get("/studies/{slug}/delete")
@@ -133,14 +134,14 @@ def confirm_deletion(request: Request, slug: Slug, session: Database) -> HTMLRes
     """The page that lists the rows deleted with a study, with the button that deletes it."""
     study = queries.get_study(session, slug)
     context = {"study": study, "hanging": deletion.hanging(session, study)}
-    return render(request, "study_delete.html", context)
+    return render(request, "pages/study/delete.html", context)
 
 
 @router.post("/studies/{slug}/delete")
 def delete(slug: Slug, session: Database) -> RedirectResponse:
     """The button “Delete the study”."""
     deletion.delete_study(session, queries.get_study(session, slug))
-    return RedirectResponse("/studies", 303)
+    return RedirectResponse(url("studies"), 303)
 
 
 @router.get("/studies/{slug}")
@@ -169,7 +170,7 @@ def study_overview(
     top = results.top if results else None
     return render(
         request,
-        "study.html",
+        "pages/study/overview.html",
         {
             "study": study,
             "simulator": simulator,
@@ -189,10 +190,7 @@ def study_overview(
             "baselines": BASELINES,
             "results": results,
             "shown": shown,
-            "kept": "&"
-            + urlencode([("chosen", "true"), *(("line", name) for name in sorted(shown))])
-            if shown is not None
-            else "",
+            "at": _addresses(study, protocol, view, over, author, shown),
             "activity": recent_activity(session, study, limit=ACTIVITY),
             "top": top,
             "statistics": statistics_of(top) if top else None,
@@ -209,6 +207,26 @@ def study_overview(
             "correctable": queries.can_correct(session, study) is not None,
         },
     )
+
+
+def _addresses(
+    study: Study, protocol: Protocol, view: View, over: Over, author: str, shown: set[str] | None
+) -> Callable[..., str]:
+    """Addresses of the overview, and of its figures, in another state. Only what is not the default
+    is named; the chosen lines are those of one view."""
+    now: dict[str, Any] = {"protocol": protocol, "view": view, "over": over}
+
+    def at(page: str = "study", /, *, all_lines: bool = False, **changes: str) -> str:
+        state = {**now, **changes}
+        if state["over"] == "untouched":
+            del state["over"]
+        if author:
+            state["author"] = author
+        if shown is not None and state["view"] == view and not all_lines:
+            state |= {"chosen": True, "line": sorted(shown)}
+        return url(page, study.slug, **state)
+
+    return at
 
 
 REFUSED = (ValidationError, FieldErrors, Conflict)
@@ -251,7 +269,7 @@ def _edit_form(
         "values": values,
         "errors": errors,
     }
-    return render(request, "study_edit.html", context, status)
+    return render(request, "pages/study/edit.html", context, status)
 
 
 def _form(
@@ -267,4 +285,4 @@ def _form(
         "values": values or defaults,
         "errors": errors,
     }
-    return render(request, "study_new.html", context, status)
+    return render(request, "pages/study/new.html", context, status)

@@ -1,6 +1,6 @@
 """The forms to explain latents, and to simulate and judge explanations; what that will cost."""
 
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, Request
@@ -12,14 +12,12 @@ from app.services.errors import Conflict, FieldErrors, NotFound
 from app.services.explanations.queries import authors
 from app.services.jobs.queries import get_job
 from app.services.latents.filter_schemas import LatentMatch
-from app.services.simulators.queries import study_simulators
-from app.services.simulators.schemas import Backend
+from app.services.simulators.cleanliness import study_simulators
 from app.services.studies.queries import count_latents, get_study
 from app.services.work import queries
 from app.services.work.schemas import (
     EstimateOut,
     ExplainCreate,
-    Explainer,
     JudgeCreate,
     SimulateCreate,
 )
@@ -29,19 +27,16 @@ from app.web.forms import form_fields
 from app.web.guard.security import CurrentUser
 from app.web.jobs.api import JobId
 from app.web.jobs.pages import Next
-from app.web.latents.within import Kept, kept
+from app.web.latents.within import Here, here
 from app.web.params import Slug
 from app.web.templates import render
+from app.web.urls import url
+from interp.explain.registry import EXPLAINERS, asking
+from interp.llm.registry import BACK_ENDS, servers
 from models import Study
 
 router = APIRouter()
 
-EXPLAINERS: dict[str, str] = {
-    "lexical": "counts words; no language model",
-    "prompted": "a language model reads examples",
-    "contrastive": "also reads near misses",
-    "refine": "improves the current explanation by its worst errors",
-}
 LABELS = {
     "simulator_id": "Simulator: ",
     "backend": "Back end: ",
@@ -50,7 +45,6 @@ LABELS = {
     "costs": "Measure alone: ",
 }
 """What stands before a message about a field."""
-assert tuple(EXPLAINERS) == get_args(Explainer)
 
 
 @router.get("/studies/{slug}/work")
@@ -101,9 +95,8 @@ def start(
     except (Conflict, NotFound) as error:
         errors = {"form": str(error)}
         return _page(request, session, study, values, task, None, errors, STATUS[type(error)])
-    latent = values.get("latent", "")
-    back = f"latents/{latent}{_within(values).query}" if latent.isdecimal() else "jobs"
-    return RedirectResponse(f"/studies/{slug}/{back}", 303)
+    about = _here(study, values)
+    return RedirectResponse(about.to() if about else url("study_jobs", slug), 303)
 
 
 @router.post("/jobs/{job_id}/again")
@@ -116,8 +109,10 @@ def simulate_again(
 
 
 def _explain(values: dict[str, str]) -> ExplainCreate:
-    asked: dict[str, Any] = _selection(values) | {"method": values.get("method", "lexical")}
-    if asked["method"] != "lexical":
+    asked: dict[str, Any] = _selection(values) | {
+        "method": values.get("method", EXPLAINERS.default)
+    }
+    if asked["method"] in asking():
         asked["llm"] = _llm(values)
     if values.get("simulator_id"):
         asked["then_simulate"] = _simulating(values)
@@ -137,7 +132,7 @@ def _judge(values: dict[str, str]) -> JudgeCreate:
 def _llm(values: dict[str, str]) -> dict[str, str]:
     llm = _filled(values, "backend", "model")
     # The address is hidden for the other back ends; what was left in it is not meant.
-    return llm | (_filled(values, "base_url") if llm.get("backend") == "openai" else {})
+    return llm | (_filled(values, "base_url") if llm.get("backend") in servers() else {})
 
 
 def _selection(values: dict[str, str]) -> dict[str, Any]:
@@ -154,10 +149,14 @@ def _filled(values: dict[str, str], *names: str) -> dict[str, str]:
     return {name: values[name] for name in names if values.get(name, "").strip()}
 
 
-def _within(values: dict[str, str]) -> Kept:
-    """The list that the latent was opened from. One field carries it: its own would narrow what is
-    meant."""
-    return kept(dict(parse_qsl(values.get("within", "").removeprefix("?"))))
+def _here(study: Study, values: dict[str, str]) -> Here | None:
+    """The latent that is meant, and the list it was opened from. One field carries the list: its
+    own would narrow what is meant."""
+    latent = values.get("latent", "")
+    if not latent.isdecimal() or len(latent) > 10:
+        return None
+    within = dict(parse_qsl(values.get("within", "").removeprefix("?")))
+    return here(study, int(latent), within)
 
 
 def _narrowed(values: dict[str, str]) -> str:
@@ -185,15 +184,17 @@ def _page(
         "values": {**llm, **values},
         "filter": _filled(values, *LatentMatch.model_fields),
         "narrowed": _narrowed(values),
-        "within": _within(values),
+        "here": _here(study, values),
         "task": task,
         "estimate": estimate,
         "errors": errors,
         "explainers": EXPLAINERS,
-        "backends": get_args(Backend),
+        "asking": asking(),
+        "backends": BACK_ENDS,
+        "servers": servers(),
         "simulators": study_simulators(session, study),
         "authors": authors(session, study),
         "costs": queries.COSTS,
         "labels": LABELS,
     }
-    return render(request, "work.html", context, status)
+    return render(request, "pages/work.html", context, status)

@@ -5,7 +5,8 @@ half where it is silent. Taken as they come, too few would fire; taken half and 
 learns to see activations everywhere. So each context's loss is weighted by how common its half is,
 and the expected loss is that of natural text. The target is the activation on a scale from 0 to 9,
 rounded. The loss is the cross-entropy of the ten digits. A latent that fires at rate r weighs r^−½,
-so that the frequent ones do not dominate. Folds are as in ``train_two_tower``.
+so that the frequent ones do not dominate. Folds are as in
+:mod:`interp.simulate.training.corpus`.
 """
 
 import shutil
@@ -16,10 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from numpy.typing import NDArray
-from pydantic import BaseModel
-from scipy.sparse import csc_matrix
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import (
     PreTrainedModel,
@@ -28,147 +26,18 @@ from transformers import (
 )
 
 from interp.errors import InputError
-from interp.simulate.inline.simulator import VERSION, Base, Shape, Text, default_shape, save_fold
+from interp.simulate.inline.base import Base, Shape, default_shape, save_fold
+from interp.simulate.inline.lessons import Lessons
+from interp.simulate.inline.method import Settings
+from interp.simulate.inline.simulator import VERSION
 from interp.simulate.protocol import TOP
+from interp.simulate.training.corpus import MIN_ACTIVE, Corpus, TrainingText, deal, latents_of
+from interp.simulate.training.progress import Look, exhausted, same_training, save_checkpoint
+from interp.simulate.training.reader import fingerprint, layers_of
 from interp.simulate.training.trained import Fold, Trained
-from interp.simulate.two_tower.simulator import fingerprint, layers_of
-from interp.simulate.two_tower.train import (
-    MIN_ACTIVE,
-    MIN_RATE,
-    VALIDATION_LATENTS,
-    Corpus,
-    Look,
-    TrainingText,
-    deal,
-    exhausted,
-    same_training,
-    save_checkpoint,
-    split_text,
-)
 
 HELD_OUT = 200
 """The figures are of so many held-out latents at most."""
-
-
-class Settings(BaseModel, frozen=True):
-    """The length of the training and the amount of its data."""
-
-    folds: int = 2
-    steps: int = 400
-    """Of each fold."""
-    latents: int = 8
-    """In one step."""
-    contexts: int = 8
-    """Of each latent in one step."""
-    learning_rate: float = 1e-3
-    validation_contexts: int = 24
-    """Of each latent that the training is watched on, and of each held-out one."""
-    check_every: int = 100
-    """Steps between looks at the validation latents, and between checkpoints."""
-    patience: int = 3
-    """Stop after so many looks without a better one."""
-    seed: int = 0
-
-
-class Drawn(NamedTuple):
-    """Contexts drawn for a latent, and what each counts."""
-
-    contexts: NDArray[np.int64]
-    weights: NDArray[np.float32]
-    """The mean of weight × value over the drawn contexts is, in expectation, the mean value over
-    all contexts."""
-
-
-def draw_contexts(
-    firing: NDArray[np.int64], silent: NDArray[np.int64], count: int, rng: np.random.Generator
-) -> Drawn:
-    """Draw contexts, half where a latent fires, half where it is silent.
-
-    If one half has too few contexts, it gives all it has and the other makes up for it.
-    """
-    half = min(len(firing), max(count // 2, count - len(silent)))
-    numbers = np.array([half, min(len(silent), count - half)])
-    shares = np.array([len(firing), len(silent)]) / (len(firing) + len(silent))
-    weights = shares * numbers.sum() / np.maximum(numbers, 1)
-    return Drawn(
-        np.concatenate(
-            [
-                rng.choice(part, number, replace=False)
-                for part, number in zip((firing, silent), numbers, strict=True)
-            ]
-        ),
-        np.repeat(weights, numbers).astype(np.float32),
-    )
-
-
-class Lessons:
-    """Lessons drawn from a corpus: digits to learn, and the places where each latent fires."""
-
-    def __init__(self, base: Base, corpus: Corpus, seed: int, say: Callable[[str], None]) -> None:
-        """Has the base read all text.
-
-        Raises:
-            InputError: A context is too long for the base.
-        """
-        self.width = len(corpus.contexts[0])
-        self.texts: list[Text] = []
-        for start in range(0, len(corpus.contexts), 256):
-            say(f"reading contexts {start:,} of {len(corpus.contexts):,}")
-            read = base.texts(corpus.contexts[start : start + 256])
-            self.texts += [text for text in read if text is not None]
-        if len(self.texts) < len(corpus.contexts):
-            raise InputError("The contexts are longer than the base can read. Use another base.")
-        text, aside = split_text(corpus, seed)
-        self.text, self.aside = (np.unique(rows // self.width) for rows in (text, aside))
-        self.columns = csc_matrix(corpus.activations)
-        self.maxima = np.asarray(self.columns.max(axis=0).todense()).ravel()
-        rate = np.diff(self.columns.indptr) / self.columns.shape[0]
-        weight = np.maximum(rate, MIN_RATE) ** -0.5
-        self.weight = weight / weight[sorted(corpus.wordings)].mean()
-
-    def activations(
-        self, latent: int, contexts: NDArray[np.int64]
-    ) -> Float[np.ndarray, "context place"]:
-        """A latent's activations on some contexts."""
-        rows = contexts[:, None] * self.width + np.arange(self.width)
-        found = self.columns[:, [latent]].toarray()[:, 0][rows]
-        return np.asarray(found, np.float32)
-
-    def digits(self, latent: int, contexts: NDArray[np.int64]) -> Int[Tensor, "context place"]:
-        """The digits to learn: 9 × activation / maximum, rounded half up; an active token has at
-        least 1."""
-        active = self.activations(latent, contexts)
-        digits = np.floor(TOP * active / max(self.maxima[latent], 1e-9) + 0.5)
-        return torch.from_numpy(np.where(active > 0, digits.clip(1, TOP), 0)).long()
-
-    def draw(
-        self, latent: int, contexts: NDArray[np.int64], count: int, rng: np.random.Generator
-    ) -> Drawn:
-        """Draw some of the contexts; see :func:`draw_contexts`."""
-        column = slice(*self.columns.indptr[latent : latent + 2])
-        fires = np.isin(contexts, self.columns.indices[column] // self.width)
-        return draw_contexts(contexts[fires], contexts[~fires], count, rng)
-
-    def logits(
-        self, base: Base, wording: str, contexts: NDArray[np.int64]
-    ) -> Float[Tensor, "context place digit"]:
-        """The logits of the fold in use for an explanation on some contexts."""
-        texts = [self.texts[i] for i in contexts]
-        return torch.stack(base.logits(base.read(base.explanation(wording)), texts))
-
-    def loss(
-        self,
-        base: Base,
-        latent: int,
-        wording: str,
-        contexts: NDArray[np.int64],
-        weights: Float[np.ndarray, "context"],
-    ) -> Float[Tensor, ""]:
-        """Cross-entropy of the digits, where each context counts as its weight says."""
-        logits = self.logits(base, wording, contexts)
-        target = self.digits(latent, contexts).to(logits.device)
-        errors = nn.functional.cross_entropy(logits.mT, target, reduction="none")
-        return (errors * torch.from_numpy(weights)[:, None].to(errors)).mean()
 
 
 class FoldResult(NamedTuple):
@@ -192,13 +61,7 @@ def train_fold(
 
     It is left with the weights of the best look.
     """
-    held_out = deal(list(corpus.wordings), settings.folds, seed=settings.seed)
-    seen = [latent for latent in sorted(corpus.wordings) if held_out[latent] != fold]
-    if not seen:
-        raise InputError(f"{len(held_out)} latents are too few for {settings.folds} folds.")
-    rng = np.random.default_rng([settings.seed, fold])
-    watched = rng.permutation(seen)[: max(1, round(VALIDATION_LATENTS * len(seen)))]
-    taught = np.setdiff1d(seen, watched)
+    seen, taught, watched = latents_of(corpus, fold, settings.folds, seed=settings.seed)
 
     optimizer = torch.optim.AdamW(base.parameters(), lr=settings.learning_rate, weight_decay=0.0)
     schedule = get_cosine_schedule_with_warmup(optimizer, settings.steps // 10, settings.steps)
@@ -235,7 +98,7 @@ def train_fold(
         say(f"fold {fold + 1}: {step + 1} of {settings.steps}, loss {losses[-1]:.5f}")
         if (step + 1) % settings.check_every and step + 1 < settings.steps:
             continue
-        found = validate(base, corpus, lessons, watched.tolist(), settings)
+        found = validate(base, corpus, lessons, watched, settings)
         if not found:
             raise InputError(
                 f"None of the {len(watched)} validation latents is active on {MIN_ACTIVE} tokens "
@@ -261,7 +124,7 @@ def train_fold(
             f"correlation {correlation:.3f} on {len(found)} validation latents"
         )
     base.load_state(best)
-    return FoldResult(best, looks, [int(latent) for latent in seen])
+    return FoldResult(best, looks, seen)
 
 
 @torch.inference_mode()

@@ -12,14 +12,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from interp.errors import InputError
+from interp.llm.cost import Tokens
 from interp.llm.llm import LLM, Query
-from interp.simulate.prompted.prompts import DIGITS, asking, expected, reasons, written
+from interp.simulate.method import Prompted, PromptedOptions, prompted_cost
+from interp.simulate.prompted.prompts import DIGITS, asking, expected, reading, reasons, written
 from interp.simulate.protocol import Ask, Simulated
+from interp.simulate.reads import Reading
 
 VERSION = "all_at_once-1"
 """Version of the prompt; stored with every simulator that uses it."""
 SCORE_VERSION = "all_at_once_score-1"
 """The prompt that also says how well the explanation has predicted the latent so far."""
+
+LINE = 3.0
+"""Tokens of the simulator to show one token of the subject on a line of its own. Measured, as
+:data:`interp.llm.cost.CHARACTERS_A_TOKEN`."""
 
 
 @dataclass
@@ -72,3 +79,40 @@ class AllAtOnce:
 def query(tokens: Sequence[str]) -> Query:
     """A text as it is laid out."""
     return Query([("\n" if i else "") + written(token) + "\t" for i, token in enumerate(tokens)])
+
+
+class Options(PromptedOptions):
+    """Options of this method."""
+
+    show_score: bool = False
+    """Tell the model how well the explanation has predicted so far."""
+
+    @property
+    def version(self) -> str:
+        """Version of the prompt."""
+        return SCORE_VERSION if self.show_score else VERSION
+
+
+def load(llm: LLM, options: Options) -> AllAtOnce:
+    """The simulator on a language model."""
+    return AllAtOnce(llm, options.show_score)
+
+
+def _cost(asked: float, *, contexts: int, seq: int) -> Tokens:
+    return Tokens(round(asked + LINE * contexts * seq), 0)
+
+
+def _reads(version: str, ask: Ask, tokens: Sequence[str]) -> Reading:
+    note = "The activation of each token is read after its tab, in one pass."
+    return reading(version, ask, "".join(query(tokens).pieces), note)
+
+
+ALL_AT_ONCE = Prompted(
+    name="all_at_once",
+    meaning="reads all activations of a text in one pass",
+    options=Options,
+    version=lambda options: options.version,
+    cost=prompted_cost(_cost),
+    reads=_reads,
+    loader=f"{__name__}:load",
+)

@@ -14,14 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from interp.llm.cost import Tokens
 from interp.llm.llm import LLM, Message
+from interp.simulate.method import Prompted, PromptedOptions, prompted_cost
 from interp.simulate.prompted.prompts import reasons, template
 from interp.simulate.protocol import TOP, Ask, Simulated
+from interp.simulate.reads import Reading
 
 VERSION = "json_reply-1"
 """Version of the prompt; stored with every simulator that uses it."""
 TOKENS_WRITTEN = 12
 """Most tokens that the answer for one token of the text may take, on average."""
+PROMPT, SHOWN, WRITTEN = 290, 2.9, 6.0
+"""Tokens of the prompt; to show a token of the text in it; to write it with its digit."""
 BEGINNINGS = re.compile(r"\[(?=\s*\[\s*\")"), re.compile(r"\[")
 """Where the list begins: at the first bracket that an entry follows, or else at the first one."""
 
@@ -134,3 +139,29 @@ def _skipped(text: str, at: int) -> int:
     while text[at : at + 1].isspace():
         at += 1
     return at
+
+
+def load(llm: LLM, options: PromptedOptions) -> JsonReply:
+    """The simulator on a language model."""
+    return JsonReply(llm)
+
+
+def _cost(asked: float, *, contexts: int, seq: int) -> Tokens:
+    read = contexts * (PROMPT + asked + SHOWN * seq)
+    return Tokens(round(read), round(WRITTEN * contexts * seq))
+
+
+def _reads(version: str, ask: Ask, tokens: Sequence[str]) -> Reading:
+    before = template(version).partition("{explanation}")[0].format()
+    after = message(ask, tokens)["content"][len(before) + len(ask.explanation) :]
+    return Reading(before, ask.explanation, after, "It answers with one number a token, as text.")
+
+
+JSON_REPLY = Prompted(
+    name="json_reply",
+    meaning="asks for the activations as JSON, where a service gives no probabilities",
+    version=lambda _: VERSION,
+    cost=prompted_cost(_cost),
+    reads=_reads,
+    loader=f"{__name__}:load",
+)

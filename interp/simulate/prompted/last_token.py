@@ -12,14 +12,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from interp.errors import InputError
+from interp.llm.cost import Tokens
 from interp.llm.llm import LLM, Query
-from interp.simulate.prompted.prompts import DIGITS, asking, expected, reasons, written
+from interp.simulate.method import Prompted, PromptedOptions, prompted_cost
+from interp.simulate.prompted.prompts import DIGITS, asking, expected, reading, reasons, written
 from interp.simulate.protocol import Ask, Simulated
+from interp.simulate.reads import Reading
 
 VERSION = "last_token-1"
 """Version of the prompt; stored with every simulator that uses it."""
 WINDOW = 32
 """Tokens of the text that are shown, the marked one included."""
+MARKS = 9
+"""Tokens of a prompt besides explanation and window."""
 
 
 @dataclass
@@ -72,3 +77,29 @@ def query(window: Sequence[str]) -> Query:
     """The question about the last token of a window."""
     *before, last = map(written, window)
     return Query([f"Text: {''.join(before)}<<{last}>>\nActivation:\t"])
+
+
+def load(llm: LLM, options: PromptedOptions) -> LastToken:
+    """The simulator on a language model."""
+    return LastToken(llm)
+
+
+def _cost(asked: float, *, contexts: int, seq: int) -> Tokens:
+    windows = sum(min(last, WINDOW) + MARKS for last in range(1, seq + 1))
+    return Tokens(round(asked + contexts * windows), 0)
+
+
+def _reads(version: str, ask: Ask, tokens: Sequence[str]) -> Reading:
+    (piece,) = query(tokens[-WINDOW:]).pieces
+    note = "It is asked once for each token; this is the question about the last one."
+    return reading(version, ask, piece, note)
+
+
+LAST_TOKEN = Prompted(
+    name="last_token",
+    meaning="asks about one token at a time, as the paper does",
+    version=lambda _: VERSION,
+    cost=prompted_cost(_cost),
+    reads=_reads,
+    loader=f"{__name__}:load",
+)

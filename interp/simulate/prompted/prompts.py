@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from interp.llm.llm import Answers
 from interp.simulate.protocol import Ask
+from interp.simulate.reads import Reading
 
 DIGITS = [str(digit) for digit in range(10)]
 """What a simulator answers: 0, silent, to 9, the latent's maximum."""
@@ -26,6 +27,13 @@ def asking(version: str, ask: Ask) -> list[str]:
     # On one line, an explanation cannot pass for the lines of text that follow it.
     explanation = " ".join(ask.explanation.split())
     return [instructions, f" {explanation}{rest.replace('{score}', score)}"]
+
+
+def reading(version: str, ask: Ask, asked: str, note: str) -> Reading:
+    """A prompt that ends with what is asked about a text."""
+    line = " ".join(ask.explanation.split())
+    instructions, rest = asking(version, ask)
+    return Reading(f"{instructions} ", line, rest.removeprefix(f" {line}") + asked, note)
 
 
 def written(token: str) -> str:

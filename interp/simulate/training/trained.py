@@ -7,7 +7,7 @@ it (cross-fitting). A simulator trained on other coders needs one fold.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -28,7 +28,8 @@ class Fold(BaseModel):
 class Trained(BaseModel):
     """A trained simulator's record."""
 
-    method: Literal["two_tower", "inline"]
+    method: str
+    """Name of a trained method of the registry."""
     version: str
     base: str
     """The language model under it: a hub name, or the name of a fetched model or folder."""

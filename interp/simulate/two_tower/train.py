@@ -9,7 +9,6 @@ Latents are dealt into folds. The networks of a fold are trained on the latents 
 and validated on a few of those, on text set aside. A fold never sees its own latents.
 """
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -20,136 +19,30 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from pydantic import BaseModel
-from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from interp.corpus.seen import SeenText
-from interp.errors import InputError
-from interp.simulate.training.align import Aligned
+from interp.simulate.training.corpus import (
+    MIN_ACTIVE,
+    Corpus,
+    TrainingText,
+    deal,
+    latents_of,
+    split_text,
+)
+from interp.simulate.training.progress import Look, exhausted, same_training, save_checkpoint
+from interp.simulate.training.reader import Reader, fingerprint
 from interp.simulate.training.trained import Fold, Trained
-from interp.simulate.two_tower.simulator import (
-    VERSION,
-    Projection,
-    Reader,
+from interp.simulate.two_tower.method import Settings
+from interp.simulate.two_tower.networks import (
     Shape,
     Towers,
-    fingerprint,
     logits,
     save_projection,
     save_towers,
 )
-
-VALIDATION_TEXT = 0.1
-"""Share of the contexts that are set aside to watch the training on."""
-VALIDATION_LATENTS = 0.05
-"""Share of a fold's training latents that are set aside to watch the training on."""
-FIT_TOKENS = 40_000
-"""The projection is fitted on so many tokens at most."""
-MIN_RATE = 2e-4
-"""Latents that fire more rarely weigh no more than this rate would."""
-MIN_ACTIVE = 5
-"""A correlation on fewer active tokens says nothing and is left out of the figures."""
-
-
-class Corpus(NamedTuple):
-    """One coder's activations on contexts of explain documents, and wordings of its latents."""
-
-    coder: str
-    """SHA-256 of the coder's weights."""
-    contexts: list[list[str]]
-    """Token strings, without the positions that are not simulated."""
-    activations: csr_matrix
-    """Shape (token, latent), tokens in the order of ``contexts``."""
-    wordings: dict[int, list[str]]
-    """By latent; those that are not there are not trained on."""
-
-
-class TrainingText(NamedTuple):
-    """The documents that the contexts come from."""
-
-    corpus: str
-    documents: list[str]
-    seen: SeenText | None = None
-    """None where the study was collected before texts were told apart by content."""
-
-
-class Settings(BaseModel, frozen=True):
-    """The length of the training and the amount of its data."""
-
-    folds: int = 3
-    steps: int = 900
-    """Of each fold."""
-    latents: int = 192
-    """In one step."""
-    tokens: int = 2048
-    """In one step."""
-    learning_rate: float = 1.5e-3
-    weight_decay: float = 0.02
-    drop: float = 0.1
-    """Share of a wording's tokens that are left out each time it is seen."""
-    check_every: int = 150
-    """Steps between looks at the validation latents, and between checkpoints."""
-    patience: int = 3
-    """Stop after so many looks without a better one."""
-    seed: int = 0
-
-
-class Prepared(NamedTuple):
-    """The base's states of the training text and the explanations. Read once for all folds."""
-
-    projection: Projection
-    tokens: Float[Tensor, "token feature"]
-    wordings: list[Float[Tensor, "token feature"]]
-    owner: NDArray[np.int64]
-    """Latent of each wording."""
-
-
-def prepare(
-    reader: Reader, corpus: Corpus, shape: Shape, *, seed: int, say: Callable[[str], None]
-) -> Prepared:
-    """Have the base read all text and all wordings."""
-    rng = np.random.default_rng(seed)
-    texts = [reader.text(tokens) for tokens in corpus.contexts]
-    per_context = len(corpus.contexts[0])
-    sample = rng.permutation(len(texts))[: max(1, FIT_TOKENS // per_context)]
-    say("reading text to fit the projection")
-    projection = Projection.fit(
-        torch.cat(reader.states([texts[i] for i in sample])), shape.features
-    )
-
-    def features(texts: Sequence[Aligned], what: str) -> list[Tensor]:
-        found: list[Tensor] = []
-        for start in range(0, len(texts), 256):
-            say(f"reading {what} {start:,} of {len(texts):,}")
-            found += [projection(one).half() for one in reader.states(texts[start : start + 256])]
-        return found
-
-    pairs = [(latent, text) for latent, all_ in sorted(corpus.wordings.items()) for text in all_]
-    return Prepared(
-        projection,
-        torch.cat(features(texts, "contexts")),
-        features([reader.explanation(text) for _, text in pairs], "wordings"),
-        np.array([latent for latent, _ in pairs]),
-    )
-
-
-def deal(latents: Sequence[int], folds: int, *, seed: int) -> dict[int, int]:
-    """Deal latents into folds at random: the fold that each is held out from."""
-    order = np.random.default_rng(seed).permutation(sorted(latents))
-    return {int(latent): i % folds for i, latent in enumerate(order)}
-
-
-class Look(NamedTuple):
-    """The figures of the networks at some step, on latents and text they are not trained on."""
-
-    step: int
-    loss: float
-    """Mean training loss since the look before."""
-    correlation: float
-    """Mean over the validation latents' wordings."""
-    seconds: float
+from interp.simulate.two_tower.prepare import Prepared, prepare, restored, targets
+from interp.simulate.two_tower.simulator import VERSION
 
 
 class FoldResult(NamedTuple):
@@ -172,15 +65,9 @@ def train_fold(
 
     The networks returned are those of the best look.
     """
-    held_out = deal(list(corpus.wordings), settings.folds, seed=settings.seed)
-    seen = [latent for latent in sorted(corpus.wordings) if held_out[latent] != fold]
-    if not seen:
-        raise InputError(f"{len(held_out)} latents are too few for {settings.folds} folds.")
-    rng = np.random.default_rng([settings.seed, fold])
-    watched = rng.permutation(seen)[: max(1, round(VALIDATION_LATENTS * len(seen)))]
-    taught = np.setdiff1d(seen, watched)
+    seen, taught, watched = latents_of(corpus, fold, settings.folds, seed=settings.seed)
     text, text_aside = split_text(corpus, settings.seed)
-    share, weight = _targets(corpus)
+    share, weight = targets(corpus)
 
     torch.manual_seed(settings.seed * 1000 + fold)
     towers = Towers(shape)
@@ -230,7 +117,7 @@ def train_fold(
         losses.append(float(loss.detach()))
         if (step + 1) % settings.check_every and step + 1 < settings.steps:
             continue
-        correlation = validate(towers, prepared, corpus, list(watched), text_aside)
+        correlation = validate(towers, prepared, corpus, watched, text_aside)
         look = Look(step + 1, float(np.mean(losses)), correlation, time.perf_counter() - began)
         if not looks or correlation > max(one.correlation for one in looks):
             best = {name: value.clone() for name, value in towers.state_dict().items()}
@@ -250,7 +137,7 @@ def train_fold(
             f"correlation {correlation:.3f} on {len(watched)} validation latents"
         )
     towers.load_state_dict(best)
-    return FoldResult(towers, looks, [int(latent) for latent in seen])
+    return FoldResult(towers, looks, seen)
 
 
 def _thinned(
@@ -259,40 +146,6 @@ def _thinned(
     """A wording without some of its tokens: no single word may be all that counts."""
     kept = torch.rand(len(wording)) >= drop
     return wording[kept].float() if kept.any() else wording.float()
-
-
-def exhausted(looks: list[Look], patience: int) -> bool:
-    if len(looks) <= patience:
-        return False
-    best = max(range(len(looks)), key=lambda i: looks[i].correlation)
-    return len(looks) - 1 - best >= patience
-
-
-def save_checkpoint(checkpoint: Path, **state: object) -> None:
-    """Replace the checkpoint; an interruption leaves the old one."""
-    partial = checkpoint.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(checkpoint)
-
-
-def split_text(corpus: Corpus, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Token rows to train on, and those of the contexts that are set aside."""
-    width = len(corpus.contexts[0])
-    order = np.random.default_rng(seed).permutation(len(corpus.contexts))
-    aside = order[: max(1, round(VALIDATION_TEXT * len(order)))]
-    rows = np.arange(len(order) * width).reshape(len(order), width)
-    return np.delete(rows, aside, axis=0).ravel(), rows[np.sort(aside)].ravel()
-
-
-def _targets(corpus: Corpus) -> tuple[csr_matrix, NDArray[np.float32]]:
-    """Activations as shares of each latent's maximum, and the latents' weights in the loss."""
-    maxima = np.asarray(corpus.activations.max(axis=0).todense()).ravel()
-    inverse = np.divide(1.0, maxima, out=np.zeros_like(maxima), where=maxima > 0)
-    share = corpus.activations.multiply(inverse[None]).tocsr().astype(np.float32)
-    rate = corpus.activations.getnnz(axis=0) / corpus.activations.shape[0]
-    weight = np.maximum(rate, MIN_RATE) ** -0.5
-    taught = weight[sorted(corpus.wordings)]
-    return share, (weight / taught.mean()).astype(np.float32)
 
 
 @torch.inference_mode()
@@ -343,10 +196,10 @@ def train(
     text: TrainingText,
     out: Path,
     *,
-    shape: Shape,
     settings: Settings,
     command: str,
     say: Callable[[str], None],
+    shape: Shape | None = None,
 ) -> Trained:
     """Train a two-tower simulator and write it to a folder.
 
@@ -356,16 +209,18 @@ def train(
     Args:
         base: The model's name, as it is recorded.
         command: The command, as it is recorded.
+        shape: Sizes of the networks.
 
     Raises:
         InputError: Checkpoints of another training are in the folder, or the corpus is too small.
     """
+    shape = shape or Shape()
     layers = default_layers(model.config.get_text_config().num_hidden_layers)
     reader = Reader(model, tokenizer, layers)
     kept = out / "checkpoints"
     kept.mkdir(parents=True, exist_ok=True)
     same_training(kept, {"base": base, **shape.model_dump(), **settings.model_dump()})
-    prepared = _kept(
+    prepared = restored(
         kept / "prepared.pt", lambda: prepare(reader, corpus, shape, seed=settings.seed, say=say)
     )
     save_projection(prepared.projection, out)
@@ -426,25 +281,3 @@ def _figures(
         for fold, result in enumerate(results)
     ]
     return {"held_out_correlation": float(np.mean(found)), "held_out_latents": len(held_out)}
-
-
-def same_training(folder: Path, settings: dict[str, object]) -> None:
-    path = folder / "settings.json"
-    if not path.exists():
-        path.write_text(json.dumps(settings))
-    elif json.loads(path.read_text()) != settings:
-        raise InputError(
-            f"{folder} holds an unfinished training with other settings. Go on with those, choose "
-            "another folder, or remove it."
-        )
-
-
-def _kept(path: Path, make: Callable[[], Prepared]) -> Prepared:
-    if path.exists():
-        state = torch.load(path, weights_only=False)
-        return Prepared(Projection(**state.pop("projection")), **state)
-    made = make()
-    partial = path.with_suffix(".partial")
-    torch.save(made._asdict() | {"projection": made.projection._asdict()}, partial)
-    partial.replace(path)
-    return made

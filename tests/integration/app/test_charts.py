@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.services.explanations.queries import list_versions
+from app.services.explanations.history import list_versions
 from app.services.latents.costs import ShownCost, reworded, shown_costs
 from app.services.rewrites.queries import Results, latest_results, list_points
 from app.services.rewrites.views import LINES, View

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.services.rewrites.queries import latest_results, measured_authors
-from app.services.simulators.queries import cleanliness
+from app.services.simulators.cleanliness import cleanliness
 from interp.corpus.copies import identity
 from interp.corpus.seen import SeenText
 from interp.simulate.training.trained import Fold, Trained

@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.services.work import formulas
 from app.services.work.queries import COSTS
-from interp.simulate.cost import CHARACTERS_A_TOKEN, estimate
+from interp.explain.explainer import PROMPT
+from interp.llm.cost import CHARACTERS_A_TOKEN
+from interp.simulate.registry import SIMULATORS
 from models import Explanation, Job, Score, Simulation, Simulator, Study
 from tests.factories import CONTEXTS, LENGTH, little_study
 from tests.reading import current_of, latent_of, problem_of, text_of
@@ -102,7 +103,7 @@ def test_explain_all_some_and_then_simulate(api: httpx.Client, db: Session, stud
     assert params["latents"] == [0, 1, 2, 3, 4]
     then = params["then_simulate"]
     assert (then["simulator_id"], then["costs"], then["then_rewrite"]) == (simulator.id, 2, True)
-    assert params["estimate"]["tokens_read"] == 5 * formulas.PROMPT
+    assert params["estimate"]["tokens_read"] == 5 * PROMPT
     one = start(api, study, "explain", method="refine", llm=LLM, latents=[2])
     assert one["latents"] == [2]
 
@@ -179,9 +180,10 @@ def test_before_anything_has_run_the_formula_is_used(
     simulator = new_simulator(db, method, calibrate_contexts=4)
     found = start(api, study, "simulate", simulator_id=simulator.id, costs=0)["estimate"]
     text = current_of(db, study, 0).text  # all are of one length
-    one = estimate(method, text, contexts=4 + EXAMPLES + CONTEXTS, seq=LENGTH - 1)
-    assert found["tokens_read"] == pytest.approx(5 * one.tokens_read, rel=0.01)
-    assert found["tokens_written"] == 5 * one.tokens_written
+    contexts = 4 + EXAMPLES + CONTEXTS
+    cost = SIMULATORS[method].cost(5, length=len(text), contexts=contexts, seq=LENGTH - 1)
+    assert found["tokens_read"] == pytest.approx(cost.read, rel=0.01)
+    assert found["tokens_written"] == cost.written
     assert (found["seconds"], found["measured"], found["latents"]) == (None, False, 5)
 
 

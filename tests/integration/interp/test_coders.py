@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp.coders import load_coder
 from interp.coders.check import check_coder
+from interp.coders.load import load_coder
 from interp.corpus.contexts import ContextSet, make_contexts, split_documents
 from interp.corpus.documents import load_documents
 from interp.errors import InputError

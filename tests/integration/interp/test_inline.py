@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from interp.simulate.inline.simulator import Base, Shape
+from interp.simulate.inline.base import Base, Shape
 from tests.engine import smollm2
 
 

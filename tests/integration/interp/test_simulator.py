@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from interp.llm.llm import LLM
 from interp.llm.tokens import chat_ids
 from interp.llm.transformers import TransformersLLM
-from interp.simulate.cost import estimate
 from interp.simulate.prompted import json_reply, prompts
 from interp.simulate.prompted.all_at_once import AllAtOnce
 from interp.simulate.prompted.json_reply import JsonReply
 from interp.simulate.prompted.last_token import LastToken
 from interp.simulate.protocol import Ask, Simulated, Simulator
+from interp.simulate.registry import SIMULATORS
 from tests.engine import smollm2
 
 DOG = Ask("Active on “dog” (100%), mostly after “the”.")
@@ -224,16 +224,18 @@ def test_the_cost_is_known_before(
     simulator, contexts = make(llm), [text_of(seq)] * 2
     one(simulator, DOG, contexts[:1], first=seq)  # the instructions are read and kept
     found = one(simulator, WORDY, contexts)
-    expected = estimate(method, WORDY.explanation, contexts=2, seq=seq)
-    assert expected.tokens_read == pytest.approx(found.tokens_read, rel=0.2)
-    assert expected.tokens_written == found.tokens_written == 0
+    length = len(WORDY.explanation)
+    expected = SIMULATORS[method].cost(1, length=length, contexts=2, seq=seq)
+    assert expected.read == pytest.approx(found.tokens_read, rel=0.2)
+    assert expected.written == found.tokens_written == 0
 
 
 @pytest.mark.parametrize("seq", [8, 40])
 def test_the_cost_of_a_json_reply_is_known_before(llm: TransformersLLM, seq: int) -> None:
-    expected = estimate("json_reply", WORDY.explanation, contexts=2, seq=seq)
+    length = len(WORDY.explanation)
+    expected = SIMULATORS["json_reply"].cost(1, length=length, contexts=2, seq=seq)
     tokens = text_of(seq)[1:]
     asked = chat_ids(llm.tokenizer, [json_reply.message(WORDY, tokens)])
-    assert expected.tokens_read == pytest.approx(2 * len(asked), rel=0.2)
+    assert expected.read == pytest.approx(2 * len(asked), rel=0.2)
     reply = json.dumps([[token, 0] for token in tokens])
-    assert expected.tokens_written == pytest.approx(2 * len(llm.encode(reply)), rel=0.2)
+    assert expected.written == pytest.approx(2 * len(llm.encode(reply)), rel=0.2)

@@ -50,8 +50,8 @@ from tests.working import plan, work
 from workers.deletion import remove
 from workers.tasks import generate
 from workers.tasks.collect import task as collecting
+from workers.tasks.explain import counting
 from workers.tasks.explain import file as importing
-from workers.tasks.explain import lexical
 from workers.tasks.rewrite import task as rewriting
 
 NEVER_CHANGED = (
@@ -118,7 +118,7 @@ def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several units of each kind, though the study is small."""
     monkeypatch.setattr(collecting, "SHARD", 256)
     monkeypatch.setattr(collecting, "BLOCK", 12)
-    monkeypatch.setattr(lexical, "BLOCK", 12)
+    monkeypatch.setattr(counting, "BLOCK", 12)
     monkeypatch.setattr(importing, "BLOCK", 20)
     monkeypatch.setattr(generate, "SECONDS", 0.0)
     monkeypatch.setattr(rewriting, "AT_ONCE", dict.fromkeys(Protocol, 16))

@@ -76,6 +76,7 @@ COUNTERPARTS = {
     "POST /jobs/{job_id}/cancel": ["POST /jobs/{job_id}/cancel"],
     "POST /jobs/{job_id}/retry": ["POST /jobs/{job_id}/retry"],
     "GET /events": [],  # that something changed; what, the other operations say
+    "GET /patterns": [],  # sample data
     f"GET {STUDY}/events": [],
 }
 """For every address of the pages, the operations by which a program does or reads the same."""

@@ -11,7 +11,7 @@ from app.services.explanations.diff import word_diff
 from interp.explain.errors import Place, worst_places
 from interp.simulate.prompted.all_at_once import VERSION, AllAtOnce
 from interp.simulate.protocol import Ask
-from interp.simulate.reads import reading
+from interp.simulate.registry import SIMULATORS
 
 # What changed
 
@@ -58,15 +58,15 @@ def test_the_preview_is_what_the_model_is_given() -> None:
     ask = Ask("on  “two” ")
     with pytest.raises(ValueError):  # it has no answers
         next(iter(AllAtOnce(Noting()).simulate([ask], [tokens], first_position=0)))  # type: ignore[arg-type]
-    shown = reading("all_at_once", VERSION, ask, tokens)
+    shown = SIMULATORS["all_at_once"].reads(VERSION, ask, tokens)
     assert shown.text == sent[0]
     assert shown.explanation == "on “two”"
     for method, version in (("last_token", "last_token-1"), ("json_reply", "json_reply-1")):
-        other = reading(method, version, Ask("a {curious} one"), tokens)
+        other = SIMULATORS[method].reads(version, Ask("a {curious} one"), tokens)
         assert other.text.count("a {curious} one") == 1
         assert other.before.rstrip().endswith(("Description:", "is"))
-    assert reading("inline", "1", ask, tokens).text == "on “two”\nOne\n two"
-    assert reading("two_tower", "1", ask, tokens).text == "on  “two” "
+    assert SIMULATORS["inline"].reads("1", ask, tokens).text == "on “two”\nOne\n two"
+    assert SIMULATORS["two_tower"].reads("1", ask, tokens).text == "on  “two” "
 
 
 # Errors

@@ -25,9 +25,9 @@ def test_time_left_is_known_once_there_is_a_rate(
 
 
 def test_what_runs_in_two_figures() -> None:
-    half = Job(status="running", done=5, total=10)
-    unknown = Job(status="running", done=0, total=None)
-    waiting = Job(status="queued", done=9, total=10)
+    half = Job(kind="explain", status="running", done=5, total=10)
+    unknown = Job(kind="explain", status="running", done=0, total=None)
+    waiting = Job(kind="explain", status="queued", done=9, total=10)
     assert now([]) == Now(0, None)
     assert now([half, unknown, waiting]) == Now(3, 0.5)
     assert now([unknown]).percent == ""

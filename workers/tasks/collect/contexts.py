@@ -1,17 +1,15 @@
 """A study's text as contexts, and its coder looked at before anything is collected with it."""
 
-import hashlib
 import shutil
 from collections import Counter
 from typing import Any
 
-import torch
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 from transformers import PreTrainedTokenizerBase
 
-from interp.coders import Coder
 from interp.coders.check import check_coder
+from interp.coders.protocol import Coder, fingerprint
 from interp.corpus.contexts import ContextSet, draw_sets, split_corpus
 from interp.corpus.copies import identity
 from interp.errors import InputError
@@ -87,7 +85,7 @@ def check(session: Session, study: Study, subject: Subject, coder: Coder) -> Non
     """
     if not study.coder_info:
         _check_fit(session, study, subject, coder)
-    elif study.coder_info.get("sha256", "") not in ("", _sha256(coder.decoder)):
+    elif study.coder_info.get("sha256", "") not in ("", fingerprint(coder)):
         raise InputError(
             f"The coder at {study.coder!r} is not the one that this study was collected with: its "
             "weights have changed. Put the old ones back, or make a new study."
@@ -104,13 +102,9 @@ def _check_fit(session: Session, study: Study, subject: Subject, coder: Coder) -
         "skip": coder.skip,
         "num_latents": coder.num_latents,
         "fvu": unexplained,
-        "sha256": _sha256(coder.decoder),
+        "sha256": fingerprint(coder),
         "code_version": code_version(),
         **text_facts(session, study),
     }
     session.commit()
     publish(study.id, "latents")
-
-
-def _sha256(weights: torch.Tensor) -> str:
-    return hashlib.sha256(weights.float().cpu().numpy().tobytes()).hexdigest()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from interp.coders import Coder
+from interp.coders.protocol import Coder
 from interp.coders.similar import similar
 from interp.corpus.activations import LatentActivations
 from interp.corpus.contexts import ContextSet
@@ -98,7 +98,8 @@ class Latents:
             for latent_id, sampled in zip(latent_ids, examples, strict=True)
             for example in sampled
         ]
-        self.session.execute(insert(Example), rows)
+        if rows:
+            self.session.execute(insert(Example), rows)
 
     def _examples(self, index: int, activations: LatentActivations) -> Sequence[Any]:
         ids, words = self._contexts

@@ -1,11 +1,12 @@
 """Write explanations of latents."""
 
-from interp.errors import InputError
+from interp.explain.explainer import Asking
+from interp.explain.registry import EXPLAINERS
 from jobs.params import ExplainParams
+from workers.tasks.explain.counting import Count
 from workers.tasks.explain.explainer import Explainer
 from workers.tasks.explain.file import ReadFile
-from workers.tasks.explain.lexical import Lexical
-from workers.tasks.explain.llm import METHODS, AskModel
+from workers.tasks.explain.llm import AskModel
 
 
 def task_of(asked: ExplainParams) -> Explainer:
@@ -14,10 +15,7 @@ def task_of(asked: ExplainParams) -> Explainer:
     Raises:
         InputError: There is no such method.
     """
-    if asked.method == "lexical":
-        return Lexical(asked)
     if asked.method == "file":
         return ReadFile(asked)
-    if asked.method in METHODS:
-        return AskModel(asked)
-    raise InputError(f"There is no explainer {asked.method!r}.")
+    entry = EXPLAINERS.named(asked.method)
+    return AskModel(asked) if isinstance(entry, Asking) else Count(asked)

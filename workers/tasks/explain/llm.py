@@ -1,6 +1,6 @@
 """Have a language model explain latents, one after another."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,11 @@ from sqlalchemy.orm import Session
 
 from interp.corpus.contexts import ContextSet
 from interp.errors import InputError, ItemError
-from interp.explain import answers, prompts
 from interp.explain.answers import Explained
+from interp.explain.explainer import Asking, LatentRecord, Trial
 from interp.explain.prompts import Shown
-from interp.explain.refine import Step, refine
+from interp.explain.refine import Step
+from interp.explain.registry import asking
 from interp.llm.llm import LLM
 from interp.scoring.scores import Scores
 from interp.simulate.protocol import Ask, Simulated
@@ -31,10 +32,8 @@ from workers.tasks.rows import (
     first_position,
 )
 
-SHOWN = ("top", "quantile")
-"""Kinds of examples that explainers are shown."""
-ROUNDS = 3
-"""The most wordings that are tried to refine one."""
+SHOWN = ("top", "quantile", "near_miss")
+"""Kinds of examples that explainers may be shown."""
 
 
 class AskModel(Explainer):
@@ -62,12 +61,14 @@ class AskModel(Explainer):
         """Explain one latent, or note why there is no explanation."""
         if unit.start in job.state.get("explained_latents", []):
             return Done()
-        llm, method = self._llm(), self.asked.method
+        llm, explainer = self._llm(), asking()[self.asked.method]
         latent = session.scalars(_firing(study, self.asked).filter_by(index=unit.start)).one()
         ids: list[int] = []
         failures: list[str] = []
         read = written = 0
-        for one in _until_it_fails(METHODS[method](session, study, llm, latent), failures):
+        for one in _until_it_fails(
+            explainer.explain(_record(session, study, latent), llm), failures
+        ):
             explained = one.explained if isinstance(one, Step) else one
             if explained is None:
                 continue
@@ -76,7 +77,9 @@ class AskModel(Explainer):
             if explained.text is None:
                 failures.append(explained.failure)
             elif not isinstance(one, Step) or one.kept:
-                row = _row(latent, explained, method, llm, one if isinstance(one, Step) else None)
+                row = _row(
+                    latent, explained, explainer, llm, one if isinstance(one, Step) else None
+                )
                 ids = add(session, [row])
                 session.refresh(latent)
         job.state = {
@@ -117,7 +120,7 @@ def _firing(study: Study, asked: ExplainParams) -> Select[Latent]:
 
 
 def _row(
-    latent: Latent, explained: Explained, method: str, llm: LLM, step: Step | None
+    latent: Latent, explained: Explained, explainer: Asking, llm: LLM, step: Step | None
 ) -> dict[str, Any]:
     details: dict[str, Any] = {
         "model": llm.name,
@@ -132,12 +135,8 @@ def _row(
         "latent_id": latent.id,
         "text": explained.text,
         "author_kind": "model",
-        "author": method,
-        "prompt_version": {
-            "prompted": prompts.PROMPTED,
-            "contrastive": prompts.CONTRASTIVE,
-            "refine": prompts.REFINE,
-        }[method],
+        "author": explainer.name,
+        "prompt_version": explainer.version,
         "parent_id": latent.explanation_id,
         "details": details,
     }
@@ -147,50 +146,42 @@ def _scores(scores: Scores | None) -> dict[str, Any] | None:
     return fields(scores.correlation) if scores is not None else None
 
 
-def _examples(session: Session, latent: Latent, *kinds: str) -> list[Shown]:
-    """A latent's examples of some kinds, by kind and rank."""
+def _record(session: Session, study: Study, latent: Latent) -> LatentRecord:
+    """The facts of a latent that explainers read."""
+    return LatentRecord(
+        index=latent.index,
+        maximum=latent.max_activation,
+        first_position=first_position(study),
+        examples=_examples(session, latent),
+        explanation=session.get_one(Explanation, latent.explanation_id).text
+        if latent.explanation_id is not None
+        else None,
+        trial=lambda: _trial(session, study, latent),
+    )
+
+
+def _examples(session: Session, latent: Latent) -> dict[str, list[Shown]]:
+    """A latent's examples by kind, in the order of their ranks."""
     rows = session.execute(
         select(Context.strings, Example.activations, Example.kind)
         .join(Example, Example.context_id == Context.id)
-        .where(Example.latent_id == latent.id, Example.kind.in_(kinds))
+        .where(Example.latent_id == latent.id, Example.kind.in_(SHOWN))
         .order_by(Example.rank)
-    ).all()
-    return [
-        Shown(row.strings, row.activations) for kind in kinds for row in rows if row.kind == kind
-    ]
-
-
-def _ask(session: Session, study: Study, llm: LLM, latent: Latent) -> Iterator[Explained | Step]:
-    chat = prompts.prompted(
-        _examples(session, latent, *SHOWN),
-        maximum=latent.max_activation,
-        first_position=first_position(study),
     )
-    yield from answers.ask(llm, [chat])
+    found: dict[str, list[Shown]] = {kind: [] for kind in SHOWN}
+    for row in rows:
+        found[row.kind].append(Shown(row.strings, row.activations))
+    return found
 
 
-def _contrast(
-    session: Session, study: Study, llm: LLM, latent: Latent
-) -> Iterator[Explained | Step]:
-    chat = prompts.contrastive(
-        _examples(session, latent, *SHOWN),
-        [example.tokens for example in _examples(session, latent, "near_miss")],
-        maximum=latent.max_activation,
-        first_position=first_position(study),
-    )
-    yield from answers.ask(llm, [chat])
-
-
-def _refine(session: Session, study: Study, llm: LLM, latent: Latent) -> Iterator[Explained | Step]:
-    """Every wording that is better than the one before becomes a version."""
-    simulator_row = session.get(Simulator, study.simulator_id) if study.simulator_id else None
-    if simulator_row is None:
+def _trial(session: Session, study: Study, latent: Latent) -> Trial:
+    """The calibrate contexts, and the study's simulator."""
+    row = session.get(Simulator, study.simulator_id) if study.simulator_id else None
+    if row is None:
         raise InputError("This study has no simulator to refine with. Add one first.")
-    if latent.explanation_id is None:
-        raise ItemError("it has no explanation to refine")
-    simulator, first = simulator_of(simulator_row, study), first_position(study)
+    simulator, first = simulator_of(row, study), first_position(study)
     ids, strings = context_strings(session, study, ContextSet.CALIBRATE)
-    few = simulator_row.options.get("calibrate_contexts") or len(ids)
+    few = row.options.get("calibrate_contexts") or len(ids)
     ids, strings = ids[:few], strings[:few]
 
     def simulate(text: str) -> Simulated:
@@ -199,23 +190,10 @@ def _refine(session: Session, study: Study, llm: LLM, latent: Latent) -> Iterato
         )
         return found
 
-    yield from refine(
-        session.get_one(Explanation, latent.explanation_id).text,
-        propose=lambda chat: answers.ask(llm, [chat])[0],
-        simulate=simulate,
-        strings=strings,
-        real=np.asarray(real_activations(study, latent.index, ContextSet.CALIBRATE, len(ids))),
-        documents=documents_of(session, ids),
-        examples=_examples(session, latent, *SHOWN),
-        maximum=latent.max_activation,
-        first_position=first,
-        rounds=ROUNDS,
-        seed=study.seed,
+    return Trial(
+        simulate,
+        strings,
+        documents_of(session, ids),
+        np.asarray(real_activations(study, latent.index, ContextSet.CALIBRATE, len(ids))),
+        study.seed,
     )
-
-
-METHODS: dict[str, Callable[[Session, Study, LLM, Latent], Iterator[Explained | Step]]] = {
-    "prompted": _ask,
-    "contrastive": _contrast,
-    "refine": _refine,
-}

@@ -7,6 +7,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from interp.corpus.contexts import ContextSet
+from interp.simulate.registry import SIMULATORS
 from jobs import chain
 from jobs.events import publish
 from jobs.params import SimulateParams
@@ -18,8 +19,6 @@ from workers.task import Done, Task, Unit
 from workers.tasks.simulate import chosen
 from workers.tasks.simulate.steps import Block, evaluate, examples_and_scores, measure_costs
 
-BLOCK = {"two_tower": 64}
-"""Explanations simulated in one unit of work. Methods that take seconds for each do one."""
 STEPS = {
     str(ContextSet.CALIBRATE): examples_and_scores,
     str(ContextSet.EVALUATE): evaluate,
@@ -67,7 +66,7 @@ class Simulate(Task):
         done = _done(session, simulator, ids)
         return [
             Unit(step, start, stop, sum((step, number) in done for number in ids[start:stop]))
-            for start, stop in _blocks(len(ids), costed, BLOCK.get(simulator.method, 1))
+            for start, stop in _blocks(len(ids), costed, SIMULATORS.named(simulator.method).batch)
             for step in STEPS
             if step != "costs" or start < costed
         ]

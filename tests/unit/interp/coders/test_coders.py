@@ -9,9 +9,9 @@ from safetensors.torch import load_file, save_file
 from sparsify import SparseCoder
 from torch import Tensor
 
-from interp.coders import Coder, fvu, load_coder
 from interp.coders.check import check_coder
-from interp.coders.protocol import Latents, coder_input
+from interp.coders.load import load_coder
+from interp.coders.protocol import Coder, Latents, coder_input, fvu
 from interp.errors import InputError
 from interp.model.subject import Hooked
 from tests.engine import (

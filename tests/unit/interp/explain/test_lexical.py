@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interp.corpus.activations import LatentActivations
-from interp.explain.lexical import LexicalExplanation, Term, Vocabulary, explain
+from interp.explain.lexical import LexicalExplanation, Term, explain
+from interp.explain.vocabulary import Vocabulary
 
 
 def latent(*entries: tuple[int, int, float]) -> LatentActivations:

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp.coders import Coder
-from interp.coders.protocol import Latents
+from interp.coders.protocol import Coder, Latents
 from interp.coders.sparsify import SparsifyCoder
 from interp.rewriting.checks import (
     Outcome,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from interp.coders import Coder
+from interp.coders.protocol import Coder
 from interp.model.subject import Hidden, Hooked, Subject
 from interp.rewriting import evaluate as module
 from interp.rewriting.evaluate import Condition, Evaluated, Known, Protocol, evaluate

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp.coders import Coder
+from interp.coders.protocol import Coder
 from interp.errors import InputError
 from interp.model.subject import Hidden, Hooked, Subject
 from interp.rewriting.generate import Rewriting, Written, _pick, encode_prompt, write

@@ -26,17 +26,14 @@ from transformers import (
 from transformers.pytorch_utils import Conv1D
 
 from interp.errors import InputError
-from interp.simulate.inline.simulator import Base, Inline, Shape, default_shape, save_fold
-from interp.simulate.inline.train import (
-    Lessons,
-    draw_contexts,
-    train_fold,
-    weighted_correlation,
-)
+from interp.simulate.inline.base import Base, Shape, default_shape, save_fold
+from interp.simulate.inline.lessons import Lessons, draw_contexts
+from interp.simulate.inline.simulator import Inline
+from interp.simulate.inline.train import train_fold, weighted_correlation
 from interp.simulate.protocol import TOP, Ask, Simulated
+from interp.simulate.training.corpus import Corpus
+from interp.simulate.training.reader import fingerprint, layers_of
 from interp.simulate.training.trained import Fold, Trained
-from interp.simulate.two_tower.simulator import fingerprint, layers_of
-from interp.simulate.two_tower.train import Corpus
 from tests.engine import MLP, SHAPE, tiny_model, word_tokenizer
 from tests.training import BOS, DIGIT, NEWLINE, SETTINGS, WORDS, corpus_of_words, tokenizer
 

@@ -1,14 +1,10 @@
 """The prompted simulators, on the real SmolLM2."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from interp.errors import InputError
-from interp.simulate.cost import estimate
 from interp.simulate.prompted import all_at_once, json_reply, last_token, prompts
 from interp.simulate.prompted.json_reply import read_reply
 from interp.simulate.protocol import Ask
@@ -115,14 +111,3 @@ def test_the_prompt_shows_a_reply_that_would_be_read() -> None:
     values, failures = read_reply(lines[1], tokens)
     assert failures == [""] * len(tokens)
     assert values.tolist() == [0, 0, 0, 0, 0, 9, 0, 0, 7, 0]
-
-
-def test_the_cost_of_an_unknown_method() -> None:
-    with pytest.raises(InputError, match="no prompted method 'guessing'"):
-        estimate("guessing", "a", contexts=1, seq=1)
-
-
-def test_the_cost_is_estimated_without_torch() -> None:
-    code = "import sys, interp.simulate.cost; print({'torch', 'transformers'} & set(sys.modules))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "set()"

@@ -8,15 +8,9 @@ from torch import Tensor
 
 from interp.errors import InputError
 from interp.simulate.training.align import Aligned
+from interp.simulate.training.reader import Reader
 from interp.simulate.training.trained import Fold, Trained
-from interp.simulate.two_tower.simulator import (
-    Encoded,
-    Projection,
-    Reader,
-    Shape,
-    Towers,
-    logits,
-)
+from interp.simulate.two_tower.networks import Encoded, Projection, Shape, Towers, logits
 from tests.engine import MLP, tiny_model, word_tokenizer
 
 SMALL = Shape(features=32, width=24, token_hidden=32, explanation_hidden=8, heads=2, layers=1)

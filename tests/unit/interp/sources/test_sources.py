@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from interp.coders.source import check_coder
 from interp.errors import InputError
-from interp.sources.coders import check_coder
 from interp.sources.corpora import check_corpus
 from interp.sources.models import check_hookpoint, check_length, check_model
 from tests.checkpoints import LAYERS, WIDTH, coder_folder, model_folder

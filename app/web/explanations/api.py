@@ -1,0 +1,176 @@
+"""Explanations and their scores as JSON."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from app.services.explanations import comments, queries
+from app.services.explanations.compare import compare, compared_out
+from app.services.explanations.history import list_versions
+from app.services.explanations.preview import preview
+from app.services.explanations.schemas import (
+    CommentCreate,
+    CommentOut,
+    ComparedOut,
+    ExplanationCreate,
+    ExplanationList,
+    ExplanationSaved,
+    ReadingOut,
+    Wording,
+    WorstOut,
+)
+from app.services.explanations.scores import scores_of
+from app.services.explanations.worst import worst_of
+from app.services.jobs.schemas import JobOut
+from app.services.latents.costs import costs_of
+from app.services.latents.queries import study_and_latent
+from app.services.latents.schemas import CostOut
+from app.services.schemas import ExplanationOut, ScoreOut
+from app.web.database import Database
+from app.web.guard.security import CurrentUser
+from app.web.params import Index, Slug
+from interp.simulate.reads import Reading
+from models import Comment, Explanation, Job, Latent, Study
+
+router = APIRouter(tags=["explanations"])
+
+ExplanationId = Annotated[int, Path(ge=1, lt=2**63, description="Number of an explanation.")]
+CommentId = Annotated[int, Path(ge=1, lt=2**63, description="Number of a comment.")]
+
+
+@router.get("/studies/{slug}/latents/{index}/explanations", summary="List explanations of a latent")
+def list_explanations(slug: Slug, index: Index, session: Database) -> ExplanationList:
+    """Every version of a latent's text, newest first."""
+    study, latent = study_and_latent(session, slug, index)
+    versions = list_versions(session, study, latent)
+    items = [ExplanationOut.model_validate(version.explanation) for version in versions]
+    return ExplanationList(current_id=latent.explanation_id, items=items)
+
+
+@router.post(
+    "/studies/{slug}/latents/{index}/explanations",
+    summary="Save a new wording and simulate it",
+    status_code=201,
+)
+def create_explanation(
+    slug: Slug, index: Index, data: ExplanationCreate, session: Database, user: CurrentUser
+) -> ExplanationSaved:
+    """Save a new wording, make it the current one, and queue its simulation and the rewrite."""
+    study, latent = study_and_latent(session, slug, index)
+    saved = queries.save_explanation(session, study, latent, data.text, data.parent_id, user)
+    return ExplanationSaved(
+        explanation=ExplanationOut.model_validate(saved.explanation),
+        job_id=saved.job.id,
+        conflict=saved.conflict,
+    )
+
+
+@router.post(
+    "/studies/{slug}/latents/{index}/preview",
+    summary="Show what the simulator will read",
+    response_model=ReadingOut,
+)
+def preview_wording(slug: Slug, index: Index, data: Wording, session: Database) -> Reading:
+    """The exact text that the study's simulator reads of a wording, with the latent's first
+    example. Nothing is saved."""
+    study, latent = study_and_latent(session, slug, index)
+    return preview(session, study, latent, data.text)
+
+
+@router.get("/studies/{slug}/latents/{index}/compare", summary="Compare two explanations")
+def compare_explanations(
+    slug: Slug,
+    index: Index,
+    session: Database,
+    a: Annotated[int, Query(ge=1, lt=2**63, description="A version of the latent's text.")],
+    b: Annotated[int, Query(ge=1, lt=2**63, description="Another one.")],
+) -> ComparedOut:
+    """Two versions of a latent's text: words, scores, costs, and values on the same examples."""
+    study, latent = study_and_latent(session, slug, index)
+    first, second = (queries.get_version(session, latent, number) for number in (a, b))
+    return compared_out(session, study, compare(session, study, latent, first, second))
+
+
+@router.get(
+    "/explanations/{explanation_id}", summary="Get an explanation", response_model=ExplanationOut
+)
+def get_explanation(explanation_id: ExplanationId, session: Database) -> Explanation:
+    """One version of a latent's text."""
+    return queries.get_explanation(session, explanation_id)
+
+
+@router.post(
+    "/explanations/{explanation_id}/simulate",
+    summary="Simulate an explanation that has no simulation",
+    status_code=201,
+    response_model=JobOut,
+)
+def simulate(explanation_id: ExplanationId, session: Database, user: CurrentUser) -> Job:
+    """Queue the simulation of an explanation by the study's simulator."""
+    study, explanation = _with_study(session, explanation_id)
+    return queries.simulate(session, study, explanation, user)
+
+
+@router.get("/explanations/{explanation_id}/scores", summary="List scores of an explanation")
+def list_scores(explanation_id: ExplanationId, session: Database) -> list[ScoreOut]:
+    """How well an explanation predicts its latent under the study's simulator."""
+    return scores_of(session, *_with_study(session, explanation_id))
+
+
+@router.get("/explanations/{explanation_id}/costs", summary="List costs of an explanation")
+def list_costs(explanation_id: ExplanationId, session: Database) -> list[CostOut]:
+    """Loss increase when only this latent is zeroed, or rewritten with this explanation."""
+    return costs_of(session, *_with_study(session, explanation_id))
+
+
+@router.get(
+    "/explanations/{explanation_id}/errors",
+    summary="List the worst errors of an explanation",
+)
+def list_errors(
+    explanation_id: ExplanationId,
+    session: Database,
+    count: Annotated[int, Query(ge=1, le=50, description="How many of each kind.")] = 5,
+) -> WorstOut:
+    """Where its simulation is most wrong on the calibrate set: false positives and negatives."""
+    study, explanation = _with_study(session, explanation_id)
+    latent = session.get_one(Latent, explanation.latent_id)
+    worst = worst_of(session, study, latent, explanation, count=count)
+    return WorstOut.model_validate({"explanation_id": explanation.id, **worst._asdict()})
+
+
+@router.get(
+    "/explanations/{explanation_id}/comments",
+    summary="List comments on an explanation",
+    response_model=list[CommentOut],
+)
+def list_comments(explanation_id: ExplanationId, session: Database) -> list[Comment]:
+    """What people said of one version, oldest first."""
+    explanation = queries.get_explanation(session, explanation_id)
+    return comments.list_comments(session, [explanation.id])
+
+
+@router.post(
+    "/explanations/{explanation_id}/comments",
+    summary="Comment on an explanation",
+    status_code=201,
+    response_model=CommentOut,
+)
+def add_comment(
+    explanation_id: ExplanationId, data: CommentCreate, session: Database, user: CurrentUser
+) -> Comment:
+    """Say something of one version, under the name of who asks."""
+    study, explanation = _with_study(session, explanation_id)
+    return comments.add_comment(session, study, explanation, data.text, user)
+
+
+@router.delete("/comments/{comment_id}", summary="Delete a comment", status_code=204)
+def delete_comment(comment_id: CommentId, session: Database, user: CurrentUser) -> None:
+    """Take back what one said oneself."""
+    comments.delete_comment(session, comment_id, user)
+
+
+def _with_study(session: Database, explanation_id: int) -> tuple[Study, Explanation]:
+    explanation = queries.get_explanation(session, explanation_id)
+    latent = session.get_one(Latent, explanation.latent_id)
+    return session.get_one(Study, latent.study_id), explanation

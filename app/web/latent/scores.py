@@ -1,0 +1,173 @@
+"""How well the shown explanation predicts its latent."""
+
+from typing import NamedTuple
+
+from sqlalchemy.orm import Session
+
+from app.services.explanations.scores import SCORES
+from app.services.simulators.cleanliness import StudySimulator
+from app.services.simulators.missing import Missing, missing_values
+from app.web.latent.opened import Opened
+from models import Score
+
+
+class ScoreRow(NamedTuple):
+    """One score as the table shows it."""
+
+    name: str
+    label: str
+    meaning: str
+    value: float | None
+    low: float | None
+    high: float | None
+    digits: int
+    n: int
+    """Tokens, or judgements of a language model."""
+    floor: float | None
+    """What other explanations reach for this latent; None where that is not defined."""
+    floor_of: str | None
+    """What the floor is; None where no floor was measured."""
+
+    @property
+    def style(self) -> str:
+        """Where the score is on a line from 0 to 1: custom properties. Below 0 is drawn at 0."""
+        places = {"v": self.value, "floor": self.floor}
+        if self.banded:
+            places |= {"low": self.low, "high": self.high}
+        return ";".join(
+            f"--{name}:{min(max(place, 0), 1):.3f}"
+            for name, place in places.items()
+            if place is not None
+        )
+
+    @property
+    def banded(self) -> bool:
+        """Whether it has an interval to draw."""
+        return self.low is not None and self.high is not None
+
+
+class Scores(NamedTuple):
+    """The scores of the shown version, and what they rest on."""
+
+    simulator: StudySimulator | None
+    rows: list[ScoreRow]
+    simulated: bool
+    first: "Basis | None"
+    """Of the scores of the simulation; None where it is not simulated."""
+    judge: "Judge | None"
+    missing: Missing | None
+    agreement: str
+    """Page of simulated against real values, token by token."""
+    why_not: str
+    """Why there are no scores of a simulation, where nothing can be done about it here."""
+    simulate: "Simulate | None"
+    """The button that simulates it."""
+
+
+class Basis(NamedTuple):
+    """What the scores of a simulation were measured on."""
+
+    active: int | None
+    """Tokens of the calibrate set on which the latent is active; None where not recorded."""
+    floor_of: int
+    """Explanations of other latents that the floor is the mean of; 0 where it is not known."""
+    undefined: str
+    """Why some scores are not defined; empty where all are."""
+
+
+class Judge(NamedTuple):
+    """A language model that judged the explanation."""
+
+    model: str
+    failures: int
+    """Judgements without an answer."""
+
+
+class Simulate(NamedTuple):
+    """What the button that simulates a version sends."""
+
+    to: str
+    explanation_id: int | None
+    """The version; None for the current one."""
+
+
+def scores(session: Session, opened: Opened, simulating: bool) -> Scores:
+    """The scores of the shown version.
+
+    Args:
+        simulating: Whether a job is simulating it.
+    """
+    shown, reached, old = opened.shown, opened.reached, opened.old
+    missing = None
+    if shown and reached and reached.missing:
+        missing = missing_values(session, opened.study, [shown.id], opened.study.simulator_id)
+    why_not, simulate = "", None
+    if opened.simulated:
+        pass
+    elif simulating:
+        why_not = "Being simulated; the scores come with it."
+    elif shown is None:
+        why_not = "Scores need an explanation."
+    elif opened.study.simulator_id is None:
+        why_not = (
+            "Not simulated: this study has no simulator yet, as its activations are still being "
+            "collected."
+        )
+    else:
+        simulate = Simulate(opened.here.to("simulate"), old)
+    return Scores(
+        opened.simulator,
+        [_row(score) for score in opened.scores],
+        opened.simulated,
+        _basis(opened.scores) if opened.simulated else None,
+        _judge(opened.scores),
+        missing,
+        opened.here.to("agreement", version=old),
+        why_not,
+        simulate,
+    )
+
+
+def _row(score: Score) -> ScoreRow:
+    label, meaning = SCORES.get(score.name, (score.name, ""))
+    floor_of = None
+    if "floor" in score.details:
+        count = score.details.get("floor_of")
+        floor_of = f"Mean over {count} explanations of other latents" if count else "Chance"
+    return ScoreRow(
+        score.name,
+        label,
+        meaning,
+        score.value,
+        score.low,
+        score.high,
+        3 if score.name == "specificity" else 2,
+        score.n,
+        score.details.get("floor"),
+        floor_of,
+    )
+
+
+def _basis(scores: list[Score]) -> Basis:
+    details, undefined = scores[0].details, ""
+    if any(score.value is None for score in scores):
+        if scores[0].n == 0:
+            undefined = "Nothing is defined, as every simulated value is missing."
+        elif details.get("active") == 0:
+            undefined = (
+                "A score is not defined where the latent never fires in the calibrate set: there "
+                "is nothing to find."
+            )
+        else:
+            undefined = (
+                "A score is not defined where the simulated or the real values are all the same."
+            )
+    return Basis(details.get("active"), details.get("floor_of") or 0, undefined)
+
+
+def _judge(scores: list[Score]) -> Judge | None:
+    judged = [score.details for score in scores if score.simulator_id is None]
+    if not judged:
+        return None
+    failures: dict[str, int] = judged[-1].get("failures") or {}
+    return Judge(str(judged[-1]["model"]).split("/")[-1], sum(failures.values()))

@@ -1,0 +1,31 @@
+"""The explanation that a latent's page shows, with what it reached in one line."""
+
+from typing import NamedTuple
+
+from app.web.latent.opened import Opened
+from models import Explanation, LatentCost, Score
+
+
+class Wording(NamedTuple):
+    """The explanation that is shown."""
+
+    shown: Explanation | None
+    dead: bool
+    """Whether the latent never fires, so that there is nothing to explain."""
+    current_page: str | None
+    """Where the current explanation is shown, if this is an earlier one."""
+    correlation: Score | None
+    cost: LatentCost | None
+    """Rewritten alone, isotonic."""
+
+
+def wording(opened: Opened) -> Wording:
+    """The explanation that is shown."""
+    reached = opened.reached
+    return Wording(
+        opened.shown,
+        opened.latent.firing_rate == 0,
+        opened.here.to() if opened.old else None,
+        reached.correlation if reached else None,
+        reached.cost if reached else None,
+    )

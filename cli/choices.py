@@ -1,0 +1,25 @@
+"""Choices for options of commands: the names in the engine's registries."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from interp.explain.registry import EXPLAINERS
+from interp.llm.registry import BACK_ENDS, servers
+from interp.registry import listed
+from interp.simulate.registry import SIMULATORS, trained
+
+if TYPE_CHECKING:  # an enum that is made at run time is no type
+    Explainer = str
+    BackEnd = str
+    Method = str
+    TrainedMethod = str
+else:
+    Explainer = StrEnum("Explainer", {name: name for name in EXPLAINERS})
+    BackEnd = StrEnum("BackEnd", {name: name for name in BACK_ENDS})
+    Method = StrEnum("Method", {name: name for name in SIMULATORS})
+    TrainedMethod = StrEnum("TrainedMethod", {name: name for name in trained()})
+
+EXPLAINER = Explainer(EXPLAINERS.default)
+BACK_END = BackEnd(BACK_ENDS.default)
+TRAINED = TrainedMethod(next(iter(trained())))
+ADDRESS = f"Address of the server, for {listed(servers(), 'or')}."

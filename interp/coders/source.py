@@ -1,0 +1,75 @@
+"""Read the settings and shapes of a sparse coder without loading it."""
+
+from pathlib import Path
+
+from interp.coders import registry
+from interp.errors import InputError
+from interp.sources.checkpoint import Shapes
+from interp.sources.models import HOOKPOINT, ModelShape, Place, place_of
+from interp.sources.paths import SEEN, check_hub_name, exists, full, is_path, read_json
+
+LISTS = frozenset({"layers", "h", "blocks", "block"})
+"""What most models call their lists of layers."""
+IN_STREAM = ("mlp", "attn", "attention")
+"""Parts of the names of a layer's modules whose vectors are as wide as the model."""
+
+
+def check_coder(source: str, hookpoint: str, model: ModelShape | None) -> Shapes | None:
+    """Refuse a sparse coder that cannot be loaded, or cannot fit its hookpoint.
+
+    Args:
+        source: A checkpoint folder or a hub name, as :func:`.registry.find` has it.
+
+    Returns:
+        The facts in its files; None for a hub name.
+
+    Raises:
+        InputError: There is no such checkpoint, its files do not fit together, or its width is not
+            the model's.
+    """
+    if not is_path(source):
+        check_hub_name(source, "a folder with a sparse coder")
+        return None
+    path = full(source)
+    if not exists(path):
+        raise InputError(f"There is nothing at {path}. {SEEN}")
+    found = registry.find(path, hookpoint)
+    folder = found.folder
+    if (trained := _trained_on(folder, model)) and not _same_hookpoint(trained, hookpoint):
+        raise InputError(f"The sparse coder in {folder} is of {trained}, not of {hookpoint}.")
+    shape = found.check()
+    place = place_of(hookpoint)
+    in_stream = place is not None and _in_stream(place)
+    if in_stream and model and model.width is not None and model.width != shape.d_in:
+        raise InputError(
+            f"The coder is for vectors of {shape.d_in:,} dimensions, but those of the model have "
+            f"{model.width:,}. It belongs to another model."
+        )
+    return shape
+
+
+def _in_stream(place: Place) -> bool:
+    """True if vectors there are as wide as the model. Between the two parts of an MLP they are not,
+    and some models have these parts directly in the layer, as ``fc1``."""
+    return not place.below or (
+        "." not in place.below and any(name in place.below for name in IN_STREAM)
+    )
+
+
+def _trained_on(folder: Path, model: ModelShape | None) -> str:
+    """The hookpoint that a coder's folder names; empty if it names none.
+
+    A name such as ``coder_v1.2`` looks like one, but is none: the model has no such layers.
+    """
+    record = folder / "training.json"
+    if record.is_file() and isinstance(named := read_json(record).get("hookpoint"), str):
+        return named
+    place, lists = place_of(folder.name), (model and model.lists) or LISTS
+    named = place is not None and place.list in lists and HOOKPOINT.fullmatch(folder.name)
+    return folder.name if named else ""
+
+
+def _same_hookpoint(one: str, other: str) -> bool:
+    """True if two paths of modules end alike. One may begin higher up, as in ``model.layers.3``."""
+    short, long = sorted((one, other), key=len)
+    return f".{long}".endswith(f".{short}")

@@ -1,0 +1,86 @@
+"""The training data of simulators: activations on text, explanations, and how both are held out.
+
+Latents are dealt into folds. A fold is trained on the latents of the others, and watched on a few
+of those, on text set aside; its own latents it never sees.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from interp.corpus.seen import SeenText
+from interp.errors import InputError
+
+VALIDATION_TEXT = 0.1
+"""Share of the contexts that are set aside to watch the training on."""
+VALIDATION_LATENTS = 0.05
+"""Share of a fold's training latents that are set aside to watch the training on."""
+MIN_RATE = 2e-4
+"""Latents that fire more rarely weigh no more than this rate would."""
+MIN_ACTIVE = 5
+"""A correlation on fewer active tokens says nothing and is left out of the figures."""
+
+
+class Corpus(NamedTuple):
+    """One coder's activations on contexts of explain documents, and wordings of its latents."""
+
+    coder: str
+    """SHA-256 of the coder's weights."""
+    contexts: list[list[str]]
+    """Token strings, without the positions that are not simulated."""
+    activations: csr_matrix
+    """Shape (token, latent), tokens in the order of ``contexts``."""
+    wordings: dict[int, list[str]]
+    """By latent; those that are not there are not trained on."""
+
+
+class TrainingText(NamedTuple):
+    """The documents that the contexts come from."""
+
+    corpus: str
+    documents: list[str]
+    seen: SeenText | None = None
+    """None where the study was collected before texts were told apart by content."""
+
+
+def deal(latents: Sequence[int], folds: int, *, seed: int) -> dict[int, int]:
+    """Deal latents into folds at random: the fold that each is held out from."""
+    order = np.random.default_rng(seed).permutation(sorted(latents))
+    return {int(latent): i % folds for i, latent in enumerate(order)}
+
+
+class Dealt(NamedTuple):
+    """The latents of one fold's training."""
+
+    seen: list[int]
+    """Latents that it is trained on or chosen by."""
+    taught: NDArray[np.int64]
+    watched: list[int]
+    """Latents that the training is watched on."""
+
+
+def latents_of(corpus: Corpus, fold: int, folds: int, *, seed: int) -> Dealt:
+    """The latents that a fold is trained on, and those it is watched on.
+
+    Raises:
+        InputError: There are too few latents.
+    """
+    held_out = deal(list(corpus.wordings), folds, seed=seed)
+    seen = [latent for latent in sorted(corpus.wordings) if held_out[latent] != fold]
+    if not seen:
+        raise InputError(f"{len(held_out)} latents are too few for {folds} folds.")
+    rng = np.random.default_rng([seed, fold])
+    watched = rng.permutation(seen)[: max(1, round(VALIDATION_LATENTS * len(seen)))]
+    return Dealt([int(one) for one in seen], np.setdiff1d(seen, watched), watched.tolist())
+
+
+def split_text(corpus: Corpus, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Token rows to train on, and those of the contexts that are set aside."""
+    width = len(corpus.contexts[0])
+    order = np.random.default_rng(seed).permutation(len(corpus.contexts))
+    aside = order[: max(1, round(VALIDATION_TEXT * len(order)))]
+    rows = np.arange(len(order) * width).reshape(len(order), width)
+    return np.delete(rows, aside, axis=0).ravel(), rows[np.sort(aside)].ravel()

@@ -1,0 +1,126 @@
+"""The frozen base of a trained simulator: it turns texts and explanations into hidden states."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from interp.corpus.text import encode
+from interp.errors import InputError
+from interp.simulate.reads import EXPLANATION_TOKENS
+from interp.simulate.training.align import Aligned, align
+
+BATCH = 32
+"""Texts that are read at once."""
+
+
+class Reader:
+    """The frozen base: hidden states of texts and of explanations."""
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, layers: Sequence[int]
+    ) -> None:
+        """
+        Args:
+            layers: After which layers states are taken; 0 is the embedding.
+
+        Raises:
+            InputError: The model has not so many layers.
+        """
+        depth = model.config.get_text_config().num_hidden_layers
+        if not layers or max(layers) > depth:
+            raise InputError(f"{model.name_or_path} has {depth} layers, not {max(layers)}.")
+        self.model, self.tokenizer, self.layers = model, tokenizer, list(layers)
+
+    @property
+    def size(self) -> int:
+        """Dimensions of a token's state."""
+        return len(self.layers) * int(self.model.config.get_text_config().hidden_size)
+
+    def text(self, tokens: Sequence[str]) -> Aligned:
+        """A context given as the subject's token strings."""
+        return align(tokens, self.tokenizer)
+
+    def explanation(self, text: str) -> Aligned:
+        """An explanation: its states are those of all of its tokens."""
+        ids = encode(self.tokenizer, text)[:EXPLANATION_TOKENS]
+        return Aligned(ids, np.arange(len(ids)))
+
+    @torch.inference_mode()
+    def states(self, batch: Sequence[Aligned]) -> list[Float[Tensor, "place state"]]:
+        """Hidden states at the places of each text, in float32 on the CPU."""
+        bos = [self.tokenizer.bos_token_id] if self.tokenizer.bos_token_id is not None else []
+        found: list[Tensor] = [torch.empty(0)] * len(batch)
+        order = sorted(range(len(batch)), key=lambda i: len(batch[i].ids))
+        for start in range(0, len(order), BATCH):
+            rows = order[start : start + BATCH]
+            width = len(bos) + len(batch[rows[-1]].ids)
+            ids = torch.zeros(len(rows), width, dtype=torch.long)
+            mask = torch.zeros_like(ids)
+            for row, number in enumerate(rows):
+                one = bos + batch[number].ids
+                ids[row, : len(one)] = torch.tensor(one)
+                mask[row, : len(one)] = 1
+            states = self._forward(ids.to(self.model.device), mask.to(self.model.device))
+            for row, number in enumerate(rows):
+                places = torch.from_numpy(batch[number].places) + len(bos)
+                found[number] = states[row, places].float().cpu()
+        return found
+
+    def _forward(
+        self, ids: Int[Tensor, "batch seq"], mask: Int[Tensor, "batch seq"]
+    ) -> Float[Tensor, "batch seq state"]:
+        """States after the wanted layers; the layers above them are not run."""
+        taken: dict[int, Tensor] = {}
+
+        class Enough(Exception):
+            pass
+
+        def take(depth: int, hidden: Tensor) -> None:
+            if depth in self.layers:
+                taken[depth] = hidden
+            if depth == max(self.layers):
+                raise Enough
+
+        blocks = layers_of(self.model)
+        handles = [
+            block.register_forward_pre_hook(
+                lambda _, args, kwargs, depth=depth: take(
+                    depth, args[0] if args else kwargs["hidden_states"]
+                ),
+                with_kwargs=True,
+            )
+            for depth, block in enumerate(blocks)
+        ]
+        try:
+            out = self.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
+            taken[len(blocks)] = out.last_hidden_state
+        except Enough:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        return torch.cat([taken[depth] for depth in self.layers], dim=-1)
+
+
+def layers_of(model: PreTrainedModel) -> nn.ModuleList:
+    """The model's layers, whatever its architecture calls them."""
+    depth = model.config.get_text_config().num_hidden_layers
+    for module in model.base_model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == depth:
+            return module
+    raise InputError(f"{model.name_or_path} has no list of {depth} layers to take states from.")
+
+
+def fingerprint(model: PreTrainedModel) -> str:
+    """SHA-256 of a model's vectors of weights (norms and biases), which tell models apart and are
+    few. The same whatever precision up to float16 they were loaded in."""
+    whole = hashlib.sha256()
+    for name, weight in sorted(model.base_model.named_parameters()):
+        if weight.ndim == 1:
+            whole.update(name.encode() + weight.detach().cpu().half().numpy().tobytes())
+    return whole.hexdigest()
