@@ -6,7 +6,7 @@ from hashlib import sha256
 
 from fastapi.responses import Response
 
-from app.web.templates import STATIC, environment
+from models.shipped import STATIC, environment
 
 PATH = "/static/style.css"
 _IMPORT = re.compile(r'@import "(.+?)" layer\((\w+)\);\n')

@@ -114,7 +114,8 @@ class Judge(Task):
 
 def _by(job: Job) -> ColumnElement[bool]:
     """Whether a score is of a job."""
-    return Score.details["job"].as_integer() == job.id
+    same: ColumnElement[bool] = Score.details["job"].as_integer() == job.id
+    return same
 
 
 def _details(judged: Judged) -> dict[str, Any]:

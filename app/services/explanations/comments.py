@@ -6,7 +6,7 @@ from sqlalchemy import ARRAY, BigInteger, any_, bindparam, select
 from sqlalchemy.orm import Session
 
 from app.services.errors import Forbidden, NotFound
-from app.services.jobs.queries import tell
+from jobs.events import publish as tell
 from models import Comment, Explanation, Latent, Study
 
 _COMMENTS = (
