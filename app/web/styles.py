@@ -6,7 +6,8 @@ from hashlib import sha256
 
 from fastapi.responses import Response
 
-from models.shipped import STATIC, environment
+from app.web.templates import environment
+from models.shipped import STATIC
 
 PATH = "/static/style.css"
 _IMPORT = re.compile(r'@import "(.+?)" layer\((\w+)\);\n')
