@@ -114,8 +114,8 @@ class Judge(Task):
 
 def _by(job: Job) -> ColumnElement[bool]:
     """Whether a score is of a job."""
-    of: ColumnElement[bool] = Score.details["job"].as_integer() == job.id
-    return of
+    same: ColumnElement[bool] = Score.details["job"].as_integer() == job.id
+    return same
 
 
 def _details(judged: Judged) -> dict[str, Any]:

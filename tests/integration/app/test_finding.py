@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 
 from app.services.latents import filters, listing
 from app.services.latents.filter_schemas import LatentFilter, Part
-from app.web.templates import STATIC
 from cli.fetch import fetch
 from interp.embedding.embed import MODEL, embed
 from models import Job, Latent, LatentCost, LatentList, Score, Study
 from models.settings import get_settings
+from models.shipped import STATIC
 from tests.factories import little_study, reword
 from tests.reading import current_of, latent_of, problem_of, text_of
 from tests.studies import queue_job
