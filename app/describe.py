@@ -13,7 +13,7 @@ MARK = "<!-- Below: made from the code by `python -m app.describe`. -->\n"
 
 
 def described(text: str) -> str:
-    """The document with its list as the code has it; what stands before the mark is kept."""
+    """The document with its list as the code has it. The text before the mark is kept."""
     return text.partition(MARK)[0] + MARK + _operations(create_app().openapi())
 
 

@@ -17,12 +17,12 @@ FIRST_LATENTS, COSTS = 512, 32
 
 
 def create_demo(session: Session, user: str) -> Study:
-    """Create the demo study and queue its collection; the rest follows from that. Its models are
-    to be fetched.
+    """Create the demo study and queue its collection, which the other jobs follow. Fetch its models
+    first.
 
     Latents get two explanations: one that counts words, and a plain sentence, which is the current
-    one. Beside the trained simulator there is a prompted one to compare with; it calibrates on
-    fewer contexts, as it takes seconds for each latent.
+    one. Beside the trained simulator there is a prompted one to compare with. It calibrates on
+    fewer contexts, because it takes seconds for each latent.
     """
     trained = SimulatorCreate(
         method="two_tower", model=BASE, folder=str(DEMO / "simulators" / "two_tower")

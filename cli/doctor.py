@@ -1,4 +1,4 @@
-"""``palimpsest doctor``: what Palimpsest needs, whether it is there, and what to do if not."""
+"""``palimpsest doctor``: check all that Palimpsest needs, and name the remedy of each problem."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ from interp.llm.registry import BACK_ENDS, BackEnd
 from models.settings import Settings, model_folder
 
 ANSWER_SECONDS = 10
-"""How long the web server may take to answer."""
+"""The longest wait for an answer of the web server."""
 TAKEN = 0.9
 """From this share of PostgreSQL's connections on, too many are taken."""
 START = "Start with `palimpsest up`, or set DATABASE_URL and REDIS_URL."
@@ -41,7 +41,7 @@ Check = Callable[[Settings, Servers | None], Finding]
 
 
 def examine(console: Console, settings: Settings) -> int:
-    """Run all checks and print a table; return 0 if all is well, 1 if not."""
+    """Run all checks and print a table. Return 0 if all is well, 1 if not."""
     try:
         servers = from_settings(settings) or running(settings.data)
     except CommandError as error:

@@ -25,11 +25,11 @@ class Format(StrEnum):
 
 def export(
     study: StudyName,
-    out: Annotated[Path, typer.Option(help="Folder for the tables; new, or empty.")],
-    format: Annotated[Format, typer.Option(help="How they are written.")] = Format.parquet,
+    out: Annotated[Path, typer.Option(help="New or empty folder for the tables.")],
+    format: Annotated[Format, typer.Option(help="File format of the tables.")] = Format.parquet,
     parts: Annotated[
         str | None,
-        typer.Option(help="Such as explanations,scores,costs; all if left out."),
+        typer.Option(help="Tables, such as explanations,scores,costs. Default: all."),
     ] = None,
 ) -> None:
     """Write a study's explanations, scores, simulations and costs to a folder."""
@@ -60,7 +60,8 @@ def import_(
 ) -> None:
     """Add explanations that were written elsewhere as new versions.
 
-    Authors are taken from the file, and marked as imported; explanations without one are yours.
+    The file names the authors, and the study marks them as imported. Explanations without an author
+    are yours.
     """
     from app.services.exports.imports import import_explanations
 

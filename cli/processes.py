@@ -20,7 +20,7 @@ import psutil
 from cli.errors import CommandError
 
 STOP_SECONDS = 10.0
-"""How long a child may take to end in order, before it is killed."""
+"""Seconds for a child to end in order, before it is killed."""
 PAUSES = (1.0, 5.0, 20.0)
 """Seconds before a child that ended by itself starts again: the first time in a row, the second
 and the third. The next time it is given up."""
@@ -37,7 +37,7 @@ class Child(NamedTuple):
     process: subprocess.Popen[bytes]
     log: Path
     stop_signal: signal.Signals
-    """What asks it to end soon but in order."""
+    """The signal that asks it to end soon but in order."""
 
 
 def start(
@@ -75,7 +75,7 @@ def start(
 
 
 def stop(children: Iterable[Child]) -> None:
-    """Stop the children one after the other, the last one first; kill those that do not end."""
+    """Stop the children one after the other, the last one first. Kill those that do not end."""
     for child in reversed(list(children)):
         if child.process.poll() is None:
             child.process.send_signal(child.stop_signal)
@@ -99,7 +99,7 @@ def check(children: Iterable[Child]) -> None:
 
 
 def ending(child: Child) -> str:
-    """The end of a child, its cause, and the path of its log; empty while it runs."""
+    """The end of a child, its cause, and the path of its log. Empty while it runs."""
     code = child.process.poll()
     if code is None:
         return ""
@@ -128,7 +128,7 @@ class Kept:
         self._start_at: float | None = None
 
     def check(self) -> None:
-        """Start the child again if it is time. Call it about every second; it does not wait.
+        """Start the child again if it is time. Call it about every second. It does not wait.
 
         Raises:
             CommandError: The child ended more often in a row than there are pauses.

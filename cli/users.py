@@ -15,7 +15,7 @@ SHORTEST_PASSWORD = 8
 
 @app.command()
 def add(
-    name: Annotated[str, typer.Argument(help="The name that signs what they write.")],
+    name: Annotated[str, typer.Argument(help="Name of the person, under all that they write.")],
     password: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)],
 ) -> None:
     """Add somebody, or give somebody a new password."""

@@ -18,11 +18,11 @@ _NOT_STORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
 def one_line(text: str, most: int, *, empty: str = "") -> str:
-    """A text on one line, trimmed; line breaks and tabs become spaces.
+    """A text on one line, trimmed. Line breaks and tabs become spaces.
 
     Args:
         most: Characters that it may have.
-        empty: Error for an empty text; without it, an empty text passes.
+        empty: Error for an empty text. Without it, an empty text passes.
 
     Raises:
         ValueError: It is empty or too long, or has a character that cannot be stored.
@@ -31,12 +31,12 @@ def one_line(text: str, most: int, *, empty: str = "") -> str:
 
 
 def lines(text: str, most: int, *, empty: str = "") -> str:
-    """A text of one or more lines, trimmed; line ends become those of Unix. See `one_line`."""
+    """A text of one or more lines, trimmed. Line ends become those of Unix. See `one_line`."""
     return _checked(_LINE_END.sub("\n", text).strip(), most, empty)
 
 
 def exact(text: str, most: int, *, empty: str = "") -> str:
-    """A text in which white space counts; only line ends become those of Unix. See `one_line`."""
+    """A text in which white space counts. Only line ends become those of Unix. See `one_line`."""
     return _checked(_LINE_END.sub("\n", text), most, empty)
 
 

@@ -1,4 +1,4 @@
-"""What follows what: the jobs that one job queues.
+"""The chain of jobs: the jobs that one job queues.
 
 ========  =====================================  ===========================================
 job       when it has                            what follows
@@ -32,11 +32,11 @@ meanwhile."""
 
 
 def after(asked: Params, state: Mapping[str, Any]) -> Sequence[Params]:
-    """What follows a job that has done its work.
+    """The jobs that follow a job with its work done.
 
     Args:
-        asked: What the job was asked for.
-        state: What its worker noted, see ``Job.state``.
+        asked: The parameters of the job.
+        state: The notes of its worker, see ``Job.state``.
     """
     match asked:
         case CollectParams(explain=(first, *rest)):
@@ -56,7 +56,7 @@ def after(asked: Params, state: Mapping[str, Any]) -> Sequence[Params]:
 def rewrites(asked: SimulateParams, state: Mapping[str, Any]) -> Sequence[Params]:
     """The rewrites that follow a simulate job.
 
-    After an edit the newest rewrites are repeated; after many latents all are ordered anew.
+    An edit repeats the newest rewrites. A job of many latents orders all latents anew.
     """
     repeat = len(asked.explanation_ids or state["explanation_ids"]) < EARLY
     simulator_id = asked.simulator_id or state["simulator_id"]
@@ -73,6 +73,6 @@ def _explain(
 
 
 def _latents(asked: CollectParams | ExplainParams) -> dict[str, Any]:
-    """What is handed on to the simulate job."""
+    """The latents to hand on to the simulate job."""
     named = {"first_latents", "costs"} & asked.model_fields_set
     return {name: getattr(asked, name) for name in sorted(named)}

@@ -12,7 +12,7 @@ from models.settings import get_settings
 log = logging.getLogger(__name__)
 
 REDIS_SECONDS = 5
-"""How long to wait for an answer of Redis."""
+"""The longest wait for an answer of Redis, in seconds."""
 
 
 @cache
@@ -36,15 +36,19 @@ def channel(study_id: int) -> str:
 
 
 def publish(study_id: int, event: str, data: int = 0) -> None:
-    """Tell the browsers that look at a study what has changed.
+    """Tell the browsers that look at a study of a change.
 
-    What changed is saved already, so that browsers see it later where Redis cannot be reached.
+    The change is saved already, so browsers see it later if Redis cannot be reached.
 
-    Events: ``job`` (data: job id) when a job's state or progress changed; ``latent`` (data: latent
-    id) when a latent's explanation, simulations, scores or cost changed; ``latents`` when many
-    did; ``chart`` when a rewrite has new points; ``generation`` (data: generation id) when a
-    generation has another continuation; ``sentence`` (data: sentence id) when more is known of a
-    sentence; ``checks`` when a sanity check has an outcome.
+    Events:
+
+    - ``job`` (data: job id): a job's state or progress changed.
+    - ``latent`` (data: latent id): a latent's explanation, simulations, scores or cost changed.
+    - ``latents``: many latents changed.
+    - ``chart``: a rewrite has new points.
+    - ``generation`` (data: generation id): a generation has another continuation.
+    - ``sentence`` (data: sentence id): more is known of a sentence.
+    - ``checks``: a sanity check has an outcome.
     """
     try:
         get_redis().publish(channel(study_id), json.dumps({"event": event, "data": data}))

@@ -35,7 +35,7 @@ class Kind(NamedTuple):
     priority: int
     """A job of a higher priority goes first."""
     params: type[Params]
-    """What such a job is asked for."""
+    """The parameters of such a job."""
 
 
 KINDS: Mapping[str, Kind] = {
@@ -71,7 +71,7 @@ def priority_of(params: Params) -> int:
 
 
 def params_of(job: Job) -> Params:
-    """What a job was asked for.
+    """The parameters of a job.
 
     Raises:
         InputError: This version knows no such parameters.

@@ -1,7 +1,7 @@
-"""What a job was asked for: one frozen model a kind of job.
+"""The parameters of jobs: one frozen model for each kind of job.
 
-The table keeps the fields that were given (``Job.params``). What a worker notes for itself stands
-beside it, in ``Job.state``.
+The table keeps the given fields (``Job.params``). A worker keeps its own notes beside them, in
+``Job.state``.
 """
 
 from typing import Any, Literal
@@ -12,7 +12,8 @@ from interp.explain.registry import EXPLAINERS
 from interp.llm.registry import BACK_ENDS
 
 Protocol = Literal["paper", "whole"]
-"""Where a context is spliced, as ``interp.rewriting.evaluate.Protocol`` says; that needs torch."""
+"""The spliced tokens of a context, as in ``interp.rewriting.evaluate.Protocol``, which needs
+torch."""
 PROTOCOLS: tuple[Protocol, ...] = ("paper", "whole")
 
 
@@ -23,7 +24,7 @@ class Asked(BaseModel):
 
 
 class Params(Asked):
-    """What one job was asked for."""
+    """The parameters of one job."""
 
     def stored(self) -> dict[str, Any]:
         """The fields that were given, as JSON."""
@@ -31,7 +32,7 @@ class Params(Asked):
 
 
 class Estimate(Asked):
-    """What a job will cost, about."""
+    """An estimate of the cost of a job."""
 
     latents: int = Field(description="How many are explained or simulated.")
     done: int = Field(
@@ -61,15 +62,15 @@ class SimulateParams(Params):
     """Simulate explanations."""
 
     explanation_ids: tuple[int, ...] = ()
-    """Which; without any, the current ones of the first so many latents."""
+    """The explanations to simulate. Without any: the current ones of the first latents."""
     first_latents: int = 0
     simulator_id: int | None = None
     """None: the study's when the job begins."""
     costs: int | None = None
-    """Of how many to measure what each costs alone; None: of all."""
+    """Latents to measure individually, or None for all."""
     then_rewrite: bool = False
     again: bool = False
-    """Whether what is simulated already is made anew."""
+    """True to simulate again what is simulated already."""
     estimate: Estimate | None = None
 
 
@@ -79,7 +80,7 @@ class ExplainParams(Params):
     method: str = EXPLAINERS.default
     llm: LanguageModel | None = None
     latents: tuple[int, ...] | None = None
-    """Indices; None: all that fire."""
+    """Indices, or None for all that fire."""
     path: str | None = None
     """The file of an import."""
     estimate: Estimate | None = None
@@ -115,7 +116,7 @@ class RewriteParams(Params):
     protocol: Protocol = "whole"
     simulator_id: int | None = None
     author: str = ""
-    """Whose explanations, the newest of each latent; empty for the current ones."""
+    """The author of the explanations, the newest of each latent. Empty for the current ones."""
     repeat: bool = False
     """Repeat the newest rewrite, with the explanations that are current when the job begins."""
 

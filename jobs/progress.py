@@ -9,7 +9,7 @@ from models import Job
 from models.job import ACTIVE
 
 ASK_SECONDS = 1.0
-"""How old what Redis said of workers may be: a page has many jobs."""
+"""Seconds for which an answer of Redis about workers is kept, because a page has many jobs."""
 
 
 class JobLine(NamedTuple):
@@ -31,23 +31,23 @@ class Now(NamedTuple):
 
     jobs: int
     share: float | None
-    """Share of the running jobs' work that is done; None while none of them knows its total."""
+    """The finished share of the running jobs' work, or None while none of them knows its total."""
     stopped: bool = False
-    """Whether no worker is running for any of them."""
+    """True if no worker is running for any of them."""
 
     @property
     def percent(self) -> str:
-        """The share in whole per cent; empty while it is not known."""
+        """The share in whole per cent, or empty while it is not known."""
         return "" if self.share is None else f"{int(100 * self.share)}%"
 
 
 def share(job: Job | JobLine) -> float | None:
-    """The share of a job's work that is done; None while its total is not known."""
+    """The finished share of a job's work, or None while its total is not known."""
     return min(job.done / job.total, 1.0) if job.total else None
 
 
 def percent(job: Job | JobLine) -> str:
-    """The same in whole per cent; empty while it is not known."""
+    """The same in whole per cent, or empty while it is not known."""
     return Now(1, share(job)).percent
 
 
@@ -63,8 +63,8 @@ _heard: tuple[float, frozenset[str]] = (float("-inf"), frozenset())
 
 
 def no_worker(job: Job | JobLine) -> str:
-    """The queue of a job that waits or runs, if no worker serves it; empty otherwise, and where
-    Redis cannot be asked."""
+    """The queue of an active job if no worker serves it. Empty otherwise, and where Redis cannot be
+    asked."""
     # Imported here, as the queue reads the settings, and errors in these are shown by this package.
     from jobs.queue import unserved
 
@@ -110,12 +110,12 @@ WORDS = {
     "contexts": "contexts",
     "scores": "scores",
 }
-"""What a job was asked for, by the name of the parameter, and what it made of that. What it notes
-only to go on from, such as ``cleared``, is left out."""
+"""The parameters of a job by name, and the job's own choices that follow from them. Notes that only
+help it resume, such as ``cleared``, are left out."""
 
 
 def asked(job: Job) -> list[tuple[str, str]]:
-    """What a job was asked for, each part as a name and a value in words."""
+    """The parameters of a job, each as a name and a value in words."""
     return [
         (WORDS[name], words)
         for name, value in {**(job.state or {}), **job.params}.items()

@@ -1,7 +1,7 @@
 """The queue: the only way to make a job, and the Celery app that wakes workers.
 
-The table ``job`` is the queue. A Celery message says only that there is something to do; what there
-is to do, and how far it is, stands in PostgreSQL (see ``workers/turns.py``).
+The table ``job`` is the queue. A Celery message says only that there is something to do. PostgreSQL
+holds the jobs and their progress (see ``workers/turns.py``).
 """
 
 import logging
@@ -30,11 +30,11 @@ REMOVE = "palimpsest.remove"
 """The other task: remove the rows and files of what a person deleted."""
 
 BEAT_SECONDS = 10
-"""How often a worker says which queues it serves."""
+"""Seconds between two reports of a worker about the queues that it serves."""
 SILENT_SECONDS = 45
 """After so long without a word, nobody counts as serving a queue."""
 LOOK_SECONDS = 30
-"""How often a worker looks for jobs that no message would bring up."""
+"""Seconds between two looks of a worker for jobs that no message announces."""
 
 celery = Celery(
     "palimpsest",
@@ -99,7 +99,7 @@ def follow(session: Session, job: Job, when: str, orders: Sequence[Params]) -> N
 
 
 def retry(session: Session, job: Job) -> Job:
-    """Queue a job that has ended again. Commits the session. What it had done is not repeated."""
+    """Queue an ended job again. Finished units are not repeated. Commits the session."""
     job.status = "queued"
     job.message = ""
     job.finished_at = None
@@ -198,7 +198,7 @@ def beat(queues: Iterable[str]) -> None:
 
 
 def unserved() -> frozenset[str]:
-    """The queues that no worker has lately said to serve; none if Redis cannot be asked."""
+    """The queues that no worker has lately said to serve, or none if Redis cannot be asked."""
     try:
         heard = get_redis().mget([_served_key(queue) for queue in QUEUES])
     except (RedisError, RuntimeError):

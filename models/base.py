@@ -33,7 +33,7 @@ Json = Annotated[dict[str, Any], mapped_column(JSONB)]
 
 
 class Matrix(TypeDecorator[NDArray[np.float32]]):
-    """A matrix of numbers; NaN stands for a missing one.
+    """A matrix of numbers. NaN stands for a missing one.
 
     Stored as the number of columns (int4) and the rows (float4), all big-endian, as PostgreSQL's
     own functions send them. An array type takes ten times as long to write and to read.

@@ -105,11 +105,12 @@ def _writing(engine: Engine) -> Engine:
 
 
 def new_session(*, reads: bool = False, purpose: Purpose = PROGRAM) -> Session:
-    """A session on an engine of this process; use it as a context manager.
+    """A session on an engine of this process. Use it as a context manager.
 
     Args:
-        reads: It only reads: each statement is a transaction of its own. That saves two round
-            trips, and the rollback at the end, at which psycopg forgets what it has prepared.
+        reads: True if it only reads. Then each statement is a transaction of its own. That saves
+            two round trips, and the rollback at the end, at which psycopg forgets what it has
+            prepared.
         purpose: Whose connections it uses.
     """
     engine = engine_of(purpose)

@@ -72,7 +72,7 @@ class Explanation(Base):
 
     @hybrid_property
     def imported_by(self) -> str | None:
-        """Who brought in a wording that a file says another person wrote; None for all others."""
+        """The importer of a wording that a file says another person wrote. None for all others."""
         by: str | None = self.details.get("imported_by")
         return by if self.author_kind == "person" and by != self.author else None
 

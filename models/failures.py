@@ -12,7 +12,7 @@ class Failure(NamedTuple):
     status: int
     """As an HTTP status: 409 if a repetition may do, 422 if the request was at fault, else 503."""
     sentence: str
-    """What is wrong, and what to do."""
+    """The fault, and the remedy."""
 
 
 UNREACHABLE = Failure(
@@ -106,7 +106,7 @@ _BY_WORDS = {
 
 
 def database_failure(error: Exception) -> Failure | None:
-    """The failure that an error of SQLAlchemy means; None if it is a fault of the program."""
+    """The failure that an error of SQLAlchemy means, or None for a fault of the program."""
     if isinstance(error, TimeoutError):  # no connection of this process came free
         return BUSY
     if not isinstance(error, DBAPIError):

@@ -1,7 +1,7 @@
 """The files of the server that people may name while accounts are on.
 
 A person who makes a study reads its corpus through Palimpsest, and learns whether a path exists.
-Without accounts that is the person at the machine; with accounts it is everybody who may sign in.
+Without accounts that is the person at the machine. With accounts it is everybody who may sign in.
 """
 
 import os

@@ -37,7 +37,7 @@ class Sentence(Base):
     created_at: Mapped[Created]
 
     def activations(self, latent: int) -> list[float]:
-        """One latent's activation on each token; 0 where it is not active."""
+        """One latent's activation on each token, 0 where it is not active."""
         return [
             next((value for index, value in active if index == latent), 0.0)
             for active in self.active

@@ -1,4 +1,4 @@
-"""Every setting of the program, in one typed place; each is an environment variable."""
+"""Every setting of the program, in one typed place. Each is an environment variable."""
 
 import os
 from functools import cache

@@ -1,4 +1,4 @@
-"""What comes with the program besides its code: templates, static files, migrations, the demo.
+"""The files of the program besides its code: templates, static files, migrations, the demo.
 
 In a checkout these folders are beside the packages. In a wheel they are in the folder
 ``palimpsest``, because an environment is no place for folders called ``static`` or ``templates``.

@@ -6,7 +6,7 @@ from models.base import Base, Created, Id
 
 
 class User(Base):
-    """Somebody who may sign in; their name signs what they write."""
+    """Somebody who may sign in. Their name signs their explanations and comments."""
 
     __tablename__ = "user"
 

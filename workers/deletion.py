@@ -63,7 +63,7 @@ transaction. Rows that refer to these rows go with them."""
 
 @celery.task(name=REMOVE)
 def remove_task(what: What, number: int) -> None:
-    """Remove what was deleted; come again later if a worker is still at one of its jobs."""
+    """Remove what was deleted, or come again later if a worker is still at one of its jobs."""
     try:
         with new_session() as session:
             for _ in remove(session, what, number):
@@ -86,7 +86,7 @@ def remove(session: Session, what: What, number: int) -> Iterator[int]:
     if another process is at it.
 
     Raises:
-        StillAtWork: A worker has a unit of its jobs in hand; nothing is removed before that ends.
+        StillAtWork: A worker has a unit of its jobs in hand. Nothing is removed before that ends.
     """
     lock = {"a": LOCKS[what], "b": number}
     with new_session() as holder:
@@ -131,9 +131,9 @@ def _remove_rows(
 
 
 def _at_work(session: Session, study_id: int) -> bool:
-    """Whether a worker holds the lock of a job of the study.
+    """True if a worker holds the lock of a job of the study.
 
-    Once none does none will: the jobs of a deleted study are not taken up.
+    Once no worker does, none will, because no worker takes up the jobs of a deleted study.
     """
     held = text(
         "SELECT EXISTS (SELECT FROM pg_locks l JOIN job ON job.id = l.objid::bigint"

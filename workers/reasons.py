@@ -55,7 +55,7 @@ def in_words(error: BaseException, reference: str) -> str:
 
 
 def passes(error: BaseException) -> bool:
-    """Whether an error says nothing about the job: the database was away, or broke a deadlock."""
+    """True if an error says nothing about the job: the database was away, or broke a deadlock."""
     if isinstance(error, InputError):
         return False
     return any(isinstance(cause, DBAPIError) and _passing(cause) for cause in causes_of(error))

@@ -1,4 +1,4 @@
-"""Which task does which kind of job. Only the runner imports it: it imports torch."""
+"""The task for each kind of job. Only the runner imports it, because it imports torch."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

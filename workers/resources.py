@@ -27,7 +27,7 @@ from models.folders import check_coder, check_corpus, check_model, check_path
 from models.settings import get_settings
 
 KEPT_MODELS = 2
-"""A subject model and a simulator's; they are one where a study uses the same for both."""
+"""A subject model and a simulator's. A study that uses one model for both needs one."""
 
 
 def _may_load(check: Callable[[str], str], source: str) -> None:
@@ -137,6 +137,6 @@ def real_activations(
 
 
 def store_of(study: Study, context_set: ContextSet) -> ActivationStore:
-    """Where the study's activations on one set of contexts are kept."""
+    """The store of the study's activations on one set of contexts."""
     folder = get_settings().activations(study.id, str(context_set))
     return ActivationStore(folder, **study.collected(str(context_set)))

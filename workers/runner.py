@@ -1,12 +1,12 @@
 """A job's life: queued, running, and then finished, failed or cancelled.
 
-One Celery message lets a worker go on with one job for one chunk of time; ``workers/turns.py``
-says with which. The job's task (``workers/task.py``) plans units of work, and says which are done
-already. Each unit is committed when it is done, so that a job which is cut short anywhere, even by
-a killed worker, loses one unit and repeats none.
+One Celery message lets a worker go on with one job for one chunk of time. The module
+``workers/turns.py`` chooses the job. The job's task (``workers/task.py``) plans units of work, and
+says which of them are done. The task commits each finished unit. So a job that is cut short, even
+by a killed worker, loses one unit and repeats none.
 
-Every job ends. What its work raises ends it with a sentence. A turn that is cut short from outside
-is counted, by the next worker that takes the job up, and ``MOST_SETBACKS`` of these in a row end it
+Every job ends. An error of its work ends it with a sentence. When a turn is cut short from outside,
+the next worker that takes the job up counts it. ``MOST_SETBACKS`` of these in a row end the job
 too.
 """
 
@@ -44,16 +44,16 @@ CUT_SHORT = (
     "memory, or choose a smaller model or fewer contexts; then retry."
 )
 DATABASE_SECONDS = 300
-"""How long a worker waits for a database that went away."""
+"""The longest wait of a worker for a database that went away."""
 
 
 class Progress(NamedTuple):
-    """How far a job is."""
+    """The progress of a job."""
 
     done: int
     total: int
     unit: str
-    """What these count."""
+    """The things that these count."""
 
     def __str__(self) -> str:
         return f"{self.done:,} of {self.total:,} {self.unit}"
@@ -77,7 +77,7 @@ def work() -> None:
 
 
 def _go_on(job_id: int) -> None:
-    """One turn of a job. Whatever goes wrong in it ends the job, or has it go on later."""
+    """One turn of a job. An error in it ends the job, or delays it."""
     try:
         with new_session() as session:
             job = _begin(session, job_id)
@@ -98,7 +98,7 @@ def _go_on(job_id: int) -> None:
 
 
 def _begin(session: Session, job_id: int) -> Job | None:
-    """Note that this worker is at a job; None if it has ended, or was cut short too often."""
+    """Note that this worker is at a job. None if the job has ended, or was cut short too often."""
     job = session.get(Job, job_id, with_for_update=True)
     if job is None or job.status not in ACTIVE:
         return None
@@ -126,7 +126,7 @@ def _turn(session: Session, job: Job) -> bool:
     """Do unit after unit until the work is done, the job is cancelled, or others go first.
 
     Returns:
-        Whether the work is done.
+        True if the work is done.
     """
     from workers.registry import task_of  # imports torch: a process forks before it does
 
@@ -158,8 +158,12 @@ def _turn(session: Session, job: Job) -> bool:
 
 
 def _gives_way(session: Session, job: Job, progress: Progress, over: bool) -> bool:
-    """Whether another turn follows: at once if somebody waits for another job and not for this
-    one, or waits for both and the other has had no turn; otherwise when its time is over."""
+    """True if the job must end its turn, for another one to follow.
+
+    It must as soon as somebody waits for another job and not for this one. The same holds if
+    somebody waits for both, and the other has had no turn. Otherwise the turn ends when its time is
+    over.
+    """
     others = waiting(served()).where(Job.id != job.id).limit(1)
     first = session.execute(others).first()
     if first is not None and (
@@ -202,14 +206,14 @@ def _go_on_later(job_id: int) -> None:
 
 
 def _planned(session: Session, job: Job, progress: Progress) -> bool:
-    """Save what is planned and how much of it is done; False as :func:`_record`."""
+    """Save what is planned and how much of it is done. False as :func:`_record`."""
     values = progress._asdict() if progress.total else {}
     return _update(session, job, **values)
 
 
 def _record(session: Session, job: Job, progress: Progress, done: Done, seconds: float) -> bool:
-    """Save how far the job is and what that took; False if it was cancelled in the meantime, or
-    deleted with its study.
+    """Save the progress and usage of the job. False if it was meanwhile cancelled, or deleted with
+    its study.
 
     A message that is new goes into the job's log, and so does what came out missing.
     """
@@ -237,7 +241,7 @@ def _record(session: Session, job: Job, progress: Progress, done: Done, seconds:
 
 
 def _update(session: Session, job: Job, *lines: str, **values: Any) -> bool:
-    """Save values of a job that runs, and lines of its log; False if it does not run any more."""
+    """Save values of a running job, and lines of its log. False if it no longer runs."""
     here = update(Job).where(Job.id == job.id, Job.status == "running")
     # An update has to set something, if only to lock the row.
     changed = session.execute(here.values(values or {"status": "running"}))
@@ -258,7 +262,7 @@ def _sentence(message: str) -> str:
 
 
 def _end(job_id: int, status: str, message: str) -> bool:
-    """End a job that runs; False if it was cancelled meanwhile, or deleted: it is left alone."""
+    """End a running job. False, and no change, if it was cancelled meanwhile, or deleted."""
     with new_session() as session:
         study_id = session.scalar(
             update(Job)

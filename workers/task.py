@@ -1,4 +1,4 @@
-"""What a kind of job is to the runner: a plan of units, and how to do one of them."""
+"""The runner's view of a kind of job: a plan of units, and the work on one of them."""
 
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
@@ -20,30 +20,31 @@ class Unit(NamedTuple):
     """The first of the things, and the one after the last."""
     stop: int
     done: int = 0
-    """How many of them are done already."""
+    """The number of them that are done already."""
 
     @property
     def key(self) -> str:
-        """What tells it from the other units of its job, for every worker and at any time."""
+        """Its identity within the job, the same for every worker and at any time."""
         return f"{self.name} {self.start}"
 
     @property
     def size(self) -> int:
-        """What it counts for in the job's progress."""
+        """Its part of the job's progress."""
         return self.stop - self.start
 
 
 class Done(NamedTuple):
-    """What became of a unit that is done and committed."""
+    """The outcome of a unit that is done and committed."""
 
     message: str = ""
     missing: int = 0
     """Values that came out missing in it."""
     tokens_read: int = 0
     tokens_written: int = 0
-    """What language models read and wrote for it."""
+    """Tokens that language models read and wrote for it."""
     part: int | None = None
-    """How many of its things are done so far, if some are left: then the unit is gone on with."""
+    """The number of its things that are done so far, if some are left. Then the runner goes on with
+    the unit."""
 
 
 class Task:
@@ -54,7 +55,7 @@ class Task:
     """
 
     counts: ClassVar[str]
-    """What the sizes of units count, in words."""
+    """The things that the sizes of units count, in words."""
 
     def prepare(self, session: Session, job: Job, study: Study) -> None:
         """Resolve what the plan rests on, such as which explanations are meant, and store it."""
@@ -67,7 +68,7 @@ class Task:
         raise NotImplementedError
 
     def do(self, session: Session, job: Job, study: Study, unit: Unit) -> Done:
-        """Do what of a unit is not done, and commit it."""
+        """Do the rest of a unit, and commit it."""
         raise NotImplementedError
 
     def finish(self, session: Session, job: Job, study: Study) -> None:

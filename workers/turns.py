@@ -1,18 +1,18 @@
 """Whose turn it is: the job that a worker goes on with next.
 
-The table ``job`` is the queue. A message on Redis names no job; it only has a worker look at the
-table, where the worker takes the first job that nobody holds. To hold a job is to hold a
-PostgreSQL advisory lock, which ends with the holder's connection. So no message can be the wrong
-one or come twice, and jobs go in the order of the table:
+The table ``job`` is the queue. A message on Redis names no job. It only has a worker look at the
+table, where the worker takes the first job that nobody holds. To hold a job is to hold a PostgreSQL
+advisory lock, which ends with the holder's connection. So no message can be the wrong one or come
+twice, and jobs go in the order of the table:
 
-1. jobs of a higher priority, which somebody waits for;
-2. the job whose last turn is longest ago, so that jobs alike alternate;
+1. jobs of a higher priority, which somebody waits for,
+2. the job whose last turn is longest ago, so that jobs alike alternate,
 3. the oldest job.
 
 No job that waits is forgotten. A job begins to wait when it is queued, or when a worker lets go of
 it. After either, somebody calls :func:`wake`, which leaves at least one message on the job's queue.
 A worker that takes this message looks at the table afterwards. It finds the job, or it takes
-another one first; then it wakes the queues of all jobs that are left, before it works and after it
+another one first. Then it wakes the queues of all jobs that are left, before it works and after it
 has let go. So as long as a job waits, there is a message on its queue, or a worker at work that
 will send one.
 
@@ -37,7 +37,7 @@ from models.database import get_engine
 from models.job import ACTIVE
 
 LOCK = 7_236_001
-"""First key of the advisory locks that keep two workers off one job; the second is the job's id."""
+"""First key of the advisory locks that keep two workers off one job. The second is the job's id."""
 WORKER = f"{socket.gethostname()}:{os.getpid()}"
 """The name of this worker: its main process, of which those that work are forks."""
 HELD = literal_column(
@@ -46,7 +46,7 @@ HELD = literal_column(
     f" AND classid = {LOCK} AND objid = job.id AND objsubid = 2)",
     Boolean(),
 )
-"""Whether a worker holds a job."""
+"""True if a worker holds a job."""
 _TO_DO = and_(
     Job.status.in_(ACTIVE),
     select(Study.id).where(Study.id == Job.study_id, Study.deleted_at.is_(None)).exists(),
@@ -70,7 +70,7 @@ def waiting(queues: Collection[str]) -> Select[int, str, int, datetime | None]:
 
 
 def take(holder: Connection, queues: Collection[str]) -> int | None:
-    """Lock the job whose turn it is, for as long as the connection is open; None if none waits."""
+    """Lock the job whose turn it is while the connection is open. None if no job waits."""
     for row in holder.execute(waiting(queues)).all():
         number: int = row.id
         if not holder.scalar(text("SELECT pg_try_advisory_lock(:a, :b)"), _keys(row.id)):

@@ -1,4 +1,4 @@
-"""What a worker does beside its jobs: it says that it is there, and looks for jobs that wait."""
+"""A worker's duties beside its jobs: it says that it is there, and looks for jobs that wait."""
 
 import logging
 import signal

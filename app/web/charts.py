@@ -47,7 +47,7 @@ WARNINGS: dict[Verdict, str] = {
     "unknown": "The simulator may have been trained on text that it is measured on",
     "same model": "The simulator runs on the subject model itself",
 }
-"""What stands above a chart, and so in every picture that is saved of it."""
+"""The lines above a chart, and so in every picture that is saved of it."""
 
 
 def finished(chart: alt.TopLevelMixin, worth: Cleanliness | None = None) -> Spec:

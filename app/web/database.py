@@ -19,8 +19,8 @@ _FULL = "Too many people ask at once, so this was not done. Try again in a few s
 READING = Places(CONNECTIONS, _FULL, waiting=200)
 CHANGING = Places(3, _FULL, waiting=200)
 HEALTH = Places(1, _FULL, waiting=inf)
-"""Who may use a thread and a connection of the web server. Changes and estimates have few places
-of their own, so that they never keep pages waiting."""
+"""The uses of the web server's threads and connections. Changes and estimates have few places of
+their own, so that they never keep pages waiting."""
 THREADS = READING.total + CHANGING.total + HEALTH.total
 WEB = Purpose("palimpsest web", connections=THREADS, more=0, idle_seconds=300)
 """A connection for every place, so that nobody who has one waits for the other."""

@@ -1,6 +1,6 @@
-"""Answers to a person or a program if something is wrong: one sentence, never a stack trace.
+"""Answers to a person or a program after an error: one sentence, never a stack trace.
 
-Under ``/api`` errors are problem details (RFC 9457); elsewhere they are pages with a way back.
+Under ``/api`` errors are problem details (RFC 9457). Elsewhere they are pages with a way back.
 """
 
 import logging
@@ -42,7 +42,7 @@ class Problem(BaseModel):
 STATUS: dict[type[Refused], int] = {NotFound: 404, Conflict: 409, Forbidden: 403}
 
 UNREADABLE = "There was an error parsing the body"
-"""What FastAPI says of a body that it cannot read."""
+"""FastAPI's message about a body that it cannot read."""
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {
@@ -55,7 +55,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 
 def messages(error: ValidationError) -> dict[str, str]:
-    """The error of each field of a form; that of the whole form is under ``form``."""
+    """The error of each field of a form. That of the whole form is under ``form``."""
     return {_field(item): message(item) for item in error.errors()}
 
 

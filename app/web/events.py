@@ -54,8 +54,8 @@ async def stream(pattern: str) -> AsyncIterator[ServerSentEvent]:
     """Events as they come: ``job``, ``latent-<id>``, ``latents``, ``chart``, ``generation``,
     ``sentence``, ``checks``.
 
-    The first one is ``refresh``, sent once the subscription stands: what happened between the
-    page and the subscription, or while a connection was down, is then fetched.
+    The first one is ``refresh``, sent once the subscription stands. The page then fetches the
+    changes since it was written, or since a connection broke.
     """
     url = get_settings().redis_url
     if url is None:

@@ -1,4 +1,4 @@
-"""Limits on how many of a kind are served at once; a later request waits in turn, or is refused."""
+"""Limits on requests of a kind at the same time. A later one waits in turn, or is refused."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

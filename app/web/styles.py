@@ -26,7 +26,7 @@ def stylesheet() -> str:
 
 @cache
 def address() -> str:
-    """Where it is; the address changes with it, so browsers may keep what they have."""
+    """Its address, which changes with its content, so browsers may cache it."""
     return f"{PATH}?{sha256(stylesheet().encode()).hexdigest()[:12]}"
 
 

@@ -62,7 +62,7 @@ _templates = Jinja2Templates(env=environment)
 
 @cache
 def _version(name: str) -> str:
-    """Address of a static file; it changes with the file, so browsers may keep what they have."""
+    """Address of a static file, which changes with the file, so browsers may cache it."""
     return f"/static/{name}?{(STATIC / name).stat().st_mtime_ns:x}"
 
 
@@ -73,7 +73,7 @@ def render(request: Request, name: str, context: dict[str, Any], status: int = 2
     """A page.
 
     Args:
-        context: What its template needs; pages that are not about one study give none.
+        context: The variables of its template. A page about no one study leaves ``study`` out.
     """
     return _templates.TemplateResponse(
         request, name, {"study": None, **context}, status_code=status

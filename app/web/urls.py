@@ -76,15 +76,15 @@ def url(page: str, /, *parts: str | int, **query: object) -> str:
 
     Args:
         page: Its name in :data:`PATHS`.
-        parts: What its path needs, in order: the slug of a study, the index of a latent.
-        query: Its other fields; those that are None are left out.
+        parts: The variables of its path, in order: the slug of a study, the index of a latent.
+        query: Its other fields. Those that are None are left out.
     """
     path = PATHS[page].format(*[quote(str(part), safe="") for part in parts])
     return path + with_query(query)
 
 
 def with_query(fields: dict[str, object]) -> str:
-    """What follows the path of an address, with its question mark; empty without a field."""
+    """The query of an address, with its question mark. Empty without a field."""
     named = {
         name: str(value).lower() if isinstance(value, bool) else value
         for name, value in fields.items()

@@ -24,7 +24,7 @@ def check_coder(
 ) -> float:
     """Refuse a coder that does not fit its hookpoint.
 
-    A coder for another layer or of another kind still loads and still puts out numbers; only its
+    A coder for another layer or of another kind still loads and still puts out numbers. Only its
     reconstruction tells.
 
     Args:

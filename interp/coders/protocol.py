@@ -21,7 +21,7 @@ class Latents(NamedTuple):
 class Coder(Protocol):
     """A sparse coder at a hookpoint.
 
-    A *transcoder* reads the module's input and predicts its output; an *SAE* reads the module's
+    A *transcoder* reads the module's input and predicts its output. An *SAE* reads the module's
     output and reconstructs it.
     """
 
@@ -67,8 +67,8 @@ def coder_input(coder: Coder, hooked: Hooked) -> Float[Tensor, "batch seq d_mode
 def fvu(coder: Coder, hooked: Hooked, *, first_position: int) -> float:
     """Fraction of the variance of the module's output that the coder leaves unexplained.
 
-    Σ‖y − ŷ‖² / Σ‖y − ȳ‖² over the tokens from ``first_position`` on; 0 is perfect, 1 is as good
-    as the mean.
+    Σ‖y − ŷ‖² / Σ‖y − ȳ‖² over the tokens from ``first_position`` on. 0 is perfect, 1 is as good as
+    the mean.
     """
     x = coder_input(coder, hooked)[:, first_position:].flatten(0, 1).float()
     y = hooked.output[:, first_position:].flatten(0, 1).float()

@@ -50,7 +50,7 @@ class Shard(NamedTuple):
     """How many tokens were collected."""
 
     def latent(self, index: int, seq: int) -> "LatentActivations":
-        """Where a latent is active, in contexts of ``seq`` tokens."""
+        """The places where a latent is active, in contexts of ``seq`` tokens."""
         entries = slice(*self.offsets[index : index + 2])
         contexts, positions = np.divmod(self.positions[entries].astype(np.int64), seq)
         return LatentActivations(contexts, positions, self.activations[entries])
@@ -83,8 +83,8 @@ class ActivationStore:
         contexts: Number of contexts of the set.
         first_position: The first position of a context that is collected.
         latents: Number of latents of the coder, if it is known.
-        about: The owner of the shards, such as the study and the coder. A shard that says
-            something else is refused; shards of older versions say nothing.
+        about: The owner of the shards, such as the study and the coder. A shard that says something
+            else is refused. Shards of older versions say nothing.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class ActivationStore:
         return self.folder / f"{start:09d}.safetensors"
 
     def write(self, start: int, shard: Shard) -> None:
-        """Save a shard; it is there whole or not at all.
+        """Save a shard. It is there whole or not at all.
 
         It takes the place of all shards that begin within it.
         """

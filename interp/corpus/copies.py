@@ -5,7 +5,7 @@ text is nearly the same as a longer one, or as much of it, if that has at least 
 *shingles*: runs of five words, without case and punctuation.
 
 A document's shingles are hashed. Its *sketch* is the ``SKETCH`` smallest hashes: a random sample of
-its shingles, and the same ones wherever the text stands. Candidates share half of a sketch; then
+its shingles, and the same ones wherever the text stands. Candidates share half of a sketch. Then
 all their shingles are compared.
 """
 

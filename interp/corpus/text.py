@@ -1,7 +1,7 @@
 """Text to tokens and back: text never becomes control tokens, and the texts of tokens join to it.
 
-Whatever meets a tokenizer as data (documents, sentences, prompts, explanations) goes through
-:func:`encode`. Whatever is shown or simulated token by token comes from :class:`TokenTexts`.
+Data for a tokenizer (documents, sentences, prompts, explanations) goes through :func:`encode`. Text
+that is shown or simulated token by token comes from :class:`TokenTexts`.
 """
 
 import codecs

@@ -1,7 +1,7 @@
 """The meaning of a text as a vector: for search by meaning, without a language model at hand.
 
 The model is a table of one vector a token, distilled once from a sentence embedder
-(:mod:`interp.embedding.distil`); a text is the mean of its tokens' vectors. That takes numpy and
+(:mod:`interp.embedding.distil`). A text is the mean of its tokens' vectors. That takes numpy and
 microseconds, so the web server can embed what a person types. Imports no torch.
 """
 
@@ -26,7 +26,7 @@ def _load(folder: Path):  # type: ignore[no-untyped-def]  # model2vec takes 0.2 
 
 
 def embed(folder: Path, texts: Sequence[str]) -> Float32[np.ndarray, "text dim"]:
-    """Unit vectors of texts; a text without a known token is all zeros.
+    """Unit vectors of texts. A text without a known token is all zeros.
 
     Args:
         folder: Of the distilled model.

@@ -187,7 +187,7 @@ def _unreadable(text: str) -> str:
 
 
 def repeated(text: str, chat: Sequence[Message]) -> str:
-    """Why a text is an echo of its prompt; empty if it is none.
+    """The reason why a text is an echo of its prompt. Empty if it is none.
 
     It is one if it names what the worked examples' answers are about and the latent's own examples
     do not have, or repeats many words in a row.

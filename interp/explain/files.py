@@ -58,9 +58,9 @@ def read(file: IO[bytes], name: str, *, author: str | None = None) -> Iterator[L
     """The explanations of a file, one after another, in its order.
 
     Args:
-        file: Binary; can be sought in.
+        file: Binary and seekable.
         name: Its name, whose ending says what it is.
-        author: The person who wrote those that name no author; without it, each must name one.
+        author: The author of those that name none. Without it, each must name one.
 
     Raises:
         InputError: The file cannot be read, a line of it is no explanation, or it has too many.

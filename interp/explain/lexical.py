@@ -1,4 +1,4 @@
-"""Explain a latent by counting words; no language model is involved.
+"""Explain a latent by counting words, without a language model.
 
 The sentence names the words on which the latent is active, how often, and each word's share of the
 total activation. If it makes a difference, it names the words before them too. The explainer

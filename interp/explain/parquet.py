@@ -46,7 +46,7 @@ def rows(file: IO[bytes], name: str, columns: Sequence[str]) -> Iterator[dict[st
     """The rows of a file, one after another.
 
     Args:
-        file: Binary; can be sought in.
+        file: Binary and seekable.
         name: Its name, for messages.
         columns: Columns to read of each row, if the file has them.
 
@@ -157,7 +157,7 @@ def _blocks(file: IO[bytes], columns: Sequence[str]) -> Iterator[list[dict[str, 
 
 
 def _holds_text(schema: Any, column: str) -> bool:
-    """True if a column holds text; the alternative is numbers, of ``latent`` only."""
+    """True if a column holds text. The alternative is numbers, of ``latent`` only."""
     from pyarrow import types
 
     kind = schema.field(column).type

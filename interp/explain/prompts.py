@@ -1,6 +1,6 @@
 """Prompts as chats, from templates and plain data.
 
-Templates are files ``prompts/<version>.jinja``; a changed prompt is a new version. Nothing here
+Templates are files ``prompts/<version>.jinja``. A changed prompt is a new version. Nothing here
 needs torch, so a web page can show a prompt exactly as the language model would get it.
 """
 

@@ -86,7 +86,7 @@ def refine(
     rounds: int,
     seed: int,
 ) -> Iterator[Step]:
-    """Propose, simulate, score; keep the wording and go on while the correlation rises.
+    """Propose, simulate, score. Keep the wording and go on while the correlation rises.
 
     The first step is the given wording itself. The last one is not kept, unless the rounds have
     run out or the simulation has no error left.
@@ -98,7 +98,7 @@ def refine(
         strings: Token strings of the calibrate contexts.
         real: The latent's activations on them, shape (context, seq).
         documents: The document of each context.
-        examples: Examples to show beside the errors; from the explain set.
+        examples: Examples to show beside the errors, from the explain set.
         maximum: The latent's largest activation on the explain set.
         rounds: The most wordings that are proposed.
         seed: Fixes the halves of the documents and the intervals.

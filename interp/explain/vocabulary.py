@@ -27,8 +27,8 @@ class Vocabulary:
     def of(cls, strings: Sequence[Sequence[str]], *, first_position: int) -> "Vocabulary":
         """Find the words of contexts given as token strings.
 
-        A word is what stands between white space and punctuation; case is folded. A token is
-        never cut: what it holds of several words is one word.
+        White space and punctuation separate words, and case is folded. A token is never cut: what
+        it holds of several words is one word.
         """
         index: dict[str, int] = {}
         shape = (len(strings), len(strings[0]) if strings else 0)

@@ -37,7 +37,7 @@ def variants(explanation: LexicalExplanation, *, count: int, seed: int) -> list[
     Each names some of the words that the latent is most active on, in another manner.
 
     Args:
-        count: Number of variants; there may be fewer if the explanation says little.
+        count: Number of variants. There may be fewer if the explanation says little.
         seed: Fixes the wordings.
     """
     rng = np.random.default_rng(seed)
@@ -77,7 +77,7 @@ def _listed(words: Sequence[str], conjunction: str) -> str:
 
 
 def _quoted(word: str, quote: str) -> str:
-    """A word in quotation marks, or as it is; signs need them."""
+    """A word in quotation marks, or as it is. Signs need them."""
     return VISIBLE.get(word) or (quote if word[0].isalnum() else "“{}”").format(word)
 
 

@@ -86,7 +86,7 @@ class Connection:
         return self._client.post(path, body={"model": self.model, **body}, cast_to=object)
 
     def _ask(self, path: str, body: dict[str, Any]) -> Any:
-        """Ask as the server wants to be asked; learn from its refusals how that is."""
+        """Ask in the manner of the server, and learn that manner from its refusals."""
         while True:
             sent = self._manner.spelled(body)
             try:

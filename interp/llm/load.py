@@ -25,9 +25,9 @@ def load_llm(
 
     Args:
         back_end: Name of one of :data:`interp.llm.registry.BACK_ENDS`.
-        model: A folder with a Transformers checkpoint, or a hub name; for a server, the name that
-            it knows the model by.
-        base_url: The server's address; by default ``OPENAI_BASE_URL``.
+        model: A folder with a Transformers checkpoint, or a hub name. For a server, its name for
+            the model.
+        base_url: The server's address, by default ``OPENAI_BASE_URL``.
         causal_lm: Returns models that are loaded already. By default the model is loaded.
 
     Raises:

@@ -57,7 +57,7 @@ class Manner(NamedTuple):
         return {name: value for name, value in sent.items() if name not in self.left_out}
 
     def after(self, refusal: openai.APIStatusError, sent: dict[str, Any]) -> "Manner":
-        """The facts that a refused request teaches; the same if it teaches nothing."""
+        """The facts that a refused request teaches, or the same if it teaches nothing."""
         named, said = _named(refusal), message(refusal)
         if "max_tokens" in sent and "max_completion_tokens" in said:
             return self._replace(limit="max_completion_tokens")

@@ -53,7 +53,7 @@ class OpenAILLM(Connection):
 
     @property
     def reads(self) -> Literal["anywhere", "end", "nothing"]:
-        """The positions where the server can be read; found out when it is first asked for.
+        """The positions where the server can be read, found out on the first request.
 
         Raises:
             InputError: The server does not answer, or refuses the model or the key.
@@ -166,7 +166,7 @@ class OpenAILLM(Connection):
         return self._at_places(before, self._encoder.places(prefix, query), wanted)
 
     def _at_places(self, before: list[int], asked: Places, wanted: list[int]) -> Answers:
-        """One prompt a place; the server's prefix cache holds what they have in common.
+        """One prompt a place. The server's prefix cache holds their common part.
 
         A server that does not say how much it held is taken to have read the query's tokens once.
         """
@@ -219,7 +219,7 @@ class OpenAILLM(Connection):
         return Answers(probabilities[None], [""], read)
 
     def _next_tokens(self, way: Way, text: str) -> tuple[dict[str, float], int]:
-        """The log-probabilities of the likeliest next tokens; how many tokens were read."""
+        """The log-probabilities of the likeliest next tokens, and the number of tokens read."""
         body: dict[str, Any] = {"max_tokens": 1, "temperature": 0}
         if way.path == "/completions":
             body |= {"prompt": text, "logprobs": way.top}

@@ -21,7 +21,7 @@ def missing(places: int, answers: int, why: str) -> Answers:
 
 
 def from_logits(logits: NDArray[np.floating], tokens_read: int) -> Answers:
-    """The softmax over the answers; logits and log-probabilities alike, shape (place, answer)."""
+    """The softmax over the answers, of logits or log-probabilities, shape (place, answer)."""
     z = logits.astype(np.float64)
     with np.errstate(invalid="ignore"):  # a row of infinities is found out just below
         exp = np.exp(z - z.max(-1, keepdims=True, initial=-np.inf))
@@ -34,9 +34,9 @@ def from_logits(logits: NDArray[np.floating], tokens_read: int) -> Answers:
 def from_top(logprobs: Mapping[str, float], answers: Sequence[str]) -> NDArray[np.float32] | None:
     """The distribution over the answers at one place, from the likeliest tokens only.
 
-    Space around a token is not looked at: “ 7” answers as “7” does. An answer that was not
-    returned is at most as likely as the least likely token that was; it counts as 0 if all such
-    answers together could have no more than 5% of what those returned have.
+    Space around a token is not looked at: “ 7” answers as “7” does. A missing answer is at most as
+    likely as the least likely token that was returned. It counts as 0 if all missing answers
+    together could have no more than 5% of the probability of the others.
 
     Returns:
         None if they could have more.

@@ -29,8 +29,8 @@ class Loader(Protocol):
     def __call__(self, model: str, base_url: str | None, causal_lm: LoadCausalLM) -> LLM:
         """
         Args:
-            model: A folder with a Transformers checkpoint, or a hub name; for a server, the name
-                that it knows the model by.
+            model: A folder with a Transformers checkpoint, or a hub name. For a server, its name
+                for the model.
             base_url: The server's address; None for the operator's own.
             causal_lm: For back ends that share models with the rest of this process.
         """

@@ -221,7 +221,7 @@ def _answering(model: PreTrainedModel, answers: list[int]) -> Iterator[None]:
 
 
 def _repeated(cache: DynamicCache, rows: int) -> DynamicCache:
-    """A cache for several rows that all follow the same text; the given one stays as it is.
+    """A cache for several rows that all follow the same text. The given one stays as it is.
 
     The rows share what it holds: what is added to a layer goes into new tensors.
     """

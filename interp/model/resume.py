@@ -88,7 +88,7 @@ class Suspended:
     def resume_paths(
         self, rows: Int[Tensor, "row"], outputs: Float[Tensor, "row position d_model"]
     ) -> Float[Tensor, "row position vocab"]:
-        """Logits at all spliced positions, with one output at each; see :meth:`resume`."""
+        """Logits at all spliced positions, with one output at each, see :meth:`resume`."""
         length = outputs.shape[1]
         places = torch.arange(length, device=outputs.device).expand(len(rows), -1)
         sees = torch.ones(length, length, dtype=torch.bool, device=outputs.device).tril()

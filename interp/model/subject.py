@@ -253,7 +253,7 @@ def load_subject(
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
 ) -> Subject:
-    """Load a subject model; see :func:`load_causal_lm` for ``source`` and the errors."""
+    """Load a subject model. See :func:`load_causal_lm` for ``source`` and the errors."""
     model, tokenizer = load_causal_lm(
         source, revision=revision, dtype=dtype, device=device or default_device()
     )

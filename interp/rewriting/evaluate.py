@@ -199,7 +199,7 @@ def _run_trees(
     trees: list[Tree],
     references: dict[int, _Reference],
 ) -> Iterator[tuple[Tree, dict[Ids, _Outcome]]]:
-    """Run trees of like size together; give the outcomes of their paths."""
+    """Run trees of like size together, and give the outcomes of their paths."""
     device = outputs.device
     trees = sorted(trees, key=lambda tree: len(tree.parents), reverse=True)
     while trees:

@@ -84,7 +84,7 @@ def write(
         prompt: See :func:`encode_prompt`.
         splice: Output of the module at the hookpoint, at every position but those before
             ``first_position``.
-        temperature: 0 takes the likeliest token; above 0, tokens are sampled.
+        temperature: 0 takes the likeliest token. Above 0, tokens are sampled.
         seed: With it, the draw for a token depends on its number only: models with equal
             distributions write equal texts.
         written: Tokens that an earlier call with the same arguments wrote, to be gone on from.
@@ -114,7 +114,7 @@ def write(
 
 
 def _ends(subject: Subject) -> set[int]:
-    """The tokens that end a text; some models have several."""
+    """The tokens that end a text. Some models have several."""
     config = subject.model.generation_config
     ids = config.eos_token_id if config is not None else None
     ends = set(ids if isinstance(ids, list) else [ids]) | {subject.tokenizer.eos_token_id}

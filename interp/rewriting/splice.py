@@ -27,7 +27,7 @@ class Site:
 
     @cached_property
     def x(self) -> Float[Tensor, "token d_model"]:
-        """What the coder reads."""
+        """The coder's input."""
         return coder_input(self.coder, self.hooked).float().flatten(0, 1)
 
     @cached_property
@@ -41,7 +41,7 @@ class Site:
         """The coder's output for the k largest activations of each token.
 
         They are added up by ascending index, so that equal activations have an output equal to the
-        last bit: which contexts a condition changes is told by exact comparison.
+        last bit. An exact comparison tells the contexts that a condition changes.
         """
         top = activations.topk(self.coder.k, dim=-1, sorted=False)
         order = top.indices.argsort(-1)
@@ -79,7 +79,7 @@ def untouched(site: Site, _: Tensor) -> Hidden:
 
 
 def zero(site: Site, _: Tensor) -> Hidden:
-    """The module's output is zero; for an SAE this zeroes its reconstruction."""
+    """The module's output is zero. For an SAE this zeroes its reconstruction."""
     return torch.zeros_like(site.hooked.output)
 
 
@@ -99,7 +99,7 @@ def real_latents(site: Site, _: Tensor) -> Hidden:
 
 
 def rewritten(values: Values) -> Splice:
-    """Some latents get these values, the others keep their real ones; the top k are kept."""
+    """Some latents get these values, the others keep their real ones. The top k are kept."""
     return _changed(values, lambda given, real, rows: given)
 
 

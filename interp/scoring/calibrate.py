@@ -33,7 +33,7 @@ class CalibrationMap(NamedTuple):
     """Activation at each knot."""
 
     def __call__(self, raw: NDArray[np.floating]) -> Array:
-        """Calibrate raw values of any shape; NaN stays NaN."""
+        """Calibrate raw values of any shape. NaN stays NaN."""
         return np.where(np.isnan(raw), np.nan, np.interp(raw, self.x, self.y))
 
 
@@ -43,7 +43,7 @@ def fit(
     """Fit a calibration on pairs of raw simulated value and real activation.
 
     - *none*: the raw value itself is the activation, whatever the latent's range.
-    - *linear*: raw / 9 × ``maximum``, the published scaling; it fits nothing.
+    - *linear*: raw / 9 × ``maximum``, the published scaling. It fits nothing.
     - *quantile*: the raw value at rank r goes to the real activation at rank r, zeros included
       (ties share their mean rank). The simulated values get the distribution of the real ones.
     - *isotonic*: the non-decreasing function with the least squared error: the expected real

@@ -79,7 +79,7 @@ class Judged(NamedTuple):
 
     @property
     def examples(self) -> int:
-        """How many cases were answered."""
+        """The number of cases that were answered."""
         return int((~np.isnan(self.yes)).sum())
 
 

@@ -48,7 +48,7 @@ def score(
 
     A latent is *predicted active* where its quantile-normalised value is above zero, so as often as
     it is active. So scores of simulators with different scales can be compared. Intervals come from
-    resampling documents; the calibrations are not fitted again for each resample.
+    resampling documents. The calibrations are not fitted again for each resample.
 
     Args:
         raw: Simulated values, shape (context, position); NaN where missing.
@@ -134,7 +134,7 @@ def _cross_fitted(raw: Array, real: NDArray[np.floating], first: NDArray[np.bool
 def auroc(
     values: ArrayLike, positive: ArrayLike, documents: Sequence[Any], *, seed: int
 ) -> Estimate:
-    """Area under the ROC curve: how often a positive's value is above a negative's; a tie is half.
+    """Area under the ROC curve: how often a positive's value is above a negative's. A tie is half.
 
     Args:
         values, positive, documents: Of each thing that is ranked, shape (thing,).

@@ -63,7 +63,7 @@ def estimate(statistic: Statistic, units: int, *, seed: int) -> Estimate:
 
 
 def estimates(statistics: Statistic, units: int, *, seed: int) -> list[Estimate]:
-    """Several statistics of a sample, on the same resamples; see :func:`estimate`.
+    """Several statistics of a sample, on the same resamples, see :func:`estimate`.
 
     Args:
         statistics: Gives shape (statistic, *resample).

@@ -31,8 +31,8 @@ def load_simulator(
         model: The language model that is asked, or the base of a trained simulator: a folder with
             a Transformers checkpoint, a ``.gguf`` file, a hub name, or a server's name for it.
         folder: The folder that a training wrote, for a trained simulator.
-        coder: The coder of the latents, for a trained simulator: a latent is simulated by a fold
-            that was not trained on it.
+        coder: The coder of the latents, for a trained simulator. A fold simulates only latents that
+            it was not trained on.
         back_end: The back end of the model, for a prompted simulator.
         base_url: The address of the server, if the back end asks one.
         options: Further options of a prompted method, such as ``show_score``.

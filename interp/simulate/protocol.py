@@ -46,7 +46,7 @@ class Simulator(Protocol):
 
     @property
     def version(self) -> str:
-        """Version of the method's prompt or training; stored with what it simulated."""
+        """Version of the method's prompt or training, stored with its simulations."""
 
     def simulate(
         self, asks: Sequence[Ask], contexts: Sequence[Sequence[str]], *, first_position: int

@@ -43,7 +43,7 @@ REASONS: list[tuple[type[BaseException], str]] = [
 
 
 def hub_reason(error: BaseException) -> str:
-    """Why a name could not be fetched, and what to do; see :data:`REASONS`."""
+    """The reason why a name could not be fetched, and the remedy, see :data:`REASONS`."""
     causes = list(causes_of(error))
     for kind, sentence in REASONS:
         if any(isinstance(cause, kind) for cause in causes):

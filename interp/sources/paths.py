@@ -14,7 +14,7 @@ _HUB_NAME = re.compile(r"([A-Za-z0-9_][\w.-]{0,95}/)?[A-Za-z0-9_][\w.-]{0,95}", 
 
 
 def located(source: str) -> str:
-    """A path as an absolute one, as a worker may run in another folder; a name as it is."""
+    """A path as an absolute one, because a worker may run in another folder. A name as it is."""
     path = Path(source).expanduser()
     try:
         return str(path.resolve()) if path.exists() else source

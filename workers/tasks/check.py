@@ -38,7 +38,7 @@ SHOWN = 20
 
 
 class Check(Task):
-    """Runs one check after another; each is a unit."""
+    """Runs one check after another. Each is a unit."""
 
     counts = "checks"
 
@@ -75,7 +75,7 @@ class Check(Task):
         return Done(result.name)
 
     def _done(self, session: Session, job: Job) -> int:
-        """How many checks have an outcome: they are run in order."""
+        """The number of checks with an outcome: they are run in order."""
         return session.scalar(select(func.count()).where(CheckRow.job_id == job.id)) or 0
 
 

@@ -22,8 +22,8 @@ BLOCK = 512
 class Embed(Task):
     """Embeds the current explanations of a study that have no vector, in the order of writing.
 
-    A unit is the explanations between two ids. Which there are is looked up when the job begins:
-    those that are written later get their vectors at once.
+    A unit is the explanations between two ids. The job looks the ids up when it begins, because
+    later explanations get their vectors at once.
     """
 
     counts = "explanations"

@@ -29,7 +29,7 @@ SECONDS = 1.0
 
 
 class Generate(Task):
-    """Writes three continuations; each is a unit, which is saved about every second.
+    """Writes three continuations. Each is a unit, which is saved about every second.
 
     A continuation is added to the generation when it is done. Until then its tokens are kept in the
     job's ``writing``, so that a job which is cut short goes on with the next token.
@@ -104,10 +104,10 @@ def _prompt(study: Study, generation: Generation) -> list[int]:
 
 
 class _Pen:
-    """A continuation that is being written: what the model has read is kept from token to token.
+    """A continuation in the making. It keeps the model's cache from token to token.
 
     Args:
-        begun: What an earlier pen saved of the same continuation.
+        begun: The notes of an earlier pen on the same continuation.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class _Pen:
         )
 
     def write(self) -> bool:
-        """Write for about a second; whether the continuation is at its end."""
+        """Write for about a second. True if the continuation is at its end."""
         since = time.monotonic()
         ended = True
         for token, missing in self._written:
@@ -154,7 +154,7 @@ class _Pen:
         return ended
 
     def saved(self) -> dict[str, Any]:
-        """What another pen needs to go on."""
+        """The notes with which another pen can go on."""
         return {
             "condition": str(self.condition),
             "tokens": list(self.tokens),
@@ -163,7 +163,7 @@ class _Pen:
         }
 
     def continuation(self) -> dict[str, Any]:
-        """What is kept of the continuation."""
+        """The part of the continuation that is kept."""
         texts = token_texts(self._tokenizer, [*self._prompt, *self.tokens])
         return {
             # Behind the prompt: its last token may be the beginning of a character.
@@ -177,7 +177,7 @@ class _Pen:
 def _model(
     session: Session, study: Study, generation: Generation, condition: Condition
 ) -> tuple[Splice | Rewriting, int]:
-    """What a condition puts out, and how many latents it simulates for each new token."""
+    """The output of a condition, and the number of latents that it simulates for each new token."""
     match condition:
         case Condition.UNTOUCHED:
             return untouched, 0

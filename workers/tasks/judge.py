@@ -113,7 +113,7 @@ class Judge(Task):
 
 
 def _by(job: Job) -> ColumnElement[bool]:
-    """Whether a score is of a job."""
+    """True if a score is of a job."""
     same: ColumnElement[bool] = Score.details["job"].as_integer() == job.id
     return same
 

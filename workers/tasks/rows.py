@@ -77,7 +77,7 @@ def _storable(text: str) -> str:
 def values_on(
     simulation: Simulation | Row[*tuple[Any, ...]], context_ids: list[int]
 ) -> Float[np.ndarray, "context seq"]:
-    """A simulation's raw values on some of its contexts, in their order; NaN where missing."""
+    """A simulation's raw values on some of its contexts, in their order. NaN where missing."""
     place = {context_id: row for row, context_id in enumerate(simulation.context_ids)}
     values: Float[np.ndarray, "context seq"] = simulation.values
     return values[[place[i] for i in context_ids]]
@@ -86,7 +86,7 @@ def values_on(
 def calibrations_of(
     session: Session, explanation_ids: Sequence[int], simulator_id: int
 ) -> dict[int, dict[str, CalibrationMap]]:
-    """The maps fitted for each explanation, by method; none where every value was missing."""
+    """The maps fitted for each explanation, by method. None where every value was missing."""
     rows = session.execute(
         select(Simulation.explanation_id, Calibration.method, Calibration.x, Calibration.y)
         .join(Calibration, Calibration.simulation_id == Simulation.id)
@@ -103,7 +103,7 @@ def calibrations_of(
 
 
 def finite(value: float) -> float | None:
-    """What is not defined (NaN) or not finite is no JSON number: it becomes null."""
+    """Numbers for JSON: one that is not defined (NaN) or not finite becomes null."""
     return value if np.isfinite(value) else None
 
 

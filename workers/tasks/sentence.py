@@ -93,7 +93,7 @@ def _read(session: Session, study: Study, sentence: Sentence) -> None:
 def _strongest(session: Session, study: Study, sentence: Sentence) -> list[int]:
     """Explanations of the latents with the largest activations, strongest first.
 
-    Latents without an explanation are passed over; without a simulator there are none.
+    Latents without an explanation are passed over. Without a simulator there are none.
     """
     if sentence.simulator_id is None:
         return []

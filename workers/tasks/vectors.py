@@ -29,6 +29,6 @@ def save(
 
 
 def vectors_of(texts: Sequence[str]) -> Sequence[NDArray[np.float32]] | None:
-    """The embeddings of texts; None where the model for them is not fetched."""
+    """The embeddings of texts, or None where the model for them is not fetched."""
     folder = model_folder(get_settings().data, MODEL)
     return list(embed(folder, texts)) if folder.is_dir() else None

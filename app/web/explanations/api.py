@@ -113,7 +113,7 @@ def simulate(explanation_id: ExplanationId, session: Database, user: CurrentUser
 
 @router.get("/explanations/{explanation_id}/scores", summary="List scores of an explanation")
 def list_scores(explanation_id: ExplanationId, session: Database) -> list[ScoreOut]:
-    """How well an explanation predicts its latent under the study's simulator."""
+    """The scores of an explanation under the study's simulator: how well it predicts its latent."""
     return scores_of(session, *_with_study(session, explanation_id))
 
 
@@ -132,7 +132,7 @@ def list_errors(
     session: Database,
     count: Annotated[int, Query(ge=1, le=50, description="How many of each kind.")] = 5,
 ) -> WorstOut:
-    """Where its simulation is most wrong on the calibrate set: false positives and negatives."""
+    """The worst false positives and false negatives of its simulation on the calibrate set."""
     study, explanation = _with_study(session, explanation_id)
     latent = session.get_one(Latent, explanation.latent_id)
     worst = worst_of(session, study, latent, explanation, count=count)
@@ -145,7 +145,7 @@ def list_errors(
     response_model=list[CommentOut],
 )
 def list_comments(explanation_id: ExplanationId, session: Database) -> list[Comment]:
-    """What people said of one version, oldest first."""
+    """The comments on one version, oldest first."""
     explanation = queries.get_explanation(session, explanation_id)
     return comments.list_comments(session, [explanation.id])
 

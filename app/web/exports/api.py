@@ -48,8 +48,8 @@ def export(
 def import_explanations(slug: Slug, file: UploadFile, session: Database, user: CurrentUser) -> Job:
     """Add the explanations of a file as new versions: .jsonl, .csv or .parquet with latent, text
     and, if they have them, author, author_kind and prompt_version. Those without an author are
-    yours; the others' authors are as the file says, and their details say that you imported them.
-    One bad line refuses the whole file."""
+    yours. The others keep the authors of the file, and their details name you as the importer. One
+    bad line refuses the whole file."""
     study = get_study(session, slug)
     return imports.import_explanations(session, study, file.filename or "", file.file, user)
 

@@ -139,6 +139,6 @@ def _form(
 
 
 def _whole(value: object) -> int:
-    """A number of the form; 0 where it is none, or none that can be meant."""
+    """A number of the form, or 0 for any other text, and for a number above 999."""
     text = str(value).strip()
     return int(text) if text.isdecimal() and len(text) < 4 else 0

@@ -52,8 +52,9 @@ for i = 1, #KEYS, 2 do
 end
 return 0
 """
-"""Counts one try under each pair of keys (a counter and its pause), unless one of them pauses; then
-it returns the milliseconds to wait. All in one step, so that many tries at once are counted."""
+"""Counts one try under each pair of keys (a counter and its pause). If one of them pauses, it
+counts none, and returns the milliseconds to wait. All in one step, so that many tries at once are
+counted."""
 _UNCOUNT = """
 for i = 1, #KEYS, 2 do
   local free = tonumber(ARGV[(i + 1) / 2])

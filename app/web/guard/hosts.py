@@ -24,7 +24,7 @@ _HOST = re.compile(r"(\[[\da-f:.]+\]|[^\[\]:/@\s]+)(:\d*)?", re.IGNORECASE)
 
 
 def name_of(host: str) -> str:
-    """A host without its port, as names are compared; empty if it is no host."""
+    """A host without its port, as names are compared. Empty if it is no host."""
     found = _HOST.fullmatch(host)
     return found[1].lower().removesuffix(".") if found else ""
 

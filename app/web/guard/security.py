@@ -130,7 +130,7 @@ async def _signed_in(request: Request, credentials: HTTPBasicCredentials | None)
 
 
 def _may_be(credentials: HTTPBasicCredentials) -> bool:
-    """True if there can be such a user; Argon2 reads all of a password, however long."""
+    """True if there can be such a user. Argon2 would read all of a password, however long."""
     name, password = credentials.username, credentials.password
     return "\0" not in name and len(name) <= LONGEST_NAME and len(password) <= LONGEST_PASSWORD
 
@@ -168,9 +168,9 @@ CurrentUser = Annotated[str, Depends(current_user)]
 async def same_site(request: Request) -> None:
     """Refuse a change that a page of another site makes a browser ask for.
 
-    Browsers say where a request comes from; programs that are not browsers say nothing, and pass.
-    This site is what the header Host names (`app.web.guard.hosts` lets no foreign name through), or
-    what ``PALIMPSEST_HOSTS`` names, for a proxy that gives its own Host.
+    Browsers name the origin of a request. Other programs name none, and pass. The header Host names
+    this site, because `app.web.guard.hosts` lets no foreign name through. For a proxy that gives
+    its own Host, ``PALIMPSEST_HOSTS`` names it.
 
     Raises:
         HTTPException: 403.

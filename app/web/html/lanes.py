@@ -23,7 +23,7 @@ LANES: dict[Lanes, str] = {
     "simulated": "Simulated",
     "difference": "Difference",
 }
-"""What can be shown on tokens, and its label."""
+"""Each choice of values to show on tokens, and its label."""
 
 
 class Look(NamedTuple):
@@ -31,7 +31,7 @@ class Look(NamedTuple):
 
     lanes: Lanes
     breaks: bool
-    """Whether a line of the text ends the line."""
+    """True to end the line where a line of the text ends."""
     top: float
     """The activation with the strongest colour: the latent's largest."""
 
@@ -124,7 +124,7 @@ _CLASSES = {"simulated": "t", **{state: f"t {state}" for state in ("bos", "none"
 
 
 def _simulated(token: Token, look: Look) -> float:
-    """The strength of a simulated value's colour; 0 if there is none."""
+    """The strength of a simulated value's colour, or 0 if there is none."""
     if token.simulated is None:
         return 0.0
     # Without a calibration there is only the raw value; the legend says so.

@@ -30,7 +30,7 @@ def rows_html(
         columns: Name of each chosen column, and its heading.
         study: Slug of the study.
         state: The list in an address, for the pages of its latents to know it.
-        by_meaning: Whether a column says how near each is.
+        by_meaning: True to add a column with the distance of each.
     """
     cells = [
         (name, f'<td{"" if name == "author" else _NUMBER} data-label="{text(heading)}">')

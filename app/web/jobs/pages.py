@@ -31,10 +31,10 @@ Next = Annotated[
 
 
 async def jobs_in_head(request: Request, session: Database) -> None:
-    """For every page: what waits and runs, of its study or of all, for its head to say.
+    """Give the head of every page the jobs that wait or run, of its study or of all.
 
-    It is asked when the page is written, on the thread that writes it: a thread of its own takes
-    longer to get than an answer.
+    The page asks when it is written, on the thread that writes it. To get a thread for it would
+    take longer than the answer.
     """
     slug = request.path_params.get("slug")
     request.state.jobs = cache(lambda: queries.active_jobs(session, slug))

@@ -1,4 +1,4 @@
-"""What the buttons of a latent's page do: saving, simulating, commenting."""
+"""The actions of the buttons on a latent's page: saving, simulating, commenting."""
 
 from typing import Annotated
 
@@ -63,7 +63,7 @@ def simulate(
     explanation_id: Text = "",
     compared_with: Text = "",
 ) -> RedirectResponse:
-    """The button that simulates a version that has no simulation; the current one if none is named.
+    """The button that simulates a version without a simulation, by default the current one.
 
     Args:
         compared_with: The other version on the comparison that the button is on.
@@ -88,10 +88,10 @@ def simulate(
 def others(
     request: Request, slug: Slug, index: Index, session: Database, parent_id: str = ""
 ) -> HTMLResponse:
-    """What was saved while somebody writes: the part of the page between box and button.
+    """The versions saved while somebody writes: the part of the page between box and button.
 
     Args:
-        parent_id: The version they write from; empty if there was none.
+        parent_id: The version they write from. Empty if there was none.
     """
     _, latent = study_and_latent(session, slug, index)
     newer = queries.newer_versions(session, latent, _number(parent_id))
@@ -134,5 +134,5 @@ def delete_comment(
 
 
 def _number(text: str) -> int | None:
-    """The number of a version as a form sends it; None for anything else."""
+    """The number of a version as a form sends it, or None for anything else."""
     return int(text) if text.isdecimal() and len(text) < 19 else None

@@ -20,7 +20,7 @@ router = APIRouter()
 
 
 class Found(NamedTuple):
-    """What the simulated and the real values say together."""
+    """The agreement of simulated and real values."""
 
     figures: Agreement
     scatter: Spec
@@ -37,7 +37,7 @@ class AgreementView(NamedTuple):
     """The explanation that was simulated."""
     found: Found | None
     problem: str
-    """Why nothing can be shown; empty if something can."""
+    """The reason for an empty page. Empty if there is something to show."""
 
 
 @router.get("/studies/{slug}/latents/{index}/agreement")
@@ -47,7 +47,7 @@ def agreement_page(
     """Simulated against real, token by token.
 
     Args:
-        version: Explanation that was simulated; the current one if left out.
+        version: The simulated explanation, by default the current one.
     """
     study, latent = study_and_latent(session, slug, index)
     shown = shown_version(session, latent, version)

@@ -128,7 +128,7 @@ def list_similar(slug: Slug, index: Index, session: Database) -> SimilarOut:
 
 @router.get("/studies/{slug}/latents/{index}/prompts", summary="List an explainer's prompts")
 def list_prompts(slug: Slug, index: Index, session: Database) -> PromptList:
-    """What the prompted and the contrastive explainer would ask a language model, word by word."""
+    """The prompts of the prompted and the contrastive explainer for this latent, word by word."""
     study, latent = queries.study_and_latent(session, slug, index)
     items = [PromptOut.model_validate(one) for one in prompts(session, study, latent)]
     return PromptList(items=items)

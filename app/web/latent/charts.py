@@ -34,7 +34,7 @@ EMPHASIS = f"this, {ISOTONIC.calibration}"
 
 
 def cost_chart(costs: list[ShownCost], worth: Cleanliness | None = None) -> Spec | None:
-    """What zeroing, or rewriting, one latent alone costs, with intervals.
+    """The cost of zeroing, or rewriting, one latent alone, with intervals.
 
     Args:
         worth: Of the simulator.

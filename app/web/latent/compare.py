@@ -30,7 +30,7 @@ HEADINGS: dict[str, str] = {
     "random": "Drawn at random",
     "near_miss": "Near misses: similar text, and silent",
 }
-"""What stands above the examples of each kind."""
+"""The heading of the examples of each kind."""
 
 
 class Choice(NamedTuple):
@@ -54,7 +54,7 @@ class SideView(NamedTuple):
     why_not: str
     """Why it is not simulated, where nothing can be done about it here."""
     simulate: bool
-    """Whether a button can have it simulated."""
+    """True if a button can have it simulated."""
     page: str
     restore: str | None
 
@@ -63,7 +63,7 @@ class ExampleView(NamedTuple):
     """An example with the lanes of both."""
 
     heading: str
-    """Above it; empty where it is that of the example before."""
+    """Above it. Empty where it is that of the example before."""
     html: Markup
     document: str
     start: int
@@ -84,7 +84,7 @@ class Pair(NamedTuple):
     costs: list[tuple[str, str, LatentCost | None, LatentCost | None]]
     """Calibration, plain name, and both."""
     unpaired: bool
-    """Whether both have costs, and no paired difference of these is stored."""
+    """True if both have costs, and no paired difference of these is stored."""
     examples: list[ExampleView]
 
 
@@ -109,7 +109,7 @@ def compare_page(
     a: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
     b: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
 ) -> HTMLResponse:
-    """Two versions side by side; by default the current one and the one it was written from."""
+    """Two versions side by side. By default the current one and the one it was written from."""
     study, latent = study_and_latent(session, slug, index)
     versions = list_versions(session, study, latent)
     if b is None and versions:

@@ -10,7 +10,7 @@ from models import Explanation
 
 
 class Draft(NamedTuple):
-    """What somebody has sent, or wants to begin with; nothing of it where all is as it was."""
+    """A text that somebody has sent, or wants to begin with. Empty where all is as it was."""
 
     text: str | None = None
     parent_id: int | None = None
@@ -38,18 +38,18 @@ class Edit(NamedTuple):
     most: int
     """Characters that a text may have."""
     errors_page: str | None
-    """The worst errors of the shown version; None where there is none to look at."""
+    """The worst errors of the shown version, or None where there is none to look at."""
     earlier: bool
-    """Whether the shown version is an earlier one."""
+    """True if the shown version is an earlier one."""
 
 
 class Others(NamedTuple):
-    """What was saved while somebody writes."""
+    """The versions saved while somebody writes."""
 
     newer: list[Explanation]
     """After the version they write from, newest first."""
     diff: tuple[Change, ...]
-    """From that version to the newest; empty where it has none."""
+    """From that version to the newest. Empty where it has none."""
 
 
 def edit(opened: Opened, draft: Draft) -> Edit:

@@ -1,4 +1,4 @@
-"""What the shown explanation costs: the loss when it stands in for this latent alone."""
+"""The cost of the shown explanation: the loss when it stands in for this latent alone."""
 
 from typing import NamedTuple
 
@@ -16,9 +16,9 @@ class Effect(NamedTuple):
     """Name of the cost that counts."""
     chart: Spec | None
     verdict: Reworded | None
-    """How this wording compares with the previous one; None where that was not measured."""
+    """The comparison of this wording with the previous one, or None where that was not measured."""
     previous: bool
-    """Whether the previous wording is among the costs."""
+    """True if the previous wording is among the costs."""
     contexts: int
     """Contexts of the evaluate set that were run."""
     fires: int
@@ -26,11 +26,12 @@ class Effect(NamedTuple):
     silent: int
     """In how many of them the latent fires, is only said to fire, and is silent."""
     weight: float | None
-    """The share of contexts in which it fires, which the mean counts them by; None if unknown."""
+    """The share of contexts in which it fires, or None if unknown. It is their weight in the
+    mean."""
 
 
 def effect(opened: Opened) -> Effect | None:
-    """The costs of the shown version; None before they are measured."""
+    """The costs of the shown version, or None before they are measured."""
     reached, parent = opened.reached, opened.parent
     costs = shown_costs(reached.costs if reached else [], parent.costs if parent else [])
     if not costs:

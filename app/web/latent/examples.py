@@ -1,4 +1,4 @@
-"""The examples of a latent's page. Which are shown, and how, is all in the address."""
+"""The examples of a latent's page. The address names the shown ones, and their form."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -60,7 +60,7 @@ TABS: dict[Tab, tuple[str, tuple[Kind, ...], str]] = {
 
 
 class ExampleView(BaseModel):
-    """Which examples are shown, and how."""
+    """The choice of the examples to show, and of their form."""
 
     examples: Tab = "top"
     lanes: Lanes = "both"
@@ -121,19 +121,19 @@ class Shown(NamedTuple):
     top: float
     """The latent's largest activation."""
     dead: bool
-    """Whether the latent never fires on the explain set."""
+    """True if the latent never fires on the explain set."""
     calibrated: bool
-    """Whether simulated values are shown as activations, and not raw."""
+    """True if simulated values are shown as activations, and not raw."""
     simulated: bool
     counted: bool
-    """Whether the shares of the intervals are counted, and not read off quantiles."""
+    """True if the shares of the intervals are counted, and not read off quantiles."""
 
 
 def asked_view(request: Request) -> ExampleView:
     """The view that a request asks for.
 
-    A request for parts of the page, by htmx, does not repeat the state in its own address: it is
-    that of the address bar, so that an event or an edit leaves the view as it is.
+    A request of htmx for parts of the page does not repeat the state in its own address. The
+    address bar has it, so an event or an edit leaves the view as it is.
 
     Raises:
         RequestValidationError: The address asks for a view that there is not.
@@ -176,7 +176,7 @@ def shown_examples(
 
     Args:
         version: Named in the links, where it is not the current explanation.
-        counts: How many there are of each kind.
+        counts: The number of examples of each kind.
     """
     dead, top = latent.firing_rate == 0, latent.max_activation
     if not counts:

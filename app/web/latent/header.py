@@ -12,7 +12,7 @@ class Header(NamedTuple):
     """The head of the page."""
 
     dead: bool
-    """Whether it never fires on the explain set."""
+    """True if it never fires on the explain set."""
     star: str
     here: Here
     within: Within

@@ -27,7 +27,7 @@ class Past(NamedTuple):
     """1 for the first one."""
     explanation: Explanation
     diff: tuple[Change, ...]
-    """From the version it was written from; empty without one."""
+    """From the version it was written from. Empty without one."""
     written_from: int | None
     """Number of that version, where it is not the one before."""
     is_current: bool
@@ -37,7 +37,7 @@ class Past(NamedTuple):
     scores: list[tuple[str, Score]]
     """Each with its plain name."""
     links: list[tuple[str, str]]
-    """Where to go from it: words and address."""
+    """Words and address of each link."""
     comments: list[Comment]
     refused: Remark | None
 
@@ -48,7 +48,7 @@ class History(NamedTuple):
     entries: list[Past]
     here: Here
     user: str
-    """Who is asking: people may delete what they said themselves."""
+    """The person who asks. People may delete their own comments."""
 
 
 def history(session: Session, opened: Opened, user: str, remark: Remark | None) -> History:

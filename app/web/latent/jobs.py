@@ -18,7 +18,7 @@ class Jobs(NamedTuple):
     back: str
     """The page to go back to."""
     simulating: bool
-    """Whether one of them simulates the shown version."""
+    """True if one of them simulates the shown version."""
 
 
 def jobs(session: Session, opened: Opened, active: list[JobLine]) -> Jobs:

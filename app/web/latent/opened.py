@@ -37,7 +37,7 @@ class Opened:
 
     @property
     def reached(self) -> Version | None:
-        """What the shown version reached."""
+        """The shown version with its results."""
         return next((v for v in self.versions if v.explanation is self.shown), None)
 
     @property
@@ -53,7 +53,7 @@ class Opened:
 
     @property
     def simulated(self) -> bool:
-        """Whether the shown version is."""
+        """True if the shown version is simulated."""
         return is_simulated(self.scores)
 
     @property
@@ -68,7 +68,7 @@ def opened(
     """Read a latent for its page.
 
     Args:
-        version: Explanation whose simulation is shown; the current one if None.
+        version: The explanation with the simulation to show. None stands for the current one.
 
     Raises:
         NotFound: There is no such version of the latent's text.

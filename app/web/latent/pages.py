@@ -41,9 +41,9 @@ class Workbench:
     """Address of the page, and the events that change what it says of the latent."""
     text_doubts: list[str]
     dead: bool
-    """Whether there is nothing to show but the head and the output tokens."""
+    """True if there is nothing to show but the head and the output tokens."""
     tokens: int | None
-    """Of the explain set; None where that is not recorded."""
+    """Of the explain set, or None where that is not recorded."""
     header: Header
     wording: Wording
     edit: Edit
@@ -75,7 +75,7 @@ def latent_page(
     """One latent: statistics, explanation, scores, costs, examples, history.
 
     Args:
-        version: Explanation whose simulation is shown; the current one if left out.
+        version: The explanation with the simulation to show, by default the current one.
         restore: Explanation whose text is put into the edit box.
         saved: Explanation that was saved just now.
         sentence: A sentence that is shown as one more example.
@@ -108,8 +108,8 @@ def show_latent(
     """The page of a latent.
 
     Args:
-        user: Who is asking.
-        draft: What somebody has sent to the edit box.
+        user: The person who asks.
+        draft: A text that somebody has sent to the edit box.
         remark: A refused comment.
         sentence: A text that somebody tried, shown as one more example.
     """

@@ -1,4 +1,4 @@
-"""What the simulator will read of a wording: a page of its own, and a part of the edit box."""
+"""The simulator's reading of a wording: a page of its own, and a part of the edit box."""
 
 from typing import Annotated, NamedTuple
 
@@ -30,7 +30,7 @@ class PreviewView(NamedTuple):
     simulator: StudySimulator | None
     reading: Reading | None
     problem: str
-    """Why it cannot be shown; empty if it can."""
+    """The reason why there is none. Empty if there is one."""
 
 
 @router.post("/studies/{slug}/latents/{index}/preview")
@@ -41,7 +41,7 @@ def preview_page(
     session: Database,
     text: Annotated[str, Form()] = "",
 ) -> HTMLResponse:
-    """What the simulator will read of the text in the edit box."""
+    """The simulator's reading of the text in the edit box."""
     study, latent = study_and_latent(session, slug, index)
     reading, problem = None, ""
     try:

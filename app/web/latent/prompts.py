@@ -1,4 +1,4 @@
-"""What an explainer reads of a latent: a page of its own, and a part of the latent's."""
+"""The prompts of an explainer for a latent: a page of its own, and a part of the latent's."""
 
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ class PromptsView(NamedTuple):
 
 @router.get("/studies/{slug}/latents/{index}/prompts")
 def prompts_page(request: Request, slug: Slug, index: Index, session: Database) -> HTMLResponse:
-    """What an explainer's language model gets, word by word."""
+    """The prompt for an explainer's language model, word by word."""
     study, latent = study_and_latent(session, slug, index)
     asked = prompts(session, study, latent)
     view = PromptsView(index, here_of(request, study, latent).to(), asked)

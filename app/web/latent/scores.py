@@ -1,4 +1,4 @@
-"""How well the shown explanation predicts its latent."""
+"""The scores of the shown explanation: how well it predicts its latent."""
 
 from typing import NamedTuple
 
@@ -24,13 +24,14 @@ class ScoreRow(NamedTuple):
     n: int
     """Tokens, or judgements of a language model."""
     floor: float | None
-    """What other explanations reach for this latent; None where that is not defined."""
+    """The score that other explanations reach for this latent, or None where it is not defined."""
     floor_of: str | None
-    """What the floor is; None where no floor was measured."""
+    """A description of the floor, or None where no floor was measured."""
 
     @property
     def style(self) -> str:
-        """Where the score is on a line from 0 to 1: custom properties. Below 0 is drawn at 0."""
+        """The place of the score on a line from 0 to 1: custom properties. Below 0 is drawn at
+        0."""
         places = {"v": self.value, "floor": self.floor}
         if self.banded:
             places |= {"low": self.low, "high": self.high}
@@ -42,7 +43,7 @@ class ScoreRow(NamedTuple):
 
     @property
     def banded(self) -> bool:
-        """Whether it has an interval to draw."""
+        """True if it has an interval to draw."""
         return self.low is not None and self.high is not None
 
 
@@ -53,7 +54,7 @@ class Scores(NamedTuple):
     rows: list[ScoreRow]
     simulated: bool
     first: "Basis | None"
-    """Of the scores of the simulation; None where it is not simulated."""
+    """Of the scores of the simulation, or None where it is not simulated."""
     judge: "Judge | None"
     missing: Missing | None
     agreement: str
@@ -65,14 +66,14 @@ class Scores(NamedTuple):
 
 
 class Basis(NamedTuple):
-    """What the scores of a simulation were measured on."""
+    """The data that the scores of a simulation were measured on."""
 
     active: int | None
-    """Tokens of the calibrate set on which the latent is active; None where not recorded."""
+    """Tokens of the calibrate set on which the latent is active, or None where not recorded."""
     floor_of: int
-    """Explanations of other latents that the floor is the mean of; 0 where it is not known."""
+    """Explanations of other latents that the floor is the mean of, or 0 where it is not known."""
     undefined: str
-    """Why some scores are not defined; empty where all are."""
+    """The reason why some scores are not defined. Empty where all are."""
 
 
 class Judge(NamedTuple):
@@ -84,18 +85,18 @@ class Judge(NamedTuple):
 
 
 class Simulate(NamedTuple):
-    """What the button that simulates a version sends."""
+    """The request of the button that simulates a version."""
 
     to: str
     explanation_id: int | None
-    """The version; None for the current one."""
+    """The version, or None for the current one."""
 
 
 def scores(session: Session, opened: Opened, simulating: bool) -> Scores:
     """The scores of the shown version.
 
     Args:
-        simulating: Whether a job is simulating it.
+        simulating: True if a job is simulating it.
     """
     shown, reached, old = opened.shown, opened.reached, opened.old
     missing = None

@@ -29,7 +29,7 @@ class OnSentence(NamedTuple):
 
 
 def on_sentence(session: Session, opened: Opened, sentence: Sentence) -> OnSentence:
-    """What the latent does on a sentence."""
+    """The activations of the latent on a sentence."""
     firing = firing_of(session, opened.study, sentence, opened.latent, opened.shown)
     slug = opened.study.slug
     return OnSentence(

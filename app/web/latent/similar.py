@@ -24,7 +24,7 @@ class SimilarView(NamedTuple):
     """Its index."""
     latent_page: str
     explained: bool
-    """Whether the latent has an explanation."""
+    """True if the latent has an explanation."""
     similar: SimilarLatents
 
 

@@ -1,4 +1,4 @@
-"""How often a latent fires and how strongly, and what it does to the output."""
+"""The firing rate of a latent, the strength of its activations, and its effect on the output."""
 
 from typing import NamedTuple
 
@@ -39,7 +39,7 @@ class Statistics(NamedTuple):
     mean_activation: float
     bars: list[Bar]
     counted: bool
-    """Whether the bars are counted, and not read off quantiles."""
+    """True if the bars are counted, and not read off quantiles."""
     promoted: list[Output]
     suppressed: list[Output]
 

@@ -11,9 +11,9 @@ class Wording(NamedTuple):
 
     shown: Explanation | None
     dead: bool
-    """Whether the latent never fires, so that there is nothing to explain."""
+    """True if the latent never fires, so that there is nothing to explain."""
     current_page: str | None
-    """Where the current explanation is shown, if this is an earlier one."""
+    """The page of the current explanation, if this is an earlier one."""
     correlation: Score | None
     cost: LatentCost | None
     """Rewritten alone, isotonic."""

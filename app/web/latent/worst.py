@@ -31,14 +31,14 @@ class WrongView(NamedTuple):
 
     html: Markup
     cut: bool
-    """Whether tokens before these are left out."""
+    """True if tokens before these are left out."""
     token: str
     real: float
     said: float | None
     document: str
     start: int
     note: dict[str, Any]
-    """What “Add to the edit” puts beside the edit box."""
+    """The note that “Add to the edit” puts beside the edit box."""
 
 
 class Refine(NamedTuple):
@@ -46,13 +46,13 @@ class Refine(NamedTuple):
 
     to: str
     fields: dict[str, Any]
-    """What is sent beside the language model."""
+    """The fields to send beside the language model."""
     model: str | None
-    """The language model that was used last; None before the first."""
+    """The language model that was used last, or None before the first."""
     llm: dict[str, str]
-    """How that is reached."""
+    """Its back end and address."""
     other: str
-    """Where another one is chosen."""
+    """The page to choose another one."""
     backends: list[str]
     servers: list[str]
     """Those of the back ends that are at an address."""
@@ -72,14 +72,14 @@ class WorstView(NamedTuple):
     false_negatives: list[WrongView]
     refine: Refine | None
     why_not: str
-    """Why it cannot be refined; empty if it can, and where it is an earlier version."""
+    """The reason why it cannot be refined. Empty if it can, and for an earlier version."""
 
 
 @router.get("/studies/{slug}/latents/{index}/errors")
 def errors_page(
     request: Request, slug: Slug, index: Index, session: Database, version: VersionId = None
 ) -> HTMLResponse:
-    """Which contexts of the calibrate set a wording gets most wrong; the current one by default."""
+    """The worst errors of a wording on the calibrate set, by default of the current one."""
     study, latent = study_and_latent(session, slug, index)
     wanted = version or latent.explanation_id
     if wanted is None:

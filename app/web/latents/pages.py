@@ -68,7 +68,7 @@ COLUMN_NAMES: dict[Column, tuple[str, str, str]] = {
     ),
     "author": ("author", "Who wrote the explanation", ""),
 }
-"""Heading of each column, what it means, and the order that a first click gives; none if the list
+"""Heading of each column, its meaning, and the order that a first click gives. No order if the list
 cannot be sorted by it."""
 
 

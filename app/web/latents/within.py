@@ -23,7 +23,7 @@ class Here:
     """Slug of its study."""
     index: int
     state: dict[str, Any]
-    """Fields of the list in an address; none for the list of all latents by index."""
+    """Fields of the list in an address. None for the list of all latents by index."""
 
     def to(self, page: str = "latent", /, **fields: Any) -> str:
         """A page of the latent, by its name in :data:`~app.web.urls.PATHS`."""
@@ -55,7 +55,7 @@ class Within:
 
     state: dict[str, Any]
     words: str
-    """What the list is; empty for the list of all latents by index."""
+    """A description of the list. Empty for the list of all latents by index."""
     before: int | None
     after: int | None
 
@@ -75,7 +75,7 @@ def _wanted(params: Mapping[str, str]) -> LatentFilter:
 def within(
     session: Session, study: Study, latent: Latent, params: Mapping[str, str], around: Around
 ) -> Within:
-    """A latent's place in the list that an address names; in all latents where that is none."""
+    """A latent's place in the list that an address names, or among all latents if it names none."""
     wanted = _wanted(params)
     state = wanted.state()
     if state:

@@ -58,7 +58,7 @@ def remove(list_id: ListId, data: Selection, session: Database) -> ListChanged:
 
 @router.delete("/lists/{list_id}", summary="Delete a list of latents", status_code=204)
 def delete_list(list_id: ListId, session: Database) -> None:
-    """Delete a list; the latents on it stay."""
+    """Delete a list. The latents on it stay."""
     queries.delete_list(session, queries.get_list(session, list_id))
 
 

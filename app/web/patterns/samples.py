@@ -24,7 +24,7 @@ from models import Comment, Explanation, LatentCost, Simulator, Study
 
 
 class Samples(NamedTuple):
-    """What the pattern page shows, each by the component that it is for."""
+    """The samples on the pattern page, each by its component."""
 
     study: Study
     now: datetime

@@ -58,7 +58,7 @@ def loss_chart(
         over: The condition that losses are compared with. Over real latents there are no other
             baselines, because they are far above the loss effect of a small set.
         worth: Of the simulator.
-        shown: Names of the lines and baselines to draw; all if left out.
+        shown: Names of the lines and baselines to draw, by default all.
     """
     names = {key: name for key, (name, _, _) in BASELINES.items()}
     measured = [

@@ -93,7 +93,7 @@ def figures_as_csv(
 def compare(
     request: Request, slug: Slug, session: Database, a: RewriteId = None, b: RewriteId = None
 ) -> HTMLResponse:
-    """Two rewrites side by side; the newest one and the one before it if they are left out."""
+    """Two rewrites side by side, by default the newest one and the one before it."""
     study = get_study(session, slug)
     offered = [one for one in queries.list_rewrites(session, study) if one.finished][:OFFERED]
     newest = offered[0] if offered else None

@@ -41,7 +41,7 @@ def try_form(
     session: Database,
     text: Annotated[Sought, Query(max_length=10_000)] = "",
 ) -> HTMLResponse:
-    """The form; a text in the address is put into it."""
+    """The form, with the text of the address in it."""
     return _form(request, session, get_study(session, slug), text, "")
 
 
@@ -78,7 +78,7 @@ def show_sentence(
     """One sentence: the latents of one token, and those that fire most on the whole text.
 
     Args:
-        token: Whose latents are shown; the one with the largest activation if left out.
+        token: The token with the latents to show, by default that with the largest activation.
         more: Show all latents that fire, not only the strongest.
     """
     study = get_study(session, slug)

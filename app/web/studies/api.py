@@ -37,8 +37,8 @@ def get_study(slug: Slug, session: Database) -> Study:
 @router.patch("/studies/{slug}", summary="Change a study", response_model=StudyOut)
 def update_study(slug: Slug, data: StudyUpdate, session: Database) -> Study:
     """Change the title, or the simulator whose figures the pages show. While nothing is collected
-    and the collect job has failed or was cancelled, all other fields can be corrected too; the job
-    is then queued again."""
+    and the collect job has failed or was cancelled, all other fields can be corrected too. A
+    correction queues the job again."""
     try:
         return queries.update_study(session, queries.get_study(session, slug), data)
     except ValidationError as error:
@@ -55,6 +55,6 @@ def get_hanging(slug: Slug, session: Database) -> Hanging:
 
 @router.delete("/studies/{slug}", summary="Delete a study", status_code=204)
 def delete_study(slug: Slug, session: Database) -> None:
-    """Delete a study with all that hangs on it, for good. It is gone at once; a worker then removes
+    """Delete a study with all that hangs on it, for good. It is gone at once. A worker then removes
     its rows and files. The model, the coder and the corpus stay."""
     deletion.delete_study(session, queries.get_study(session, slug))

@@ -101,7 +101,7 @@ def create_study(
 
 @router.get("/studies/{slug}/edit")
 def edit_form(request: Request, slug: Slug, session: Database) -> HTMLResponse:
-    """The form to change a study: its title; all of it while nothing is collected."""
+    """The form to change a study: its title, or all of it while nothing is collected."""
     study = queries.get_study(session, slug)
     return _edit_form(request, session, study, queries.definition(session, study), {})
 
@@ -212,8 +212,8 @@ def study_overview(
 def _addresses(
     study: Study, protocol: Protocol, view: View, over: Over, author: str, shown: set[str] | None
 ) -> Callable[..., str]:
-    """Addresses of the overview, and of its figures, in another state. Only what is not the default
-    is named; the chosen lines are those of one view."""
+    """Addresses of the overview, and of its figures, in another state. They name only values other
+    than the default. The chosen lines are those of one view."""
     now: dict[str, Any] = {"protocol": protocol, "view": view, "over": over}
 
     def at(page: str = "study", /, *, all_lines: bool = False, **changes: str) -> str:

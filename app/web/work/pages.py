@@ -1,4 +1,4 @@
-"""The forms to explain latents, and to simulate and judge explanations; what that will cost."""
+"""The forms to explain latents, and to simulate and judge explanations, and their estimates."""
 
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
@@ -44,7 +44,7 @@ LABELS = {
     "base_url": "Address: ",
     "costs": "Measure alone: ",
 }
-"""What stands before a message about a field."""
+"""The words before a message about a field."""
 
 
 @router.get("/studies/{slug}/work")
@@ -160,7 +160,7 @@ def _here(study: Study, values: dict[str, str]) -> Here | None:
 
 
 def _narrowed(values: dict[str, str]) -> str:
-    """The filter in words; empty without one, or where it is not valid."""
+    """The filter in words. Empty without one, or where it is not valid."""
     try:
         return LatentMatch.model_validate(_filled(values, *LatentMatch.model_fields)).in_words()
     except ValidationError:

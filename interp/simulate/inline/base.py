@@ -279,7 +279,7 @@ def _upper(model: PreTrainedModel, shape: Shape) -> PreTrainedModel:
 
 
 def _repeated(cache: DynamicCache, rows: int) -> DynamicCache:
-    """A cache for several rows that all follow the same text; the given one stays as it is."""
+    """A cache for several rows that all follow the same text. The given one stays as it is."""
     repeated = DynamicCache()
     for depth, (keys, values, *_) in enumerate(cache):
         repeated.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), depth)

@@ -90,7 +90,7 @@ class Lessons:
     def draw(
         self, latent: int, contexts: NDArray[np.int64], count: int, rng: np.random.Generator
     ) -> Drawn:
-        """Draw some of the contexts; see :func:`draw_contexts`."""
+        """Draw some of the contexts, see :func:`draw_contexts`."""
         column = slice(*self.columns.indptr[latent : latent + 2])
         fires = np.isin(contexts, self.columns.indices[column] // self.width)
         return draw_contexts(contexts[fires], contexts[~fires], count, rng)

@@ -90,7 +90,7 @@ class Inline:
     def simulate(
         self, asks: Sequence[Ask], contexts: Sequence[Sequence[str]], *, first_position: int
     ) -> Iterator[Simulated]:
-        """Simulate latents on the same contexts; see the protocol.
+        """Simulate latents on the same contexts, see the protocol.
 
         A latent that every fold was trained on has no value: it is missing, with that reason.
         """

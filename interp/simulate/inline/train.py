@@ -57,7 +57,7 @@ def train_fold(
     checkpoint: Path,
     say: Callable[[str], None],
 ) -> FoldResult:
-    """Train the fold that the base has in use; goes on from its checkpoint if there is one.
+    """Train the fold that the base has in use, from its checkpoint if there is one.
 
     It is left with the weights of the best look.
     """

@@ -1,7 +1,7 @@
 """The training data of simulators: activations on text, explanations, and how both are held out.
 
 Latents are dealt into folds. A fold is trained on the latents of the others, and watched on a few
-of those, on text set aside; its own latents it never sees.
+of those, on text set aside. It never sees its own latents.
 """
 
 from collections.abc import Sequence

@@ -28,7 +28,7 @@ def exhausted(looks: list[Look], patience: int) -> bool:
 
 
 def save_checkpoint(checkpoint: Path, **state: object) -> None:
-    """Replace the checkpoint; an interruption leaves the old one."""
+    """Replace the checkpoint. An interruption leaves the old one."""
     partial = checkpoint.with_suffix(".partial")
     torch.save(state, partial)
     partial.replace(checkpoint)

@@ -26,7 +26,7 @@ class Reader:
     ) -> None:
         """
         Args:
-            layers: After which layers states are taken; 0 is the embedding.
+            layers: The layers after which states are taken, with 0 for the embedding.
 
         Raises:
             InputError: The model has not so many layers.
@@ -74,7 +74,7 @@ class Reader:
     def _forward(
         self, ids: Int[Tensor, "batch seq"], mask: Int[Tensor, "batch seq"]
     ) -> Float[Tensor, "batch seq state"]:
-        """States after the wanted layers; the layers above them are not run."""
+        """States after the wanted layers. The layers above them are not run."""
         taken: dict[int, Tensor] = {}
 
         class Enough(Exception):

@@ -2,8 +2,8 @@
 has seen.
 
 A trained simulator is a folder: ``simulator.json`` (:class:`Trained`) and one file of weights for
-each *fold*. A fold was trained on some latents only; a latent is simulated by a fold that never saw
-it (cross-fitting). A simulator trained on other coders needs one fold.
+each *fold*. A fold was trained on some latents only. A fold that never saw a latent simulates it
+(cross-fitting). A simulator trained on other coders needs one fold.
 """
 
 from pathlib import Path
@@ -63,7 +63,7 @@ class Trained(BaseModel):
         return None
 
     def write(self, folder: Path) -> None:
-        """Write ``simulator.json``; a reader finds the old one or the new one, never half of it."""
+        """Write ``simulator.json``. A reader finds the old one or the new one, never half of it."""
         partial = folder / f"{FILE}.partial"
         partial.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
         partial.replace(folder / FILE)

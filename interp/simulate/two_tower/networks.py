@@ -36,7 +36,7 @@ class Shape(BaseModel, frozen=True):
 
 
 class Projection(NamedTuple):
-    """Standardises the base's states and reduces them; fitted on training text, then fixed."""
+    """Standardises the base's states and reduces them. Fitted on training text, then fixed."""
 
     mean: Float[Tensor, "state"]
     deviation: Float[Tensor, "state"]

@@ -1,4 +1,4 @@
-"""Train the two-tower simulator: only its small networks; the base stays as it is.
+"""Train the two-tower simulator: only its small networks. The base stays as it is.
 
 Each step takes some latents, one explanation of each, and some tokens of text, and compares all
 pairs at once. So active and silent tokens come at their natural rates, because specificity is what
@@ -61,7 +61,7 @@ def train_fold(
     checkpoint: Path,
     say: Callable[[str], None],
 ) -> FoldResult:
-    """Train the networks of one fold; goes on from its checkpoint if there is one.
+    """Train the networks of one fold, from its checkpoint if there is one.
 
     The networks returned are those of the best look.
     """

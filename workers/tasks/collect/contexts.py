@@ -78,7 +78,7 @@ def make_contexts(session: Session, study: Study, tokenizer: PreTrainedTokenizer
 
 
 def check(session: Session, study: Study, subject: Subject, coder: Coder) -> None:
-    """See that the coder fits the model, the first time; later, that it is still the same one.
+    """See that the coder fits the model, or, after the first time, that it is still the same one.
 
     Raises:
         InputError: It does not fit, or another coder lies where it lay.

@@ -29,7 +29,7 @@ BINS = 40
 
 
 class Latents:
-    """Makes the latents of a study. What all blocks of them need is read once."""
+    """Makes the latents of a study. Reads once the data that all blocks of them need."""
 
     def __init__(self, session: Session, study: Study, coder: Coder) -> None:
         self.session, self.study, self.coder = session, study, coder
@@ -47,12 +47,12 @@ class Latents:
 
     @cached_property
     def _collected(self) -> int:
-        """How many tokens were collected."""
+        """The number of tokens that were collected."""
         return self.store.summary()[0]
 
     @cached_property
     def _alive(self) -> torch.Tensor:
-        """Which latents ever fire. All of them are there by then."""
+        """The latents that ever fire. All of them are there by then."""
         firing = select(Latent.index).where(
             Latent.study_id == self.study.id, Latent.max_activation > 0
         )
@@ -156,7 +156,7 @@ class Latents:
 
 
 def histogram(activations: NDArray[np.float32]) -> list[int]:
-    """How many activations are in each of equal parts of the range from 0 to the largest."""
+    """The number of activations in each of equal parts of the range from 0 to the largest."""
     if not len(activations):
         return []
     counts, _ = np.histogram(activations, BINS, (0, float(activations.max())))

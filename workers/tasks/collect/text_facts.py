@@ -1,4 +1,4 @@
-"""What is known of a study's text: how it was made into contexts, and what its coder has seen."""
+"""Facts about a study's text: its contexts, and the documents that its coder has seen."""
 
 import json
 from pathlib import Path

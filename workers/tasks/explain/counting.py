@@ -100,7 +100,7 @@ def _row(
 
 
 def _explained(explainer: Counting) -> Exists:
-    """Whether an explainer has explained a latent."""
+    """True if an explainer has explained a latent."""
     return exists().where(
         Explanation.latent_id == Latent.id, Explanation.prompt_version == explainer.version
     )

@@ -1,4 +1,4 @@
-"""What all explainers have in common."""
+"""The common parts of all explainers."""
 
 from sqlalchemy.orm import Session
 

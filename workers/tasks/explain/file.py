@@ -34,13 +34,13 @@ class _Numbered(NamedTuple):
 class ReadFile(Explainer):
     """Adds the explanations of a file that the study does not have yet. Some lines are a unit.
 
-    The study has one if a version of the same latent has its text and its author; a text that
+    The study has one if a version of the same latent has its text and its author. A text that
     stands in the file twice becomes two versions. Versions of one latent keep their order.
     """
 
     counts = "explanations"
     _new: NDArray[np.bool_] | None = None
-    """Which lines are explanations that the study did not have when this was looked up."""
+    """The lines with explanations that the study did not have when this was looked up."""
     _lines: Iterator[Line] = iter(())
     """The lines of the file from ``_at`` on: units come in its order, so that it is read once."""
     _at: int | None = None
@@ -66,7 +66,7 @@ class ReadFile(Explainer):
         session.commit()
 
     def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:
-        """Runs of lines; those that stand for an explanation of the study are done."""
+        """Runs of lines. Lines with an explanation that the study has are done."""
         new = self._find_new(session, job, study)
         return [
             Unit("lines", start, start + len(part), len(part) - int(part.sum()))
@@ -107,7 +107,7 @@ class ReadFile(Explainer):
         return Path(self.asked.path or "")
 
     def _find_new(self, session: Session, job: Job, study: Study) -> NDArray[np.bool_]:
-        """Which lines are explanations that the study does not have."""
+        """The lines with explanations that the study does not have."""
         if self._new is None:
             counted, own = _there(session, job, study)
             self._new = np.array(
@@ -170,8 +170,11 @@ def _added(session: Session, job: Job, study: Study, lines: Sequence[_Numbered])
 
 
 def _there(session: Session, job: Job, study: Study) -> tuple[Counter[bytes], frozenset[int]]:
-    """How often the study has each explanation, by its digest, as a study may have a million; and
-    which lines this job has added. These do not count."""
+    """The study's count of each explanation, and the lines that this job has added. These do not
+    count.
+
+    The counts are by digest, because a study may have a million explanations.
+    """
     query = select(Latent.index, Explanation.text, Explanation.author, Explanation.details)
     query = query.join(Latent, Latent.id == Explanation.latent_id)
     found = session.execute(
@@ -192,7 +195,7 @@ def _digest(index: int, text: str, author: str) -> bytes:
 
 
 def _take(there: Counter[bytes], written: Written) -> bool:
-    """Whether an explanation is there already; one that is counts for one line of the file."""
+    """True if an explanation is there already. Each of these counts for one line of the file."""
     same = _digest(written.latent, written.text, written.author)
     if not there[same]:
         return False

@@ -37,10 +37,10 @@ SHOWN = ("top", "quantile", "near_miss")
 
 
 class AskModel(Explainer):
-    """Explains the job's latents, or all that ever fire; one latent is a unit.
+    """Explains the job's latents, or all that ever fire. One latent is a unit.
 
-    An answer that is no explanation adds none, and a latent that no prompt can be made of has none:
-    each is counted as missing, with its reason in the job's message and log.
+    An answer that is no explanation adds none. A latent from which no prompt can be made has none.
+    The job counts each as missing, with its reason in its message and log.
     """
 
     counts = "latents"
@@ -104,7 +104,7 @@ class AskModel(Explainer):
 def _until_it_fails(
     found: Iterator[Explained | Step], failures: list[str]
 ) -> Iterator[Explained | Step]:
-    """What an explainer finds of one latent; why it finds no more is added to the failures."""
+    """The explanations that an explainer finds of one latent. Notes an error among the failures."""
     try:
         yield from found
     except ItemError as error:

@@ -20,7 +20,7 @@ from workers.tasks.rows import context_tokens, documents_of, fields, finite, fir
 
 
 class Measurement:
-    """What measuring the points of one rewrite needs."""
+    """The means of measuring the points of one rewrite."""
 
     def __init__(self, session: Session, study: Study, rewrite: Rewrite) -> None:
         self.session, self.study, self.rewrite = session, study, rewrite
@@ -115,8 +115,8 @@ class Measurement:
         )
 
     def _known(self, points: Sequence[Planned]) -> Iterator[Known]:
-        """What is measured already and may be the same on many contexts: the real latents, and
-        the same points before the last edit."""
+        """Measured results that may be the same on many contexts. They are of the real latents, and
+        of the same points before the last edit."""
         real = find(self.session, self.rewrite, Planned(Condition.REAL_LATENTS, "", "", ()))
         if real is not None:
             yield _as_known(splice.real_latents, real)
@@ -163,7 +163,7 @@ class Measurement:
     def _statistics(
         self, point: Planned, losses: NDArray[np.float64], untouched: NDArray[np.float64]
     ) -> dict[str, object]:
-        """How a point compares with the others, see ``RewritePoint.statistics``."""
+        """Comparisons of a point with the others, see ``RewritePoint.statistics``."""
         zero = self._losses(Planned(Condition.ZERO, "", "", ()))
         none = self._losses(Planned(Condition.NO_LATENTS, "", "", ()))
         real = self._losses(Planned(Condition.REAL_LATENTS, "", "", ()))

@@ -1,4 +1,4 @@
-"""Which explanations a rewrite takes, and in which orders."""
+"""The explanations of a rewrite, and their orders."""
 
 from typing import Any
 
@@ -132,7 +132,8 @@ def _ordered(
     value. Those without one come last: they rewrite nothing, so no cost of theirs is measured.
 
     Args:
-        author: Whose explanations, the newest of each latent; empty for the current ones.
+        author: The author of the explanations, the newest of each latent. Empty for the current
+            ones.
     """
     wanted = _simulated(simulator_id).where(Latent.study_id == study.id)
     if author:
@@ -186,7 +187,7 @@ def _without_values(
 def _repeated(session: Session, parent: Rewrite, current: list[int]) -> dict[str, list[int]]:
     """The orders of an earlier rewrite, so that the two can be compared point by point.
 
-    Each latent has its current explanation, if that is simulated, in its place; latents that the
+    Each latent has its current explanation, if that is simulated, in its place. Latents that the
     earlier rewrite lacks come last.
 
     Args:

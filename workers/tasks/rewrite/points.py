@@ -35,11 +35,11 @@ class Planned(NamedTuple):
     calibration: str
     ordering: str
     explanation_ids: tuple[int, ...]
-    """The set, in the ordering's order; empty for conditions without one."""
+    """The set, in the ordering's order. Empty for conditions without one."""
 
     @property
     def key(self) -> tuple[str, str, str, int]:
-        """What tells it from the other points of its rewrite, as the table does."""
+        """Its identity within the rewrite, as in the table."""
         calibration, ordering = str(self.calibration), self.ordering
         return str(self.condition), calibration, ordering, len(self.explanation_ids)
 

@@ -15,8 +15,8 @@ from workers.tasks.rewrite.orderings import make_rewrite
 from workers.tasks.rewrite.points import BASELINES, measured, points
 
 AT_ONCE = {Protocol.WHOLE: 4, Protocol.PAPER: 64}
-"""Points measured in one unit of work, some seconds long. More share more of the model below the
-hookpoint, and of the tree above it; under ``paper`` that is nearly all of the work."""
+"""Points measured in one unit of work, some seconds long. More points share more of the model below
+the hookpoint, and of the tree above it. Under ``paper`` that is nearly all of the work."""
 
 
 class Rewrite(Task):
@@ -38,7 +38,7 @@ class Rewrite(Task):
         session.commit()
 
     def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:
-        """Blocks of points; none if there is no rewrite, as nothing has changed."""
+        """Blocks of points, or none if there is no rewrite, because nothing has changed."""
         rewrite = _row(session, job)
         if rewrite is None:
             return []
@@ -78,7 +78,7 @@ def _row(session: Session, job: Job) -> RewriteRow | None:
 
 
 def _blocks(count: int, size: int) -> Iterator[tuple[int, int]]:
-    """Baselines alone, since all others are compared with them; then so many points at once."""
+    """Baselines alone, since all others are compared with them. Then so many points at once."""
     yield 0, len(BASELINES)
     for start in range(len(BASELINES), count, size):
         yield start, min(start + size, count)

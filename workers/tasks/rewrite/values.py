@@ -83,7 +83,7 @@ class SimulatedValues:
         raise ValueError(f"{condition} has no set of latents")
 
     def values(self, calibration: str, explanation_ids: list[int]) -> Values:
-        """Calibrated values of some explanations; raw ones if ``calibration`` is empty."""
+        """Calibrated values of some explanations, or raw ones if ``calibration`` is empty."""
         method = calibration or str(Method.NONE)
 
         def at(rows: Tensor) -> Float[Tensor, "batch position rewritten"]:
@@ -96,9 +96,9 @@ class SimulatedValues:
         return Values(torch.tensor([self._latents[i] for i in explanation_ids]), at)
 
     def missing(self, explanation_ids: list[int]) -> int:
-        """How many values these explanations lack."""
+        """The number of values that these explanations lack."""
         return sum(int(np.isnan(self._raw[i]).sum()) for i in explanation_ids)
 
     def rewritten(self, explanation_ids: list[int]) -> int:
-        """How many of these explanations have any value."""
+        """The number of these explanations that have any value."""
         return sum(not np.isnan(self._raw[i]).all() for i in explanation_ids)

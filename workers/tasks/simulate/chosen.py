@@ -1,4 +1,4 @@
-"""Which explanations a simulate job is about, and which simulator."""
+"""The explanations of a simulate job, and its simulator."""
 
 from collections.abc import Sequence
 
@@ -28,9 +28,9 @@ def check(session: Session, ids: Sequence[int]) -> None:
 def first(session: Session, study: Study, count: int) -> list[int]:
     """The current explanations of the first latents.
 
-    First come the latents that words predict best and that fire on enough tokens. Before anything
-    is simulated, the best guess at that is how well the words of their lexical explanation tell
-    where they are active: the F1 of its coverage and its precision.
+    First come the latents that words predict best and that fire on enough tokens. Before any
+    simulation, the best guess at that comes from the lexical explanation. It is the F1 of its
+    coverage and its precision.
 
     Raises:
         InputError: There is none.

@@ -1,4 +1,4 @@
-"""What each explanation costs alone: only its latent rewritten, all others real."""
+"""The cost of each explanation alone: only its latent rewritten, all others real."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -30,10 +30,10 @@ fire, and where it is neither."""
 
 
 def contexts_to_simulate(study: Study, latent: Latent) -> list[int]:
-    """Which contexts of the evaluate set an explanation is simulated on.
+    """The contexts of the evaluate set that an explanation is simulated on.
 
-    Those on which the whole layer is rewritten; and if the latent fires, or is silent, on few of
-    them, more of those on which it does or is.
+    They are those on which the whole layer is rewritten. If the latent fires on few of them, more
+    on which it fires join them. Contexts on which it is silent join them likewise.
     """
     firing = set(_firing(study, latent))
     panel = list(range(study.contexts_rewrite))
@@ -186,7 +186,7 @@ def _against_parent(
     costs: dict[int, float],
     seed: int,
 ) -> dict[str, float | None] | None:
-    """Whether this wording costs less than the one it was written from, where the latent fires.
+    """Compare the costs of this wording and of the one it was written from, where the latent fires.
 
     Args:
         line: Condition and calibration.
@@ -230,7 +230,7 @@ def _draw(study: Study, latent: Latent, rows: Sequence[int], most: int) -> list[
 
 
 def _columns(prefix: str, estimate: Estimate) -> dict[str, float | None]:
-    """An estimate as columns; what is not defined is NULL."""
+    """An estimate as columns, with NULL for a number that is not defined."""
     names = ("mean", "low", "high")
     return {
         prefix + name: value for name, value in zip(names, fields(estimate).values(), strict=True)

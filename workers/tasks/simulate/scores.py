@@ -84,7 +84,7 @@ def _of_other_latents(
 ) -> list[Float[np.ndarray, "context seq"]]:
     """Simulations of other latents' explanations by the same simulator, on the same contexts.
 
-    Which ones is a random draw that the seed and the explanation fix, as far as they are there.
+    The seed and the explanation fix a random draw of them, as far as they are there.
     """
     others = session.scalars(
         select(Simulation.id)

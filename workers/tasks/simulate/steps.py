@@ -1,4 +1,4 @@
-"""What is done with the explanations of one unit: simulate, calibrate, score, measure."""
+"""The steps for the explanations of one unit: simulate, calibrate, score, measure."""
 
 from typing import NamedTuple
 
@@ -101,7 +101,7 @@ def _simulate(
 
 
 def score_so_far(session: Session, explanation: Explanation, simulator: Simulator) -> float | None:
-    """What a simulator that asks for it is told of an explanation: its newest correlation under
+    """The score of an explanation, for a simulator that asks for it: its newest correlation under
     another simulator."""
     if not simulator.options.get("show_score"):
         return None
@@ -118,7 +118,7 @@ def score_so_far(session: Session, explanation: Explanation, simulator: Simulato
 
 
 def examples_and_scores(session: Session, study: Study, simulator: Simulator, block: Block) -> Done:
-    """Simulate the calibrate set and the latents' examples; calibrate and score."""
+    """Simulate the calibrate set and the latents' examples, then calibrate and score."""
     block = _lacking(session, block, simulator, ContextSet.CALIBRATE)
     if not block.explanations:
         return Done()
@@ -202,8 +202,8 @@ def _split(simulation: Simulation, calibrating: int, first: int) -> tuple[Simula
 
 
 def evaluate(session: Session, study: Study, simulator: Simulator, block: Block) -> Done:
-    """Simulate the contexts of the evaluate set on which the whole layer is rewritten; and if it
-    is one explanation, those more that its cost alone is measured on."""
+    """Simulate the contexts of the evaluate set on which the whole layer is rewritten. For a single
+    explanation, add those that its cost alone is measured on."""
     block = _lacking(session, block, simulator, ContextSet.EVALUATE)
     if not block.explanations:
         return Done()

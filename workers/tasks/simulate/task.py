@@ -24,15 +24,15 @@ STEPS = {
     str(ContextSet.EVALUATE): evaluate,
     "costs": measure_costs,
 }
-"""What is done with each explanation, in this order."""
+"""The steps for each explanation, in this order."""
 
 
 class Simulate(Task):
     """Simulates some explanations.
 
-    Each is simulated on its latent's examples and on the calibrate set, and scored; then on the
-    evaluate set. What each costs alone is measured for the first so many that the job names. A unit
-    is one of these steps, for one explanation or for a block.
+    Each is simulated on its latent's examples and on the calibrate set, and scored. Then it is
+    simulated on the evaluate set. The job names how many of them have their cost measured
+    individually. A unit is one of these steps, for one explanation or for a block.
     """
 
     counts = "steps"
