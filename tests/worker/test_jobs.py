@@ -198,10 +198,13 @@ def test_a_point_says_how_it_compares(db: Session, living_study: Study) -> None:
     assert against["zero"]["mean"] == pytest.approx(difference, abs=1e-5)
     assert against["zero"]["low"] < difference < against["zero"]["high"]
     real = points["real_latents", "", "", 0]
-    clear = {name: real.statistics["against"][name]["high"] < 0 for name in ("no_latents", "zero")}
+    worse = {name: points[name, "", "", 0] for name in ("no_latents", "zero")}
+    clear = {
+        name: one.statistics["against"]["real_latents"]["low"] > 0 for name, one in worse.items()
+    }
     assert clear["zero"], "zeroing the layer costs a quarter of a nat"
     for name, is_clear in clear.items():
-        worst = points[name, "", "", 0].increase
+        worst = worse[name].increase
         expected = (worst - point.increase) / (worst - real.increase) if is_clear else None
         assert point.statistics["recovered"][name]["value"] == pytest.approx(expected, abs=1e-3)
     assert 1 <= point.statistics["effective_contexts"] <= 8

@@ -276,7 +276,8 @@ def test_a_rewrite_that_stopped_does_not_hide_the_finished_one(
     unfinished = rewrite(db, study, _latents(db, study)[:4])
     unfinished.finished = False
     job = Job(study_id=study.id, kind="rewrite", status=status, created_by="test")
-    job.params = {"protocol": "whole", "repeat": False, "rewrite_id": unfinished.id}
+    job.params = {"protocol": "whole", "repeat": False}
+    job.state = {"rewrite_id": unfinished.id}
     others = Job(study_id=study.id, kind="rewrite", status="running", created_by="test")
     others.params = {"protocol": "paper", "repeat": False}
     db.add_all([job, others])

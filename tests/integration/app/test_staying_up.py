@@ -43,7 +43,9 @@ STREAMS = 40
 CLIENTS = 300
 SERVE = f"""
 import sys
-from app import events, limits, server
+from app import server
+from app.web import events
+from app.web.guard import limits
 server.SEND_SECONDS = server.HEAD_SECONDS = limits.SECONDS = {LIMIT}
 server.CLIENTS = {CLIENTS}
 events.STREAMS.total = {STREAMS}

@@ -7,10 +7,10 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from interp.explain import prompts
+from interp.llm.templates import render
 from interp.llm.tokens import beginning
 from interp.llm.transformers import TransformersLLM
-from interp.scoring.judge import Case, Task, judge
+from interp.scoring.judge import PROMPTS, Case, Task, judge
 from tests.engine import smollm2
 from tests.judging import CASES, Writer
 
@@ -19,7 +19,9 @@ ANIMALS = "Active on words for animals."
 
 def yes_by_hand(llm: TransformersLLM, task: Task, case: Case) -> float:
     """The probability of yes after the whole prompt as one text, by a plain forward pass."""
-    *worked, question = prompts.chat(str(task.version), explanation=ANIMALS, text=case.text)
+    *worked, question = render(
+        PROMPTS / f"{task.version}.jinja", explanation=ANIMALS, text=case.text
+    )
     text = ""
     for message in worked:
         text += message["content"] + ("\n\n" if message["role"] == "assistant" else " ")

@@ -89,11 +89,11 @@ def test_the_doctor_names_the_study(db: Session, scored: Study) -> None:
 
 def test_a_study_that_is_being_removed_is_no_problem(db: Session, scored: Study) -> None:
     shutil.rmtree(folder_of(scored, "explain"))
-    scored.model = "/nowhere/model"
+    scored.model = "/nowhere/removed"
     db.commit()
     here = get_settings()
-    assert "/nowhere/model" in _models(here, from_settings(here)).text
+    assert "/nowhere/removed" in _models(here, from_settings(here)).text
     scored.deleted_at = datetime.now(UTC)
     db.commit()
     assert not [line for line in incomplete(db) if line.startswith(f"{scored.slug}:")]
-    assert "/nowhere/model" not in _models(here, from_settings(here)).text
+    assert "/nowhere/removed" not in _models(here, from_settings(here)).text
