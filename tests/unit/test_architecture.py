@@ -11,6 +11,8 @@ import pytest
 from tests import REPOSITORY
 
 PATH = re.compile(r"\w+(/|\.py)")
+ROOMS = "app|cli|interp|jobs|models|workers|tests|templates|static|docs|benchmarks|migrations"
+NAMED = re.compile(rf"(?<![\w/.-])((?:{ROOMS})/[\w/.-]+\.(?:py|md|html|css|js|ipynb))(?!\w)")
 
 
 def test_imports_go_one_way() -> None:
@@ -57,3 +59,11 @@ def test_the_picture_of_the_house_is_the_house() -> None:
     )
     there = {path.parent for room in rooms for path in (REPOSITORY / room).glob("*/__init__.py")}
     assert there <= drawn, f"not in the picture: {sorted(map(str, there - drawn))}"
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs", "demo/README.md"])
+def test_documents_name_files_that_exist(document: str) -> None:
+    place = REPOSITORY / document
+    for page in [place] if place.is_file() else place.glob("**/*.md"):
+        for name in NAMED.findall(page.read_text()):
+            assert (REPOSITORY / name).exists(), f"{page.name} names {name}"
