@@ -33,7 +33,7 @@ from interp.errors import InputError
 from interp.llm.reading import TOO_LONG
 from interp.simulate.inline.base import Base, Shape, Text, load_fold
 from interp.simulate.protocol import TOP, Ask, Simulated
-from interp.simulate.training.reader import fingerprint
+from interp.simulate.training.reader import check_base
 from interp.simulate.training.trained import Trained
 
 VERSION = "inline-1"
@@ -71,11 +71,7 @@ class Inline:
             raise InputError(
                 f"{folder} holds a simulator of the method {self.trained.method}, not inline."
             )
-        if fingerprint(model) != self.trained.base_sha256:
-            raise InputError(
-                f"{folder} was trained on {self.trained.base}, and {model.name_or_path} is another "
-                "model. Give that one, or train a simulator on this one."
-            )
+        check_base(self.trained, model, folder)
         self.base = Base(model, tokenizer, Shape.model_validate(self.trained.shape))
         for fold in self.trained.folds:
             self.base.add_fold()

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from interp.corpus.text import encode
 from interp.errors import InputError
 from interp.simulate.reads import EXPLANATION_TOKENS
 from interp.simulate.training.align import Aligned, align
+from interp.simulate.training.trained import Trained
 
 BATCH = 32
 """Texts that are read at once."""
@@ -124,3 +126,16 @@ def fingerprint(model: PreTrainedModel) -> str:
         if weight.ndim == 1:
             whole.update(name.encode() + weight.detach().cpu().half().numpy().tobytes())
     return whole.hexdigest()
+
+
+def check_base(trained: Trained, model: PreTrainedModel, folder: Path) -> None:
+    """Refuse another model than the one that the simulator in a folder was trained on.
+
+    Raises:
+        InputError: It is another one.
+    """
+    if fingerprint(model) != trained.base_sha256:
+        raise InputError(
+            f"{folder} was trained on {trained.base}, and {model.name_or_path} is another "
+            "model. Give that one, or train a simulator on this one."
+        )

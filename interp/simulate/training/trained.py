@@ -34,7 +34,7 @@ class Trained(BaseModel):
     base: str
     """The language model under it: a hub name, or the name of a fetched model or folder."""
     base_sha256: str
-    """Of some of the base's weights (``two_tower.fingerprint``): on another base the trained
+    """Of some of the base's weights (``training.reader.fingerprint``): on another base the trained
     weights would answer nonsense."""
     folds: list[Fold]
     corpus: str

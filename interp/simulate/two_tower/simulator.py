@@ -26,9 +26,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from interp.errors import InputError
 from interp.simulate.protocol import TOP, Ask, Simulated
-from interp.simulate.training.reader import BATCH, Reader, fingerprint
+from interp.simulate.training.reader import BATCH, Reader, check_base
 from interp.simulate.training.trained import Trained
 from interp.simulate.two_tower.networks import (
     PROJECTION,
@@ -67,11 +66,7 @@ class TwoTower:
                 another than the one it was trained on.
         """
         self.coder, self.trained = coder, Trained.read(folder)
-        if fingerprint(model) != self.trained.base_sha256:
-            raise InputError(
-                f"{folder} was trained on {self.trained.base}, and {model.name_or_path} is another "
-                "model. Give that one, or train a simulator on this one."
-            )
+        check_base(self.trained, model, folder)
         self.reader = Reader(model, tokenizer, self.trained.shape["layers"])
         shape = Shape.model_validate(self.trained.shape["networks"])
         self.projection = Projection(**load_tensors(folder / PROJECTION))

@@ -13,22 +13,14 @@ from interp.corpus.copies import identity
 from interp.corpus.seen import SeenText
 from interp.errors import InputError
 from interp.simulate.protocol import TOP, Ask, Simulated
+from interp.simulate.training.corpus import Corpus, TrainingText, deal
+from interp.simulate.training.reader import Reader, fingerprint
 from interp.simulate.training.trained import Trained
-from interp.simulate.two_tower.simulator import (
-    Reader,
-    Shape,
-    TwoTower,
-    fingerprint,
-)
-from interp.simulate.two_tower.train import (
-    Corpus,
-    Settings,
-    TrainingText,
-    deal,
-    prepare,
-    train,
-    train_fold,
-)
+from interp.simulate.two_tower.method import Settings
+from interp.simulate.two_tower.networks import Shape
+from interp.simulate.two_tower.prepare import prepare
+from interp.simulate.two_tower.simulator import TwoTower
+from interp.simulate.two_tower.train import train, train_fold
 from tests.engine import tiny_model, word_tokenizer
 
 SMALL = Shape(features=32, width=24, token_hidden=32, explanation_hidden=8, heads=2, layers=1)
