@@ -109,7 +109,6 @@ def read_corpus(slug: str, files: list[Path]) -> tuple["Corpus", "TrainingText"]
     from models import Context, Explanation, Latent
     from models.database import new_session
     from workers.resources import store_of
-    from workers.tasks.rows import first_position
 
     with connect(), new_session() as session:
         study = get_study(session, slug)
@@ -136,7 +135,7 @@ def read_corpus(slug: str, files: list[Path]) -> tuple["Corpus", "TrainingText"]
         for latent, wording in _more(files):
             if latent in texts:
                 texts[latent].append(wording)
-        first, num_latents = first_position(study), study.coder_info["num_latents"]
+        first, num_latents = study.first_position, study.coder_info["num_latents"]
         kept = study.context_length - first
         parts = list(store_of(study, ContextSet.EXPLAIN).read(range(num_latents)))
         activations = csc_matrix(

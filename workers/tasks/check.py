@@ -22,7 +22,6 @@ from workers.task import Done, Task, Unit
 from workers.tasks.rows import (
     context_tokens,
     documents_of,
-    first_position,
     values_on,
 )
 from workers.version import code_version
@@ -103,7 +102,7 @@ def _checks(session: Session, study: Study) -> list[Callable[[], Result]]:
             .limit(SUBSTITUTES)
         )
     )
-    everything = Setting(subject_of(study), coder_of(study), tokens, first_position(study), latents)
+    everything = Setting(subject_of(study), coder_of(study), tokens, study.first_position, latents)
     few = everything._replace(tokens=tokens[:EXACT])
     panel = everything._replace(tokens=tokens[: study.contexts_rewrite])
     panel_ids = ids[: study.contexts_rewrite]
@@ -175,7 +174,7 @@ def _scores_are_of_these_activations(session: Session, study: Study) -> Result:
         .order_by(Latent.index)
         .execution_options(yield_per=64)
     )
-    start, looked_at, false = first_position(study), 0, []
+    start, looked_at, false = study.first_position, 0, []
     try:
         for row in rows:
             real = real_activations(study, row.latent, ContextSet.CALIBRATE, len(row.context_ids))
@@ -221,7 +220,7 @@ def _simulations(
         explanations: Index of each latent, and its explanation.
         panel: The contexts of the evaluate set that are wanted.
     """
-    start = first_position(study)
+    start = study.first_position
     where = Protocol.WHOLE.spliced(study.context_length, start)
     calibrate_raw, calibrate_real, evaluate_raw = [], [], []
     for index, explanation_id in explanations:

@@ -20,7 +20,7 @@ from jobs.params import GenerateParams
 from models import Explanation, Generation, Job, Latent, Simulator, Study
 from workers.resources import coder_of, simulator_of, subject_of
 from workers.task import Done, Task, Unit
-from workers.tasks.rows import calibrations_of, first_position, token_texts
+from workers.tasks.rows import calibrations_of, token_texts
 from workers.version import code_version
 
 CONDITIONS = (Condition.UNTOUCHED, Condition.ZERO, Condition.REWRITTEN)
@@ -45,7 +45,7 @@ class Generate(Task):
         """See that the prompt can be written on from."""
         generation = self._generation(session, study)
         prompt = _prompt(study, generation)
-        generation.prompt_tokens = len(prompt) - first_position(study)
+        generation.prompt_tokens = len(prompt) - study.first_position
         generation.code_version = code_version()
         session.commit()
 
@@ -132,7 +132,7 @@ class _Pen:
             coder_of(study),
             self._prompt,
             model,
-            first_position=first_position(study),
+            first_position=study.first_position,
             new_tokens=generation.new_tokens,
             temperature=generation.temperature,
             seed=generation.seed,
@@ -204,7 +204,7 @@ def _rewriting(session: Session, study: Study, generation: Generation) -> tuple[
     def simulate(tokens: Sequence[int], start: int) -> Tensor:
         strings = token_texts(tokenizer, tokens)
         values = np.full((len(tokens) - start, len(maps)), np.nan)
-        found = simulator.simulate(asks, [strings], first_position=first_position(study))
+        found = simulator.simulate(asks, [strings], first_position=study.first_position)
         for (column, fitted), simulated in zip(calibrated, found, strict=True):
             values[:, column] = fitted(simulated.values[0, start:])
         return torch.from_numpy(values).float()

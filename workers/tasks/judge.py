@@ -17,7 +17,7 @@ from models import Explanation, Job, Latent, Score, Study
 from models.base import among
 from workers.resources import llm_of, real_activations
 from workers.task import Done, Task, Unit
-from workers.tasks.rows import context_strings, documents_of, fields, first_position
+from workers.tasks.rows import context_strings, documents_of, fields
 
 CASES = 25
 """Texts of each kind that a judge is asked about."""
@@ -76,7 +76,7 @@ class Judge(Task):
             strings,
             real_activations(study, latent.index, ContextSet.CALIBRATE, len(ids)),
             documents_of(session, ids),
-            first_position=first_position(study),
+            first_position=study.first_position,
             count=CASES,
             seed=study.seed,
         )

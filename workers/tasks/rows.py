@@ -19,11 +19,6 @@ from interp.scoring.statistics import Comparison, Estimate
 from models import Calibration, Context, Simulation, Study
 
 
-def first_position(study: Study) -> int:
-    """The first position that is analysed: not the beginning-of-sequence token."""
-    return study.first_position
-
-
 def context_tokens(
     session: Session, study: Study, context_set: ContextSet
 ) -> tuple[list[int], Tensor]:

@@ -15,7 +15,7 @@ from jobs.params import SentenceParams
 from models import Explanation, Job, Latent, Score, Sentence, Simulator, Study
 from workers.resources import coder_of, simulator_of, subject_of
 from workers.task import Done, Task, Unit
-from workers.tasks.rows import first_position, token_texts
+from workers.tasks.rows import token_texts
 from workers.version import code_version
 
 SIMULATED = 12
@@ -61,7 +61,7 @@ class ReadSentence(Task):
         simulator = session.get_one(Simulator, sentence.simulator_id)
         ask = Ask(explanation.text, _score(session, simulator, number), latent.index)
         (found,) = simulator_of(simulator, study).simulate(
-            [ask], [sentence.strings], first_position=first_position(study)
+            [ask], [sentence.strings], first_position=study.first_position
         )
         values = [float(v) if np.isfinite(v) else None for v in found.values[0]]
         made = {"values": values, "failures": found.failures}
@@ -81,7 +81,7 @@ class ReadSentence(Task):
 def _read(session: Session, study: Study, sentence: Sentence) -> None:
     subject = subject_of(study)
     tokens = encode_prompt(subject, sentence.text, prepend_bos=study.prepend_bos, new_tokens=0)
-    active = active_latents(subject, coder_of(study), tokens, first_position=first_position(study))
+    active = active_latents(subject, coder_of(study), tokens, first_position=study.first_position)
     sentence.tokens = tokens
     sentence.strings = token_texts(subject.tokenizer, tokens)
     sentence.active = [[[index, value] for index, value in latents] for latents in active]

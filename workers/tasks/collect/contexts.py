@@ -19,7 +19,7 @@ from jobs.events import publish
 from models import Context, Job, Study
 from workers.resources import corpus_of, store_of
 from workers.tasks.collect.text_facts import text_facts
-from workers.tasks.rows import context_tokens, first_position, token_texts
+from workers.tasks.rows import context_tokens, token_texts
 from workers.version import code_version
 
 
@@ -94,8 +94,8 @@ def check(session: Session, study: Study, subject: Subject, coder: Coder) -> Non
 
 def _check_fit(session: Session, study: Study, subject: Subject, coder: Coder) -> None:
     _, tokens = context_tokens(session, study, ContextSet.CALIBRATE)
-    unexplained = check_coder(coder, subject, tokens, first_position=first_position(study))
-    check_resuming(subject, coder, tokens, first_position=first_position(study))
+    unexplained = check_coder(coder, subject, tokens, first_position=study.first_position)
+    check_resuming(subject, coder, tokens, first_position=study.first_position)
     study.coder_info = {
         "kind": coder.kind,
         "k": coder.k,

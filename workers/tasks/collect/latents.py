@@ -18,7 +18,7 @@ from interp.corpus.examples import Occurrences, sample_examples, sample_near_mis
 from interp.model.subject import Subject, output_head
 from models import Example, Latent, Study
 from workers.resources import store_of
-from workers.tasks.rows import context_tokens, first_position, token_alone
+from workers.tasks.rows import context_tokens, token_alone
 
 EXAMPLES = {"top": 5, "quantile": 3, "random": 2}
 NEAR_MISSES = 3
@@ -43,7 +43,7 @@ class Latents:
 
     @cached_property
     def _occurrences(self) -> Occurrences:
-        return Occurrences.of(self._contexts[1], first_position=first_position(self.study))
+        return Occurrences.of(self._contexts[1], first_position=self.study.first_position)
 
     @cached_property
     def _collected(self) -> int:
@@ -110,7 +110,7 @@ class Latents:
             activations,
             words,
             self._occurrences,
-            first_position=first_position(self.study),
+            first_position=self.study.first_position,
             count=NEAR_MISSES + EXAMPLES["random"],
             seed=seed,
         )

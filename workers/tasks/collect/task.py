@@ -19,7 +19,7 @@ from workers.resources import coder_of, store_of, subject_of
 from workers.task import Done, Task, Unit
 from workers.tasks.collect import contexts
 from workers.tasks.collect.latents import Latents
-from workers.tasks.rows import context_tokens, first_position
+from workers.tasks.rows import context_tokens
 
 SHARD = 512
 """Contexts in a shard: a few seconds of work on a CPU."""
@@ -101,7 +101,7 @@ class Collect(Task):
                 subject_of(study),
                 coder_of(study),
                 self._tokens[context_set][part.start : part.stop],
-                first_position=first_position(study),
+                first_position=study.first_position,
                 first_context=part.start,
             )
             store.write(part.start, collected)

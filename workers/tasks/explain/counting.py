@@ -16,7 +16,7 @@ from workers.resources import store_of
 from workers.task import Done, Unit
 from workers.tasks.explain.add import add
 from workers.tasks.explain.explainer import Explainer
-from workers.tasks.rows import context_strings, first_position
+from workers.tasks.rows import context_strings
 
 BLOCK = 256
 """Latents explained before the job is saved."""
@@ -49,7 +49,7 @@ class Count(Explainer):
         """Explain the latents of a block that are not explained."""
         if self._explain is None:
             _, strings = context_strings(session, study, ContextSet.EXPLAIN)
-            self._explain = self._entry.prepare(strings, first_position=first_position(study))
+            self._explain = self._entry.prepare(strings, first_position=study.first_position)
         block = _latents(session, study, self._entry, unit)
         store = store_of(study, ContextSet.EXPLAIN)
         activations = store.read(range(block[0].number, block[-1].number + 1))

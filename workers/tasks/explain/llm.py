@@ -29,7 +29,6 @@ from workers.tasks.rows import (
     context_strings,
     documents_of,
     fields,
-    first_position,
 )
 
 SHOWN = ("top", "quantile", "near_miss")
@@ -151,7 +150,7 @@ def _record(session: Session, study: Study, latent: Latent) -> LatentRecord:
     return LatentRecord(
         index=latent.index,
         maximum=latent.max_activation,
-        first_position=first_position(study),
+        first_position=study.first_position,
         examples=_examples(session, latent),
         explanation=session.get_one(Explanation, latent.explanation_id).text
         if latent.explanation_id is not None
@@ -179,7 +178,7 @@ def _trial(session: Session, study: Study, latent: Latent) -> Trial:
     row = session.get(Simulator, study.simulator_id) if study.simulator_id else None
     if row is None:
         raise InputError("This study has no simulator to refine with. Add one first.")
-    simulator, first = simulator_of(row, study), first_position(study)
+    simulator, first = simulator_of(row, study), study.first_position
     ids, strings = context_strings(session, study, ContextSet.CALIBRATE)
     few = row.options.get("calibrate_contexts") or len(ids)
     ids, strings = ids[:few], strings[:few]

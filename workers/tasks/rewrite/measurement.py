@@ -16,7 +16,7 @@ from models import Rewrite, RewritePoint, Study
 from workers.resources import coder_of, store_of, subject_of
 from workers.tasks.rewrite.points import Planned, find
 from workers.tasks.rewrite.values import SimulatedValues
-from workers.tasks.rows import context_tokens, documents_of, fields, finite, first_position
+from workers.tasks.rows import context_tokens, documents_of, fields, finite
 
 
 class Measurement:
@@ -37,7 +37,7 @@ class Measurement:
             list(explanations),
             rewrite.simulator_id,
             rewrite.context_ids,
-            self.protocol.spliced(study.context_length, first_position(study)),
+            self.protocol.spliced(study.context_length, study.first_position),
         )
 
     def _before(self, point: Planned) -> tuple[Planned, RewritePoint] | None:
@@ -88,7 +88,7 @@ class Measurement:
             self.tokens,
             [self._splice(point) for point in points],
             protocol=self.protocol,
-            first_position=first_position(self.study),
+            first_position=self.study.first_position,
             known=list(self._known(points)),
         )
         for point, losses, kls in zip(points, evaluated.loss, evaluated.kl, strict=True):

@@ -11,7 +11,7 @@ from interp.errors import InputError
 from jobs.params import RewriteParams
 from models import Explanation, Latent, LatentCost, Rewrite, Score, Simulation, Study
 from workers.resources import coder_of
-from workers.tasks.rows import context_tokens, first_position
+from workers.tasks.rows import context_tokens
 from workers.version import code_version
 
 FRACTIONS = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -174,7 +174,7 @@ def _without_values(
     All their values are missing, on the evaluate set or on the calibrate set: without values there,
     they have no calibration.
     """
-    tokens = study.context_length - first_position(study)
+    tokens = study.context_length - study.first_position
     simulations = select(Simulation.explanation_id).where(
         Simulation.explanation_id.in_(explanation_ids),
         Simulation.simulator_id == simulator_id,

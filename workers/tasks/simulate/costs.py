@@ -21,7 +21,6 @@ from workers.tasks.rows import (
     context_tokens,
     documents_of,
     fields,
-    first_position,
 )
 
 MOST = {"fires": 12, "said": 6, "silent": 6}
@@ -56,7 +55,7 @@ def measure(session: Session, study: Study, latent: Latent, simulation: Simulati
     if not maps:
         return
     ids, tokens = context_tokens(session, study, ContextSet.EVALUATE)
-    where = Protocol.WHOLE.spliced(study.context_length, first_position(study))
+    where = Protocol.WHOLE.spliced(study.context_length, study.first_position)
     place = {context_id: row for row, context_id in enumerate(ids)}
     rows = [place[i] for i in simulation.context_ids]
     raw = simulation.values[:, where].astype(np.float64)
@@ -81,7 +80,7 @@ def measure(session: Session, study: Study, latent: Latent, simulation: Simulati
         tokens,
         [real_latents, *splices.values()],
         protocol=Protocol.WHOLE,
-        first_position=first_position(study),
+        first_position=study.first_position,
         rows=sample.rows,
         known=[Known(real_latents, known[sample.rows], np.full(len(sample.rows), np.nan))],
         divergence=False,

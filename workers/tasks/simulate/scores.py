@@ -10,7 +10,7 @@ from interp.scoring import calibrate
 from interp.scoring.scores import score
 from models import Calibration, Explanation, Latent, Score, Simulation, Study
 from workers.resources import real_activations
-from workers.tasks.rows import documents_of, fields, first_position
+from workers.tasks.rows import documents_of, fields
 
 NAMES = ("correlation", "explained_variance", "sensitivity", "specificity", "f1", "auroc")
 FLOOR = 8
@@ -24,7 +24,7 @@ def calibrate_and_score(
 
     Each score comes with its floor: what the explanations of other latents reach for this one.
     """
-    start = first_position(study)
+    start = study.first_position
     real = real_activations(study, latent.index, ContextSet.CALIBRATE, len(simulation.context_ids))[
         :, start:
     ]

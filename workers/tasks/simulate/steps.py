@@ -21,7 +21,7 @@ from models import (
 )
 from workers.resources import simulator_of
 from workers.task import Done
-from workers.tasks.rows import calibrations_of, context_strings, first_position
+from workers.tasks.rows import calibrations_of, context_strings
 from workers.tasks.simulate import costs, scores
 from workers.version import code_version
 
@@ -80,7 +80,7 @@ def _simulate(
         for explanation, latent in zip(block.explanations, block.latents, strict=True)
     ]
     simulated = simulator_of(simulator, study).simulate(
-        asks, text.strings, first_position=first_position(study)
+        asks, text.strings, first_position=study.first_position
     )
     return [
         Simulation(
@@ -130,7 +130,7 @@ def examples_and_scores(session: Session, study: Study, simulator: Simulator, bl
         # One pass, as every pass reads the explanation anew.
         together = Text(text.ids + shown[0].ids, text.strings + shown[0].strings)
         (whole,) = _simulate(session, study, simulator, block, ContextSet.CALIBRATE, together)
-        calibrating, explaining = _split(whole, len(text.ids), first_position(study))
+        calibrating, explaining = _split(whole, len(text.ids), study.first_position)
         made = [calibrating]
         examples = [explaining] if shown[0].ids else []
     else:
@@ -239,7 +239,7 @@ def measure_costs(session: Session, study: Study, simulator: Simulator, block: B
                 set=str(ContextSet.EVALUATE),
             )
         ).one()
-        if np.isnan(simulation.values[:, first_position(study) :]).all():
+        if np.isnan(simulation.values[:, study.first_position :]).all():
             continue  # nothing would be rewritten, which costs nothing and says nothing
         costs.measure(session, study, latent, simulation)
     return Done()
