@@ -21,7 +21,7 @@ SLUG = "large"
 LATENT = "a latent's page"
 LENGTH = 34
 CONTEXTS = 4000
-EXAMPLES = {"top": 10, "quantile": 20, "random": 5, "near_miss": 5}
+EXAMPLES = {"top": 10, "quantile": 20, "random": 5, "hard_negative": 5}
 SIMULATED = 256
 """Latents with simulated values on their examples: those whose pages are asked for."""
 VERSIONS = 2

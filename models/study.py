@@ -203,7 +203,7 @@ class Example(Base):
     __tablename__ = "example"
     __table_args__ = (
         UniqueConstraint("latent_id", "kind", "rank"),
-        CheckConstraint("kind IN ('top', 'quantile', 'random', 'near_miss')", name="kind"),
+        CheckConstraint("kind IN ('top', 'quantile', 'random', 'hard_negative')", name="kind"),
     )
 
     id: Mapped[Id]
@@ -213,7 +213,7 @@ class Example(Base):
     )
     kind: Mapped[str]
     """``top``: largest activations; ``quantile``: spread over the activation distribution;
-    ``random``: contexts drawn without regard to the latent; ``near_miss``: contexts on which it is
+    ``random``: contexts drawn without regard to the latent; ``hard_negative``: contexts on which it is
     silent, with tokens that it is active on elsewhere."""
     rank: Mapped[int]
     activations: Mapped[Floats]

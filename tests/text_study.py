@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from interp.corpus.activations import ActivationStore, LatentActivations, Shard
 from interp.corpus.documents import load_documents
-from interp.corpus.examples import Occurrences, sample_examples, sample_near_misses
+from interp.corpus.examples import Occurrences, sample_examples, sample_hard_negatives
 from models import (
     Context,
     Example,
@@ -207,7 +207,7 @@ def _latent(
         active, contexts=len(contexts), seq=LENGTH, top=6, quantile=8, random=4, seed=index
     )
     tokens = np.array([context.tokens for context in contexts])
-    near = sample_near_misses(
+    near = sample_hard_negatives(
         active, tokens, Occurrences.of(tokens, first_position=1), first_position=1, count=4, seed=0
     )
     if index == 1:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from interp.corpus.activations import LatentActivations
 
-Kind = Literal["top", "quantile", "random", "near_miss", "neighbour"]
+Kind = Literal["top", "quantile", "random", "hard_negative", "neighbour"]
 
 
 class Example(NamedTuple):
@@ -85,7 +85,7 @@ class Occurrences(NamedTuple):
         return self.contexts[self.bounds[token] : self.bounds[token + 1]]
 
 
-def sample_near_misses(
+def sample_hard_negatives(
     latent: LatentActivations,
     tokens: Int[np.ndarray, "context seq"],
     occurrences: Occurrences,
@@ -98,7 +98,7 @@ def sample_near_misses(
 
     The tokens on which it is active most often come first: one context for each, then a second one,
     and so on. If these give too few contexts, the tokens just before the active ones are taken in
-    the same way. The examples have kind ``near_miss``.
+    the same way. The examples have kind ``hard_negative``.
 
     Args:
         tokens: Token ids of the whole set.
@@ -117,7 +117,7 @@ def sample_near_misses(
             free[row] = False
             chosen.append(row)
     silent = np.zeros(tokens.shape[1], np.float32)
-    return [Example("near_miss", rank, row, silent) for rank, row in enumerate(chosen)]
+    return [Example("hard_negative", rank, row, silent) for rank, row in enumerate(chosen)]
 
 
 def _in_turn(

@@ -14,7 +14,7 @@ def _prompted(latent: LatentRecord) -> list[Message]:
 def _contrastive(latent: LatentRecord) -> list[Message]:
     return prompts.contrastive(
         latent.shown,
-        latent.near_misses,
+        latent.hard_negatives,
         maximum=latent.maximum,
         first_position=latent.first_position,
     )
@@ -28,7 +28,7 @@ PROMPTED = Asking(
 )
 CONTRASTIVE = Asking(
     name="contrastive",
-    meaning="also reads near misses",
+    meaning="also reads hard negatives",
     version=prompts.CONTRASTIVE,
     prompt=_contrastive,
 )

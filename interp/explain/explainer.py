@@ -48,7 +48,7 @@ class LatentRecord:
     first_position: int
     """Positions before it are not shown."""
     examples: Mapping[str, Sequence[Shown]]
-    """Contexts of the explain set by kind: ``top``, ``quantile``, ``near_miss``."""
+    """Contexts of the explain set by kind: ``top``, ``quantile``, ``hard_negative``."""
     explanation: str | None = None
     """The current one."""
     trial: Callable[[], Trial] = field(default=no_trial)
@@ -64,9 +64,9 @@ class LatentRecord:
         return [*self.examples.get("top", ()), *self.examples.get("quantile", ())]
 
     @property
-    def near_misses(self) -> list[Sequence[str]]:
+    def hard_negatives(self) -> list[Sequence[str]]:
         """Token strings of contexts like these where it is silent."""
-        return [example.tokens for example in self.examples.get("near_miss", ())]
+        return [example.tokens for example in self.examples.get("hard_negative", ())]
 
 
 class Counted(Protocol):

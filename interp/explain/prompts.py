@@ -57,7 +57,7 @@ def prompted(examples: Sequence[Shown], *, maximum: float, first_position: int) 
 
 def contrastive(
     examples: Sequence[Shown],
-    near_misses: Sequence[Sequence[str]],
+    hard_negatives: Sequence[Sequence[str]],
     neighbours: Sequence[Shown] = (),
     *,
     maximum: float,
@@ -66,7 +66,7 @@ def contrastive(
     """Ask the same, shown also where the latent stays silent although the text is similar.
 
     Args:
-        near_misses: Token strings of contexts where the latent is silent, with tokens on which it
+        hard_negatives: Token strings of contexts where the latent is silent, with tokens on which it
             is active in the examples, or with tokens that come before those.
         neighbours: Contexts where this latent is silent and one with a similar decoder direction
             is active, with the activations of that one.
@@ -74,10 +74,10 @@ def contrastive(
     Raises:
         ItemError: The latent is active in none of the examples, or nothing else is shown.
     """
-    if not near_misses and not neighbours:
-        raise ItemError("There is no near miss of this latent. Use the prompt without them.")
+    if not hard_negatives and not neighbours:
+        raise ItemError("There is no hard negative of this latent. Use the prompt without them.")
     alike = _alike(examples, first_position)
-    found = [(tokens, _lookalikes(tokens, alike, first_position)) for tokens in near_misses]
+    found = [(tokens, _lookalikes(tokens, alike, first_position)) for tokens in hard_negatives]
     # What is like no token of the examples shown teaches little beside what is.
     found = [(tokens, at) for tokens, at in found if at] or found
     silent = [

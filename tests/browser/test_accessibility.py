@@ -117,7 +117,7 @@ def everything(session: Session) -> dict[str, str]:
         "latent": a_latent,
         "latent, quantiles": f"{a_latent}?examples=interval",
         "latent, random": f"{a_latent}?examples=random",
-        "latent, near misses": f"{a_latent}?examples=near_miss",
+        "latent, hard negatives": f"{a_latent}?examples=hard_negative",
         "latent, difference": f"{a_latent}?lanes=difference&text=full&breaks=true",
         "latent, within": f"{a_latent}?on_list=starred",
         "latent, sentence": f"{a_latent}?sentence={sentence.id}",

@@ -79,7 +79,7 @@ def test_everything_is_there_without_scripts(web: str, study: Study, browser: Br
     page = context.new_page()
     page.goto(f"{web}{_here(study)}")
     expect(page.locator(".histogram")).to_be_visible()
-    page.get_by_role("link", name="Near misses").click()
+    page.get_by_role("link", name="Hard negatives").click()
     expect(page.locator("#examples")).to_contain_text("Contexts on which it is silent")
     page.get_by_role("link", name="Real", exact=True).click()
     expect(page.locator(".lanes-real")).to_be_visible()

@@ -26,13 +26,13 @@ def test_what_the_explainer_reads_is_what_it_is_sent(
     )
     shown = {prompt.version: prompt for prompt in prompts(db, study, latent)}
     assert shown[PROMPTED].chat == chat
-    assert shown[CONTRASTIVE].chat == [] and "no near miss" in shown[CONTRASTIVE].problem
+    assert shown[CONTRASTIVE].chat == [] and "no hard negative" in shown[CONTRASTIVE].problem
     silent = db.scalars(select(Context).filter_by(study_id=study.id).offset(5).limit(1)).one()
     db.add(
         Example(
             latent_id=latent.id,
             context_id=silent.id,
-            kind="near_miss",
+            kind="hard_negative",
             rank=0,
             activations=[0.0] * LENGTH,
         )

@@ -161,7 +161,7 @@ class ComparedExampleOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    kind: Literal["top", "quantile", "random", "near_miss"]
+    kind: Literal["top", "quantile", "random", "hard_negative"]
     rank: int
     document: str
     start: int

@@ -310,7 +310,7 @@ TABLES: dict[Part, Table] = {
         (
             LATENT,
             CONTEXT,
-            Column("kind", pa.string(), "top, quantile, random or near_miss"),
+            Column("kind", pa.string(), "top, quantile, random or hard_negative"),
             Column("rank", pa.int32(), "its place among those of its kind"),
             Column("activations", FLOATS, "one for each token; 0 where the latent is silent"),
         ),

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.services.schemas import Comparison, ExplanationOut, Number, ScoreOut
 from app.services.simulators.schemas import Cleanliness, CleanlinessOrNone
 
-Kind = Literal["top", "quantile", "random", "near_miss"]
+Kind = Literal["top", "quantile", "random", "hard_negative"]
 Stratum = Literal["fires", "said", "silent"]
 
 

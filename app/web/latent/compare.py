@@ -28,7 +28,7 @@ HEADINGS: dict[str, str] = {
     "top": "Strongest",
     "quantile": "Across its range",
     "random": "Drawn at random",
-    "near_miss": "Near misses: similar text, and silent",
+    "hard_negative": "Hard negatives: similar text, and silent",
 }
 """The heading of the examples of each kind."""
 

@@ -32,7 +32,7 @@ from models import Explanation, Latent, Study
 
 router = APIRouter()
 
-Tab = Literal["top", "interval", "random", "near_miss"]
+Tab = Literal["top", "interval", "random", "hard_negative"]
 TABS: dict[Tab, tuple[str, tuple[Kind, ...], str]] = {
     "top": (
         "Top",
@@ -50,9 +50,9 @@ TABS: dict[Tab, tuple[str, tuple[Kind, ...], str]] = {
         ("random",),
         "Contexts drawn without regard to the latent: on most of them it is silent.",
     ),
-    "near_miss": (
-        "Near misses",
-        ("near_miss",),
+    "hard_negative": (
+        "Hard negatives",
+        ("hard_negative",),
         "Contexts on which it is silent, with tokens that it fires on elsewhere.",
     ),
 }

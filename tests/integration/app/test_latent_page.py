@@ -35,12 +35,12 @@ def _sources(page: str) -> list[str]:
 
 
 def test_only_the_asked_examples_are_on_the_page(pages: httpx.Client, study: Study) -> None:
-    counts = {"top": 6, "random": 4, "near_miss": 4}
+    counts = {"top": 6, "random": 4, "hard_negative": 4}
     for tab, count in counts.items():
         page = pages.get(_here(study), params={"examples": tab}).text
         assert len(_sources(page)) == count
         assert re.search(rf'id="examples-{tab}"[^>]*aria-current="true"', page)
-    near = pages.get(_here(study), params={"examples": "near_miss"}).text
+    near = pages.get(_here(study), params={"examples": "hard_negative"}).text
     assert near.count("peak 0.00") == 4
     assert _sources(pages.get(_here(study)).text) == _sources(
         pages.get(_here(study), params={"examples": "top"}).text

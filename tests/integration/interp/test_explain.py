@@ -10,7 +10,7 @@ from interp.coders.capture import collect
 from interp.corpus.activations import LatentActivations
 from interp.corpus.contexts import ContextSet, make_contexts
 from interp.corpus.documents import load_documents
-from interp.corpus.examples import Occurrences, sample_examples, sample_near_misses
+from interp.corpus.examples import Occurrences, sample_examples, sample_hard_negatives
 from interp.explain import prompts
 from interp.explain.answers import MAX_TOKENS, ask
 from interp.explain.prompts import Shown
@@ -32,7 +32,7 @@ class Latent:
         drawn = sample_examples(
             active, contexts=len(tokens), seq=seq, top=4, quantile=2, random=0, seed=0
         )
-        near = sample_near_misses(
+        near = sample_hard_negatives(
             active,
             tokens,
             Occurrences.of(tokens, first_position=1),
@@ -42,7 +42,7 @@ class Latent:
         )
         self.maximum = float(active.activations.max())
         self.examples = [Shown(strings[e.context], e.activations.tolist()) for e in drawn]
-        self.near_misses = [strings[e.context] for e in near]
+        self.hard_negatives = [strings[e.context] for e in near]
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_a_real_models_answers_do_not_hold_the_worked_examples(
     for latent in latents:
         options = {"maximum": latent.maximum, "first_position": 1}
         chats.append(prompts.prompted(latent.examples, **options))
-        chats.append(prompts.contrastive(latent.examples, latent.near_misses, **options))
+        chats.append(prompts.contrastive(latent.examples, latent.hard_negatives, **options))
     explained = ask(llm, chats)
     for one, chat in zip(explained, chats, strict=True):
         assert one.answer is not None

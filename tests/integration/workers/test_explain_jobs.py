@@ -59,7 +59,7 @@ def without_examples(db: Session, study: Study, index: int, *kinds: str) -> None
     ("method", "kinds", "reason"),
     [
         # What a latent that fires in every context has not.
-        ("contrastive", ["near_miss"], "no near miss"),
+        ("contrastive", ["hard_negative"], "no hard negative"),
         ("prompted", ["top", "quantile"], "active in none of its examples"),
     ],
 )

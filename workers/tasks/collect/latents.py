@@ -14,14 +14,14 @@ from interp.coders.protocol import Coder
 from interp.coders.similar import similar
 from interp.corpus.activations import LatentActivations
 from interp.corpus.contexts import ContextSet
-from interp.corpus.examples import Occurrences, sample_examples, sample_near_misses
+from interp.corpus.examples import Occurrences, sample_examples, sample_hard_negatives
 from interp.model.subject import Subject, output_head
 from models import Example, Latent, Study
 from workers.resources import store_of
 from workers.tasks.rows import context_tokens, token_alone
 
 EXAMPLES = {"top": 5, "quantile": 3, "random": 2}
-NEAR_MISSES = 3
+HARD_NEGATIVES = 3
 PROMOTED = 10
 SIMILAR = 10
 BINS = 40
@@ -106,16 +106,16 @@ class Latents:
         seed, seq = self.study.seed + index, self.study.context_length
         drawn = sample_examples(activations, contexts=len(ids), seq=seq, seed=seed, **EXAMPLES)
         shown = {example.context for example in drawn}
-        near = sample_near_misses(
+        near = sample_hard_negatives(
             activations,
             words,
             self._occurrences,
             first_position=self.study.first_position,
-            count=NEAR_MISSES + EXAMPLES["random"],
+            count=HARD_NEGATIVES + EXAMPLES["random"],
             seed=seed,
         )
         # One of them may have been drawn at random too.
-        near = [example for example in near if example.context not in shown][:NEAR_MISSES]
+        near = [example for example in near if example.context not in shown][:HARD_NEGATIVES]
         return [*drawn, *near]
 
     def complete(self, block: range) -> None:

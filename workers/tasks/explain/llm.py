@@ -31,7 +31,7 @@ from workers.tasks.rows import (
     fields,
 )
 
-SHOWN = ("top", "quantile", "near_miss")
+SHOWN = ("top", "quantile", "hard_negative")
 """Kinds of examples that explainers may be shown."""
 
 

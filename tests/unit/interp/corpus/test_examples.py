@@ -10,7 +10,7 @@ from interp.corpus.examples import (
     Occurrences,
     nearest_latents,
     sample_examples,
-    sample_near_misses,
+    sample_hard_negatives,
     sample_neighbour,
 )
 
@@ -140,45 +140,45 @@ TOKENS = np.array(
 ONES = latent((0, 2, 1.0), (1, 1, 2.0), (1, 3, 1.0), (2, 3, 5.0))
 
 
-def near_misses(count: int, seed: int = 0, active: LatentActivations = ONES) -> list[Example]:
+def hard_negatives(count: int, seed: int = 0, active: LatentActivations = ONES) -> list[Example]:
     occurrences = Occurrences.of(TOKENS, first_position=1)
-    return sample_near_misses(active, TOKENS, occurrences, first_position=1, count=count, seed=seed)
+    return sample_hard_negatives(active, TOKENS, occurrences, first_position=1, count=count, seed=seed)
 
 
-def test_near_misses_worked_by_hand() -> None:
+def test_hard_negatives_worked_by_hand() -> None:
     for seed in range(20):
-        found = [example.context for example in near_misses(9, seed)]
+        found = [example.context for example in hard_negatives(9, seed)]
         # First one with 1, the more frequent token, then one with 2, then the others with 1 or 2,
         # then the only one with a token that comes before; never one without any.
         assert found[0] in (3, 5, 8)
         assert found[1] in ({4, 5} - {found[0]})
         assert set(found[:4]) == {3, 4, 5, 8}
         assert found[4:] == [6]
-    drawn = near_misses(3)
-    assert [(e.kind, e.rank) for e in drawn] == [("near_miss", i) for i in range(3)]
+    drawn = hard_negatives(3)
+    assert [(e.kind, e.rank) for e in drawn] == [("hard_negative", i) for i in range(3)]
     assert all(e.activations.tolist() == [0, 0, 0, 0] for e in drawn)
 
 
-def test_the_seed_fixes_the_near_misses() -> None:
+def test_the_seed_fixes_the_hard_negatives() -> None:
     def drawn(seed: int) -> list[int]:
-        return [example.context for example in near_misses(2, seed)]
+        return [example.context for example in hard_negatives(2, seed)]
 
     assert drawn(4) == drawn(4)
     assert len({tuple(drawn(seed)) for seed in range(20)}) > 1
 
 
-def test_a_dead_latent_has_no_near_miss() -> None:
-    assert near_misses(3, active=latent()) == []
+def test_a_dead_latent_has_no_hard_negative() -> None:
+    assert hard_negatives(3, active=latent()) == []
 
 
 @settings(deadline=None)
 @given(ENTRIES, st.integers(0, 8), st.integers(0, 99))
-def test_near_misses_are_silent_and_alike(
+def test_hard_negatives_are_silent_and_alike(
     entries: dict[tuple[int, int], float], count: int, seed: int
 ) -> None:
     tokens = np.random.default_rng(seed).integers(0, 6, (15, 4))
     active = latent(*((*where, value) for where, value in sorted(entries.items())))
-    found = sample_near_misses(
+    found = sample_hard_negatives(
         active,
         tokens,
         Occurrences.of(tokens, first_position=0),

@@ -56,7 +56,7 @@ def test_text_can_neither_mark_tokens_nor_begin_a_message() -> None:
     assert len(chat) == 5
 
 
-def test_near_misses_are_marked_as_silent() -> None:
+def test_hard_negatives_are_marked_as_silent() -> None:
     misses = [
         ["<s>", " the", " War", " of", " war"],  # tokens like an active one
         ["<s>", " never", " mind"],  # nothing alike: not shown beside others
@@ -75,11 +75,11 @@ def test_near_misses_are_marked_as_silent() -> None:
     ]
 
 
-def test_a_near_miss_may_share_only_what_comes_before() -> None:
+def test_a_hard_negative_may_share_only_what_comes_before() -> None:
     chat = prompts.contrastive([WAR], [["<s>", " No", " sheep", " here"]], **OPTIONS)
     # “ no” comes before “ war”, but no token here is active elsewhere.
     assert last(chat)[-1] == "1. No «sheep»(0) here"
-    with pytest.raises(InputError, match="no near miss"):
+    with pytest.raises(InputError, match="no hard negative"):
         prompts.contrastive([WAR], [], **OPTIONS)
 
 
