@@ -2,7 +2,7 @@
 
 On the demo's coder and the calibrate documents of its corpus. Each method simulates the same
 latents from two wordings: the lexical explainer's, and the plain sentences that the demo ships. The
-floor is the same simulations against the activations of another latent.
+baseline is the same simulations against the activations of another latent.
 
 - Correlation: Pearson, raw simulated with real activation, mean over latents.
 - Sensitivity and specificity: over all pairs of latent and token. A latent is said to be active
@@ -87,7 +87,7 @@ class Quality(NamedTuple):
     """What a simulator reaches on some latents."""
 
     correlations: NDArray[np.float64]
-    floors: NDArray[np.float64]
+    baselines: NDArray[np.float64]
     sensitivity: float
     specificity: float
     missing: float
@@ -193,11 +193,11 @@ def operating_point(
 
 
 def row(method: str, base: str, wording: str, quality: Quality, tokens: int) -> None:
-    mean, floor = np.nanmean(quality.correlations), np.nanmean(quality.floors)
+    mean, baseline = np.nanmean(quality.correlations), np.nanmean(quality.baselines)
     half = 1.96 * np.nanstd(quality.correlations) / np.sqrt(len(quality.correlations))
     print(
         f"{method:<12}{base:<24}{wording:<9}{len(quality.correlations):>8}{tokens:>8}"
-        f"{mean:>8.3f} ±{half:.3f}{floor:>8.3f}{quality.sensitivity:>9.3f}"
+        f"{mean:>8.3f} ±{half:.3f}{baseline:>8.3f}{quality.sensitivity:>9.3f}"
         f"{quality.specificity:>10.5f}{quality.missing:>9.2%}",
         flush=True,
     )
@@ -248,7 +248,7 @@ def main() -> None:
     ]
     print(
         f"\n{'method':<12}{'base':<24}{'wording':<9}{'latents':>8}{'tokens':>8}"
-        f"{'correlation':>15}{'floor':>8}{'sensit.':>9}{'specif.':>10}{'missing':>9}"
+        f"{'correlation':>15}{'baseline':>8}{'sensit.':>9}{'specif.':>10}{'missing':>9}"
     )
     met, margins = [], []
     for wording, of in wordings.items():

@@ -204,6 +204,6 @@ class Score(Base):
     n: Mapped[int]
     """Tokens it was computed on."""
     details: Mapped[Json] = mapped_column(default=dict)
-    """What the value rests on: ``active``, tokens that the latent is active on; ``floor``, the same
-    figure for explanations of other latents, with ``floor_of``, how many."""
+    """What the value rests on: ``active``, tokens that the latent is active on; ``random_baseline``, the same
+    figure for explanations of other latents, with ``random_baseline_of``, how many."""
     created_at: Mapped[Created]

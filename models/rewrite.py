@@ -95,7 +95,7 @@ class LatentCost(Base):
     """The loss effect of rewriting, or of zeroing, this latent alone while all others stay real.
 
     Measured at every position of evaluate-set contexts where the latent fires, where it is only
-    said to fire, and of others drawn at random.
+    predicted active, and of others drawn at random.
     """
 
     __tablename__ = "latent_cost"
@@ -120,7 +120,7 @@ class LatentCost(Base):
     context_ids: Mapped[Ids]
     """The contexts that were run."""
     strata: Mapped[list[str]] = mapped_column(ARRAY(Text))
-    """For each of them ``fires``, ``said`` or ``silent``."""
+    """For each of them ``fires``, ``predicted`` or ``silent``."""
     weights: Mapped[Json]
     """Share of the evaluate set's contexts that each of these strata stands for."""
     differences: Mapped[Floats]

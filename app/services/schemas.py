@@ -62,8 +62,8 @@ class ScoreOut(BaseModel):
     high: Number
     n: int = Field(description="Examples it rests on: tokens, or judgements.")
     details: dict[str, Any] = Field(
-        description="What it rests on: active, tokens that the latent is active on; floor, the "
-        "mean of the same figure over floor_of explanations of other latents, or chance; model, "
+        description="What it rests on: active, tokens that the latent is active on; random_baseline, the "
+        "mean of the same figure over random_baseline_of explanations of other latents, or chance; model, "
         "failures and cost of a judgement."
     )
     cleanliness: CleanlinessOrNone

@@ -129,7 +129,7 @@ def random_latents(
 ) -> Splice:
     """At each position, as many latents of the set as are truly active, but drawn at random.
 
-    The floor of any rewriting: it knows how many latents are active and how active they get, but
+    A baseline of any rewriting: it knows how many latents are active and how active they get, but
     not which.
 
     Args:

@@ -166,10 +166,10 @@ def judge(llm: LLM, task: Task, explanation: str, cases: Sequence[Case], *, seed
 
 
 def balanced_accuracy(
-    said: NDArray[np.bool_], truth: NDArray[np.bool_], documents: Sequence[Any], *, seed: int
+    predicted: NDArray[np.bool_], truth: NDArray[np.bool_], documents: Sequence[Any], *, seed: int
 ) -> Estimate:
     """Mean of sensitivity and specificity; NaN where one of them is not defined."""
-    sums = by_document([said & truth, truth, ~said & ~truth, ~truth], documents)
+    sums = by_document([predicted & truth, truth, ~predicted & ~truth, ~truth], documents)
 
     def statistic(rows: NDArray[np.int64]) -> NDArray[np.float64]:
         hits, positives, passes, negatives = sums[:, rows].sum(-1)

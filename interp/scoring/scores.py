@@ -24,11 +24,11 @@ class Scores(NamedTuple):
     cross-fitted: each half of the documents is calibrated by the map of the other half. Below 0
     where the latent's mean would be the better guess."""
     sensitivity: Estimate
-    """Of the tokens where the latent is active, the share where it is said to be."""
+    """Of the tokens where the latent is active, the share where it is predicted active."""
     specificity: Estimate
-    """Of the tokens where the latent is silent, the share where it is said to be."""
+    """Of the tokens where the latent is silent, the share where it is predicted silent."""
     f1: Estimate
-    """Harmonic mean of the sensitivity and of the share of tokens said to be active that are."""
+    """Harmonic mean of the sensitivity and of the share of tokens predicted active that are."""
     auroc: Estimate
     """How often the raw value of an active token is above that of a silent one; a tie is half."""
     tokens: int
@@ -61,7 +61,7 @@ def score(
     if not seen.any():
         return Scores(UNDEFINED, UNDEFINED, UNDEFINED, UNDEFINED, UNDEFINED, UNDEFINED, 0, 0)
     active = real > 0
-    said = fit(Method.QUANTILE, raw[seen], real[seen], maximum=1.0)(raw) > 0
+    predicted = fit(Method.QUANTILE, raw[seen], real[seen], maximum=1.0)(raw) > 0
     calibrated = _cross_fitted(raw, real, halves(documents, seed=seed))
 
     # Everything is a function of sums over tokens, so a resample needs only the documents' sums.
@@ -69,7 +69,7 @@ def score(
     s = np.where(seen, raw - raw[seen].mean(), 0.0).astype(np.float64)
     r = np.where(seen, real - real[seen].mean(), 0.0).astype(np.float64)
     residual = np.where(seen, real - calibrated, 0.0) ** 2
-    cells = [seen & cell for cell in (active & said, active, ~active & ~said, ~active)]
+    cells = [seen & cell for cell in (active & predicted, active, ~active & ~predicted, ~active)]
     parts = [seen, s, r, s * s, r * r, s * r, residual, *cells]
     sums = by_document([part.sum(1) for part in parts], documents)
     _, number = np.unique(np.asarray(documents), return_inverse=True)

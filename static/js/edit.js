@@ -207,7 +207,7 @@ function showNotes() {
           box.focus();
         });
         away.setAttribute("aria-label", `Take “${note.token.trim()}” off this list`);
-        const figures = `${note.kind}: is ${note.real}, said ${note.said}`;
+        const figures = `${note.kind}: is ${note.real}, predicted ${note.predicted}`;
         return make(
           "li",
           {},

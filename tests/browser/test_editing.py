@@ -47,7 +47,7 @@ WORDS = [
 def erring(db: Session, study: Study) -> Study:
     """A study with real and simulated values on three calibrate contexts of latent 0.
 
-    Context 0: silent, and said to be fully active on “ seven”. Context 1: 4 on “ three”, said 0.
+    Context 0: silent, and predicted fully active on “ seven”. Context 1: 4 on “ three”, predicted 0.
     Context 2: silent, and missing where it would be most wrong.
     """
     contexts = [
@@ -121,15 +121,15 @@ def test_the_worst_errors_of_a_wording(pages: httpx.Client, db: Session, erring:
     assert (positive["document"], positive["position"]) == ("Speech 0", 6)
     token = positive["tokens"][positive["at"]]
     assert (token["text"], token["real"]) == (" seven", 0)
-    assert token["said"] == {"state": "simulated", "raw": 9, "calibrated": 5}
+    assert token["predicted"] == {"state": "simulated", "raw": 9, "calibrated": 5}
     assert positive["tokens"][0]["text"] == "He", "the token that begins the sequence is left out"
     token = negative["tokens"][negative["at"]]
-    assert (token["text"], token["real"], token["said"]["raw"]) == (" three", 4, 0)
+    assert (token["text"], token["real"], token["predicted"]["raw"]) == (" three", 4, 0)
     assert (errors["contexts"], errors["missing"], errors["problem"]) == (3, 1, "")
     page = text_of(pages.get(f"/studies/{erring.slug}/latents/0/errors"))
     assert "The worst of 3 calibrate contexts" in page
     assert "1 missing, which counts as no error" in page
-    assert "“seven” is 0.00, said 5.00 · Speech 0" in page
+    assert "“seven” is 0.00, predicted 5.00 · Speech 0" in page
     assert "The loss is measured on the evaluate set" in page
 
 
@@ -178,7 +178,7 @@ def test_an_error_goes_into_the_edit(web: str, erring: Study, browser_page: Page
     page.goto(f"{web}/studies/{erring.slug}/latents/0")
     page.get_by_text("Which examples does this wording get wrong?").click()
     page.locator(".wrongs").first.get_by_role("button", name="Add to the edit").click()
-    expect(page.locator("#notes")).to_contain_text("said to fire: is 0.00, said 5.00")
+    expect(page.locator("#notes")).to_contain_text("predicted active: is 0.00, predicted 5.00")
     expect(page.locator("#notes mark")).to_have_text(" seven")
     page.reload()
     expect(page.locator("#notes li")).to_have_count(1)

@@ -47,7 +47,9 @@ def test_a_first_visit(web: str, browser_page: Page, living_study: Study, db: Se
     wait_for_jobs(db, living_study.id)
     page.get_by_text("Which examples does this wording get wrong?").click()
     expect(page.locator("#errors")).to_contain_text("The worst of")
-    expect(page.locator("#errors .wrongs li").first).to_contain_text(re.compile(r"is .*, said "))
+    expect(page.locator("#errors .wrongs li").first).to_contain_text(
+        re.compile(r"is .*, predicted ")
+    )
 
     # Reword it, by keys alone.
     wording = "amounts and large numbers, such as a million"

@@ -337,8 +337,10 @@ def test_scores_come_with_their_floor(db: Session, living_study: Study) -> None:
         .where(Score.simulator_id == living_study.simulator_id, Score.name == "correlation")
         .order_by(Score.id)
     ).all()
-    assert first[0].details["floor"] is None and first[0].details["floor_of"] == 0
-    assert first[1].details["floor_of"] == 1
+    assert (
+        first[0].details["random_baseline"] is None and first[0].details["random_baseline_of"] == 0
+    )
+    assert first[1].details["random_baseline_of"] == 1
     other, own = (
         db.scalars(
             select(Simulation).filter_by(
@@ -353,7 +355,7 @@ def test_scores_come_with_their_floor(db: Session, living_study: Study) -> None:
     latent = db.get_one(Latent, explanation.latent_id)
     real = real_activations(living_study, latent.index, ContextSet.CALIBRATE, len(own.context_ids))
     expected = np.corrcoef(other.values[:, 1:].ravel(), real[:, 1:].ravel())[0, 1]
-    assert first[1].details["floor"] == pytest.approx(expected, abs=1e-5)
+    assert first[1].details["random_baseline"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_simulator_whose_folder_is_gone_says_so(

@@ -121,7 +121,7 @@ def _by(job: Job) -> ColumnElement[bool]:
 def _details(judged: Judged) -> dict[str, Any]:
     return {
         "auroc": fields(judged.auroc),
-        "floor": 0.5,
+        "random_baseline": 0.5,
         "failures": judged.failures,
         "tokens_read": judged.tokens_read,
         "tokens_written": judged.tokens_written,

@@ -94,7 +94,7 @@ def compare(
             list_scores(session, study, explanation),
             list_costs(session, study, explanation),
             bool(lane.rows),
-            lane.knots is not None,
+            lane.calibration_map is not None,
         )
         for explanation, lane in zip((a, b), lanes, strict=True)
     ]
@@ -160,7 +160,10 @@ def _examples(
 ) -> list[ComparedExample]:
     def tokens(example: Example, context: Context) -> list[ComparedToken]:
         each = (example.activations, context.tokens, context.strings)
-        sides = (tokens_of(study, *each, lane.rows.get(context.id), lane.knots) for lane in (a, b))
+        sides = (
+            tokens_of(study, *each, lane.rows.get(context.id), lane.calibration_map)
+            for lane in (a, b)
+        )
         return [
             ComparedToken(one.text, one.real, one, two) for one, two in zip(*sides, strict=True)
         ]

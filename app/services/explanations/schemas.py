@@ -72,7 +72,7 @@ class WrongToken(BaseModel):
 
     text: str
     real: float
-    said: ValueOut
+    predicted: ValueOut
 
 
 class WrongOut(BaseModel):

@@ -18,13 +18,16 @@ SCORES = {
     ),
     "sensitivity": (
         "sensitivity",
-        "Of the tokens where it is active, the share where it is said to be",
+        "Of the tokens where it is active, the share where it is predicted active",
     ),
     "specificity": (
         "specificity",
-        "Of the tokens where it is silent, the share where it is said to be",
+        "Of the tokens where it is silent, the share where it is predicted silent",
     ),
-    "f1": ("F1", "Harmonic mean of sensitivity and of the share of said tokens that are active"),
+    "f1": (
+        "F1",
+        "Harmonic mean of sensitivity and of the share of tokens predicted active that are",
+    ),
     "auroc": (
         "AUROC",
         "How often an active token is simulated higher than a silent one; 0.5 is chance",

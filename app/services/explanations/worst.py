@@ -6,7 +6,7 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.services.latents.examples import Token, get_simulation, isotonic_knots, tokens_of
+from app.services.latents.examples import Token, get_calibration_map, get_simulation, tokens_of
 from app.services.latents.stored import real_activations
 from interp.corpus.activations import StoreError
 from interp.explain.errors import Place, worst_places
@@ -22,7 +22,7 @@ class WrongToken(NamedTuple):
 
     text: str
     real: float
-    said: Token
+    predicted: Token
 
 
 class Wrong(NamedTuple):
@@ -48,9 +48,9 @@ class Worst(NamedTuple):
     """The worst errors of a wording, worst first."""
 
     false_positives: list[Wrong]
-    """It is said to be active, and is silent."""
+    """It is predicted active, and is silent."""
     false_negatives: list[Wrong]
-    """It is active, and said to be less."""
+    """It is active, and predicted lower."""
     contexts: int
     """How many were looked through."""
     missing: int
@@ -69,8 +69,8 @@ def worst_of(
     simulation = get_simulation(session, study, explanation, "calibrate")
     if simulation is None:
         return _nothing("It is not simulated on the calibrate set yet.")
-    knots = isotonic_knots(session, study, explanation)
-    if knots is None:
+    calibration_map = get_calibration_map(session, study, explanation)
+    if calibration_map is None:
         return _nothing("Every simulated value is missing, so nothing is known of its errors.")
     ids = list(simulation.context_ids)
     rows = session.execute(select(Context.id, Context.index).where(Context.id.in_(ids)))
@@ -80,7 +80,7 @@ def worst_of(
     except StoreError as error:
         return _nothing(str(error))
     raw = simulation.values.astype(np.float64)
-    calibrated = np.where(np.isnan(raw), np.nan, np.interp(raw, *knots))
+    calibrated = np.where(np.isnan(raw), np.nan, np.interp(raw, *calibration_map))
     positives, negatives = worst_places(calibrated, real, count=count)
     shown = {ids[place.row] for place in (*positives, *negatives)}
     contexts = {c.id: c for c in session.scalars(select(Context).where(Context.id.in_(shown)))}
@@ -91,8 +91,10 @@ def worst_of(
         first = max(begins, place.position - BEFORE)
         last = place.position + AFTER + 1
         activations, values = real[place.row].tolist(), simulation.values[place.row]
-        said = tokens_of(study, activations, context.tokens, context.strings, values, knots)
-        tokens = [WrongToken(token.text, token.real, token) for token in said[first:last]]
+        predicted = tokens_of(
+            study, activations, context.tokens, context.strings, values, calibration_map
+        )
+        tokens = [WrongToken(token.text, token.real, token) for token in predicted[first:last]]
         return Wrong(
             context.id,
             context.document,

@@ -129,7 +129,11 @@ def _scores(study: Study, wanted: LatentMatch) -> Select[*tuple[Any, ...]]:
 
 
 def _score_arrays(rows: Rows) -> dict[str, Any]:
-    types = {"floor": pa.float32(), "floor_of": pa.int64(), "active": pa.int64()}
+    types = {
+        "random_baseline": pa.float32(),
+        "random_baseline_of": pa.int64(),
+        "active": pa.int64(),
+    }
     return {
         name: pa.array([row.details.get(name) for row in rows], type, from_pandas=True)
         for name, type in types.items()
@@ -236,8 +240,14 @@ TABLES: dict[Part, Table] = {
             Column("low", pa.float32(), f"lower {_BOUND}"),
             Column("high", pa.float32(), f"upper {_BOUND}"),
             Column("n", pa.int32(), "tokens it was computed on"),
-            Column("floor", pa.float32(), "the same figure for explanations of other latents"),
-            Column("floor_of", pa.int64(), "how many other latents the floor is the mean of"),
+            Column(
+                "random_baseline", pa.float32(), "the same figure for explanations of other latents"
+            ),
+            Column(
+                "random_baseline_of",
+                pa.int64(),
+                "how many other latents the random baseline is the mean of",
+            ),
             Column("active", pa.int64(), "tokens that the latent is active on"),
             Column("details", pa.string(), "all that the value rests on, an object", json=True),
             WHEN,
@@ -261,7 +271,7 @@ TABLES: dict[Part, Table] = {
             Column("fires_low", pa.float32(), f"lower {_BOUND}"),
             Column("fires_high", pa.float32(), f"upper {_BOUND}"),
             Column("context_ids", INTEGERS, "the contexts that were run"),
-            Column("strata", STRINGS, "for each of them fires, said or silent"),
+            Column("strata", STRINGS, "for each of them fires, predicted or silent"),
             Column("differences", FLOATS, "for each of them, loss minus that of real latents"),
             Column("weights", pa.string(), "share of contexts in each stratum", json=True),
             WHEN,

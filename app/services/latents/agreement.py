@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.services.errors import NotFound
-from app.services.latents.examples import get_simulation, isotonic_knots
+from app.services.latents.examples import get_calibration_map, get_simulation
 from app.services.latents.stored import real_activations
 from interp.corpus.activations import StoreError
 from models import Context, Explanation, Latent, Study
@@ -27,25 +27,25 @@ class Confusion(NamedTuple):
     threshold: float
     calibrated: float | None
     """The threshold as an activation, by isotonic calibration."""
-    active_said: int
-    active_not_said: int
-    silent_said: int
-    silent_not_said: int
+    true_positives: int
+    false_negatives: int
+    false_positives: int
+    true_negatives: int
 
     @property
     def sensitivity(self) -> float | None:
-        """Of the active tokens, the share said to be; None if there are none."""
-        return _share(self.active_said, self.active_not_said)
+        """Of the active tokens, the share predicted active; None if there are none."""
+        return _share(self.true_positives, self.false_negatives)
 
     @property
     def specificity(self) -> float | None:
-        """Of the silent tokens, the share said to be."""
-        return _share(self.silent_not_said, self.silent_said)
+        """Of the silent tokens, the share predicted silent."""
+        return _share(self.true_negatives, self.false_positives)
 
     @property
     def precision(self) -> float | None:
-        """Of the tokens said to be active, the share that are; None if none is said to be."""
-        return _share(self.active_said, self.silent_said)
+        """Of the tokens predicted active, the share that are active; None if none is."""
+        return _share(self.true_positives, self.false_positives)
 
 
 def _share(part: int, rest: int) -> float | None:
@@ -78,11 +78,11 @@ class Agreement:
     points: list[Point]
     """Active tokens first, then silent ones: at most ``DRAWN`` of each, drawn at random."""
     active_drawn: int
-    knots: tuple[list[float], list[float]] | None
+    calibration_map: tuple[list[float], list[float]] | None
     """Of the isotonic calibration: raw values and activations."""
     thresholds: list[Confusion]
     as_often: Confusion | None
-    """At the threshold at which it is said to be active as often as it is."""
+    """At the threshold at which it is predicted active as often as it is active."""
     curve: list[Confusion]
     """At many thresholds, rising, for the chart."""
 
@@ -123,7 +123,7 @@ def agreement(
     analysed = np.ones_like(seen)
     analysed[:, : int(study.prepend_bos)] = False
     seen &= analysed
-    knots = isotonic_knots(session, study, explanation)
+    calibration_map = get_calibration_map(session, study, explanation)
     active = seen & (real > 0)
     places = _draw(active, seen & ~active, study.seed)
     strings = _strings(session, [simulation.context_ids[row] for row, _ in places])
@@ -134,7 +134,7 @@ def agreement(
             Point(
                 value,
                 float(real[row, position]),
-                float(np.interp(value, *knots)) if knots else None,
+                float(np.interp(value, *calibration_map)) if calibration_map else None,
                 strings[context_id][position],
                 rows[context_id][1],
                 context_id,
@@ -142,7 +142,7 @@ def agreement(
             )
         )
     values, is_active = raw[seen], active[seen]
-    quantile = isotonic_knots(session, study, explanation, "quantile")
+    quantile = get_calibration_map(session, study, explanation, "quantile")
     return Agreement(
         explanation.id,
         study.simulator_id,
@@ -151,10 +151,10 @@ def agreement(
         int((analysed & ~seen).sum()),
         points,
         min(int(active.sum()), DRAWN),
-        knots,
-        confusions(values, is_active, THRESHOLDS, knots),
-        _as_often(values, is_active, quantile, knots),
-        confusions(values, is_active, _grid(values, is_active), knots),
+        calibration_map,
+        confusions(values, is_active, THRESHOLDS, calibration_map),
+        _as_often(values, is_active, quantile, calibration_map),
+        confusions(values, is_active, _grid(values, is_active), calibration_map),
     )
 
 
@@ -181,7 +181,7 @@ def confusions(
     raw: Float[np.ndarray, "token"],
     active: Bool[np.ndarray, "token"],
     thresholds: NDArray[np.float64] | tuple[float, ...],
-    knots: tuple[list[float], list[float]] | None,
+    calibration_map: tuple[list[float], list[float]] | None,
 ) -> list[Confusion]:
     """The confusion counts at several thresholds; a value above the threshold is predicted active.
 
@@ -192,16 +192,16 @@ def confusions(
     of_active, of_silent = np.sort(raw[active]), np.sort(raw[~active])
     found = []
     for threshold in thresholds:
-        missed = int(np.searchsorted(of_active, threshold, "right"))
-        passed = int(np.searchsorted(of_silent, threshold, "right"))
+        false_negatives = int(np.searchsorted(of_active, threshold, "right"))
+        true_negatives = int(np.searchsorted(of_silent, threshold, "right"))
         found.append(
             Confusion(
                 float(threshold),
-                float(np.interp(threshold, *knots)) if knots else None,
-                len(of_active) - missed,
-                missed,
-                len(of_silent) - passed,
-                passed,
+                float(np.interp(threshold, *calibration_map)) if calibration_map else None,
+                len(of_active) - false_negatives,
+                false_negatives,
+                len(of_silent) - true_negatives,
+                true_negatives,
             )
         )
     return found
@@ -220,12 +220,12 @@ def _as_often(
     raw: Float[np.ndarray, "token"],
     active: Bool[np.ndarray, "token"],
     quantile: tuple[list[float], list[float]] | None,
-    knots: tuple[list[float], list[float]] | None,
+    calibration_map: tuple[list[float], list[float]] | None,
 ) -> Confusion | None:
-    """At the threshold of the scores: what quantile normalisation sends above zero is said."""
+    """At the threshold of the scores: what quantile normalisation sends above zero is predicted active."""
     if quantile is None:
         return None
     silent = raw[np.interp(raw, *quantile) <= 0]
     if not len(silent):
         return None
-    return confusions(raw, active, (float(silent.max()),), knots)[0]
+    return confusions(raw, active, (float(silent.max()),), calibration_map)[0]

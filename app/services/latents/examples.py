@@ -61,7 +61,7 @@ class Lane(NamedTuple):
 
     rows: dict[int, NDArray[np.float32]]
     """Raw values by the context's id, NaN where missing; empty if it is not simulated."""
-    knots: tuple[list[float], list[float]] | None
+    calibration_map: tuple[list[float], list[float]] | None
     """Of the isotonic calibration, if it is fitted."""
 
 
@@ -107,7 +107,7 @@ _OF_EXPLANATION = (
 )
 _OF_SET = (*_OF_EXPLANATION, Simulation.set == bindparam("set"))
 _SIMULATION = select(Simulation).where(*_OF_SET)
-_KNOTS = (
+_MAP = (
     select(Calibration.x, Calibration.y)
     .join(Simulation, Simulation.id == Calibration.simulation_id)
     .where(
@@ -152,7 +152,9 @@ def list_examples(
             context_id,
             document,
             start,
-            tokens_of(study, activations, ids, strings, lane.rows.get(context_id), lane.knots),
+            tokens_of(
+                study, activations, ids, strings, lane.rows.get(context_id), lane.calibration_map
+            ),
         )
         for kind, rank, activations, context_id, document, start, ids, strings in found
     ]
@@ -179,12 +181,12 @@ def get_simulation(
     return session.scalar(_SIMULATION, values)
 
 
-def isotonic_knots(
+def get_calibration_map(
     session: Session, study: Study, explanation: Explanation, method: str = "isotonic"
 ) -> tuple[list[float], list[float]] | None:
     """The map from raw simulated values to activations, if it is fitted."""
     values = {"explanation": explanation.id, "simulator": study.simulator_id, "method": method}
-    found = read(session, _KNOTS, values).first()
+    found = read(session, _MAP, values).first()
     return (found.x, found.y) if found is not None else None
 
 
@@ -194,14 +196,14 @@ def tokens_of(
     ids: Sequence[int],
     strings: Sequence[str],
     values: NDArray[np.float32] | None,
-    knots: tuple[list[float], list[float]] | None,
+    calibration_map: tuple[list[float], list[float]] | None,
 ) -> list[Token]:
     """Tokens of a text with a latent's real activations, and the simulated ones if there are any.
 
     Args:
         ids: Of the tokens, in the subject model's vocabulary.
         values: Raw simulated values; NaN where missing. None if it is not simulated.
-        knots: Of the calibration of the simulated values.
+        calibration_map: Of the calibration of the simulated values.
     """
     bos = study.first_position
     if values is None:
@@ -211,7 +213,9 @@ def tokens_of(
                 zip(strings, activations, ids, strict=True)
             )
         ]
-    calibrated = np.interp(values, *knots).tolist() if knots else [None] * len(values)
+    calibrated = (
+        np.interp(values, *calibration_map).tolist() if calibration_map else [None] * len(values)
+    )
     tokens = []
     for position, (text, real, token, raw, value) in enumerate(
         zip(strings, activations, ids, values.tolist(), calibrated, strict=True)

@@ -8,7 +8,7 @@ from app.services.schemas import Comparison, ExplanationOut, Number, ScoreOut
 from app.services.simulators.schemas import Cleanliness, CleanlinessOrNone
 
 Kind = Literal["top", "quantile", "random", "hard_negative"]
-Stratum = Literal["fires", "said", "silent"]
+Stratum = Literal["fires", "predicted", "silent"]
 
 
 class LatentSummary(BaseModel):
@@ -67,7 +67,7 @@ class CostOut(BaseModel):
     fires_high: Number
     context_ids: list[int] = Field(description="The contexts that were run.")
     strata: list[Stratum] = Field(
-        description="Of each: the latent fires in it, is only said to fire, or is silent."
+        description="Of each: the latent fires in it, is only predicted active, or is silent."
     )
     weights: dict[Stratum, Number] = Field(
         description="Share of the evaluate set's contexts that each stratum stands for."
@@ -188,10 +188,10 @@ class ConfusionOut(BaseModel):
 
     threshold: float
     calibrated: Number = Field(description="The threshold as an activation (isotonic).")
-    active_said: int
-    active_not_said: int
-    silent_said: int
-    silent_not_said: int
+    true_positives: int
+    false_negatives: int
+    false_positives: int
+    true_negatives: int
     sensitivity: Number
     specificity: Number
     precision: Number
@@ -249,12 +249,12 @@ class AgreementOut(BaseModel):
         "drawn at random."
     )
     active_drawn: int
-    knots: tuple[list[float], list[float]] | None = Field(
+    calibration_map: tuple[list[float], list[float]] | None = Field(
         description="Of the isotonic calibration: raw values and activations."
     )
     thresholds: list[ConfusionOut] = Field(description="Counts are of all tokens.")
     as_often: ConfusionOut | None = Field(
-        description="At the threshold of the scores, where it is said to be active as often as "
+        description="At the threshold of the scores, where it is predicted active as often as "
         "it is."
     )
     curve: list[ConfusionOut] = Field(description="At many thresholds, rising.")

@@ -24,9 +24,9 @@ VIEWS: dict[View, tuple[str, str]] = {
     ),
     "ceilings": (
         "Ceilings",
-        "Oracle gating has the simulator's values without its false alarms, zero wherever the "
+        "Oracle gating has the simulator's values without its false positives, zero wherever the "
         "latent is silent: what it still costs are misses and wrong sizes, and rewritten minus "
-        "gating is what false alarms cost. Oracle values have the true size wherever the quantile "
+        "gating is what false positives cost. Oracle values have the true size wherever the quantile "
         "values say that the latent is active: what they still cost is what the simulator misses.",
     ),
     "orderings": (
@@ -123,7 +123,7 @@ LINES: dict[View, tuple[Line, ...]] = {
         Line(
             "oracle gating",
             LIGHT_BLUE,
-            "Isotonic values without the false alarms: zero wherever the latent is silent.",
+            "Isotonic values without the false positives: zero wherever the latent is silent.",
             "oracle_gating",
             "isotonic",
             dash=(6, 4),

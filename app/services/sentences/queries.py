@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict, NotFound
-from app.services.latents.examples import Token, isotonic_knots, tokens_of
+from app.services.latents.examples import Token, get_calibration_map, tokens_of
 from app.services.sentences.schemas import SentenceCreate
 from app.services.studies.queries import count_latents
 from jobs.params import SentenceParams
@@ -150,7 +150,9 @@ def _firing(
 ) -> Firing:
     activations = sentence.activations(latent.index)
     made = sentence.simulation(explanation.id) if explanation else None
-    knots = isotonic_knots(session, study, explanation) if explanation and made else None
+    calibration_map = (
+        get_calibration_map(session, study, explanation) if explanation and made else None
+    )
     values = made["values"] if made else None
     # None becomes NaN.
     raw = None if values is None else np.array(values, np.float32)
@@ -163,7 +165,9 @@ def _firing(
         peak=max(activations, default=0.0),
         position=position,
         activations=activations,
-        tokens=tokens_of(study, activations, sentence.tokens, sentence.strings, raw, knots),
+        tokens=tokens_of(
+            study, activations, sentence.tokens, sentence.strings, raw, calibration_map
+        ),
         simulated=values,
         failures=made["failures"] if made else {},
     )

@@ -110,16 +110,16 @@ def agreement_chart(found: Agreement, worth: Cleanliness | None = None) -> Spec:
         for point in found.points
     ]
     data: dict[str, list[Spec]] = {"points": rows}
-    if found.knots:
-        raw, activation = found.knots
-        # Constant beyond the knots.
-        knots = [
+    if found.calibration_map:
+        raw, activation = found.calibration_map
+        # Constant beyond its ends.
+        calibration_map = [
             (0.0, activation[0]),
             *zip(raw, activation, strict=True),
             (RAW_MAX, activation[-1]),
         ]
-        data["knots"] = [{"raw": x, "calibrated": y} for x, y in knots]
-    return with_data(_agreement_spec(found.knots is not None), data, worth)
+        data["calibration_map"] = [{"raw": x, "calibrated": y} for x, y in calibration_map]
+    return with_data(_agreement_spec(found.calibration_map is not None), data, worth)
 
 
 @cache
@@ -150,7 +150,7 @@ def _agreement_spec(calibrated: bool) -> Spec:
     ]
     if calibrated:
         layers.append(
-            alt.Chart(alt.NamedData("knots"))
+            alt.Chart(alt.NamedData("calibration_map"))
             .mark_line(color=ISOTONIC.color, strokeWidth=2.5)
             .encode(
                 x=x,
@@ -197,7 +197,7 @@ def _confusion_spec() -> Spec:
         .encode(
             x=alt.X(
                 "threshold:Q",
-                title="said to be active above this raw value",
+                title="predicted active above this raw value",
                 scale=alt.Scale(domain=[0, RAW_MAX]),
                 axis=alt.Axis(tickCount=9),
             ),

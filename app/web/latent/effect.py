@@ -22,9 +22,9 @@ class Effect(NamedTuple):
     contexts: int
     """Contexts of the evaluate set that were run."""
     fires: int
-    said: int
+    predicted: int
     silent: int
-    """In how many of them the latent fires, is only said to fire, and is silent."""
+    """In how many of them the latent fires, is only predicted active, and is silent."""
     weight: float | None
     """The share of contexts in which it fires, or None if unknown. It is their weight in the
     mean."""
@@ -47,7 +47,7 @@ def effect(opened: Opened) -> Effect | None:
         any(cost.name == "previous, isotonic" for cost in costs),
         len(last.context_ids),
         strata.count("fires"),
-        strata.count("said"),
+        strata.count("predicted"),
         strata.count("silent"),
         last.weights.get("fires"),
     )

@@ -23,16 +23,16 @@ class ScoreRow(NamedTuple):
     digits: int
     n: int
     """Tokens, or judgements of a language model."""
-    floor: float | None
+    random_baseline: float | None
     """The score that other explanations reach for this latent, or None where it is not defined."""
-    floor_of: str | None
-    """A description of the floor, or None where no floor was measured."""
+    random_baseline_of: str | None
+    """A description of the random baseline, or None where no random baseline was measured."""
 
     @property
     def style(self) -> str:
         """The place of the score on a line from 0 to 1: custom properties. Below 0 is drawn at
         0."""
-        places = {"v": self.value, "floor": self.floor}
+        places = {"v": self.value, "random-baseline": self.random_baseline}
         if self.banded:
             places |= {"low": self.low, "high": self.high}
         return ";".join(
@@ -70,8 +70,8 @@ class Basis(NamedTuple):
 
     active: int | None
     """Tokens of the calibrate set on which the latent is active, or None where not recorded."""
-    floor_of: int
-    """Explanations of other latents that the floor is the mean of, or 0 where it is not known."""
+    random_baseline_of: int
+    """Explanations of other latents that the random baseline is the mean of, or 0 where it is not known."""
     undefined: str
     """The reason why some scores are not defined. Empty where all are."""
 
@@ -131,10 +131,12 @@ def scores(session: Session, opened: Opened, simulating: bool) -> Scores:
 
 def _row(score: Score) -> ScoreRow:
     label, meaning = SCORES.get(score.name, (score.name, ""))
-    floor_of = None
-    if "floor" in score.details:
-        count = score.details.get("floor_of")
-        floor_of = f"Mean over {count} explanations of other latents" if count else "Chance"
+    random_baseline_of = None
+    if "random_baseline" in score.details:
+        count = score.details.get("random_baseline_of")
+        random_baseline_of = (
+            f"Mean over {count} explanations of other latents" if count else "Chance"
+        )
     return ScoreRow(
         score.name,
         label,
@@ -144,8 +146,8 @@ def _row(score: Score) -> ScoreRow:
         score.high,
         3 if score.name == "specificity" else 2,
         score.n,
-        score.details.get("floor"),
-        floor_of,
+        score.details.get("random_baseline"),
+        random_baseline_of,
     )
 
 
@@ -163,7 +165,7 @@ def _basis(scores: list[Score]) -> Basis:
             undefined = (
                 "A score is not defined where the simulated or the real values are all the same."
             )
-    return Basis(details.get("active"), details.get("floor_of") or 0, undefined)
+    return Basis(details.get("active"), details.get("random_baseline_of") or 0, undefined)
 
 
 def _judge(scores: list[Score]) -> Judge | None:

@@ -34,7 +34,7 @@ class WrongView(NamedTuple):
     """True if tokens before these are left out."""
     token: str
     real: float
-    said: float | None
+    predicted: float | None
     document: str
     start: int
     note: dict[str, Any]
@@ -100,7 +100,7 @@ def errors_page(
         explanation,
         is_current,
         worst,
-        [_wrong(one, latent, "said to fire") for one in worst.false_positives],
+        [_wrong(one, latent, "predicted active") for one in worst.false_positives],
         [_wrong(one, latent, "missed") for one in worst.false_negatives],
         _refine(session, study, here) if is_current and not why_not else None,
         why_not,
@@ -117,15 +117,15 @@ def _wrong(wrong: Wrong, latent: Latent, kind: str) -> WrongView:
         "token": token.text,
         "after": "".join(texts[wrong.at + 1 :]),
         "real": figure(token.real, 2),
-        "said": figure(token.said.calibrated, 2),
+        "predicted": figure(token.predicted.calibrated, 2),
     }
-    said = [one.said for one in wrong.tokens]
+    predicted = [one.predicted for one in wrong.tokens]
     return WrongView(
-        lanes_html(said, latent.max_activation, here=wrong.at),
+        lanes_html(predicted, latent.max_activation, here=wrong.at),
         wrong.cut,
         visible(token.text).strip(),
         token.real,
-        token.said.calibrated,
+        token.predicted.calibrated,
         wrong.document,
         wrong.start,
         note,

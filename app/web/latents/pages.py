@@ -48,12 +48,12 @@ COLUMN_NAMES: dict[Column, tuple[str, str, str]] = {
     ),
     "sensitivity": (
         "sens.",
-        "Sensitivity: of the tokens where it is active, the share where it is said to be",
+        "Sensitivity: of the tokens where it is active, the share where it is predicted active",
         "desc",
     ),
     "specificity": (
         "spec.",
-        "Specificity: of the tokens where it is silent, the share where it is said to be",
+        "Specificity: of the tokens where it is silent, the share where it is predicted silent",
         "desc",
     ),
     "explained_variance": (

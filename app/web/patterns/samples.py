@@ -173,11 +173,11 @@ def _rows(study: Study) -> Markup:
 
 
 def _scores() -> Scores:
-    floor = "Mean over 8 explanations of other latents"
+    random_baseline = "Mean over 8 explanations of other latents"
     rows = [
-        ScoreRow("correlation", "correlation", "", 0.61, 0.52, 0.69, 2, 4200, 0.08, floor),
+        ScoreRow("correlation", "correlation", "", 0.61, 0.52, 0.69, 2, 4200, 0.08, random_baseline),
         ScoreRow(
-            "explained_variance", "explained variance", "", -0.2, -0.4, 0.1, 2, 4200, 0.0, floor
+            "explained_variance", "explained variance", "", -0.2, -0.4, 0.1, 2, 4200, 0.0, random baseline
         ),
         ScoreRow("auroc", "AUROC", "", None, None, None, 2, 4200, None, None),
         ScoreRow("detection", "detection", "", 0.7, None, None, 2, 40, 0.5, "Chance"),

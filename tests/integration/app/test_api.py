@@ -148,7 +148,7 @@ def test_get_a_latent(api: httpx.Client, study: Study) -> None:
     ]
     cost = latent["costs"][1]
     assert (cost["mean"], cost["fires_mean"]) == pytest.approx((0.001, 0.004))
-    assert cost["weights"] == {"fires": 0.25, "said": 0.125, "silent": 0.625}
+    assert cost["weights"] == {"fires": 0.25, "predicted": 0.125, "silent": 0.625}
     assert len(cost["strata"]) == len(cost["context_ids"]) == len(cost["differences"]) == 6
     assert cost["before"] is None
     identity = latent["explanation"]["id"]

@@ -109,7 +109,7 @@ def test_what_is_not_defined_is_null_and_never_zero(web: str, db: Session, study
         .where(Latent.study_id == study.id, Latent.index == 0, Score.name == "correlation")
     ).one()
     score.low = score.high = float("nan")
-    score.details = {"active": 4, "floor": 0.0, "floor_of": 1}
+    score.details = {"active": 4, "random_baseline": 0.0, "random_baseline_of": 1}
     db.commit()
     for form, empty in (("parquet", None), ("jsonl", None), ("csv", "")):
         found = exported_rows(download(web, study, parts="scores", format=form), "scores", form)
@@ -117,8 +117,8 @@ def test_what_is_not_defined_is_null_and_never_zero(web: str, db: Session, study
             row["name"]: row for row in found if int(row["explanation_id"]) == score.explanation_id
         }
         assert (of["correlation"]["low"], of["correlation"]["high"]) == (empty, empty)
-        assert float(of["correlation"]["floor"]) == 0.0
-        assert of["sensitivity"]["value"] == of["sensitivity"]["floor"] == empty
+        assert float(of["correlation"]["random_baseline"]) == 0.0
+        assert of["sensitivity"]["value"] == of["sensitivity"]["random_baseline"] == empty
 
 
 def test_csv_keeps_commas_quotes_and_lines_apart(web: str, db: Session, study: Study) -> None:

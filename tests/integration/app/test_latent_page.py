@@ -184,11 +184,11 @@ def test_agreement_counts_all_tokens_and_draws_some(
     assert found["active"] + found["silent"] == real.size
     assert found["silent"] > DRAWN == len(found["points"]) - found["active_drawn"]
     for one in found["thresholds"]:
-        said = raw > one["threshold"]
-        assert one["active_said"] == (said & (real > 0)).sum()
-        assert one["silent_said"] == (said & (real == 0)).sum()
-        assert one["active_not_said"] == (~said & (real > 0)).sum()
-        assert one["silent_not_said"] == (~said & (real == 0)).sum()
+        predicted = raw > one["threshold"]
+        assert one["true_positives"] == (predicted & (real > 0)).sum()
+        assert one["false_positives"] == (predicted & (real == 0)).sum()
+        assert one["false_negatives"] == (~predicted & (real > 0)).sum()
+        assert one["true_negatives"] == (~predicted & (real == 0)).sum()
     scores = {
         one["name"]: one["value"] for one in pages.get(f"/api/v1{_here(study)}").json()["scores"]
     }
@@ -200,7 +200,9 @@ def test_agreement_counts_all_tokens_and_draws_some(
             context.strings[point["position"]],
             context.document,
         )
-        assert point["calibrated"] == pytest.approx(np.interp(point["raw"], *found["knots"]))
+        assert point["calibrated"] == pytest.approx(
+            np.interp(point["raw"], *found["calibration_map"])
+        )
     page = text_of(pages.get(f"{_here(study)}/agreement"))
     assert f"silent 1,000 of {found['silent']:,} drawn, at random" in page
     assert f"active {found['active']} of {found['active']} drawn" in page
@@ -231,7 +233,7 @@ def test_agreement_without_the_activations_says_so(
     page = pages.get(f"{_here(study)}/agreement")
     assert page.status_code == 200
     assert "Activations of 60 contexts are missing" in text_of(page)
-    assert "said to be" not in text_of(page)
+    assert "predicted active" not in text_of(page)
 
 
 def test_similar_latents(pages: httpx.Client, db: Session, study: Study) -> None:

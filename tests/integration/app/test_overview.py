@@ -88,7 +88,7 @@ def test_protocols_and_views_are_plain_links(
     assert page.count('aria-current="page"') == 3
     ceilings = text_of(pages.get(path, params={"view": "ceilings"}))
     assert "oracle gating" in ceilings and "rewritten, linear" not in ceilings
-    assert "rewritten minus gating is what false alarms cost" in ceilings
+    assert "rewritten minus gating is what false positives cost" in ceilings
     orderings = text_of(pages.get(path, params={"view": "orderings"}))
     assert "random 3" in orderings and "oracle gating" not in orderings
 
@@ -134,15 +134,15 @@ def test_what_a_latent_costs(pages: httpx.Client, db: Session, study: Study) -> 
     text = text_of(pages.get(path))
     assert "this, isotonic +0.00100 [0.00050, 0.00200] +0.0040 [0.0020, 0.0080]" in text
     assert (
-        "6 contexts of the evaluate set were run: it fires in 2, is only said to fire in 1, and is "
-        "silent in 3. The mean over the corpus counts them by the share of contexts in which it "
+        "6 contexts of the evaluate set were run: it fires in 2, is only predicted active in 1, and "
+        "is silent in 3. The mean over the corpus counts them by the share of contexts in which it "
         "fires, 25%."
     ) in text
     assert "the previous one" not in text and "different samples" not in text
     explanation = current_of(db, study, 0)
     for cost in db.scalars(select(LatentCost).filter_by(explanation_id=explanation.id)):
         cost.low = cost.high = None
-        cost.strata = ["said"] * 3 + ["silent"] * 3
+        cost.strata = ["predicted"] * 3 + ["silent"] * 3
         cost.fires_mean = cost.fires_low = cost.fires_high = None
         if cost.condition == "zeroed":
             cost.mean = None

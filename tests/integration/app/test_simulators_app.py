@@ -371,7 +371,7 @@ def test_all_scores_with_floor_ceiling_and_n(
     explanation = current_of(db, study, 0)
     of = {"explanation_id": explanation.id, "low": 0.4, "high": 0.8}
     for name, value in (("explained_variance", 0.21), ("f1", 0.42), ("auroc", 0.81)):
-        details = {"active": 4, "floor": 0.02, "floor_of": 8}
+        details = {"active": 4, "random_baseline": 0.02, "random_baseline_of": 8}
         db.add(
             Score(
                 **of,
@@ -383,7 +383,7 @@ def test_all_scores_with_floor_ceiling_and_n(
             )
         )
     for value in (0.55, 0.66):
-        details = {"model": "models/a-judge", "floor": 0.5, "failures": {"no answer": 3}}
+        details = {"model": "models/a-judge", "random_baseline": 0.5, "failures": {"no answer": 3}}
         db.add(Score(**of, simulator_id=None, name="detection", value=value, n=50, details=details))
     db.commit()
     text = text_of(pages.get(f"/studies/{study.slug}/latents/0"))
@@ -391,7 +391,7 @@ def test_all_scores_with_floor_ceiling_and_n(
     assert "explained variance 0.21 [0.40, 0.80] 0.02 1 88" in text
     assert "detection 0.66 [0.40, 0.80] 0.50 1 50" in text, "the newest judgement counts"
     assert "0.55" not in text
-    assert "judgements of a-judge; floor: chance. Without an answer: 3." in text
+    assert "judgements of a-judge; random baseline: chance. Without an answer: 3." in text
     scores = api.get(f"/explanations/{explanation.id}/scores").json()
     assert [score["name"] for score in scores] == [
         "correlation",
@@ -416,7 +416,7 @@ def test_a_judgement_is_no_simulation(
             name="fuzzing",
             value=0.7,
             n=50,
-            details={"model": "m", "floor": 0.5},
+            details={"model": "m", "random_baseline": 0.5},
         )
     )
     db.commit()

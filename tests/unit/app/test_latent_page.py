@@ -100,4 +100,4 @@ def test_a_confusion_has_no_share_of_nothing() -> None:
     assert (none.sensitivity, none.precision, none.specificity) == (None, None, 1.0)
     assert none.calibrated is None
     (edge,) = confusions(np.array([5.0, 6.0]), np.array([True, True]), (5.0,), None)
-    assert (edge.active_said, edge.active_not_said) == (1, 1), "above, not at, the threshold"
+    assert (edge.true_positives, edge.false_negatives) == (1, 1), "above, not at, the threshold"

@@ -23,9 +23,9 @@ from workers.tasks.rows import (
     fields,
 )
 
-MOST = {"fires": 12, "said": 6, "silent": 6}
-"""The most contexts that are run of each stratum: where the latent fires, where it is only said to
-fire, and where it is neither."""
+MOST = {"fires": 12, "predicted": 6, "silent": 6}
+"""The most contexts that are run of each stratum: where the latent fires, where it is
+only predicted active, and where it is neither."""
 
 
 def contexts_to_simulate(study: Study, latent: Latent) -> list[int]:
@@ -131,25 +131,27 @@ class _Sample(NamedTuple):
     """Share of the evaluate set in each stratum. They sum to 1."""
 
 
-def _sample(study: Study, latent: Latent, rows: list[int], said: NDArray[np.float64]) -> _Sample:
+def _sample(
+    study: Study, latent: Latent, rows: list[int], predicted: NDArray[np.float64]
+) -> _Sample:
     """Contexts that are run, drawn from each stratum of those that were simulated.
 
     Args:
-        said: Quantile-normalised values, shape (simulated context, position).
+        predicted: Quantile-normalised values, shape (simulated context, position).
     """
     firing = set(_firing(study, latent))
-    strata: dict[str, list[int]] = {"fires": [], "said": [], "silent": []}
-    for row, positive in zip(rows, np.any(said > 0, axis=1), strict=True):
-        strata["fires" if row in firing else "said" if positive else "silent"].append(row)
-    if min(len(strata["said"]), len(strata["silent"])) < 2:
+    strata: dict[str, list[int]] = {"fires": [], "predicted": [], "silent": []}
+    for row, positive in zip(rows, np.any(predicted > 0, axis=1), strict=True):
+        strata["fires" if row in firing else "predicted" if positive else "silent"].append(row)
+    if min(len(strata["predicted"]), len(strata["silent"])) < 2:
         # Too few for a mean with an interval of their own.
-        strata["silent"] = sorted(strata["said"] + strata["silent"])
-        strata["said"] = []
+        strata["silent"] = sorted(strata["predicted"] + strata["silent"])
+        strata["predicted"] = []
     share = len(firing) / study.contexts_evaluate
-    silent = len(strata["said"]) + len(strata["silent"])
+    silent = len(strata["predicted"]) + len(strata["silent"])
     weights = {"fires": share} | {
         name: (1 - share) * len(strata[name]) / silent if silent else 0.0
-        for name in ("said", "silent")
+        for name in ("predicted", "silent")
     }
     drawn = [
         (row, name)

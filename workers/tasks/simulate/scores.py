@@ -13,8 +13,8 @@ from workers.resources import real_activations
 from workers.tasks.rows import documents_of, fields
 
 NAMES = ("correlation", "explained_variance", "sensitivity", "specificity", "f1", "auroc")
-FLOOR = 8
-"""The floor is the mean over so many explanations of other latents."""
+RANDOM_BASELINE = 8
+"""The random baseline is the mean over so many explanations of other latents."""
 
 
 def calibrate_and_score(
@@ -22,7 +22,7 @@ def calibrate_and_score(
 ) -> None:
     """Fit all calibrations of a calibrate-set simulation and score it.
 
-    Each score comes with its floor: what the explanations of other latents reach for this one.
+    Each score comes with its random_baseline: what the explanations of other latents reach for this one.
     """
     start = study.first_position
     real = real_activations(study, latent.index, ContextSet.CALIBRATE, len(simulation.context_ids))[
@@ -39,8 +39,8 @@ def calibrate_and_score(
     ]
     for name in NAMES:
         value, low, high = fields(getattr(scores, name)).values()
-        floor = [getattr(other, name).value for other in others]
-        defined = [one for one in floor if np.isfinite(one)]
+        random_baseline = [getattr(other, name).value for other in others]
+        defined = [one for one in random_baseline if np.isfinite(one)]
         session.add(
             Score(
                 explanation_id=simulation.explanation_id,
@@ -52,8 +52,8 @@ def calibrate_and_score(
                 n=scores.tokens,
                 details={
                     "active": scores.active,
-                    "floor": float(np.mean(defined)) if defined else None,
-                    "floor_of": len(defined),
+                    "random_baseline": float(np.mean(defined)) if defined else None,
+                    "random_baseline_of": len(defined),
                 },
             )
         )
@@ -103,6 +103,6 @@ def _of_other_latents(
         .order_by(Simulation.id)
     ).all()
     rng = np.random.default_rng([study.seed, simulation.explanation_id])
-    chosen = rng.permutation(others)[:FLOOR].tolist()
+    chosen = rng.permutation(others)[:RANDOM_BASELINE].tolist()
     rows = session.scalars(select(Simulation.values).where(Simulation.id.in_(chosen)))
     return [values.astype(np.float64) for values in rows]

@@ -142,7 +142,9 @@ ONES = latent((0, 2, 1.0), (1, 1, 2.0), (1, 3, 1.0), (2, 3, 5.0))
 
 def hard_negatives(count: int, seed: int = 0, active: LatentActivations = ONES) -> list[Example]:
     occurrences = Occurrences.of(TOKENS, first_position=1)
-    return sample_hard_negatives(active, TOKENS, occurrences, first_position=1, count=count, seed=seed)
+    return sample_hard_negatives(
+        active, TOKENS, occurrences, first_position=1, count=count, seed=seed
+    )
 
 
 def test_hard_negatives_worked_by_hand() -> None:

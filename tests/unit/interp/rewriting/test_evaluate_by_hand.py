@@ -44,7 +44,7 @@ from tests.engine import (
 # latent 1 writes (1, 0). The bias is (1, 0); the skip connection adds (0, 2) to either.
 #
 # Latent 0 alone, or latents 0 and 1, are simulated: on A as (2, 0), on B as (4, 0). So latent 0 is
-# right but weak on A, and a false alarm on B that drives latent 1 out; latent 1 is missed on B.
+# right but weak on A, and a false positive on B that drives latent 1 out; latent 1 is missed on B.
 #
 # What the module puts out, the sum with the embedding, and the gap:
 #

@@ -91,12 +91,12 @@ def test_the_seed_fixes_the_cases() -> None:
 @given(st.integers(0, 10**6))
 def test_balanced_accuracy_is_scikit_learns(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    said, truth = rng.random(20) < 0.4, rng.random(20) < 0.5
-    found = balanced_accuracy(said, truth, (np.arange(20) // 3).tolist(), seed=0)
+    predicted, truth = rng.random(20) < 0.4, rng.random(20) < 0.5
+    found = balanced_accuracy(predicted, truth, (np.arange(20) // 3).tolist(), seed=0)
     if truth.all() or not truth.any():
         assert np.isnan(found.value)
     else:
-        assert found.value == pytest.approx(balanced_accuracy_score(truth, said))
+        assert found.value == pytest.approx(balanced_accuracy_score(truth, predicted))
         assert found.low <= found.value <= found.high
 
 
@@ -116,7 +116,7 @@ class Said(Writer):
 
 
 def test_an_unreadable_answer_is_missing_with_its_reason() -> None:
-    said = Said(
+    model = Said(
         Completion("Yes.", "", 50, 2),
         Completion("  no", "", 50, 1),
         Completion("**Answer:** No, there are only animals", "", 50, 8),
@@ -124,7 +124,7 @@ def test_an_unreadable_answer_is_missing_with_its_reason() -> None:
         Completion(None, "the server timed out", 0, 0),
         Completion("It depends", "", 50, 3),
     )
-    found = judge(said, Task.DETECTION, ANIMALS, CASES, seed=0)
+    found = judge(model, Task.DETECTION, ANIMALS, CASES, seed=0)
     np.testing.assert_array_equal(found.yes, [1, 0, 0, np.nan, np.nan, np.nan])
     assert found.failures == {
         "the answer is neither yes nor no": 2,
@@ -138,17 +138,17 @@ def test_an_unreadable_answer_is_missing_with_its_reason() -> None:
 
 
 def test_no_answer_at_all_is_no_score() -> None:
-    said = Said(*[Completion(None, "the server is away", 0, 0)] * 6)
-    found = judge(said, Task.FUZZING, ANIMALS, CASES, seed=0)
+    model = Said(*[Completion(None, "the server is away", 0, 0)] * 6)
+    found = judge(model, Task.FUZZING, ANIMALS, CASES, seed=0)
     assert np.isnan([*found.balanced_accuracy, *found.auroc]).all()
     assert found.examples == 0
     assert found.failures == {"the server is away": 6}
 
 
 def test_one_kind_of_case_only_is_no_score() -> None:
-    said = Said(*[Completion("yes", "", 10, 1)] * 6)
+    model = Said(*[Completion("yes", "", 10, 1)] * 6)
     only: list[Case] = [case._replace(answer=True) for case in CASES]
-    found = judge(said, Task.DETECTION, ANIMALS, only, seed=0)
+    found = judge(model, Task.DETECTION, ANIMALS, only, seed=0)
     assert np.isnan([found.balanced_accuracy.value, found.auroc.value]).all()
     assert found.examples == 6
 

@@ -24,18 +24,18 @@ def score_of(raw: np.ndarray, real: np.ndarray, seed: int = 0) -> Scores:
 
 def test_scores_worked_by_hand() -> None:
     # Two contexts of four tokens. Ranks of raw 0 0 1 2 4 5 8 9; real sorted 0 0 0 0 0 2 4 6, so the
-    # three largest raw values (5, 8, 9) are said to be active.
+    # three largest raw values (5, 8, 9) are predicted active.
     raw = np.array([[0.0, 9.0, 1.0, 2.0], [5.0, 8.0, 0.0, 4.0]])
     real = np.array([[0.0, 6.0, 0.0, 0.0], [0.0, 2.0, 0.0, 4.0]])
     scores = score_of(raw, real)
     # Really active: 6, 2 and 4, at raw 9, 8 and 4. Said: two of the three.
     assert scores.sensitivity.value == pytest.approx(2 / 3)
-    # Silent: five tokens; one of them (raw 5) is said to be active.
+    # Silent: five tokens; one of them (raw 5) is predicted active.
     assert scores.specificity.value == pytest.approx(4 / 5)
     # n = 8, Σs = 29, Σr = 12, Σs² = 81+1+4+25+64+16 = 191, Σr² = 36+4+16 = 56,
     # Σsr = 54+16+16 = 86; (8·86 − 29·12) / √((8·191 − 29²)(8·56 − 12²)) = 340 / √(687·304).
     assert scores.correlation.value == pytest.approx(340 / np.sqrt(687 * 304))
-    # Three tokens are active, three are said to be, two of them are both: 2·2 / (3 + 3).
+    # Three tokens are active, three are predicted active, two of them are both: 2·2 / (3 + 3).
     assert scores.f1.value == pytest.approx(2 / 3)
     # 9 and 8 are above all five silent tokens; 4 is above four and below one (5): 14 of 15.
     assert scores.auroc.value == pytest.approx(14 / 15)
@@ -98,7 +98,7 @@ def test_a_silent_latent_has_neither_sensitivity_nor_correlation() -> None:
     nothing = pytest.approx(Estimate(NAN, NAN, NAN), nan_ok=True)
     for name in ("correlation", "explained_variance", "sensitivity", "f1", "auroc"):
         assert getattr(scores, name) == nothing
-    # Nothing is said to be active either: all 120 silent tokens are right.
+    # Nothing is predicted active either: all 120 silent tokens are right.
     assert scores.specificity == Estimate(1, 1, 1)
     assert scores.active == 0
 
@@ -190,10 +190,10 @@ def by_hand(
         other.fit(raw[~half].ravel(), real[~half].ravel())
         guess[half] = other.predict(raw[half].ravel()).reshape(raw[half].shape)
     active, flat = real.ravel() > 0, raw.ravel()
-    said = fit(Method.QUANTILE, flat, real.ravel(), maximum=1.0)(flat) > 0
+    predicted = fit(Method.QUANTILE, flat, real.ravel(), maximum=1.0)(flat) > 0
     return {
         "explained_variance": r2_score(real.ravel(), guess.ravel()),
-        "f1": f1_score(active, said),
+        "f1": f1_score(active, predicted),
         "auroc": roc_auc_score(active, flat),
     }
 

@@ -161,14 +161,17 @@ def test_a_stratified_mean_by_hand() -> None:
     assert found.value == pytest.approx(0.2)
     assert found.low == pytest.approx(0.1) and found.high == pytest.approx(0.3)
     # A stratum that has a share but no context that was measured leaves it undefined.
-    unknown = stratified_mean([1.0], ["fires"], {"fires": 0.5, "said": 0.5}, ["a"], seed=0)
+    unknown = stratified_mean([1.0], ["fires"], {"fires": 0.5, "predicted": 0.5}, ["a"], seed=0)
     assert np.isnan(unknown).all()
     # One with contexts of a single document has no interval, certain as it may look.
     alone = stratified_mean([3, 0, 0], ["fires", "silent", "silent"], {"fires": 0.1, "silent": 0.9},
                             apart(3), seed=0)  # fmt: skip
     assert alone.value == pytest.approx(0.3) and np.isnan([alone.low, alone.high]).all()
     # One without a share need not be measured.
-    assert stratified_mean([1.0], ["fires"], {"fires": 1.0, "said": 0.0}, ["a"], seed=0).value == 1
+    assert (
+        stratified_mean([1.0], ["fires"], {"fires": 1.0, "predicted": 0.0}, ["a"], seed=0).value
+        == 1
+    )
 
 
 def test_intervals_shrink_with_more_documents() -> None:
