@@ -177,14 +177,16 @@ def _show_rewrite(session: "Session", job: "Job") -> None:
     from sqlalchemy import select
 
     from app.services.formatting import simulator_name
-    from app.services.simulators.cleanliness import cleanliness
+    from app.services.simulators.independence import assess
     from models import Rewrite, RewritePoint, Simulator, Study
 
     rewrite = session.get_one(Rewrite, job.state["rewrite_id"])
     simulator = session.get_one(Simulator, rewrite.simulator_id)
-    worth = cleanliness(session, session.get_one(Study, rewrite.study_id), simulator)
+    assessment = assess(session, session.get_one(Study, rewrite.study_id), simulator)
     console.print(
-        escape(f"Simulator: {simulator_name(simulator)}, {worth.verdict}. {worth.reason}"),
+        escape(
+            f"Simulator: {simulator_name(simulator)}, {assessment.independence}. {assessment.reason}"
+        ),
         highlight=False,
     )
     console.print(

@@ -98,7 +98,7 @@ def use(
     number: Annotated[int, typer.Argument(min=1, help="Number of the simulator.")],
 ) -> None:
     """Have a study show the figures of a simulator, and print a verdict on them."""
-    from app.services.simulators.cleanliness import cleanliness
+    from app.services.simulators.independence import assess
     from app.services.simulators.queries import get_simulator
     from app.services.studies.queries import get_study, use_simulator
     from cli.servers import connect
@@ -106,8 +106,10 @@ def use(
 
     with connect(), new_session() as session:
         chosen = use_simulator(session, get_study(session, study), number)
-        worth = cleanliness(session, chosen, get_simulator(session, number))
-    console.print(f"{worth.verdict.capitalize()}. {escape(worth.reason)}", highlight=False)
+        assessment = assess(session, chosen, get_simulator(session, number))
+    console.print(
+        f"{assessment.independence.capitalize()}. {escape(assessment.reason)}", highlight=False
+    )
 
 
 @app.command()

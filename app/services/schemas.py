@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, computed_field
 
-from app.services.simulators.schemas import CleanlinessOrNone
+from app.services.simulators.schemas import IndependenceOrNone
 
 Number = Annotated[
     float | None, BeforeValidator(lambda x: None if x is None or not isfinite(x) else x)
@@ -66,7 +66,7 @@ class ScoreOut(BaseModel):
         "mean of the same figure over random_baseline_of explanations of other latents, or chance; model, "
         "failures and cost of a judgement."
     )
-    cleanliness: CleanlinessOrNone
+    independence: IndependenceOrNone
 
 
 Verdict = Literal["lower", "higher", "cannot tell"]

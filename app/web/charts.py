@@ -8,8 +8,8 @@ from typing import Any
 
 import altair as alt
 
-from app.services.simulators.cleanliness import Cleanliness
-from app.services.simulators.schemas import Verdict
+from app.services.simulators.independence import Assessment
+from app.services.simulators.schemas import Independence
 
 Spec = dict[str, Any]
 
@@ -42,7 +42,7 @@ CONFIG: Spec = {
 }
 
 
-WARNINGS: dict[Verdict, str] = {
+WARNINGS: dict[Independence, str] = {
     "contaminated": "Contaminated: the simulator was trained on text that it is measured on",
     "unknown": "The simulator may have been trained on text that it is measured on",
     "same model": "The simulator runs on the subject model itself",
@@ -50,27 +50,29 @@ WARNINGS: dict[Verdict, str] = {
 """The lines above a chart, and so in every picture that is saved of it."""
 
 
-def finished(chart: alt.TopLevelMixin, worth: Cleanliness | None = None) -> Spec:
+def finished(chart: alt.TopLevelMixin, assessment: Assessment | None = None) -> Spec:
     """The specification of a chart, with the look that all charts have.
 
     Args:
-        worth: Of the simulator whose figures it shows, if it shows any.
+        assessment: Of the simulator whose figures it shows, if it shows any.
     """
     # Checked by a test; checking it at every request would take most of the page's time.
-    return with_data({**chart.to_dict(validate=False), "config": CONFIG}, {}, worth)
+    return with_data({**chart.to_dict(validate=False), "config": CONFIG}, {}, assessment)
 
 
-def with_data(spec: Spec, rows: dict[str, list[Spec]], worth: Cleanliness | None = None) -> Spec:
+def with_data(
+    spec: Spec, rows: dict[str, list[Spec]], assessment: Assessment | None = None
+) -> Spec:
     """A finished specification, with rows for the data that it names.
 
     Altair takes tens of milliseconds to write one: a chart that is on many pages is written once.
 
     Args:
-        worth: Of the simulator whose figures it shows, if it shows any.
+        assessment: Of the simulator whose figures it shows, if it shows any.
     """
     spec = {**spec, "datasets": rows} if rows else spec
-    if worth is not None and worth.verdict in WARNINGS:
-        spec = {**spec, "title": WARNINGS[worth.verdict]}
+    if assessment is not None and assessment.independence in WARNINGS:
+        spec = {**spec, "title": WARNINGS[assessment.independence]}
     return spec
 
 

@@ -14,7 +14,7 @@ from app.services.exports.imports import import_explanations
 from app.services.sentences.queries import create_sentence, firing
 from app.services.sentences.schemas import SentenceCreate
 from app.services.simulators.adding import add_simulator
-from app.services.simulators.cleanliness import cleanliness
+from app.services.simulators.independence import assess
 from app.services.simulators.schemas import SimulatorCreate
 from cli.errors import CommandError
 from cli.train import read_corpus
@@ -277,7 +277,7 @@ def test_a_trained_simulator_serves_the_whole_way(
     simulator = add_simulator(
         db, SimulatorCreate(method="two_tower", model=base, folder=str(trained))
     )
-    assert cleanliness(db, living_study, simulator).verdict == "same model"
+    assert assess(db, living_study, simulator).independence == "same model"
     query = select(Latent).where(Latent.study_id == living_study.id, Latent.max_activation > 0)
     latents = list(db.scalars(query.order_by(Latent.index).limit(TAUGHT)))
     ids = [latent.explanation_id for latent in latents]

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.services.rows import columns
 from app.services.schemas import ScoreOut
-from app.services.simulators.cleanliness import verdict
+from app.services.simulators.independence import independence_of
 from models import Explanation, Score, Study
 
 SCORES = {
@@ -77,10 +77,13 @@ def is_simulated(scores: list[Score]) -> bool:
 
 def scores_of(session: Session, study: Study, explanation: Explanation) -> list[ScoreOut]:
     """Scores of an explanation under the study's simulator."""
-    worth = verdict(session, study, study.simulator_id)
+    independence = independence_of(session, study, study.simulator_id)
     return [
         ScoreOut.model_validate(
-            {**columns(score), "cleanliness": worth if score.simulator_id is not None else None}
+            {
+                **columns(score),
+                "independence": independence if score.simulator_id is not None else None,
+            }
         )
         for score in list_scores(session, study, explanation)
     ]

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.services.exports.files import Open, in_folder, writing, zipped
 from app.services.exports.schemas import ExportQuery
 from app.services.exports.tables import TABLES
-from app.services.simulators.cleanliness import StudySimulator, as_seen, cleanliness
+from app.services.simulators.independence import StudySimulator, as_seen, assess
 from app.services.studies.queries import get_study
 from app.services.studies.schemas import StudyOut
 from models import Explanation, Latent, Score, Simulation, Simulator, Study
@@ -101,7 +101,7 @@ def _simulators(session: Session, study: Study) -> list[StudySimulator]:
     wanted = Simulator.id.in_(next(used).union(next(used)))
     query = select(Simulator).where(wanted | (Simulator.id == study.simulator_id))
     return [
-        StudySimulator(simulator, cleanliness(session, study, simulator))
+        StudySimulator(simulator, assess(session, study, simulator))
         for simulator in session.scalars(query.order_by(Simulator.id))
     ]
 

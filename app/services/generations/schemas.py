@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from app.services.simulators.schemas import Cleanliness
+from app.services.simulators.schemas import IndependenceOut
 from interp.cleaning import exact
 
 MAX_PROMPT = 1000
@@ -62,7 +62,7 @@ class GenerationOut(BaseModel):
     id: int
     job_id: int | None
     simulator_id: int
-    cleanliness: Cleanliness
+    independence: IndependenceOut
     prompt: str
     prompt_tokens: int | None = Field(description="Tokens of the prompt, once they are counted.")
     explanation_ids: list[int] = Field(description="The explanations that stand in for latents.")

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session, aliased
 from app.services.latents.schemas import CostOut
 from app.services.rows import columns
 from app.services.schemas import Comparison
-from app.services.simulators.cleanliness import verdict
+from app.services.simulators.independence import independence_of
 from models import (
     Explanation,
     Latent,
@@ -80,9 +80,9 @@ def list_costs(session: Session, study: Study, explanation: Explanation) -> list
 
 def costs_of(session: Session, study: Study, explanation: Explanation) -> list[CostOut]:
     """Costs of an explanation under the study's simulator."""
-    worth = verdict(session, study, study.simulator_id)
+    independence = independence_of(session, study, study.simulator_id)
     return [
-        CostOut.model_validate({**columns(cost), "cleanliness": worth})
+        CostOut.model_validate({**columns(cost), "independence": independence})
         for cost in list_costs(session, study, explanation)
     ]
 

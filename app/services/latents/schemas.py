@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.services.schemas import Comparison, ExplanationOut, Number, ScoreOut
-from app.services.simulators.schemas import Cleanliness, CleanlinessOrNone
+from app.services.simulators.schemas import IndependenceOrNone, IndependenceOut
 
 Kind = Literal["top", "quantile", "random", "hard_negative"]
 Stratum = Literal["fires", "predicted", "silent"]
@@ -43,7 +43,7 @@ class LatentList(BaseModel):
     more: bool = Field(description="True if more latents match.")
     before: str | None = Field(description="Cursor of the previous page; null on the first one.")
     after: str | None = Field(description="Cursor of the next page; null on the last one.")
-    cleanliness: CleanlinessOrNone
+    independence: IndependenceOrNone
     items: list[LatentSummary]
 
 
@@ -79,7 +79,7 @@ class CostOut(BaseModel):
         description="With the explanation this one was written from, on the contexts in which the "
         "latent fires and which both were measured on; null without such a one."
     )
-    cleanliness: Cleanliness
+    independence: IndependenceOut
 
 
 class EditNextOut(BaseModel):
@@ -106,7 +106,7 @@ class EditNextList(BaseModel):
 
     total: int = Field(description="Latents with a known loss effect.")
     clear: int = Field(description="Those of them whose interval is above zero.")
-    cleanliness: CleanlinessOrNone
+    independence: IndependenceOrNone
     items: list[EditNextOut]
 
 
@@ -258,7 +258,7 @@ class AgreementOut(BaseModel):
         "it is."
     )
     curve: list[ConfusionOut] = Field(description="At many thresholds, rising.")
-    cleanliness: Cleanliness
+    independence: IndependenceOut
 
 
 class NeighbourOut(BaseModel):

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.services.fields import Sought
 from app.services.schemas import Comparison, Number
-from app.services.simulators.schemas import Cleanliness
+from app.services.simulators.schemas import IndependenceOut
 
 Protocol = Literal["whole", "paper"]
 
@@ -154,7 +154,7 @@ class RewriteSummary(BaseModel):
 
     id: int
     simulator_id: int
-    cleanliness: Cleanliness
+    independence: IndependenceOut
     protocol: Protocol
     author: str = Field(description="Author of the explanations; empty for the current ones.")
     counts: list[int]

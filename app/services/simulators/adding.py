@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict
 from app.services.simulators.checked import checked
-from app.services.simulators.cleanliness import forget
+from app.services.simulators.independence import forget
 from app.services.simulators.schemas import SimulatorCreate
 from interp.errors import InputError
 from interp.simulate.registry import prompted

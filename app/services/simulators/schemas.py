@@ -27,18 +27,18 @@ SERVERS = listed(servers(), "or")
 IN_PROCESS = listed([name for name in BACK_ENDS if name not in servers()], "or")
 SCORED = [name for name, one in prompted().items() if "show_score" in one.options.model_fields]
 """Methods that can be told the score of an explanation."""
-Verdict = Literal["independent", "same model", "contaminated", "unknown"]
+Independence = Literal["independent", "same model", "contaminated", "unknown"]
 
-Cleanliness = Annotated[
-    Verdict,
+IndependenceOut = Annotated[
+    Independence,
     Field(
-        description="What figures of the simulator are worth. contaminated: it was trained on text "
+        description="Independence of the simulator. contaminated: it was trained on text "
         "that it is measured on; unknown: it may have been; same model: it runs on the subject "
         "model; independent: none of these."
     ),
 ]
-CleanlinessOrNone = Annotated[
-    Verdict | None,
+IndependenceOrNone = Annotated[
+    Independence | None,
     Field(description="See the simulators of a study. Null where no simulator is involved."),
 ]
 
@@ -178,6 +178,6 @@ class SimulatorHanging(BaseModel):
 class StudySimulatorOut(SimulatorOut):
     """A simulator as a study sees it."""
 
-    cleanliness: Cleanliness
+    independence: IndependenceOut
     reason: str = Field(description="Why, in a sentence.")
     used: bool = Field(description="True if the pages of the study show its figures.")

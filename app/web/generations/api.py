@@ -9,7 +9,7 @@ from app.services.generations import queries
 from app.services.generations.schemas import GenerationCreate, GenerationList, GenerationOut
 from app.services.jobs.queries import delete_own
 from app.services.rows import columns
-from app.services.simulators.cleanliness import verdict
+from app.services.simulators.independence import independence_of
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.guard.security import CurrentUser
@@ -66,5 +66,5 @@ def delete_generation(
 
 
 def _out(session: Session, study: Study, generation: Generation) -> GenerationOut:
-    worth = verdict(session, study, generation.simulator_id)
-    return GenerationOut.model_validate({**columns(generation), "cleanliness": worth})
+    independence = independence_of(session, study, generation.simulator_id)
+    return GenerationOut.model_validate({**columns(generation), "independence": independence})

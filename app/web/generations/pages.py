@@ -12,7 +12,7 @@ from app.services.generations import queries
 from app.services.generations.schemas import MAX_LATENTS, MAX_PROMPT, GenerationCreate, Method
 from app.services.jobs.queries import ACTIVE, STOPPED, delete_own
 from app.services.latents.queries import simulated_explanations
-from app.services.simulators.cleanliness import StudySimulator, cleanliness, study_simulator
+from app.services.simulators.independence import StudySimulator, assess, study_simulator
 from app.services.simulators.queries import get_simulator
 from app.services.studies.queries import get_study
 from app.web.database import Database
@@ -79,7 +79,7 @@ def show_generation(
     simulator = get_simulator(session, generation.simulator_id)
     context = {
         "study": study,
-        "simulator": StudySimulator(simulator, cleanliness(session, study, simulator)),
+        "simulator": StudySimulator(simulator, assess(session, study, simulator)),
         "generation": generation,
         "conditions": CONDITIONS,
         "rewritten": queries.list_rewritten(session, generation),

@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse
 from app.services.errors import NotFound
 from app.services.latents.agreement import Agreement, agreement
 from app.services.latents.queries import study_and_latent
-from app.services.simulators.cleanliness import study_simulator
+from app.services.simulators.independence import study_simulator
 from app.web.charts import Spec
 from app.web.database import Database
 from app.web.latent.charts import agreement_chart, confusion_chart
@@ -58,8 +58,8 @@ def agreement_page(
         try:
             figures = agreement(session, study, latent, shown)
             simulator = study_simulator(session, study)
-            worth = simulator.cleanliness if simulator else None
-            charts = agreement_chart(figures, worth), confusion_chart(figures, worth)
+            assessment = simulator.assessment if simulator else None
+            charts = agreement_chart(figures, assessment), confusion_chart(figures, assessment)
             found = Found(figures, *charts)
         except NotFound as error:
             problem = str(error)

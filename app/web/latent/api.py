@@ -28,7 +28,7 @@ from app.services.latents.schemas import (
 )
 from app.services.latents.similar import similar_latents
 from app.services.schemas import ExplanationOut
-from app.services.simulators.cleanliness import verdict
+from app.services.simulators.independence import independence_of
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.params import Index, Slug
@@ -110,8 +110,8 @@ def get_agreement(
     if explanation is None:
         raise NotFound(f"Latent {index} has no explanation yet, so nothing is simulated.")
     found = agreement(session, study, latent, explanation)
-    worth = verdict(session, study, found.simulator_id)
-    return AgreementOut.model_validate({**vars(found), "cleanliness": worth})
+    independence = independence_of(session, study, found.simulator_id)
+    return AgreementOut.model_validate({**vars(found), "independence": independence})
 
 
 @router.get("/studies/{slug}/latents/{index}/similar", summary="List similar latents")

@@ -18,7 +18,7 @@ from app.services.rewrites.views import (
     SIMULATED,
     ZEROED,
 )
-from app.services.simulators.cleanliness import Cleanliness
+from app.services.simulators.independence import Assessment
 from app.web.charts import Spec, finished, with_data, with_interval
 
 COLORS = {
@@ -33,11 +33,11 @@ COLORS = {
 EMPHASIS = f"this, {ISOTONIC.calibration}"
 
 
-def cost_chart(costs: list[ShownCost], worth: Cleanliness | None = None) -> Spec | None:
+def cost_chart(costs: list[ShownCost], assessment: Assessment | None = None) -> Spec | None:
     """The cost of zeroing, or rewriting, one latent alone, with intervals.
 
     Args:
-        worth: Of the simulator.
+        assessment: Of the simulator.
 
     Returns:
         None where there is no cost to draw: the latent never fires in the evaluate set.
@@ -54,7 +54,7 @@ def cost_chart(costs: list[ShownCost], worth: Cleanliness | None = None) -> Spec
     ]
     if all(row["increase"] is None for row in rows):
         return None
-    return with_data(_cost_spec(len(rows)), {"costs": rows}, worth)
+    return with_data(_cost_spec(len(rows)), {"costs": rows}, assessment)
 
 
 @cache
@@ -93,11 +93,11 @@ def _cost_spec(rows: int) -> Spec:
     return finished(chart.properties(width="container", height=26 * rows))
 
 
-def agreement_chart(found: Agreement, worth: Cleanliness | None = None) -> Spec:
+def agreement_chart(found: Agreement, assessment: Assessment | None = None) -> Spec:
     """Simulated against real activation, a point a token, with the isotonic calibration.
 
     Args:
-        worth: Of the simulator.
+        assessment: Of the simulator.
     """
     rows = [
         {
@@ -119,7 +119,7 @@ def agreement_chart(found: Agreement, worth: Cleanliness | None = None) -> Spec:
             (RAW_MAX, activation[-1]),
         ]
         data["calibration_map"] = [{"raw": x, "calibrated": y} for x, y in calibration_map]
-    return with_data(_agreement_spec(found.calibration_map is not None), data, worth)
+    return with_data(_agreement_spec(found.calibration_map is not None), data, assessment)
 
 
 @cache
@@ -173,11 +173,11 @@ RATES = {
 """Colour and dash of each share by threshold: told apart without colour too."""
 
 
-def confusion_chart(found: Agreement, worth: Cleanliness | None = None) -> Spec:
+def confusion_chart(found: Agreement, assessment: Assessment | None = None) -> Spec:
     """Sensitivity, precision and specificity by the threshold on the raw value.
 
     Args:
-        worth: Of the simulator.
+        assessment: Of the simulator.
     """
     rows = [
         {"threshold": round(one.threshold, 3), "rate": name, "value": getattr(one, name)}
@@ -185,7 +185,7 @@ def confusion_chart(found: Agreement, worth: Cleanliness | None = None) -> Spec:
         for name in RATES
         if getattr(one, name) is not None
     ]
-    return with_data(_confusion_spec(), {"rates": rows}, worth)
+    return with_data(_confusion_spec(), {"rates": rows}, assessment)
 
 
 @cache

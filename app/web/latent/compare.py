@@ -13,7 +13,7 @@ from app.services.explanations.queries import get_version, simulate_jobs
 from app.services.explanations.scores import SCORES
 from app.services.jobs.queries import ACTIVE
 from app.services.latents.queries import study_and_latent
-from app.services.simulators.cleanliness import StudySimulator, study_simulator
+from app.services.simulators.independence import StudySimulator, study_simulator
 from app.web.database import Database
 from app.web.html.lanes import lanes_html
 from app.web.latent.opened import here_of

@@ -42,7 +42,7 @@ def effect(opened: Opened) -> Effect | None:
     return Effect(
         costs,
         EMPHASIS,
-        cost_chart(costs, simulator.cleanliness if simulator else None),
+        cost_chart(costs, simulator.assessment if simulator else None),
         found if found and found.comparison.mean is not None else None,
         any(cost.name == "previous, isotonic" for cost in costs),
         len(last.context_ids),

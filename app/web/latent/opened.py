@@ -9,7 +9,7 @@ from app.services.explanations.history import Version, list_versions
 from app.services.explanations.queries import get_version
 from app.services.explanations.scores import is_simulated
 from app.services.latents.queries import Around, around
-from app.services.simulators.cleanliness import StudySimulator, study_simulator
+from app.services.simulators.independence import StudySimulator, study_simulator
 from app.web.latents.within import Here, Within, here, within
 from models import Explanation, Latent, Score, Study
 

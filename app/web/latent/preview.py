@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse
 from app.services.errors import Conflict
 from app.services.explanations.preview import preview
 from app.services.latents.queries import study_and_latent
-from app.services.simulators.cleanliness import StudySimulator, study_simulator
+from app.services.simulators.independence import StudySimulator, study_simulator
 from app.web.database import Database
 from app.web.latent.opened import here_of
 from app.web.latents.within import Here

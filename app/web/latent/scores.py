@@ -5,7 +5,7 @@ from typing import NamedTuple
 from sqlalchemy.orm import Session
 
 from app.services.explanations.scores import SCORES
-from app.services.simulators.cleanliness import StudySimulator
+from app.services.simulators.independence import StudySimulator
 from app.services.simulators.missing import Missing, missing_values
 from app.web.latent.opened import Opened
 from models import Score

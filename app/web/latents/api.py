@@ -13,7 +13,7 @@ from app.services.latents.schemas import (
     LatentList,
     LatentSummary,
 )
-from app.services.simulators.cleanliness import verdict
+from app.services.simulators.independence import independence_of
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.guard.security import CurrentUser
@@ -38,7 +38,7 @@ def list_latents(
         more=found.more,
         before=str(found.before) if found.before else None,
         after=str(found.after) if found.after else None,
-        cleanliness=verdict(session, study, study.simulator_id),
+        independence=independence_of(session, study, study.simulator_id),
         items=[LatentSummary.model_validate(row) for row in found.rows],
     )
 
@@ -70,6 +70,6 @@ def edit_next(
     return EditNextList(
         total=found.total,
         clear=found.clear,
-        cleanliness=verdict(session, study, study.simulator_id),
+        independence=independence_of(session, study, study.simulator_id),
         items=[EditNextOut.model_validate(dict(row)) for row in found.rows],
     )

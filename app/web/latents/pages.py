@@ -25,7 +25,7 @@ from app.services.latents.filter_schemas import (
 )
 from app.services.lists.queries import NAMES, get_named
 from app.services.rows import array_of, read
-from app.services.simulators.cleanliness import study_simulator
+from app.services.simulators.independence import study_simulator
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.guard.security import CurrentUser

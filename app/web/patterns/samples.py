@@ -10,8 +10,8 @@ from app.services.explanations.diff import Change, word_diff
 from app.services.latents.costs import ShownCost
 from app.services.latents.examples import ShownExample, Token, Window
 from app.services.schemas import Comparison
-from app.services.simulators.cleanliness import Cleanliness, StudySimulator
-from app.services.simulators.schemas import Verdict
+from app.services.simulators.independence import Assessment, StudySimulator
+from app.services.simulators.schemas import Independence
 from app.web.charts import Spec
 from app.web.html.lanes import LANES, Lanes, Look, lanes_html, window_html
 from app.web.html.rows import rows_html, star_html
@@ -112,15 +112,15 @@ def _jobs() -> list[JobLine]:
 
 def _simulators() -> list[StudySimulator]:
     simulator = Simulator(id=1, method="all_at_once", model="org/a-model", options={})
-    reasons: dict[Verdict, str] = {
+    reasons: dict[Independence, str] = {
         "independent": "The simulator runs on another model than the subject.",
         "same model": "The simulator runs on the subject model itself, so the two may err alike.",
         "unknown": "Its record does not tell documents apart by their text.",
         "contaminated": "The simulator was trained on text that it is measured on.",
     }
     return [
-        StudySimulator(simulator, Cleanliness(verdict, reason))
-        for verdict, reason in reasons.items()
+        StudySimulator(simulator, Assessment(independence, reason))
+        for independence, reason in reasons.items()
     ]
 
 
@@ -175,9 +175,20 @@ def _rows(study: Study) -> Markup:
 def _scores() -> Scores:
     random_baseline = "Mean over 8 explanations of other latents"
     rows = [
-        ScoreRow("correlation", "correlation", "", 0.61, 0.52, 0.69, 2, 4200, 0.08, random_baseline),
         ScoreRow(
-            "explained_variance", "explained variance", "", -0.2, -0.4, 0.1, 2, 4200, 0.0, random baseline
+            "correlation", "correlation", "", 0.61, 0.52, 0.69, 2, 4200, 0.08, random_baseline
+        ),
+        ScoreRow(
+            "explained_variance",
+            "explained variance",
+            "",
+            -0.2,
+            -0.4,
+            0.1,
+            2,
+            4200,
+            0.0,
+            random_baseline,
         ),
         ScoreRow("auroc", "AUROC", "", None, None, None, 2, 4200, None, None),
         ScoreRow("detection", "detection", "", 0.7, None, None, 2, 40, 0.5, "Chance"),

@@ -23,8 +23,8 @@ from app.services.rewrites.schemas import (
 )
 from app.services.rewrites.views import View
 from app.services.rows import columns
-from app.services.simulators.cleanliness import verdict
-from app.services.simulators.schemas import Verdict
+from app.services.simulators.independence import independence_of
+from app.services.simulators.schemas import Independence
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.guard.security import CurrentUser
@@ -39,8 +39,10 @@ def list_rewrites(slug: Slug, session: Database) -> list[RewriteSummary]:
     """Rewrites of a study by any simulator, newest first."""
     study = get_study(session, slug)
     rewrites = queries.list_rewrites(session, study)
-    worth = {n: verdict(session, study, n) for n in {one.simulator_id for one in rewrites}}
-    return [_summary(rewrite, worth[rewrite.simulator_id]) for rewrite in rewrites]
+    independence = {
+        n: independence_of(session, study, n) for n in {one.simulator_id for one in rewrites}
+    }
+    return [_summary(rewrite, independence[rewrite.simulator_id]) for rewrite in rewrites]
 
 
 @router.get("/studies/{slug}/rewrites/{rewrite_id}", summary="Get a rewrite with its points")
@@ -53,7 +55,7 @@ def get_rewrite(
     study = get_study(session, slug)
     rewrite = queries.get_rewrite(session, study, rewrite_id)
     points = [PointOut.model_validate(point) for point in queries.list_points(session, rewrite)]
-    summary = _summary(rewrite, verdict(session, study, rewrite.simulator_id))
+    summary = _summary(rewrite, independence_of(session, study, rewrite.simulator_id))
     return RewriteOut(
         **summary.model_dump(),
         explanation_ids=rewrite.explanation_ids,
@@ -128,5 +130,5 @@ def create_rewrite(slug: Slug, data: RewriteCreate, session: Database, user: Cur
     return queries.measure(session, get_study(session, slug), data.protocol, data.author, user)
 
 
-def _summary(rewrite: Rewrite, worth: Verdict | None) -> RewriteSummary:
-    return RewriteSummary.model_validate({**columns(rewrite), "cleanliness": worth})
+def _summary(rewrite: Rewrite, independence: Independence | None) -> RewriteSummary:
+    return RewriteSummary.model_validate({**columns(rewrite), "independence": independence})

@@ -20,7 +20,7 @@ from app.services.rewrites.views import (
     Over,
     View,
 )
-from app.services.simulators.cleanliness import Cleanliness
+from app.services.simulators.independence import Assessment
 from app.web.charts import Spec, finished, signed, with_interval
 from models import RewritePoint
 
@@ -48,7 +48,7 @@ def loss_chart(
     view: View,
     latents: int,
     over: Over = "untouched",
-    worth: Cleanliness | None = None,
+    assessment: Assessment | None = None,
     shown: Collection[str] | None = None,
 ) -> LossChart:
     """One view of a rewrite: its lines, and the baselines as rules, all with 95% intervals.
@@ -57,7 +57,7 @@ def loss_chart(
         latents: Number of latents of the coder.
         over: The condition that losses are compared with. Over real latents there are no other
             baselines, because they are far above the loss effect of a small set.
-        worth: Of the simulator.
+        assessment: Of the simulator.
         shown: Names of the lines and baselines to draw, by default all.
     """
     names = {key: name for key, (name, _, _) in BASELINES.items()}
@@ -83,7 +83,7 @@ def loss_chart(
     y = alt.Y(title=f"loss increase {OVERS[over][0]}, nats", scale=scale)
     layers = [*_rule_layers(rules, y), *(_line_layers(lines, chosen, y) if lines else [])]
     chart = alt.layer(*layers).properties(width="container", height=HEIGHT)
-    return LossChart(finished(chart, worth), beyond)
+    return LossChart(finished(chart, assessment), beyond)
 
 
 def comparison_chart(first: Results, second: Results, latents: int) -> Spec:

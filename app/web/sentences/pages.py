@@ -12,7 +12,7 @@ from app.services.fields import Sought
 from app.services.jobs.queries import ACTIVE, STOPPED, delete_own
 from app.services.sentences import queries
 from app.services.sentences.schemas import MAX_TEXT, PER_TOKEN, SentenceCreate
-from app.services.simulators.cleanliness import StudySimulator, cleanliness
+from app.services.simulators.independence import StudySimulator, assess
 from app.services.simulators.queries import get_simulator
 from app.services.studies.queries import count_latents, get_study
 from app.web.database import Database
@@ -90,7 +90,7 @@ def show_sentence(
     simulator = get_simulator(session, sentence.simulator_id) if sentence.simulator_id else None
     context = {
         "study": study,
-        "simulator": StudySimulator(simulator, cleanliness(session, study, simulator))
+        "simulator": StudySimulator(simulator, assess(session, study, simulator))
         if simulator
         else None,
         "sentence": sentence,

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from app.services.deletion import simulators as deletion
-from app.services.simulators import adding, cleanliness, queries
+from app.services.simulators import adding, independence, queries
 from app.services.simulators.schemas import (
     SimulatorCreate,
     SimulatorHanging,
@@ -58,4 +58,6 @@ def delete_simulator(simulator_id: SimulatorId, session: Database) -> None:
 def list_study_simulators(slug: Slug, session: Database) -> list[StudySimulatorOut]:
     """All simulators, with the independence of their figures for this study."""
     study = get_study(session, slug)
-    return [cleanliness.as_seen(study, one) for one in cleanliness.study_simulators(session, study)]
+    return [
+        independence.as_seen(study, one) for one in independence.study_simulators(session, study)
+    ]

@@ -19,7 +19,7 @@ from app.services.latents.queries import simulated_explanations
 from app.services.rewrites.queries import latest_results, measured_authors, statistics_of
 from app.services.rewrites.schemas import Protocol
 from app.services.rewrites.views import BASELINES, LINES, OVERS, PROTOCOLS, VIEWS, Over, View
-from app.services.simulators.cleanliness import study_simulator, study_simulators
+from app.services.simulators.independence import study_simulator, study_simulators
 from app.services.studies import queries
 from app.services.studies.schemas import StudyCreate, StudyUpdate
 from app.services.studies.text import text_doubts
@@ -196,7 +196,7 @@ def study_overview(
             "statistics": statistics_of(top) if top else None,
             "latents_missing": missing_latents(top, latents) if top else 0,
             "chart": loss_chart(
-                results, view, latents, over, simulator.cleanliness if simulator else None, shown
+                results, view, latents, over, simulator.assessment if simulator else None, shown
             )
             if results
             else None,

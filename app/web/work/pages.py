@@ -12,7 +12,7 @@ from app.services.errors import Conflict, FieldErrors, NotFound
 from app.services.explanations.queries import authors
 from app.services.jobs.queries import get_job
 from app.services.latents.filter_schemas import LatentMatch
-from app.services.simulators.cleanliness import study_simulators
+from app.services.simulators.independence import study_simulators
 from app.services.studies.queries import count_latents, get_study
 from app.services.work import queries
 from app.services.work.schemas import (

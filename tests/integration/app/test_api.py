@@ -193,7 +193,7 @@ def test_a_study_that_is_not_collected(api: httpx.Client, db: Session) -> None:
         "more": False,
         "before": None,
         "after": None,
-        "cleanliness": None,
+        "independence": None,
         "items": [],
     }
     assert "still to be collected" in problem_of(api.get(f"/studies/{study.slug}/latents/0"), 404)

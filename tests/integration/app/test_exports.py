@@ -68,7 +68,7 @@ def test_every_part_comes_in_every_format(web: str, db: Session, study: Study, f
     assert record["latents"] == "all"
     (simulator,) = record["simulators"]
     assert (simulator["id"], simulator["used"]) == (study.simulator_id, True)
-    assert simulator["cleanliness"] == "independent"
+    assert simulator["independence"] == "independent"
 
 
 def test_values_are_those_of_the_database(web: str, db: Session, study: Study) -> None:

@@ -1,4 +1,4 @@
-"""Simulators on pages and in the API: adding, choosing, and what their figures are worth."""
+"""Simulators on pages and in the API: adding, choosing, and their independence."""
 
 import hashlib
 import uuid
@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.services.rewrites.queries import latest_results, measured_authors
-from app.services.simulators.cleanliness import cleanliness
+from app.services.simulators.independence import assess
 from interp.corpus.copies import identity
 from interp.corpus.seen import SeenText
 from interp.simulate.training.trained import Fold, Trained
@@ -198,8 +198,8 @@ def test_what_a_trained_simulator_is_worth(
         context.set = name
     simulator = trained(db, **changes)
     simulator.model = model
-    found = cleanliness(db, study, simulator)
-    assert found.verdict == verdict, found.reason
+    found = assess(db, study, simulator)
+    assert found.independence == verdict, found.reason
     assert ("Washington 1790" in found.reason) == (verdict == "contaminated")
 
 
@@ -209,10 +209,10 @@ def test_a_study_of_an_earlier_version_cannot_be_proved_clean(
 ) -> None:
     for context in db.scalars(select(Context).filter_by(study_id=study.id)):
         context.set, context.document_hash, context.document_sketch = "evaluate", None, None
-    other = cleanliness(db, study, trained(db, **changes, documents=["Adams 1797"]))
+    other = assess(db, study, trained(db, **changes, documents=["Adams 1797"]))
     assert other.verdict == "unknown"
     assert "Collect it again" in other.reason
-    assert cleanliness(db, study, trained(db, **changes)).verdict == "contaminated"
+    assert assess(db, study, trained(db, **changes)).independence == "contaminated"
 
 
 def test_what_cannot_be_known_is_said_beside_the_figures(
@@ -226,7 +226,7 @@ def test_what_cannot_be_known_is_said_beside_the_figures(
         page = pages.get(f"/studies/{study.slug}{path}")
         assert "unknown The simulator may have been trained on text" in text_of(page), path
     latent = api.get(f"/studies/{study.slug}/latents/0").json()
-    assert {score["cleanliness"] for score in latent["scores"]} == {"unknown"}
+    assert {score["independence"] for score in latent["scores"]} == {"unknown"}
 
 
 def test_a_record_may_be_told_what_text_was_seen(api: httpx.Client, tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_what_a_prompted_simulator_is_worth(db: Session, study: Study) -> None:
         "Llama-3.1-8B": "independent",
     }.items():
         simulator = Simulator(method="all_at_once", model=model, training={}, options={})
-        assert cleanliness(db, study, simulator).verdict == verdict, model
+        assert assess(db, study, simulator).independence == verdict, model
 
 
 def test_another_simulator_has_its_own_figures(
@@ -298,11 +298,11 @@ def test_contaminated_figures_are_never_without_a_warning(
     latent = api.get(f"{path}/latents/0").json()
     rewritten = api.get(f"{path}/rewrites").json()
     seen = [
-        *(item["cleanliness"] for item in latent["scores"] + latent["costs"] + rewritten),
-        api.get(f"{path}/latents").json()["cleanliness"],
-        api.get(f"{path}/edit-next").json()["cleanliness"],
-        api.get(f"{path}/rewrites/{rewritten[0]['id']}").json()["cleanliness"],
-        *(one["cleanliness"] for one in api.get(f"{path}/simulators").json() if one["used"]),
+        *(item["independence"] for item in latent["scores"] + latent["costs"] + rewritten),
+        api.get(f"{path}/latents").json()["independence"],
+        api.get(f"{path}/edit-next").json()["independence"],
+        api.get(f"{path}/rewrites/{rewritten[0]['id']}").json()["independence"],
+        *(one["independence"] for one in api.get(f"{path}/simulators").json() if one["used"]),
     ]
     assert len(seen) > 8 and set(seen) == {"contaminated"}
 
@@ -316,7 +316,7 @@ def test_clean_figures_say_so(api: httpx.Client, pages: httpx.Client, study: Stu
     assert "independent" in text_of(latent), "with little room, the reason is in the title"
     assert 'title="The simulator runs on another model' in latent.text
     assert {
-        s["cleanliness"] for s in api.get(f"/studies/{study.slug}/latents/0").json()["scores"]
+        s["independence"] for s in api.get(f"/studies/{study.slug}/latents/0").json()["scores"]
     } == {"independent"}
 
 
@@ -402,7 +402,7 @@ def test_all_scores_with_floor_ceiling_and_n(
         "auroc",
         "detection",
     ]
-    assert (scores[-1]["simulator_id"], scores[-1]["cleanliness"]) == (None, None)
+    assert (scores[-1]["simulator_id"], scores[-1]["independence"]) == (None, None)
 
 
 def test_a_judgement_is_no_simulation(

@@ -1,4 +1,4 @@
-"""What the figures of a simulator are worth for a study: whether it has seen the text."""
+"""The independence of a simulator from a study: whether it has seen the text or is the same model."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,16 +7,16 @@ from sqlalchemy import collate, func, select, true
 from sqlalchemy.orm import Session
 
 from app.services.simulators.queries import get_simulator, list_simulators
-from app.services.simulators.schemas import SimulatorOut, StudySimulatorOut, Verdict
+from app.services.simulators.schemas import Independence, SimulatorOut, StudySimulatorOut
 from interp.corpus.copies import Identity
 from interp.corpus.seen import SeenText
 from models import Context, Simulator, Study
 
 
-class Cleanliness(NamedTuple):
-    """What the figures of a simulator are worth."""
+class Assessment(NamedTuple):
+    """The independence of a simulator from a study."""
 
-    verdict: Verdict
+    independence: Independence
     reason: str
     """Why, in a sentence or two."""
 
@@ -34,21 +34,21 @@ class TrainedOn(NamedTuple):
     """Why it may have seen others of them; empty where it has not."""
 
 
-def cleanliness(session: Session, study: Study, simulator: Simulator) -> Cleanliness:
-    """What the figures of a simulator are worth for a study.
+def assess(session: Session, study: Study, simulator: Simulator) -> Assessment:
+    """Assess the independence of a simulator from a study.
 
     Latents that every fold of a trained simulator was trained on spoil no figure: such a simulator
     gives no value for them.
     """
     trained = _trained_on(session, study, simulator)
     if trained and trained.seen:
-        return Cleanliness(
+        return Assessment(
             "contaminated",
             f"The simulator was trained on text that it is measured on: {_some(trained)} of the "
             "calibrate and evaluate sets. No figure here says how well it does on other text.",
         )
     if trained and trained.doubt:
-        return Cleanliness(
+        return Assessment(
             "unknown",
             f"The simulator may have been trained on text that it is measured on: {trained.doubt}",
         )
@@ -59,11 +59,11 @@ def cleanliness(session: Session, study: Study, simulator: Simulator) -> Cleanli
         else ""
     )
     if _name(study.model) in bases:
-        return Cleanliness(
+        return Assessment(
             "same model",
             "The simulator runs on the subject model itself, so the two may err alike." + unseen,
         )
-    return Cleanliness(
+    return Assessment(
         "independent", "The simulator runs on another model than the subject." + unseen
     )
 
@@ -161,7 +161,7 @@ class StudySimulator(NamedTuple):
     """A simulator as a study sees it."""
 
     simulator: Simulator
-    cleanliness: Cleanliness
+    assessment: Assessment
 
 
 def study_simulator(session: Session, study: Study) -> StudySimulator | None:
@@ -169,20 +169,22 @@ def study_simulator(session: Session, study: Study) -> StudySimulator | None:
     if study.simulator_id is None:
         return None
     simulator = get_simulator(session, study.simulator_id)
-    return StudySimulator(simulator, cleanliness(session, study, simulator))
+    return StudySimulator(simulator, assess(session, study, simulator))
 
 
-def verdict(session: Session, study: Study, simulator_id: int | None) -> Verdict | None:
-    """What figures of a simulator are worth, in a word; None without a simulator."""
+def independence_of(
+    session: Session, study: Study, simulator_id: int | None
+) -> Independence | None:
+    """The independence of a simulator; None without a simulator."""
     if simulator_id is None:
         return None
-    return cleanliness(session, study, get_simulator(session, simulator_id)).verdict
+    return assess(session, study, get_simulator(session, simulator_id)).independence
 
 
 def study_simulators(session: Session, study: Study) -> list[StudySimulator]:
     """All simulators as a study sees them, newest first."""
     return [
-        StudySimulator(simulator, cleanliness(session, study, simulator))
+        StudySimulator(simulator, assess(session, study, simulator))
         for simulator in list_simulators(session)
     ]
 
@@ -191,7 +193,7 @@ def as_seen(study: Study, one: StudySimulator) -> StudySimulatorOut:
     """A simulator as a study sees it, as JSON."""
     return StudySimulatorOut(
         **SimulatorOut.model_validate(one.simulator).model_dump(),
-        cleanliness=one.cleanliness.verdict,
-        reason=one.cleanliness.reason,
+        independence=one.assessment.independence,
+        reason=one.assessment.reason,
         used=one.simulator.id == study.simulator_id,
     )
