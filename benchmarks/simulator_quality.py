@@ -1,7 +1,7 @@
 """How well simulators predict latents and text that they never saw, at natural rates.
 
 On the demo's coder and the calibrate documents of its corpus. Each method simulates the same
-latents from two wordings: the lexical explainer's, and the plain sentences that the demo ships. The
+latents from two explanations: the lexical explainer's, and the plain sentences that the demo ships. The
 baseline is the same simulations against the activations of another latent.
 
 - Correlation: Pearson, raw simulated with real activation, mean over latents.
@@ -14,7 +14,7 @@ fewer contexts; the trained ones are compared with it on exactly those. ``json_r
 with a chat template.
 
 ``--check`` fails unless the trained simulator has a mean correlation of at least 0.50 for lexical
-wordings and 0.35 for plain sentences, each at least 0.20 above the prompted method on the same
+explanations and 0.35 for plain sentences, each at least 0.20 above the prompted method on the same
 base, and a specificity of at least 0.999 at a sensitivity of at least 0.3.
 """
 
@@ -121,27 +121,30 @@ def collect_text(subject: Subject, folder: Path) -> dict[ContextSet, Text]:
     return found
 
 
-def lexical_wordings(text: Text, latents: Sequence[int]) -> dict[int, str]:
+def lexical_explanations(text: Text, latents: Sequence[int]) -> dict[int, str]:
     vocabulary = Vocabulary.of(text.strings, first_position=1)
-    wordings = {}
+    explanations = {}
     for latent in latents:
         active: LatentActivations = next(text.store.read(range(latent, latent + 1)))
         explained = lexical.explain(active, vocabulary)
         assert explained is not None
-        wordings[latent] = explained.text
-    return wordings
+        explanations[latent] = explained.text
+    return explanations
 
 
-def plain_wordings() -> dict[int, str]:
+def plain_explanations() -> dict[int, str]:
     lines = (DEMO / "explanations.jsonl").read_text(encoding="utf-8").splitlines()
     return {row["latent"]: row["text"] for row in map(json.loads, lines)}
 
 
 def run(
-    simulator: Simulator, latents: Sequence[int], wordings: Sequence[str], text: Text
+    simulator: Simulator, latents: Sequence[int], explanations: Sequence[str], text: Text
 ) -> Quality:
     """Simulate latents on a text, and compare with what is real."""
-    asks = [Ask(wording, latent=latent) for wording, latent in zip(wordings, latents, strict=True)]
+    asks = [
+        Ask(explanation, latent=latent)
+        for explanation, latent in zip(explanations, latents, strict=True)
+    ]
     simulated = simulator.simulate(asks, text.strings, first_position=1)
     raw = np.stack([one.values[:, 1:] for one in simulated]).astype(np.float64)
     real = text.real(latents)
@@ -149,7 +152,7 @@ def run(
     sensitivity, specificity = operating_point(raw, real, text.documents)
     return Quality(
         np.array([correlation(*pair) for pair in zip(flat, flat_real, strict=True)]),
-        # The next latent's wording stands for this one.
+        # The next latent's explanation stands for this one.
         np.array([correlation(*pair) for pair in zip(np.roll(flat, 1, 0), flat_real, strict=True)]),
         sensitivity,
         specificity,
@@ -192,11 +195,11 @@ def operating_point(
     return float((said >= threshold)[active].mean()), float((said < threshold)[~active].mean())
 
 
-def row(method: str, base: str, wording: str, quality: Quality, tokens: int) -> None:
+def row(method: str, base: str, explanation: str, quality: Quality, tokens: int) -> None:
     mean, baseline = np.nanmean(quality.correlations), np.nanmean(quality.baselines)
     half = 1.96 * np.nanstd(quality.correlations) / np.sqrt(len(quality.correlations))
     print(
-        f"{method:<12}{base:<24}{wording:<9}{len(quality.correlations):>8}{tokens:>8}"
+        f"{method:<12}{base:<24}{explanation:<9}{len(quality.correlations):>8}{tokens:>8}"
         f"{mean:>8.3f} ±{half:.3f}{baseline:>8.3f}{quality.sensitivity:>9.3f}"
         f"{quality.specificity:>10.5f}{quality.missing:>9.2%}",
         flush=True,
@@ -219,12 +222,12 @@ def main() -> None:
     text = texts[ContextSet.CALIBRATE]
     few = Text(text.strings[:PROMPTED_CONTEXTS], text.documents[:PROMPTED_CONTEXTS], text.store)
 
-    plain = plain_wordings()
+    plain = plain_explanations()
     order = np.random.default_rng(SEED).permutation(sorted(plain)).tolist()
     latents = [i for i in order if (text.real([i]) > 0).sum() >= MIN_ACTIVE][:LATENTS]
     some = [i for i in latents if (few.real([i]) > 0).sum() >= MIN_ACTIVE][:PROMPTED_LATENTS]
-    wordings = {
-        "lexical": lexical_wordings(texts[ContextSet.EXPLAIN], latents),
+    explanations = {
+        "lexical": lexical_explanations(texts[ContextSet.EXPLAIN], latents),
         "plain": {latent: plain[latent] for latent in latents},
     }
 
@@ -247,21 +250,21 @@ def main() -> None:
         ("json_reply", SUBJECT, JsonReply(llms[SUBJECT]), *slow),
     ]
     print(
-        f"\n{'method':<12}{'base':<24}{'wording':<9}{'latents':>8}{'tokens':>8}"
+        f"\n{'method':<12}{'base':<24}{'explanation':<9}{'latents':>8}{'tokens':>8}"
         f"{'correlation':>15}{'baseline':>8}{'sensit.':>9}{'specif.':>10}{'missing':>9}"
     )
     met, margins = [], []
-    for wording, of in wordings.items():
+    for explanation, of in explanations.items():
         found = []
         for method, base, simulator, chosen, on in entrants:
             found.append(run(simulator, chosen, [of[i] for i in chosen], on))
-            row(method, base, wording, found[-1], len(on.strings) * (LENGTH - 1))
+            row(method, base, explanation, found[-1], len(on.strings) * (LENGTH - 1))
         best, ours, theirs = found[:3]
         margins.append(float(np.nanmean(ours.correlations) - np.nanmean(theirs.correlations)))
-        met.append(np.nanmean(best.correlations) >= GOALS[wording])
+        met.append(np.nanmean(best.correlations) >= GOALS[explanation])
         met.append(best.sensitivity >= SENSITIVITY and best.specificity >= SPECIFICITY)
         print(
-            f"{wording}: correlation {np.nanmean(best.correlations):.3f} (goal {GOALS[wording]}), "
+            f"{explanation}: correlation {np.nanmean(best.correlations):.3f} (goal {GOALS[explanation]}), "
             f"{margins[-1]:+.3f} over all_at_once on the same base (goal +{ABOVE_PROMPTED}), "
             f"specificity {best.specificity:.5f} at sensitivity {best.sensitivity:.3f} "
             f"(goals {SPECIFICITY} at {SENSITIVITY})",

@@ -1,7 +1,7 @@
 """Whether the whole stays up under everything at once, for as long as you like.
 
 The servers, the web server and a worker run as `palimpsest up` starts them, on a small study of the
-demo's models. Sixteen people read; four preview, save and have their wordings simulated; others
+demo's models. Sixteen people read; four preview, save and have their explanations simulated; others
 begin exports and give them up, ask for many estimates at once, open and drop streams of events, and
 send requests by half. A bulk job runs all the while. Halfway the worker is killed outright and
 started again.
@@ -136,16 +136,18 @@ class Soak:
             await asyncio.sleep(random.uniform(0, 2 * THINKING))
 
     async def edit(self, index: int) -> None:
-        """An editor: previews of a wording, then it is saved, then its simulation is waited for."""
+        """An editor: previews of an explanation, then it is saved, then its simulation is waited for."""
         number = 0
         while self.goes_on:
             number += 1
-            wording = {"text": f"fires on war and peace, as editor {index} puts it ({number})"}
+            explanation = {"text": f"fires on war and peace, as editor {index} puts it ({number})"}
             for _ in range(4):
-                await self.ask("previews", "POST", f"{AT}/latents/{index}/preview", data=wording)
+                await self.ask(
+                    "previews", "POST", f"{AT}/latents/{index}/preview", data=explanation
+                )
                 await asyncio.sleep(random.uniform(0, THINKING))
             at = f"{API}/latents/{index}/explanations"
-            saved = await self.ask("saves", "POST", at, json=wording)
+            saved = await self.ask("saves", "POST", at, json=explanation)
             if saved is None or saved.status_code != 201:
                 await asyncio.sleep(1)
                 continue

@@ -31,9 +31,9 @@ def train_simulator(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the simulator.")],
     method: Annotated[TrainedMethod, typer.Option(help="Method of the simulator.")] = TRAINED,
-    wordings: Annotated[
+    explanations: Annotated[
         list[Path] | None,
-        typer.Option(help="More wordings to train on: JSON lines with latent and text."),
+        typer.Option(help="More explanations to train on: JSON lines with latent and text."),
     ] = None,
     folds: Annotated[
         int | None,
@@ -55,7 +55,7 @@ def train_simulator(
     if (out / "simulator.json").exists():
         raise CommandError(f"{out} holds a simulator already. Choose another folder.")
     check_model(get_settings().model_source(base))
-    corpus, text = read_corpus(study, wordings or [])
+    corpus, text = read_corpus(study, explanations or [])
     fetch_if_known(base)
     source = get_settings().model_source(base)
     with console.status("Loading the base") as status:
@@ -92,9 +92,9 @@ def train_simulator(
 
 
 def read_corpus(slug: str, files: list[Path]) -> tuple["Corpus", "TrainingText"]:
-    """The study's explain contexts, activations, and every wording of each latent.
+    """The study's explain contexts, activations, and every explanation of each latent.
 
-    A person's wordings and those of models count alike. The same text counts once.
+    A person's explanations and those of models count alike. The same text counts once.
     """
     import numpy as np
     from scipy.sparse import csc_matrix
@@ -130,11 +130,11 @@ def read_corpus(slug: str, files: list[Path]) -> tuple["Corpus", "TrainingText"]
                 f"Study {slug} has no explanations yet. Run `palimpsest collect {slug}` first."
             )
         texts: dict[int, list[str]] = {}
-        for latent, wording in explained:
-            texts.setdefault(latent, []).append(wording)
-        for latent, wording in _more(files):
+        for latent, explanation in explained:
+            texts.setdefault(latent, []).append(explanation)
+        for latent, explanation in _more(files):
             if latent in texts:
-                texts[latent].append(wording)
+                texts[latent].append(explanation)
         first, num_latents = study.first_position, study.coder_info["num_latents"]
         kept = study.context_length - first
         parts = list(store_of(study, ContextSet.EXPLAIN).read(range(num_latents)))

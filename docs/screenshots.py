@@ -62,7 +62,7 @@ def take_all(page: Page, address: str, study: str) -> None:
 
     _open(page, reworded)
     _take(page, "latent", page.locator("header.site"), height=1000)
-    # Before saving: what another wording would hand to the simulator.
+    # Before saving: what another explanation would hand to the simulator.
     page.locator("#reads summary").click()
     page.locator(".reading mark").wait_for()
     _take(page, "reword", page.locator("h1"), page.locator("#edit"))

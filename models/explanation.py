@@ -28,7 +28,7 @@ is, PostgreSQL takes whatever is not ASCII for letters: “state” with its mar
 
 
 class Explanation(Base):
-    """One version of a latent's text. Never changed: a new wording is a new row."""
+    """One version of a latent's text. Never changed: a new text is a new row."""
 
     __tablename__ = "explanation"
     __table_args__ = (
@@ -72,7 +72,7 @@ class Explanation(Base):
 
     @hybrid_property
     def imported_by(self) -> str | None:
-        """The importer of a wording that a file says another person wrote. None for all others."""
+        """The importer of an explanation that a file says another person wrote. None for all others."""
         by: str | None = self.details.get("imported_by")
         return by if self.author_kind == "person" and by != self.author else None
 

@@ -244,8 +244,8 @@ def simulate(session: Session, study: Study, latent: Latent, contexts: list[Cont
         )
 
 
-def new_wording(session: Session, latent: Latent, text: str) -> Explanation:
-    """Make a wording that a person wrote the current one; nothing has simulated it yet."""
+def new_explanation(session: Session, latent: Latent, text: str) -> Explanation:
+    """Make an explanation that a person wrote the current one; nothing has simulated it yet."""
     reworded = Explanation(
         latent_id=latent.id,
         text=text,
@@ -260,10 +260,10 @@ def new_wording(session: Session, latent: Latent, text: str) -> Explanation:
 
 
 def reword(session: Session, study: Study, index: int) -> LatentCost:
-    """Give a latent a new wording that is simulated: its isotonic cost, not compared yet."""
+    """Give a latent a new explanation that is simulated: its isotonic cost, not compared yet."""
     latent = session.scalars(select(Latent).filter_by(study_id=study.id, index=index)).one()
     contexts = session.scalars(select(Context).filter_by(study_id=study.id).order_by(Context.id))
-    reworded = new_wording(session, latent, "another")
+    reworded = new_explanation(session, latent, "another")
     simulate(session, study, latent, list(contexts))
     session.commit()
     costs = select(LatentCost).filter_by(explanation_id=reworded.id, calibration="isotonic")

@@ -100,7 +100,7 @@ def refine(
     maximum: float,
     first_position: int,
 ) -> list[Message]:
-    """Ask for a better wording of an explanation, shown where a simulation by it is most wrong.
+    """Ask for a better explanation, shown where a simulation by it is most wrong.
 
     Raises:
         ItemError: There is no error to learn from.

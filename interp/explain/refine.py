@@ -27,31 +27,31 @@ from interp.simulate.protocol import Simulated
 ERRORS = 5
 """Errors of each kind that are shown at once."""
 ROUNDS = 3
-"""The most wordings that are tried."""
+"""The most explanations that are tried."""
 
 
 class Step(NamedTuple):
-    """One wording that was tried."""
+    """One explanation that was tried."""
 
     text: str | None
     """None if the language model gave none."""
     explained: Explained | None
-    """What the language model answered; None for the wording that was there at first."""
+    """What the language model answered; None for the explanation that was there at first."""
     simulated: Simulated | None
     """On the whole calibrate set; None if there was nothing new to simulate."""
     selection: Scores | None
-    """On the half of the documents that errors and wordings are chosen on: optimistic."""
+    """On the half of the documents that errors and explanations are chosen on: optimistic."""
     held_out: Scores | None
     """On the other half."""
     kept: bool
-    """Whether it is the best wording so far, by the correlation on the selection half."""
+    """Whether it is the best explanation so far, by the correlation on the selection half."""
 
 
 def explain(explainer: Asking, latent: LatentRecord, llm: LLM) -> Iterator[Step]:
-    """Refine a latent's current explanation, with a language model that proposes wordings.
+    """Refine a latent's current explanation, with a language model that proposes others.
 
     Raises:
-        InputError: There is no simulator to try wordings with.
+        InputError: There is no simulator to try explanations with.
         ItemError: It has no explanation.
     """
     if latent.explanation is None:
@@ -86,21 +86,21 @@ def refine(
     rounds: int,
     seed: int,
 ) -> Iterator[Step]:
-    """Propose, simulate, score. Keep the wording and go on while the correlation rises.
+    """Propose, simulate, score. Keep the explanation and go on while the correlation rises.
 
-    The first step is the given wording itself. The last one is not kept, unless the rounds have
+    The first step is the given explanation itself. The last one is not kept, unless the rounds have
     run out or the simulation has no error left.
 
     Args:
         propose: Asks a language model, such as by :func:`interp.explain.answers.ask`.
-        simulate: Simulates a wording on the calibrate contexts, with a
+        simulate: Simulates an explanation on the calibrate contexts, with a
             :class:`interp.simulate.protocol.Simulator`.
         strings: Token strings of the calibrate contexts.
         real: The latent's activations on them, shape (context, seq).
         documents: The document of each context.
         examples: Examples to show beside the errors, from the explain set.
         maximum: The latent's largest activation on the explain set.
-        rounds: The most wordings that are proposed.
+        rounds: The most explanations that are proposed.
         seed: Fixes the halves of the documents and the intervals.
     """
     selecting = halves(documents, seed=seed)
@@ -122,7 +122,7 @@ def refine(
     for _ in range(rounds):
         assert best.text and best.simulated and best.selection
         if np.isnan(best.selection.correlation.value):
-            return  # nothing there tells a better wording from a worse one
+            return  # nothing there tells a better explanation from a worse one
         false_positives, false_negatives = worst_errors(
             _calibrated(best.simulated.values[selecting], real[selecting], first_position),
             real[selecting],

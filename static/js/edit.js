@@ -175,7 +175,7 @@ function follow() {
     clearTimeout(waiting);
     waiting = setTimeout(read, 350);
   });
-  // The wording stands at the end of a long prompt: it is brought into sight.
+  // The explanation stands at the end of a long prompt: it is brought into sight.
   document.addEventListener("htmx:afterSettle", () => {
     const mark = reads.querySelector("mark");
     if (mark) mark.closest("pre").scrollTop = mark.offsetTop - 40;

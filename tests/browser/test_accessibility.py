@@ -14,7 +14,7 @@ from starlette.routing import compile_path
 from models import Job, JobEvent, LatentList, LatentListItem, Sentence, Study
 from models.database import new_session
 from tests import REPOSITORY
-from tests.factories import check, commented, generation, new_wording
+from tests.factories import check, commented, generation, new_explanation
 from tests.reading import current_of, latent_of
 from tests.rewrites import rewrite
 from tests.routes import page_routes
@@ -61,7 +61,7 @@ def everything(session: Session) -> dict[str, str]:
     commented(session, explained[1])
     current = current_of(session, study, 1)
     text = "the legislature, and what it votes on"
-    reworded = new_wording(session, latent_of(session, study, 1), text)
+    reworded = new_explanation(session, latent_of(session, study, 1), text)
     second = rewrite(session, study, [latent_of(session, study, i) for i in (0, 1)], parent=first)
     starred = LatentList(study_id=study.id, name="starred", created_by="ana")
     named = LatentList(study_id=study.id, name="to reword", created_by="ana")

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import Job
-from tests.factories import new_wording
+from tests.factories import new_explanation
 from tests.reading import current_of, latent_of
 from tests.text_study import text_study
 
@@ -18,7 +18,7 @@ def test_an_earlier_version_is_simulated_from_its_page(
     study = text_study(db)
     latent = latent_of(db, study, 4)
     first = current_of(db, study, 4)
-    new_wording(db, latent, "money")
+    new_explanation(db, latent, "money")
     db.commit()
 
     page = browser_page

@@ -87,7 +87,7 @@ def erring(db: Session, study: Study) -> Study:
 def save(
     pages: httpx.Client, study: Study, index: int, text: str, parent: int | None = None
 ) -> int:
-    """Save a wording by the API, as somebody else's browser would; its number."""
+    """Save an explanation by the API, as somebody else's browser would; its number."""
     path = f"/api/v1/studies/{study.slug}/latents/{index}/explanations"
     made = pages.post(path, json={"text": text, "parent_id": parent})
     assert made.status_code == 201, made.text
@@ -112,7 +112,9 @@ def test_the_preview_without_scripts_and_by_the_api(pages: httpx.Client, study: 
     problem_of(pages.post(f"/api/v1{path}", json={"text": ""}), 422)
 
 
-def test_the_worst_errors_of_a_wording(pages: httpx.Client, db: Session, erring: Study) -> None:
+def test_the_worst_errors_of_an_explanation(
+    pages: httpx.Client, db: Session, erring: Study
+) -> None:
     current = current_of(db, erring, 0)
     answer = pages.get(f"/api/v1/explanations/{current.id}/errors")
     assert answer.status_code == 200, answer.text
@@ -176,7 +178,7 @@ def test_refining_from_the_errors(
 def test_an_error_goes_into_the_edit(web: str, erring: Study, browser_page: Page) -> None:
     page = browser_page
     page.goto(f"{web}/studies/{erring.slug}/latents/0")
-    page.get_by_text("Which examples does this wording get wrong?").click()
+    page.get_by_text("Which examples does this explanation get wrong?").click()
     page.locator(".wrongs").first.get_by_role("button", name="Add to the edit").click()
     expect(page.locator("#notes")).to_contain_text("predicted active: is 0.00, predicted 5.00")
     expect(page.locator("#notes mark")).to_have_text(" seven")

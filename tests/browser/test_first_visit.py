@@ -45,29 +45,29 @@ def test_a_first_visit(web: str, browser_page: Page, living_study: Study, db: Se
         simulate.click()
     expect(page.locator("#scores .score-value").first).to_be_visible(timeout=JOB)
     wait_for_jobs(db, living_study.id)
-    page.get_by_text("Which examples does this wording get wrong?").click()
+    page.get_by_text("Which examples does this explanation get wrong?").click()
     expect(page.locator("#errors")).to_contain_text("The worst of")
     expect(page.locator("#errors .wrongs li").first).to_contain_text(
         re.compile(r"is .*, predicted ")
     )
 
     # Reword it, by keys alone.
-    wording = "amounts and large numbers, such as a million"
+    explanation = "amounts and large numbers, such as a million"
     keyboard.press("e")
     expect(page.get_by_label("Say it better")).to_be_focused()
     keyboard.press("Control+a")
-    keyboard.type(wording)
+    keyboard.type(explanation)
     keyboard.press("Control+Enter")
     expect(page.locator("#edit-feedback")).to_contain_text("Saved.")
-    expect(page.locator("#explanation")).to_contain_text(wording)
+    expect(page.locator("#explanation")).to_contain_text(explanation)
 
     # The page says whether it helped, with an interval, or that this cannot be told.
     verdict = page.locator("#costs .verdict")
     expect(verdict).to_contain_text(
-        re.compile("this wording (costs less than|costs more than|cannot be told from)"),
+        re.compile("this explanation (costs less than|costs more than|cannot be told from)"),
         timeout=JOB,
     )
     expect(verdict).to_contain_text("nats, p")
     page.get_by_role("link", name="Compare any two").click()
-    expect(page.locator("main")).to_contain_text(wording)
+    expect(page.locator("main")).to_contain_text(explanation)
     wait_for_jobs(db, living_study.id)

@@ -12,7 +12,7 @@ def test_compared_tokens_run_on_in_lines(web: str, db: Session, browser_page: Pa
     first = current_of(db, study, 0).id
     page = browser_page
     page.goto(f"{web}/studies/{study.slug}/latents/0")
-    page.locator("#text").fill("another wording of it")
+    page.locator("#text").fill("another explanation of it")
     page.get_by_role("button", name="Save and re-simulate").click()
     page.locator("[data-saved]").wait_for()
     second = current_of(db, study, 0).id

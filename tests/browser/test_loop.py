@@ -66,13 +66,13 @@ def test_an_edit_moves_lanes_scores_and_chart_without_a_reload(
         "figures": overview.locator("#figures tbody").inner_text(),
     }
 
-    wording = "Words that <b>end</b> a sentence <script>alert(1)</script>"
-    latent_page.get_by_label("Say it better").fill(wording)
+    explanation = "Words that <b>end</b> a sentence <script>alert(1)</script>"
+    latent_page.get_by_label("Say it better").fill(explanation)
     latent_page.get_by_role("button", name="Save and re-simulate").click()
-    expect(latent_page.locator("#explanation")).to_contain_text(wording)
+    expect(latent_page.locator("#explanation")).to_contain_text(explanation)
     expect(latent_page.locator("#jobs")).to_contain_text("simulate", ignore_case=True)
 
-    # The lanes are empty at once, as the new wording has no simulation, and then filled.
+    # The lanes are empty at once, as the new explanation has no simulation, and then filled.
     expect(latent_page.locator("#scores .score-value")).to_have_count(6, timeout=JOB)
     expect(latent_page.locator("#costs tbody tr")).to_have_count(6, timeout=JOB)
     after = {
@@ -82,7 +82,7 @@ def test_an_edit_moves_lanes_scores_and_chart_without_a_reload(
     }
     for part, html in after.items():
         assert html != before[part], f"the {part} did not change"
-    expect(latent_page.locator("#explanation")).to_contain_text(wording)
+    expect(latent_page.locator("#explanation")).to_contain_text(explanation)
 
     expect(overview.locator("#results")).to_contain_text("before the last edit", timeout=JOB)
     expect(overview.locator("#figures tbody")).not_to_have_text(before["figures"], timeout=JOB)
@@ -97,7 +97,7 @@ def test_an_edit_moves_lanes_scores_and_chart_without_a_reload(
 
 
 @pytest.mark.parametrize("text", ["   ", "x" * 10_000, "a \x07 bell"])
-def test_a_bad_wording_is_refused_at_the_field_and_kept(
+def test_a_bad_explanation_is_refused_at_the_field_and_kept(
     web: str, browser_page: Page, simulated: Latent, text: str
 ) -> None:
     page = browser_page

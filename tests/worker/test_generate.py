@@ -221,7 +221,7 @@ def test_a_job_refuses_what_it_cannot_do(db: Session, study: Study) -> None:
     first, second = explanations(db, study)
     reworded = Explanation(
         latent_id=db.get_one(Explanation, first).latent_id,
-        text="Another wording",
+        text="Another explanation",
         author_kind="person",
         author="tests",
     )

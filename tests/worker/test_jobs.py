@@ -32,7 +32,7 @@ from models import (
 )
 from tests.conftest import palimpsest
 from tests.engine import DEMO_CODER
-from tests.factories import new_wording
+from tests.factories import new_explanation
 from tests.studies import (
     is_held,
     make_study,
@@ -402,9 +402,9 @@ def test_a_study_that_cannot_work_says_why_and_leaves_nothing_half_written(
 
 
 def _edit(db: Session, explanation_id: int, text: str) -> Explanation:
-    """Save a new wording of an explanation's latent."""
+    """Save a new explanation of an explanation's latent."""
     last = db.get_one(Explanation, explanation_id)
-    edited = new_wording(db, db.get_one(Latent, last.latent_id), text)
+    edited = new_explanation(db, db.get_one(Latent, last.latent_id), text)
     db.commit()
     return edited
 
@@ -439,9 +439,9 @@ def test_two_quick_edits_are_both_in_the_layer(db: Session, living_study: Study)
     wait_for_jobs(db, living_study.id)
     one, other, *rest = _rewrite(db, living_study.id).explanation_ids
     edits = [_edit(db, one, "Numbers."), _edit(db, other, "The end of a sentence.")]
-    # A wording that is no longer current does not come back, though it is simulated again.
-    wordings = [*edits, db.get_one(Explanation, one)]
-    waited_for = {_simulate(db, living_study, wording).id for wording in wordings}
+    # An explanation that is no longer current does not come back, though it is simulated again.
+    explanations = [*edits, db.get_one(Explanation, one)]
+    waited_for = {_simulate(db, living_study, explanation).id for explanation in explanations}
     jobs = wait_for_jobs(db, living_study.id)
     ended = [job for job in jobs if "superseded_by" not in job.state]
     assert len(jobs) - len(ended) == 4, "under each protocol the layer is measured once for all"

@@ -94,7 +94,7 @@ def test_explanations_of_a_file_become_versions(
     assert [v.author for v in versions(db, machine)] == ["lexical", "a model"]
     assert machine.explanation_id == versions(db, machine)[-1].id
     assert [v.author for v in versions(db, person)] == ["lexical", "tests", "a model"]
-    assert person.explanation_id == mine.id, "what a person wrote stays the current wording"
+    assert person.explanation_id == mine.id, "what a person wrote stays the current explanation"
 
 
 @pytest.mark.parametrize(
@@ -225,14 +225,14 @@ def trained(
 ) -> Path:
     """A two-tower simulator trained, for a moment, on a few latents of the study."""
     corpus, text = read_corpus(living_study.slug, [])
-    some = dict(list(corpus.wordings.items())[:TAUGHT])
+    some = dict(list(corpus.explanations.items())[:TAUGHT])
     subject = smollm2(model_cache)
     out = tmp_path_factory.mktemp("trained") / "two_tower"
     train(
         subject.model,
         subject.tokenizer,
         SMOLLM2,
-        corpus._replace(wordings=some),
+        corpus._replace(explanations=some),
         text,
         out,
         shape=Shape(features=32, width=16, token_hidden=16, explanation_hidden=16),
@@ -248,7 +248,7 @@ def test_training_reads_what_the_study_has(db: Session, living_study: Study) -> 
     latents = db.scalars(
         select(Latent).where(Latent.study_id == living_study.id, Latent.max_activation > 0)
     ).all()
-    assert set(corpus.wordings) == {latent.index for latent in latents}
+    assert set(corpus.explanations) == {latent.index for latent in latents}
     rates = np.diff(corpus.activations.tocsc().indptr) / corpus.activations.shape[0]
     maxima = corpus.activations.max(axis=0).toarray().ravel()
     for latent in latents[:50]:
@@ -259,7 +259,7 @@ def test_training_reads_what_the_study_has(db: Session, living_study: Study) -> 
     assert text.seen is not None and len(text.seen.hashes) == len(text.documents)
 
 
-def test_training_says_what_is_wrong_with_a_file_of_wordings(
+def test_training_says_what_is_wrong_with_a_file_of_explanations(
     living_study: Study, tmp_path: Path
 ) -> None:
     with pytest.raises(CommandError, match=r"nothing\.jsonl cannot be read"):

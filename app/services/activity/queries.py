@@ -14,7 +14,7 @@ from models.base import among
 
 
 def recent_activity(session: Session, study: Study, *, limit: int) -> list[Activity]:
-    """Wordings that people saved, and jobs that ended, newest first."""
+    """Explanations that people saved, and jobs that ended, newest first."""
     found = [*_edits(session, study, limit), *_jobs(session, study, limit)]
     return sorted(found, key=lambda one: one.at, reverse=True)[:limit]
 
@@ -48,7 +48,7 @@ def _edits(session: Session, study: Study, limit: int) -> list[Activity]:
 def _layers(
     session: Session, study: Study, ids: list[int]
 ) -> dict[int, tuple[int, Comparison | None]]:
-    """Of each wording the first whole-context rewrite that has it, and whose parent has not; and
+    """Of each explanation the first whole-context rewrite that has it, and whose parent has not; and
     how its largest set compares with the parent's."""
     parent = aliased(Rewrite)
     rows = session.execute(

@@ -9,16 +9,16 @@ from app.services.schemas import Comparison
 
 
 class Activity(BaseModel):
-    """A wording that a person saved, or a job that ended."""
+    """An explanation that a person saved, or a job that ended."""
 
     at: datetime
     who: str
     kind: Literal["edit", "job"]
-    text: str = Field(description="The wording; of a job, why it failed.")
+    text: str = Field(description="The explanation; of a job, why it failed.")
     latent: int | None = None
     explanation_id: int | None = None
     rewrite_id: int | None = Field(
-        default=None, description="The first rewrite of the layer with this wording."
+        default=None, description="The first rewrite of the layer with this explanation."
     )
     layer: Comparison | None = Field(
         default=None, description="The layer's loss with it, minus that before it."

@@ -1,4 +1,4 @@
-"""Two wordings of a latent side by side, on the same examples."""
+"""Two explanations of a latent side by side, on the same examples."""
 
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from models import Context, Example, Explanation, Latent, LatentCost, Score, Stu
 
 
 class ComparedToken(NamedTuple):
-    """A token with its real activation and what two wordings make of it."""
+    """A token with its real activation and what two explanations make of it."""
 
     text: str
     real: float
@@ -38,7 +38,7 @@ class ComparedExample(NamedTuple):
 
 
 class Side(NamedTuple):
-    """One of two wordings, with what it reached under the study's simulator."""
+    """One of two explanations, with what it reached under the study's simulator."""
 
     explanation: Explanation
     scores: list[Score]

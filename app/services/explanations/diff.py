@@ -19,11 +19,11 @@ class Change(NamedTuple):
 def word_diff(old: str, new: str) -> tuple[Change, ...]:
     """The words to remove from one explanation and to add to get the other.
 
-    But for white space, the kept and the added runs together are the new wording, and the kept and
+    But for white space, the kept and the added runs together are the new explanation, and the kept and
     the removed ones the old one.
     """
     before, after = WORD.findall(old), WORD.findall(new)
-    # In a wording of over 200 words difflib does not look for those that make up over 1% of it:
+    # In a text of over 200 words difflib does not look for those that make up over 1% of it:
     # else one word many times would take it seconds.
     matcher = SequenceMatcher(None, [w.strip() for w in before], [w.strip() for w in after])
     changes: list[Change] = []

@@ -14,7 +14,7 @@ def preview(session: Session, study: Study, latent: Latent, text: str) -> Readin
     """The text that the simulator reads to predict the latent on its first example.
 
     Args:
-        text: The wording, cleaned as it is when it is saved.
+        text: The explanation, cleaned as it is when it is saved.
 
     Raises:
         Conflict: The study has no simulator yet, or its prompt is of another version.

@@ -114,9 +114,9 @@ def authors_query() -> Select[str]:
 def save_explanation(
     session: Session, study: Study, latent: Latent, text: str, parent_id: int | None, user: str
 ) -> Saved:
-    """Make a new wording the current one and queue its simulation. Commits the session.
+    """Make a new explanation the current one and queue its simulation. Commits the session.
 
-    The wording is kept even when the queue cannot be reached; the job then says so.
+    The explanation is kept even when the queue cannot be reached; the job then says so.
 
     Args:
         text: Already cleaned.

@@ -11,7 +11,7 @@ from interp.cleaning import MAX_LENGTH, comment, explanation
 
 
 class ExplanationCreate(BaseModel):
-    """A new wording."""
+    """A new explanation."""
 
     text: Annotated[str, AfterValidator(explanation)] = Field(
         description=f"What makes the latent fire; 1 to {MAX_LENGTH:,} characters. "
@@ -25,8 +25,8 @@ class ExplanationCreate(BaseModel):
     )
 
 
-class Wording(BaseModel):
-    """A wording that is not saved."""
+class Draft(BaseModel):
+    """An explanation that is not saved."""
 
     text: Annotated[str, AfterValidator(explanation)] = Field(
         description=f"1 to {MAX_LENGTH:,} characters. Line breaks and tabs become spaces."
@@ -89,7 +89,7 @@ class WrongOut(BaseModel):
 
 
 class WorstOut(BaseModel):
-    """The worst errors of a wording on the calibrate set, one a context, worst first."""
+    """The worst errors of an explanation on the calibrate set, one a context, worst first."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -102,7 +102,7 @@ class WorstOut(BaseModel):
 
 
 class ExplanationSaved(BaseModel):
-    """A saved wording and the job that simulates it."""
+    """A saved explanation and the job that simulates it."""
 
     explanation: ExplanationOut
     job_id: int

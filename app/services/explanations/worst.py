@@ -45,7 +45,7 @@ class Wrong(NamedTuple):
 
 
 class Worst(NamedTuple):
-    """The worst errors of a wording, worst first."""
+    """The worst errors of an explanation, worst first."""
 
     false_positives: list[Wrong]
     """It is predicted active, and is silent."""

@@ -103,7 +103,7 @@ def costs_by_explanation(
 
 
 def shown_costs(costs: list[LatentCost], previous: list[LatentCost]) -> list[ShownCost]:
-    """Costs of one wording, and of the one it was written from: zeroed, previous, this."""
+    """Costs of one explanation, and of the one it was written from: zeroed, previous, this."""
     zeroed = [ShownCost("zeroed", cost) for cost in costs if cost.condition == "zeroed"]
     before = [
         ShownCost("previous, isotonic", cost)

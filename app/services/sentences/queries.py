@@ -106,7 +106,7 @@ def firing(
 def firing_of(
     session: Session, study: Study, sentence: Sentence, latent: Latent, shown: Explanation | None
 ) -> Firing:
-    """One latent on a sentence, as an extra example of it: real, and what the wording that is
+    """One latent on a sentence, as an extra example of it: real, and what the explanation that is
     shown predicts, if that was simulated on this text."""
     return _firing(session, study, sentence, latent, shown)
 

@@ -12,11 +12,11 @@ from app.services.explanations.schemas import (
     CommentCreate,
     CommentOut,
     ComparedOut,
+    Draft,
     ExplanationCreate,
     ExplanationList,
     ExplanationSaved,
     ReadingOut,
-    Wording,
     WorstOut,
 )
 from app.services.explanations.scores import scores_of
@@ -49,13 +49,13 @@ def list_explanations(slug: Slug, index: Index, session: Database) -> Explanatio
 
 @router.post(
     "/studies/{slug}/latents/{index}/explanations",
-    summary="Save a new wording and simulate it",
+    summary="Save a new explanation and simulate it",
     status_code=201,
 )
 def create_explanation(
     slug: Slug, index: Index, data: ExplanationCreate, session: Database, user: CurrentUser
 ) -> ExplanationSaved:
-    """Save a new wording, make it the current one, and queue its simulation and the rewrite."""
+    """Save a new explanation, make it the current one, and queue its simulation and the rewrite."""
     study, latent = study_and_latent(session, slug, index)
     saved = queries.save_explanation(session, study, latent, data.text, data.parent_id, user)
     return ExplanationSaved(
@@ -70,8 +70,8 @@ def create_explanation(
     summary="Show what the simulator will read",
     response_model=ReadingOut,
 )
-def preview_wording(slug: Slug, index: Index, data: Wording, session: Database) -> Reading:
-    """The exact text that the study's simulator reads of a wording, with the latent's first
+def preview_explanation(slug: Slug, index: Index, data: Draft, session: Database) -> Reading:
+    """The exact text that the study's simulator reads of an explanation, with the latent's first
     example. Nothing is saved."""
     study, latent = study_and_latent(session, slug, index)
     return preview(session, study, latent, data.text)

@@ -64,7 +64,7 @@ def lanes_html(
 
     Args:
         top: The latent's largest activation.
-        others: The same tokens with what another wording makes of them: a third lane.
+        others: The same tokens with what another explanation makes of them: a third lane.
         here: The token that is meant, counted from 0.
     """
     look = Look("both", False, top)

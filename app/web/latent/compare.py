@@ -1,4 +1,4 @@
-"""Two wordings of a latent side by side."""
+"""Two explanations of a latent side by side."""
 
 from typing import Annotated, NamedTuple
 
@@ -42,7 +42,7 @@ class Choice(NamedTuple):
 
 
 class SideView(NamedTuple):
-    """One of the two wordings."""
+    """One of the two explanations."""
 
     letter: str
     number: int
@@ -70,7 +70,7 @@ class ExampleView(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """The two wordings, and how they compare."""
+    """The two explanations, and how they compare."""
 
     a: SideView
     b: SideView

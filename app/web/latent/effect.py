@@ -16,9 +16,9 @@ class Effect(NamedTuple):
     """Name of the cost that counts."""
     chart: Spec | None
     verdict: Reworded | None
-    """The comparison of this wording with the previous one, or None where that was not measured."""
+    """The comparison of this explanation with the previous one, or None where that was not measured."""
     previous: bool
-    """True if the previous wording is among the costs."""
+    """True if the previous explanation is among the costs."""
     contexts: int
     """Contexts of the evaluate set that were run."""
     fires: int

@@ -16,6 +16,7 @@ from app.web.guard.security import CurrentUser
 from app.web.latent.edit import Draft, Edit, edit
 from app.web.latent.effect import Effect, effect
 from app.web.latent.examples import Shown, asked_view, shown_examples
+from app.web.latent.explanation import ShownExplanation, explanation
 from app.web.latent.header import Header, header
 from app.web.latent.history import History, Remark, history
 from app.web.latent.jobs import Jobs, jobs
@@ -23,7 +24,6 @@ from app.web.latent.opened import Opened, opened
 from app.web.latent.scores import Scores, scores
 from app.web.latent.sentence import OnSentence, on_sentence
 from app.web.latent.statistics import Statistics, statistics
-from app.web.latent.wording import Wording, wording
 from app.web.params import Index, Slug, VersionId
 from app.web.templates import render
 from app.web.urls import url
@@ -45,7 +45,7 @@ class Workbench:
     tokens: int | None
     """Of the explain set, or None where that is not recorded."""
     header: Header
-    wording: Wording
+    explanation: ShownExplanation
     edit: Edit
     jobs: Jobs
     scores: Scores
@@ -140,7 +140,7 @@ def _workbench(
         latent.firing_rate == 0 and not opened.versions and not examples.groups,
         study.coder_info.get("tokens"),
         header(opened),
-        wording(opened),
+        explanation(opened),
         edit(opened, draft or Draft()),
         its_jobs,
         scores(session, opened, its_jobs.simulating),

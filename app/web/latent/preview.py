@@ -1,4 +1,4 @@
-"""The simulator's reading of a wording: a page of its own, and a part of the edit box."""
+"""The simulator's reading of an explanation: a page of its own, and a part of the edit box."""
 
 from typing import Annotated, NamedTuple
 

@@ -1,4 +1,4 @@
-"""The contexts that a wording gets most wrong: a page of its own, and a part of the latent's."""
+"""The contexts that an explanation gets most wrong: a page of its own, and a part of the latent's."""
 
 from typing import Any, NamedTuple
 
@@ -42,7 +42,7 @@ class WrongView(NamedTuple):
 
 
 class Refine(NamedTuple):
-    """The form that has a language model improve the wording."""
+    """The form that has a language model improve the explanation."""
 
     to: str
     fields: dict[str, Any]
@@ -79,7 +79,7 @@ class WorstView(NamedTuple):
 def errors_page(
     request: Request, slug: Slug, index: Index, session: Database, version: VersionId = None
 ) -> HTMLResponse:
-    """The worst errors of a wording on the calibrate set, by default of the current one."""
+    """The worst errors of an explanation on the calibrate set, by default of the current one."""
     study, latent = study_and_latent(session, slug, index)
     wanted = version or latent.explanation_id
     if wanted is None:

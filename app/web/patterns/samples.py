@@ -37,7 +37,7 @@ class Samples(NamedTuple):
     diff: tuple[Change, ...]
     lanes: list[tuple[str, Lanes, Markup]]
     """Name of each way to look at tokens, its class, and the tokens."""
-    two_wordings: Markup
+    two_explanations: Markup
     stars: list[Markup]
     rows: Markup
     scores: Scores

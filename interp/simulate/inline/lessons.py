@@ -70,7 +70,7 @@ class Lessons:
         self.maxima = np.asarray(self.columns.max(axis=0).todense()).ravel()
         rate = np.diff(self.columns.indptr) / self.columns.shape[0]
         weight = np.maximum(rate, MIN_RATE) ** -0.5
-        self.weight = weight / weight[sorted(corpus.wordings)].mean()
+        self.weight = weight / weight[sorted(corpus.explanations)].mean()
 
     def activations(
         self, latent: int, contexts: NDArray[np.int64]
@@ -96,22 +96,22 @@ class Lessons:
         return draw_contexts(contexts[fires], contexts[~fires], count, rng)
 
     def logits(
-        self, base: Base, wording: str, contexts: NDArray[np.int64]
+        self, base: Base, explanation: str, contexts: NDArray[np.int64]
     ) -> Float[Tensor, "context place digit"]:
         """The logits of the fold in use for an explanation on some contexts."""
         texts = [self.texts[i] for i in contexts]
-        return torch.stack(base.logits(base.read(base.explanation(wording)), texts))
+        return torch.stack(base.logits(base.read(base.explanation(explanation)), texts))
 
     def loss(
         self,
         base: Base,
         latent: int,
-        wording: str,
+        explanation: str,
         contexts: NDArray[np.int64],
         weights: Float[np.ndarray, "context"],
     ) -> Float[Tensor, ""]:
         """Cross-entropy of the digits, where each context counts as its weight says."""
-        logits = self.logits(base, wording, contexts)
+        logits = self.logits(base, explanation, contexts)
         target = self.digits(latent, contexts).to(logits.device)
         errors = nn.functional.cross_entropy(logits.mT, target, reduction="none")
         return (errors * torch.from_numpy(weights)[:, None].to(errors)).mean()

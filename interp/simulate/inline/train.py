@@ -1,6 +1,6 @@
 """Train the inline simulator: low-rank adapters on a small language model, and ten output rows.
 
-Each step takes some latents, one wording of each, and some contexts: half where the latent fires,
+Each step takes some latents, one explanation of each, and some contexts: half where the latent fires,
 half where it is silent. Taken as they come, too few would fire; taken half and half, a simulator
 learns to see activations everywhere. So each context's loss is weighted by how common its half is,
 and the expected loss is that of natural text. The target is the activation on a scale from 0 to 9,
@@ -87,8 +87,8 @@ def train_fold(
         losses.append(0.0)
         for latent in latents:
             drawn = lessons.draw(latent, lessons.text, settings.contexts, draw)
-            wording = str(draw.choice(corpus.wordings[int(latent)]))
-            loss = lessons.loss(base, int(latent), wording, *drawn)
+            explanation = str(draw.choice(corpus.explanations[int(latent)]))
+            loss = lessons.loss(base, int(latent), explanation, *drawn)
             loss = loss * float(lessons.weight[latent]) / len(latents)
             (loss * 100).backward()  # a mean over mostly silent tokens is tiny
             losses[-1] += float(loss.detach())
@@ -133,7 +133,7 @@ def validate(
 ) -> list[float]:
     """Correlations of simulated with real activations, at natural rates, on text set aside.
 
-    Latents that are active there on too few tokens are left out. One wording of each is simulated
+    Latents that are active there on too few tokens are left out. One explanation of each is simulated
     on some contexts, half of them where the latent fires; they count as in the training. The same
     ones are drawn every time.
     """
@@ -142,11 +142,11 @@ def validate(
     for latent in latents:
         rng = np.random.default_rng([settings.seed, latent])
         drawn = lessons.draw(latent, lessons.aside, settings.validation_contexts, rng)
-        wording = str(rng.choice(corpus.wordings[latent]))
+        explanation = str(rng.choice(corpus.explanations[latent]))
         real = lessons.activations(latent, drawn.contexts)
         if (real > 0).sum() < MIN_ACTIVE:
             continue
-        logits = lessons.logits(base, wording, drawn.contexts)
+        logits = lessons.logits(base, explanation, drawn.contexts)
         simulated = (logits.softmax(-1).cpu() @ digits).numpy()
         weights = np.repeat(drawn.weights, lessons.width)
         found.append(weighted_correlation(simulated.ravel(), real.ravel(), weights))
@@ -223,7 +223,7 @@ def train(
             "settings": settings.model_dump(),
             "contexts": len(corpus.contexts),
             "tokens": int(corpus.activations.shape[0]),
-            "wordings": sum(map(len, corpus.wordings.values())),
+            "explanations": sum(map(len, corpus.explanations.values())),
             # Of the folds, however often the training was interrupted.
             "seconds": round(sum(result.looks[-1].seconds for result in results)),
             "device": str(model.device),
@@ -242,7 +242,7 @@ def _figures(
     base: Base, corpus: Corpus, lessons: Lessons, settings: Settings
 ) -> dict[str, float | None]:
     """Figures of the folds on latents and text that they never saw."""
-    held_out = deal(list(corpus.wordings), settings.folds, seed=settings.seed)
+    held_out = deal(list(corpus.explanations), settings.folds, seed=settings.seed)
     order = np.random.default_rng(settings.seed).permutation(sorted(held_out))[:HELD_OUT]
     found = []
     for fold in range(settings.folds):

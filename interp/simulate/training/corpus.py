@@ -25,7 +25,7 @@ MIN_ACTIVE = 5
 
 
 class Corpus(NamedTuple):
-    """One coder's activations on contexts of explain documents, and wordings of its latents."""
+    """One coder's activations on contexts of explain documents, and explanations of its latents."""
 
     coder: str
     """SHA-256 of the coder's weights."""
@@ -33,7 +33,7 @@ class Corpus(NamedTuple):
     """Token strings, without the positions that are not simulated."""
     activations: csr_matrix
     """Shape (token, latent), tokens in the order of ``contexts``."""
-    wordings: dict[int, list[str]]
+    explanations: dict[int, list[str]]
     """By latent; those that are not there are not trained on."""
 
 
@@ -68,8 +68,8 @@ def latents_of(corpus: Corpus, fold: int, folds: int, *, seed: int) -> Dealt:
     Raises:
         InputError: There are too few latents.
     """
-    held_out = deal(list(corpus.wordings), folds, seed=seed)
-    seen = [latent for latent in sorted(corpus.wordings) if held_out[latent] != fold]
+    held_out = deal(list(corpus.explanations), folds, seed=seed)
+    seen = [latent for latent in sorted(corpus.explanations) if held_out[latent] != fold]
     if not seen:
         raise InputError(f"{len(held_out)} latents are too few for {folds} folds.")
     rng = np.random.default_rng([seed, fold])

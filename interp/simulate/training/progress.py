@@ -16,7 +16,7 @@ class Look(NamedTuple):
     loss: float
     """Mean training loss since the look before."""
     correlation: float
-    """Mean over the validation latents' wordings."""
+    """Mean over the validation latents' explanations."""
     seconds: float
 
 

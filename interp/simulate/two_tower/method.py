@@ -21,7 +21,7 @@ class Settings(TrainingSettings, frozen=True):
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.02
     drop: float = 0.1
-    """Share of a wording's tokens that are left out each time it is seen."""
+    """Share of an explanation's tokens that are left out each time it is seen."""
     check_every: int = 150
     """Steps between looks at the validation latents, and between checkpoints."""
     patience: int = 3

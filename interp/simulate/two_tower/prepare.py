@@ -25,15 +25,15 @@ class Prepared(NamedTuple):
 
     projection: Projection
     tokens: Float[Tensor, "token feature"]
-    wordings: list[Float[Tensor, "token feature"]]
+    explanations: list[Float[Tensor, "token feature"]]
     owner: NDArray[np.int64]
-    """Latent of each wording."""
+    """Latent of each explanation."""
 
 
 def prepare(
     reader: Reader, corpus: Corpus, shape: Shape, *, seed: int, say: Callable[[str], None]
 ) -> Prepared:
-    """Have the base read all text and all wordings."""
+    """Have the base read all text and all explanations."""
     rng = np.random.default_rng(seed)
     texts = [reader.text(tokens) for tokens in corpus.contexts]
     per_context = len(corpus.contexts[0])
@@ -50,11 +50,13 @@ def prepare(
             found += [projection(one).half() for one in reader.states(texts[start : start + 256])]
         return found
 
-    pairs = [(latent, text) for latent, all_ in sorted(corpus.wordings.items()) for text in all_]
+    pairs = [
+        (latent, text) for latent, all_ in sorted(corpus.explanations.items()) for text in all_
+    ]
     return Prepared(
         projection,
         torch.cat(features(texts, "contexts")),
-        features([reader.explanation(text) for _, text in pairs], "wordings"),
+        features([reader.explanation(text) for _, text in pairs], "explanations"),
         np.array([latent for latent, _ in pairs]),
     )
 
@@ -78,5 +80,5 @@ def targets(corpus: Corpus) -> tuple[csr_matrix, NDArray[np.float32]]:
     share = corpus.activations.multiply(inverse[None]).tocsr().astype(np.float32)
     rate = corpus.activations.getnnz(axis=0) / corpus.activations.shape[0]
     weight = np.maximum(rate, MIN_RATE) ** -0.5
-    taught = weight[sorted(corpus.wordings)]
+    taught = weight[sorted(corpus.explanations)]
     return share, (weight / taught.mean()).astype(np.float32)

@@ -91,7 +91,7 @@ def train_fold(
         looks, best, start = state["looks"], state["best"], state["step"]
         before = looks[-1].seconds
     began = time.perf_counter() - before
-    wordings_of = {int(i): np.flatnonzero(prepared.owner == i) for i in seen}
+    explanations_of = {int(i): np.flatnonzero(prepared.owner == i) for i in seen}
     losses: list[float] = []
     for step in range(start, settings.steps):
         if exhausted(looks, settings.patience):
@@ -101,10 +101,10 @@ def train_fold(
         torch.manual_seed(int(draw.integers(2**31)))
         latents = draw.permutation(taught)[: settings.latents]
         rows = np.sort(draw.choice(text, min(settings.tokens, len(text)), replace=False))
-        chosen = [int(draw.choice(wordings_of[int(latent)])) for latent in latents]
+        chosen = [int(draw.choice(explanations_of[int(latent)])) for latent in latents]
         target = torch.from_numpy(share[rows][:, latents].toarray())
         encoded = towers.explanations(
-            [_thinned(prepared.wordings[i], settings.drop) for i in chosen]
+            [_thinned(prepared.explanations[i], settings.drop) for i in chosen]
         )
         found = logits(towers.tokens(prepared.tokens[rows].float()), encoded)
         errors = nn.functional.binary_cross_entropy_with_logits(found, target, reduction="none")
@@ -141,11 +141,11 @@ def train_fold(
 
 
 def _thinned(
-    wording: Float[Tensor, "token feature"], drop: float
+    explanation: Float[Tensor, "token feature"], drop: float
 ) -> Float[Tensor, "token feature"]:
-    """A wording without some of its tokens: no single word may be all that counts."""
-    kept = torch.rand(len(wording)) >= drop
-    return wording[kept].float() if kept.any() else wording.float()
+    """An explanation without some of its tokens: no single word may be all that counts."""
+    kept = torch.rand(len(explanation)) >= drop
+    return explanation[kept].float() if kept.any() else explanation.float()
 
 
 @torch.inference_mode()
@@ -156,7 +156,7 @@ def validate(
     latents: Sequence[int],
     rows: NDArray[np.int64],
 ) -> float:
-    """Mean correlation of simulated with real activations over wordings of some latents."""
+    """Mean correlation of simulated with real activations over explanations of some latents."""
     real = corpus.activations[rows][:, list(latents)].toarray()
     column = {int(latent): i for i, latent in enumerate(latents)}
     wanted = [i for i, owner in enumerate(prepared.owner) if int(owner) in column]
@@ -164,7 +164,7 @@ def validate(
     found: list[float] = []
     for start in range(0, len(wanted), 64):
         some = wanted[start : start + 64]
-        encoded = towers.explanations([prepared.wordings[i].float() for i in some])
+        encoded = towers.explanations([prepared.explanations[i].float() for i in some])
         simulated = torch.sigmoid(logits(tokens, encoded)).numpy()
         own = real[:, [column[int(prepared.owner[i])] for i in some]]
         enough = (own > 0).sum(axis=0) >= MIN_ACTIVE
@@ -248,7 +248,7 @@ def train(
             "settings": settings.model_dump(),
             "contexts": len(corpus.contexts),
             "tokens": int(corpus.activations.shape[0]),
-            "wordings": len(prepared.wordings),
+            "explanations": len(prepared.explanations),
             # Of the folds, however often the training was interrupted.
             "seconds": round(sum(result.looks[-1].seconds for result in results)),
             "device": str(model.device),
@@ -268,14 +268,14 @@ def _figures(
 ) -> dict[str, float]:
     """The figures of each fold on the latents and the text that it never saw, over all
     explanations."""
-    held_out = deal(list(corpus.wordings), settings.folds, seed=settings.seed)
+    held_out = deal(list(corpus.explanations), settings.folds, seed=settings.seed)
     _, aside = split_text(corpus, settings.seed)
     found = [
         validate(
             result.towers,
             prepared,
             corpus,
-            [latent for latent in corpus.wordings if held_out[latent] == fold],
+            [latent for latent in corpus.explanations if held_out[latent] == fold],
             aside,
         )
         for fold, result in enumerate(results)

@@ -223,7 +223,7 @@ def test_examples_tell_missing_from_zero_and_from_not_simulated(
     assert {token["state"] for token in later["tokens"]} == {"bos", "none"}
 
 
-def test_save_a_wording(api: httpx.Client, db: Session, study: Study) -> None:
+def test_save_an_explanation(api: httpx.Client, db: Session, study: Study) -> None:
     path = f"/studies/{study.slug}/latents/3/explanations"
     before = api.get(path).json()
     saved = api.post(path, json={"text": "  two\nlines "})
@@ -247,7 +247,7 @@ def test_save_a_wording(api: httpx.Client, db: Session, study: Study) -> None:
 
 
 @pytest.mark.parametrize("text", ["", " \n\t ", "x" * 10_000, "a\x00b", "a\x1bb", 7])
-def test_a_wording_that_is_not_valid(
+def test_an_explanation_that_is_not_valid(
     api: httpx.Client, db: Session, study: Study, text: object
 ) -> None:
     path = f"/studies/{study.slug}/latents/0/explanations"
@@ -349,7 +349,7 @@ def test_edit_next(api: httpx.Client, db: Session) -> None:
         for latent in db.scalars(select(Latent).where(Latent.study_id == study.id))
         if latent.index < 4
     }
-    # One has no estimate, one has no interval, one has a new wording.
+    # One has no estimate, one has no interval, one has a new explanation.
     of[3].mean = of[3].low = of[3].high = None
     of[2].low = of[2].high = None
     reworded = api.post(f"/studies/{study.slug}/latents/1/explanations", json={"text": "new"})

@@ -24,7 +24,7 @@ from models import (
 )
 from models.settings import Settings
 from tests.conftest import palimpsest
-from tests.factories import check, commented, generation, little_study, new_wording
+from tests.factories import check, commented, generation, little_study, new_explanation
 from tests.reading import problem_of, text_of
 from tests.studies import queue_job
 from workers.deletion import StillAtWork, remove
@@ -32,12 +32,12 @@ from workers.turns import LOCK
 
 
 def full_study(db: Session) -> Study:
-    """A study with a row in every table, wordings of two people, and files."""
+    """A study with a row in every table, explanations of two people, and files."""
     study = little_study(db)
     latents = db.scalars(select(Latent).filter_by(study_id=study.id).order_by(Latent.index)).all()
     commented(db, latents[0])
-    new_wording(db, latents[0], "by one person").author = "ana"
-    new_wording(db, latents[1], "by another").author = "ben"
+    new_explanation(db, latents[0], "by one person").author = "ana"
+    new_explanation(db, latents[1], "by another").author = "ben"
     check(db, study, seeds="passed")
     made = generation(db, study, [latents[0]])
     db.get_one(Job, made.job_id).status = "finished"

@@ -206,7 +206,7 @@ def test_a_round_trip_gives_the_same_explanations(
     first, second = db.scalars(
         select(Explanation).filter_by(latent_id=latent.id).order_by(Explanation.id)
     )
-    # A model after a person, and a person who goes back to an earlier wording.
+    # A model after a person, and a person who goes back to an earlier explanation.
     later = [
         ("of a model", "model", "m"),
         ("x, “y”", "person", "ana"),
@@ -266,7 +266,7 @@ def test_what_a_file_says_that_others_wrote_is_marked(web: str, db: Session, stu
     finish(db, upload(web, study, "both.jsonl", content).json()["id"])
     here = f"{web}/studies/{study.slug}"
     page = text_of(httpx.get(f"{here}/latents/2"))
-    assert page.count("ana (imported by local)") == 2, "beside the wording and in the history"
+    assert page.count("ana (imported by local)") == 2, "beside the explanation and in the history"
     assert "imported by" not in text_of(httpx.get(f"{here}/latents/3"))
     listed = text_of(httpx.get(f"{here}/latents?show=author"))
     assert listed.count("ana (imported by local)") == 1

@@ -253,7 +253,7 @@ def test_pages_of_a_search_by_meaning(meanings: Path, db: Session) -> None:
     assert listing.list_latents(db, study, part, limit=7).rows == pages[-2].rows
 
 
-def test_a_saved_wording_is_found_by_its_meaning(
+def test_a_saved_explanation_is_found_by_its_meaning(
     meanings: Path, db: Session, study: Study, pages: httpx.Client
 ) -> None:
     path = f"/studies/{study.slug}/latents/2/explanations"

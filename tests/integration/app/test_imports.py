@@ -69,10 +69,12 @@ def test_an_import_that_has_ended_is_not_kept(web: str, db: Session, study: Stud
 
 
 def test_many_versions_of_a_latent_keep_their_order(web: str, db: Session, study: Study) -> None:
-    texts = [f"wording {number}" for number in range(700)]
+    texts = [f"explanation {number}" for number in range(700)]
     lines = [json.dumps({"latent": n % 2, "text": t}) for n, t in enumerate(texts)]
     finish(db, upload(web, study, "many.jsonl", "\n".join(lines).encode()).json()["id"])
     for latent in (0, 1):
-        found = [v[1] for v in versions(db, study) if v[0] == latent and v[1].startswith("wording")]
+        found = [
+            v[1] for v in versions(db, study) if v[0] == latent and v[1].startswith("explanation")
+        ]
         assert found == texts[latent::2]
     assert any(v[1] == texts[-1] and v[5] for v in versions(db, study)), "the last one is current"

@@ -155,29 +155,31 @@ def test_what_a_latent_costs(pages: httpx.Client, db: Session, study: Study) -> 
     assert "+0.00100 no interval" in text_of(pages.get(f"/studies/{study.slug}")), "edit next"
 
 
-def test_whether_the_new_wording_costs_less(pages: httpx.Client, db: Session, study: Study) -> None:
+def test_whether_the_new_explanation_costs_less(
+    pages: httpx.Client, db: Session, study: Study
+) -> None:
     path = f"/studies/{study.slug}/latents/0"
     cost = reword(db, study, 0)
     text = text_of(pages.get(path))
     assert "previous, isotonic" in text
-    assert "25%. The contexts in which it does not fire are drawn for each wording" in text
-    assert "Where it fires, this wording" not in text, "it is not compared"
+    assert "25%. The contexts in which it does not fire are drawn for each explanation" in text
+    assert "Where it fires, this explanation" not in text, "it is not compared"
     cost.before = {"mean": -0.0012, "low": -0.002, "high": -0.0004, "p": 0.03}
     cost.before |= {"detectable": 0.001, "contexts_needed": 2.0}
     db.commit()
     text = text_of(pages.get(path))
     assert (
-        "Where it fires, this wording costs less than the previous one: "
+        "Where it fires, this explanation costs less than the previous one: "
         "−0.00120 [−0.00200, −0.00040] nats, p = 0.030."
     ) in text
     assert "cannot be told" not in text
     cost.before = cost.before | {"mean": 0.0012, "low": 0.0004, "high": 0.002}
     db.commit()
-    assert "this wording costs more than the previous one: +0.00120" in text_of(pages.get(path))
+    assert "this explanation costs more than the previous one: +0.00120" in text_of(pages.get(path))
     cost.before = cost.before | {"p": 0.2}
     db.commit()
     assert (
-        "this wording cannot be told from the previous one: +0.00120 [+0.00040, +0.00200] nats, "
+        "this explanation cannot be told from the previous one: +0.00120 [+0.00040, +0.00200] nats, "
         "p = 0.200. With 2 shared contexts a difference below 0.00100 nats cannot be told from "
         "none; the observed one would take about 2 contexts."
     ) in text_of(pages.get(path))

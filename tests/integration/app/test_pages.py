@@ -106,7 +106,7 @@ def test_the_lists_work_without_scripts(pages: httpx.Client, study: Study) -> No
         ("fires on word number 0, 100%_sure", "This is the current text already"),
     ],
 )
-def test_a_refused_wording_is_kept_in_the_box(
+def test_a_refused_explanation_is_kept_in_the_box(
     pages: httpx.Client, db: Session, study: Study, text: str, words: str
 ) -> None:
     before = current_of(db, study, 0).id

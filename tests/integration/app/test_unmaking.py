@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from models import Explanation, Generation, Job, Rewrite, RewritePoint, Sentence, Study
-from tests.factories import generation, new_wording
+from tests.factories import generation, new_explanation
 from tests.reading import current_of, latent_of, problem_of, text_of
 from tests.rewrites import rewrite
 from tests.working import work
@@ -39,7 +39,7 @@ def test_an_import_is_taken_back(
     # Somebody rewords one of them; that one stays, for the new one was made from it.
     latent = latent_of(db, study, 1)
     db.refresh(latent)
-    reworded = new_wording(db, latent, "made from the imported one")
+    reworded = new_explanation(db, latent, "made from the imported one")
     db.commit()
     here = f"/jobs/{job.id}"
     assert f'href="{here}/takeback"' in pages.get(here).text

@@ -34,7 +34,7 @@ def silently(_: str) -> None:
 
 
 def corpus_of_words(contexts: int = 160, seq: int = 8, seed: int = 0) -> Corpus:
-    """Latent i fires on the word ``wi``, and its wording is that word."""
+    """Latent i fires on the word ``wi``, and its explanation is that word."""
     rng = np.random.default_rng(seed)
     ids = rng.integers(WORDS, size=(contexts, seq))
     rows = np.arange(ids.size)

@@ -12,7 +12,7 @@ from workers.tasks.simulate.steps import Block, measure_costs
 
 
 def test_values_that_are_all_missing_have_no_cost(db: Session, study: Study) -> None:
-    """The latent would stay real everywhere, and a cost of 0 would say that its wording is good."""
+    """The latent would stay real everywhere, and a cost of 0 would say that its explanation is good."""
     explanation: Explanation = current_of(db, study, 0)
     latent = db.get_one(Latent, explanation.latent_id)
     db.execute(delete(LatentCost).where(LatentCost.explanation_id == explanation.id))

@@ -30,7 +30,7 @@ def test_a_diff_worked_by_hand() -> None:
 
 
 @given(st.text("ab .,", max_size=30), st.text("ab .,", max_size=30))
-def test_a_diff_says_both_wordings(old: str, new: str) -> None:
+def test_a_diff_says_both_explanations(old: str, new: str) -> None:
     changes = word_diff(old, new)
 
     def said(kind: str) -> str:

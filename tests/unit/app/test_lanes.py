@@ -24,7 +24,7 @@ def test_a_text_is_read_in_states() -> None:
     assert (missing.state, missing.simulated, missing.calibrated) == ("missing", None, None)
 
 
-def test_two_wordings_stand_below_each_other() -> None:
+def test_two_explanations_stand_below_each_other() -> None:
     html = lanes_html(_tokens(9.0, None), 16.0, others=_tokens(None, 2.25), here=1)
     assert EVIL not in html
     bos, first, second = str(html).split("<span ")[1:]

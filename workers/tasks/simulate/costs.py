@@ -187,7 +187,7 @@ def _against_parent(
     costs: dict[int, float],
     seed: int,
 ) -> dict[str, float | None] | None:
-    """Compare the costs of this wording and of the one it was written from, where the latent fires.
+    """Compare the costs of this explanation and of the one it was written from, where the latent fires.
 
     Args:
         line: Condition and calibration.

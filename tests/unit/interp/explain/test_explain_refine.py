@@ -1,4 +1,4 @@
-"""Refining an explanation: the errors that are shown, and when a wording is kept."""
+"""Refining an explanation: the errors that are shown, and when an explanation is kept."""
 
 import re
 from collections.abc import Iterator
@@ -48,15 +48,15 @@ def names(text: str, strings: list[list[str]]) -> Simulated:
 
 
 class Speaker:
-    """Proposes given wordings in turn, and remembers what it was asked."""
+    """Proposes given explanations in turn, and remembers what it was asked."""
 
-    def __init__(self, *wordings: str | None) -> None:
-        self.wordings: Iterator[str | None] = iter(wordings)
+    def __init__(self, *explanations: str | None) -> None:
+        self.explanations: Iterator[str | None] = iter(explanations)
         self.asked: list[str] = []
 
     def __call__(self, chat: list[Message]) -> Explained:
         self.asked.append(chat[-1]["content"])
-        text = next(self.wordings)
+        text = next(self.explanations)
         return Explained(text, "" if text else "the answer is empty", text, 100, 10, 0.5)
 
 
@@ -79,7 +79,7 @@ def run(start: str, speaker: Speaker, rounds: int = 5, seed: int = 0) -> list[St
     )
 
 
-def test_wordings_are_kept_while_the_score_rises() -> None:
+def test_explanations_are_kept_while_the_score_rises() -> None:
     speaker = Speaker("cat dog", "cat dog cow", "cat dog law", "never asked for")
     steps = run("cat tax", speaker)
     assert [(step.text, step.kept) for step in steps] == [
@@ -97,7 +97,7 @@ def test_wordings_are_kept_while_the_score_rises() -> None:
     assert steps[1].explained and steps[1].explained.tokens_written == 10
 
 
-def test_the_prompt_shows_the_errors_of_the_best_wording() -> None:
+def test_the_prompt_shows_the_errors_of_the_best_explanation() -> None:
     speaker = Speaker("cat dog", "cat")
     run("cat tax", speaker)
     first, second = speaker.asked
@@ -120,10 +120,10 @@ def test_errors_come_from_the_selection_half_only() -> None:
         assert shown <= set(np.flatnonzero(halves(documents, seed=seed)).tolist())
 
 
-@pytest.mark.parametrize("wording", [None, "cat"])
-def test_no_new_wording_ends_it(wording: str | None) -> None:
-    steps = run("cat", Speaker(wording))
-    assert [(step.text, step.kept) for step in steps] == [("cat", True), (wording, False)]
+@pytest.mark.parametrize("explanation", [None, "cat"])
+def test_no_new_explanation_ends_it(explanation: str | None) -> None:
+    steps = run("cat", Speaker(explanation))
+    assert [(step.text, step.kept) for step in steps] == [("cat", True), (explanation, False)]
     assert steps[1].explained is not None
     assert (steps[1].simulated, steps[1].selection, steps[1].held_out) == (None, None, None)
 
@@ -139,7 +139,7 @@ def test_where_scores_tell_nothing_nothing_is_proposed() -> None:
     assert len(run("nothing", Speaker())) == 1
 
 
-def test_a_wording_without_errors_is_left_alone() -> None:
+def test_an_explanation_without_errors_is_left_alone() -> None:
     strings, _, documents = calibrate_set()
     flat = np.array([[9.0 * (w.strip() in TRUE) for w in row] for row in strings])
     steps = refine(

@@ -436,6 +436,6 @@ def test_text_on_which_nothing_can_be_watched_is_refused(tmp_path: Path) -> None
 def test_latents_that_cannot_be_dealt_are_refused(tmp_path: Path) -> None:
     base = Base(tiny_model("llama"), tokenizer(), SMALL)
     base.add_fold()
-    corpus = corpus_of_words()._replace(wordings={3: ["w3"]})
+    corpus = corpus_of_words()._replace(explanations={3: ["w3"]})
     with pytest.raises(InputError, match="1 latents are too few for 2 folds"):
         train_fold(base, corpus, lessons_of(base, corpus), SETTINGS, 0, tmp_path / "c.pt", silently)

@@ -1,11 +1,11 @@
-"""Other wordings of a lexical explanation."""
+"""Variants of a lexical explanation."""
 
 import re
 
 import pytest
 
 from interp.explain.lexical import LexicalExplanation, Term
-from interp.explain.wordings import variants
+from interp.explain.variants import variants
 
 GO = LexicalExplanation(
     "Active on “go” (50%), “going” (30%), “went” (20%).",
@@ -32,7 +32,7 @@ MANY = LexicalExplanation(
 
 
 @pytest.mark.parametrize("explanation", [GO, OF, MANY])
-def test_wordings_differ_and_hold_no_figures(explanation: LexicalExplanation) -> None:
+def test_variants_differ_and_hold_no_figures(explanation: LexicalExplanation) -> None:
     found = variants(explanation, count=8, seed=3)
     assert len(found) == len(set(found)) == 8
     for text in found:
@@ -42,13 +42,13 @@ def test_wordings_differ_and_hold_no_figures(explanation: LexicalExplanation) ->
         assert len(text.split()) <= 45
 
 
-def test_the_seed_fixes_the_wordings() -> None:
+def test_the_seed_fixes_the_variants() -> None:
     assert variants(GO, count=5, seed=1) == variants(GO, count=5, seed=1)
     assert variants(GO, count=5, seed=1) != variants(GO, count=5, seed=2)
     assert variants(GO, count=3, seed=1) == variants(GO, count=5, seed=1)[:3]
 
 
-def test_every_wording_names_the_most_active_words_and_no_others() -> None:
+def test_every_variant_names_the_most_active_words_and_no_others() -> None:
     for text in variants(GO, count=40, seed=0):
         named = [word for word in re.findall(r"\w+", text) if word in ("go", "going", "went")]
         assert named == ["go", "going", "went"][: len(named)] != []
@@ -73,7 +73,7 @@ def test_signs_are_always_quoted_and_white_space_is_named() -> None:
     assert any("a line break" in text for text in texts)
 
 
-def test_where_little_is_said_there_are_few_wordings() -> None:
+def test_where_little_is_said_there_are_few_variants() -> None:
     one = LexicalExplanation("Active on “go” (100%).", 1.0, 1.0, [Term("go", 1.0, 1.0)])
     found = variants(one, count=1000, seed=0)
     assert "go" in found

@@ -6,7 +6,7 @@ from app.web.latent.opened import Opened
 from models import Explanation, LatentCost, Score
 
 
-class Wording(NamedTuple):
+class ShownExplanation(NamedTuple):
     """The explanation that is shown."""
 
     shown: Explanation | None
@@ -19,10 +19,10 @@ class Wording(NamedTuple):
     """Rewritten alone, isotonic."""
 
 
-def wording(opened: Opened) -> Wording:
+def explanation(opened: Opened) -> ShownExplanation:
     """The explanation that is shown."""
     reached = opened.reached
-    return Wording(
+    return ShownExplanation(
         opened.shown,
         opened.latent.firing_rate == 0,
         opened.here.to() if opened.old else None,

@@ -1,4 +1,4 @@
-"""Say what a lexical explanation says in other words, as different people might.
+"""Variants of a lexical explanation: the same content in other words, as different people write.
 
 Simulators that learn from examples should learn more than one way to word an explanation.
 """
@@ -38,7 +38,7 @@ def variants(explanation: LexicalExplanation, *, count: int, seed: int) -> list[
 
     Args:
         count: Number of variants. There may be fewer if the explanation says little.
-        seed: Fixes the wordings.
+        seed: Fixes the variants.
     """
     rng = np.random.default_rng(seed)
     found: dict[str, None] = {}
