@@ -124,7 +124,7 @@ def simulate(
     run(study, queue)
 
 
-def judge(
+def score(
     study: StudyName,
     model: Annotated[str, MODEL],
     backend: Backend = BACK_END,
@@ -133,12 +133,12 @@ def judge(
     author: Author = "",
 ) -> None:
     """Have a language model score explanations by detection and fuzzing."""
-    from app.services.work.queries import judge
-    from app.services.work.schemas import JudgeCreate
+    from app.services.work.queries import score
+    from app.services.work.schemas import ScoreCreate
 
     llm = {"backend": backend, "model": located(model), "base_url": base_url}
-    data = JudgeCreate.model_validate({"llm": llm, "latents": _numbers(latents), "author": author})
-    run(study, lambda session, study, user: judge(session, study, data, user))
+    data = ScoreCreate.model_validate({"llm": llm, "latents": _numbers(latents), "author": author})
+    run(study, lambda session, study, user: score(session, study, data, user))
 
 
 class Protocol(StrEnum):

@@ -102,8 +102,8 @@ class CollectParams(Params):
     costs: int | None = None
 
 
-class JudgeParams(Params):
-    """Judge explanations with a language model."""
+class ScoreParams(Params):
+    """Score explanations with a language model."""
 
     llm: LanguageModel | None = None
     explanation_ids: tuple[int, ...] = ()

@@ -192,10 +192,10 @@ class Score(Base):
     id: Mapped[Id]
     explanation_id: Mapped[int] = mapped_column(ForeignKey("explanation.id", ondelete="CASCADE"))
     simulator_id: Mapped[int | None] = mapped_column(ForeignKey("simulator.id"))
-    """None for a language model's judgements, whose details say which model; the newest counts."""
+    """None for a language model's scores, whose details name the model; the newest counts."""
     name: Mapped[str]
     """``correlation``, ``explained_variance``, ``sensitivity``, ``specificity``, ``f1``, ``auroc``;
-    ``detection`` or ``fuzzing`` (balanced accuracy of a language model's judgements)."""
+    ``detection`` or ``fuzzing`` (balanced accuracy of a language model's answers)."""
     value: Mapped[float | None]
     """None where it is not defined, as for a latent that never fires in the calibrate set."""
     low: Mapped[float | None]

@@ -11,8 +11,8 @@ from workers.tasks.check import Check
 from workers.tasks.collect.task import Collect
 from workers.tasks.embed import Embed
 from workers.tasks.generate import Generate
-from workers.tasks.judge import Judge
 from workers.tasks.rewrite.task import Rewrite
+from workers.tasks.score import ScoreWithModel
 from workers.tasks.sentence import ReadSentence
 from workers.tasks.simulate.task import Simulate
 
@@ -20,7 +20,7 @@ TASKS: Mapping[str, Callable[[Any], Task]] = {
     "collect": Collect,
     "explain": explain.task_of,
     "embed": Embed,
-    "judge": Judge,
+    "score": ScoreWithModel,
     "simulate": Simulate,
     "rewrite": Rewrite,
     "generate": Generate,

@@ -51,7 +51,7 @@ class ScoreOut(BaseModel):
 
     explanation_id: int
     simulator_id: int | None = Field(
-        description="Null for a judgement of a language model, which details name."
+        description="Null for the score of a language model, which details name."
     )
     name: str = Field(
         description="correlation, explained_variance, sensitivity, specificity, f1 or auroc of the "
@@ -60,11 +60,11 @@ class ScoreOut(BaseModel):
     value: Number = Field(description="Null where it is not defined.")
     low: Number
     high: Number
-    n: int = Field(description="Examples it rests on: tokens, or judgements.")
+    n: int = Field(description="Examples it rests on: tokens, or answers of a language model.")
     details: dict[str, Any] = Field(
         description="What it rests on: active, tokens that the latent is active on; random_baseline, the "
         "mean of the same figure over random_baseline_of explanations of other latents, or chance; model, "
-        "failures and cost of a judgement."
+        "failures and usage of a language model."
     )
     independence: IndependenceOrNone
 

@@ -1,4 +1,4 @@
-"""The interface of a language model that explains, simulates or judges."""
+"""The interface of a language model that explains, simulates or scores."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol, TypedDict

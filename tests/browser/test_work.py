@@ -17,7 +17,7 @@ def test_see_the_cost_and_start_on_a_latents_page(
 ) -> None:
     page = browser_page
     page.goto(f"{web}/studies/{study.slug}/latents/3")
-    page.get_by_text("Explain, simulate or judge it").click()
+    page.get_by_text("Explain, simulate or score it").click()
     form = page.locator("form.work").filter(has_text="Explainer")
     expect(form.locator(".estimate")).to_contain_text("1 latent to explain")
     expect(form.get_by_label("Language model")).to_be_hidden()

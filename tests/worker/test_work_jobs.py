@@ -1,4 +1,4 @@
-"""Explainers, judges and trained simulators on a real worker, a real study and a real model."""
+"""Explainers, scorers and trained simulators on a real worker, a real study and a real model."""
 
 import io
 import json
@@ -149,7 +149,7 @@ def test_a_sentence_goes_through_a_worker(db: Session, living_study: Study) -> N
     assert strongest[0].simulated is not None, "with the explanation that it has now"
 
 
-# --- Explainers and judges that are language models -----------------------------------------------
+# --- Explainers and scorers that are language models -----------------------------------------------
 
 
 def test_a_model_explains_or_says_why_not(
@@ -186,7 +186,7 @@ def test_an_explainer_without_a_model_is_refused(db: Session, living_study: Stud
     assert "no explainer 'guess'" in job.message
 
 
-def test_a_model_judges_an_explanation(db: Session, living_study: Study, model_cache: Path) -> None:
+def test_a_model_scores_an_explanation(db: Session, living_study: Study, model_cache: Path) -> None:
     latent = db.scalars(
         select(Latent)
         .where(Latent.study_id == living_study.id)
@@ -197,7 +197,7 @@ def test_a_model_judges_an_explanation(db: Session, living_study: Study, model_c
     job = run(
         db,
         living_study,
-        "judge",
+        "score",
         llm={"model": str(model_cache / SMOLLM2)},
         explanation_ids=[latent.explanation_id],
     )
@@ -213,7 +213,7 @@ def test_a_model_judges_an_explanation(db: Session, living_study: Study, model_c
         assert score.value is not None and 0 <= score.value <= 1
         assert score.details["prompt_version"] == f"{score.name}-1"
         assert score.details["tokens_read"] > 0
-    assert run(db, living_study, "judge", llm={"model": "x"}).status == "failed"
+    assert run(db, living_study, "score", llm={"model": "x"}).status == "failed"
 
 
 # --- A trained simulator --------------------------------------------------------------------------

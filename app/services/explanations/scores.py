@@ -44,7 +44,7 @@ SCORES = {
 """Plain name and meaning of each score, in the order in which they are shown. All are 1 at best."""
 
 OF_SIMULATOR = or_(Score.simulator_id == bindparam("simulator"), Score.simulator_id.is_(None))
-"""Scores under a simulator, and judgements of language models, which need none."""
+"""Scores under a simulator, and by language models, which need none."""
 # Put together once: that takes as long as running it.
 _SCORES = (
     select(Score)
@@ -54,7 +54,7 @@ _SCORES = (
 
 
 def list_scores(session: Session, study: Study, explanation: Explanation) -> list[Score]:
-    """Scores of an explanation under the study's simulator, and the newest judgements of language
+    """Scores of an explanation under the study's simulator, and the newest by language
     models, in their usual order."""
     values = {"explanation": explanation.id, "simulator": study.simulator_id}
     return in_order(session.scalars(_SCORES, values))

@@ -234,7 +234,7 @@ TABLES: dict[Part, Table] = {
         (
             LATENT,
             EXPLANATION,
-            Column("simulator_id", pa.int64(), "null for a language model’s judgements"),
+            Column("simulator_id", pa.int64(), "null for a language model’s scores"),
             Column("name", pa.string(), "correlation, sensitivity, …, detection or fuzzing"),
             Column("value", pa.float32(), "null where it is not defined"),
             Column("low", pa.float32(), f"lower {_BOUND}"),

@@ -1,4 +1,4 @@
-"""Estimates for explaining, simulating and judging: from earlier ones, or by formulas."""
+"""Estimates for explaining, simulating and scoring: from earlier ones, or by formulas."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Float, func, select
 from sqlalchemy.orm import Session
 
 from app.services.simulators.missing import simulated_tokens
-from app.services.work.schemas import Estimate, ExplainCreate, JudgeCreate
+from app.services.work.schemas import Estimate, ExplainCreate, ScoreCreate
 from interp.explain.registry import EXPLAINERS
 from interp.llm.cost import Tokens
 from interp.simulate.registry import SIMULATORS
@@ -18,8 +18,8 @@ COST_CONTEXTS = 24
 """Contexts more, at most, that an explanation is simulated on for what it costs alone."""
 EXPLANATION = 140
 """Characters of an explanation that is still to be written, about: 40 tokens."""
-JUDGED = Tokens(3000, 0)
-"""The usage of a judge for one explanation, about: 100 short texts."""
+SCORED = Tokens(3000, 0)
+"""The usage of scoring one explanation, about: 100 short texts."""
 RECENT = 200
 """Estimates are means over so many of the last simulations or explanations."""
 
@@ -156,11 +156,11 @@ def _past_counts(session: Session, method: str) -> Past | None:
     return None if seconds is None else Past(0.0, 0.0, seconds)
 
 
-def of_judgements(session: Session, data: JudgeCreate, count: int) -> Estimate:
-    """Estimate the usage of judging: each explanation has two scores, which record their usage."""
+def of_scoring(session: Session, data: ScoreCreate, count: int) -> Estimate:
+    """Estimate the usage of scoring: each explanation has two scores, which record their usage."""
     past = _past_details(session, Score, data.llm.model, Score.simulator_id.is_(None))
     if past is None:
-        return _by_formula(count, JUDGED.times(count))
+        return _by_formula(count, SCORED.times(count))
     return _measured(count, 2 * count, past)
 
 

@@ -15,12 +15,12 @@ from app.services.work import estimates
 from app.services.work.schemas import (
     EstimateOut,
     ExplainCreate,
-    JudgeCreate,
+    ScoreCreate,
     Selection,
     SimulateCreate,
     Simulating,
 )
-from jobs.params import ExplainParams, JudgeParams, LanguageModel, SimulateParams
+from jobs.params import ExplainParams, LanguageModel, ScoreParams, SimulateParams
 from jobs.queue import enqueue
 from models import Explanation, Job, Latent, Simulation, Simulator, Study
 from models.base import among
@@ -185,29 +185,29 @@ def _again(
     return enqueue(session, study, order, by=user)
 
 
-def estimate_judge(session: Session, study: Study, data: JudgeCreate) -> EstimateOut:
-    """Estimate the usage of judging explanations.
+def estimate_score(session: Session, study: Study, data: ScoreCreate) -> EstimateOut:
+    """Estimate the usage of scoring explanations.
 
     Raises:
-        NotFound, Conflict: As :func:`judge`.
+        NotFound, Conflict: As :func:`score`.
     """
     ids = explanations(session, study, data, data.author)
-    return EstimateOut(**estimates.of_judgements(session, data, len(ids)).model_dump())
+    return EstimateOut(**estimates.of_scoring(session, data, len(ids)).model_dump())
 
 
-def judge(session: Session, study: Study, data: JudgeCreate, user: str) -> Job:
-    """Queue the judgement of explanations by a language model. Commits the session.
+def score(session: Session, study: Study, data: ScoreCreate, user: str) -> Job:
+    """Queue the scoring of explanations by a language model. Commits the session.
 
     Raises:
         NotFound: There is no such latent.
-        Conflict: There is no explanation to judge.
+        Conflict: There is no explanation to score.
         FieldErrors: There is no such language model.
     """
     ids = explanations(session, study, data, data.author)
-    order = JudgeParams(
+    order = ScoreParams(
         llm=LanguageModel(**checked(data.llm).model_dump()),
         explanation_ids=tuple(ids),
-        estimate=estimates.of_judgements(session, data, len(ids)),
+        estimate=estimates.of_scoring(session, data, len(ids)),
     )
     return enqueue(session, study, order, by=user)
 

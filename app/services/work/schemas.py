@@ -58,8 +58,8 @@ class SimulateCreate(Selection, Simulating):
     author: Author = ""
 
 
-class JudgeCreate(Selection):
-    """Explanations that a language model is to judge: detection and fuzzing."""
+class ScoreCreate(Selection):
+    """Explanations that a language model is to score: detection and fuzzing."""
 
     llm: LanguageModel
     author: Author = ""

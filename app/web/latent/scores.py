@@ -22,7 +22,7 @@ class ScoreRow(NamedTuple):
     high: float | None
     digits: int
     n: int
-    """Tokens, or judgements of a language model."""
+    """Tokens, or answers of a language model."""
     random_baseline: float | None
     """The score that other explanations reach for this latent, or None where it is not defined."""
     random_baseline_of: str | None
@@ -55,7 +55,7 @@ class Scores(NamedTuple):
     simulated: bool
     first: "Basis | None"
     """Of the scores of the simulation, or None where it is not simulated."""
-    judge: "Judge | None"
+    scorer: "ScoringModel | None"
     missing: Missing | None
     agreement: str
     """Page of simulated against real values, token by token."""
@@ -76,12 +76,12 @@ class Basis(NamedTuple):
     """The reason why some scores are not defined. Empty where all are."""
 
 
-class Judge(NamedTuple):
-    """A language model that judged the explanation."""
+class ScoringModel(NamedTuple):
+    """A language model that scored the explanation."""
 
     model: str
     failures: int
-    """Judgements without an answer."""
+    """Questions without an answer."""
 
 
 class Simulate(NamedTuple):
@@ -121,7 +121,7 @@ def scores(session: Session, opened: Opened, simulating: bool) -> Scores:
         [_row(score) for score in opened.scores],
         opened.simulated,
         _basis(opened.scores) if opened.simulated else None,
-        _judge(opened.scores),
+        _scoring_model(opened.scores),
         missing,
         opened.here.to("agreement", version=old),
         why_not,
@@ -168,9 +168,9 @@ def _basis(scores: list[Score]) -> Basis:
     return Basis(details.get("active"), details.get("random_baseline_of") or 0, undefined)
 
 
-def _judge(scores: list[Score]) -> Judge | None:
-    judged = [score.details for score in scores if score.simulator_id is None]
-    if not judged:
+def _scoring_model(scores: list[Score]) -> ScoringModel | None:
+    scored = [score.details for score in scores if score.simulator_id is None]
+    if not scored:
         return None
-    failures: dict[str, int] = judged[-1].get("failures") or {}
-    return Judge(str(judged[-1]["model"]).split("/")[-1], sum(failures.values()))
+    failures: dict[str, int] = scored[-1].get("failures") or {}
+    return ScoringModel(str(scored[-1]["model"]).split("/")[-1], sum(failures.values()))

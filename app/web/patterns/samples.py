@@ -16,7 +16,7 @@ from app.web.charts import Spec
 from app.web.html.lanes import LANES, Lanes, Look, lanes_html, window_html
 from app.web.html.rows import rows_html, star_html
 from app.web.latent.charts import cost_chart
-from app.web.latent.scores import Basis, Judge, ScoreRow, Scores
+from app.web.latent.scores import Basis, ScoreRow, Scores, ScoringModel
 from app.web.latent.statistics import Bar, Output, Statistics
 from app.web.urls import url
 from jobs.progress import JobLine
@@ -106,7 +106,7 @@ def _jobs() -> list[JobLine]:
         JobLine(2, "simulate", "queued", 0, None, "batches", "", {}),
         JobLine(3, "explain", "failed", 3, 8, "latents", "The server gave no answer.", {}),
         JobLine(4, "rewrite", "finished", 64, 64, "contexts", "", {}),
-        JobLine(5, "judge", "cancelled", 1, 9, "explanations", "Cancelled.", {}),
+        JobLine(5, "score", "cancelled", 1, 9, "explanations", "Cancelled.", {}),
     ]
 
 
@@ -194,8 +194,8 @@ def _scores() -> Scores:
         ScoreRow("detection", "detection", "", 0.7, None, None, 2, 40, 0.5, "Chance"),
     ]
     undefined = "A score is not defined where the simulated or the real values are all the same."
-    basis, judge = Basis(52, 8, undefined), Judge("a-model", 2)
-    return Scores(_simulators()[0], rows, True, basis, judge, None, url("patterns"), "", None)
+    basis, scorer = Basis(52, 8, undefined), ScoringModel("a-model", 2)
+    return Scores(_simulators()[0], rows, True, basis, scorer, None, url("patterns"), "", None)
 
 
 def _statistics() -> Statistics:

@@ -6,7 +6,7 @@ from app.services.jobs.queries import get_job
 from app.services.jobs.schemas import JobOut
 from app.services.studies.queries import get_study
 from app.services.work import queries
-from app.services.work.schemas import EstimateOut, ExplainCreate, JudgeCreate, SimulateCreate
+from app.services.work.schemas import EstimateOut, ExplainCreate, ScoreCreate, SimulateCreate
 from app.web.database import Database
 from app.web.guard.security import CurrentUser
 from app.web.jobs.api import JobId
@@ -47,18 +47,18 @@ def simulate(slug: Slug, data: SimulateCreate, session: Database, user: CurrentU
     return queries.simulate(session, get_study(session, slug), data, user)
 
 
-@router.post("/studies/{slug}/judge/estimate", summary="Estimate the usage of judging")
-def estimate_judge(slug: Slug, data: JudgeCreate, session: Database) -> EstimateOut:
-    """Estimate the usage of judging explanations, as far as it is known before."""
-    return queries.estimate_judge(session, get_study(session, slug), data)
+@router.post("/studies/{slug}/score/estimate", summary="Estimate the usage of scoring")
+def estimate_score(slug: Slug, data: ScoreCreate, session: Database) -> EstimateOut:
+    """Estimate the usage of scoring explanations, as far as it is known before."""
+    return queries.estimate_score(session, get_study(session, slug), data)
 
 
 @router.post(
-    "/studies/{slug}/judge", summary="Judge explanations", status_code=201, response_model=JobOut
+    "/studies/{slug}/score", summary="Score explanations", status_code=201, response_model=JobOut
 )
-def judge(slug: Slug, data: JudgeCreate, session: Database, user: CurrentUser) -> Job:
+def score(slug: Slug, data: ScoreCreate, session: Database, user: CurrentUser) -> Job:
     """Let a language model score explanations, by detection and fuzzing."""
-    return queries.judge(session, get_study(session, slug), data, user)
+    return queries.score(session, get_study(session, slug), data, user)
 
 
 @router.post(

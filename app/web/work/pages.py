@@ -1,4 +1,4 @@
-"""The forms to explain latents, and to simulate and judge explanations, and their estimates."""
+"""The forms to explain latents, and to simulate and score explanations, and their estimates."""
 
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
@@ -18,7 +18,7 @@ from app.services.work import queries
 from app.services.work.schemas import (
     EstimateOut,
     ExplainCreate,
-    JudgeCreate,
+    ScoreCreate,
     SimulateCreate,
 )
 from app.web.database import Database
@@ -60,8 +60,8 @@ def work_page(request: Request, slug: Slug, session: Database) -> HTMLResponse:
                 estimate = queries.estimate_explain(session, study, _explain(values))
             case "simulate":
                 estimate = queries.estimate_simulate(session, study, _simulate(values))
-            case "judge":
-                estimate = queries.estimate_judge(session, study, _judge(values))
+            case "score":
+                estimate = queries.estimate_score(session, study, _score(values))
     except ValidationError as error:
         errors, status = messages(error), 422
     except (Conflict, NotFound) as error:
@@ -84,8 +84,8 @@ def start(
         match task:
             case "explain":
                 queries.explain(session, study, _explain(values), user)
-            case "judge":
-                queries.judge(session, study, _judge(values), user)
+            case "score":
+                queries.score(session, study, _score(values), user)
             case _:
                 queries.simulate(session, study, _simulate(values), user)
     except ValidationError as error:
@@ -124,9 +124,9 @@ def _simulate(values: dict[str, str]) -> SimulateCreate:
     return SimulateCreate.model_validate(asked)
 
 
-def _judge(values: dict[str, str]) -> JudgeCreate:
+def _score(values: dict[str, str]) -> ScoreCreate:
     asked = _selection(values) | _filled(values, "author") | {"llm": _llm(values)}
-    return JudgeCreate.model_validate(asked)
+    return ScoreCreate.model_validate(asked)
 
 
 def _llm(values: dict[str, str]) -> dict[str, str]:

@@ -133,7 +133,7 @@ def test_recent_activity(pages: httpx.Client, db: Session, study: Study) -> None
     now = datetime.now(UTC)
     failed = Job(study_id=study.id, kind="explain", status="failed", created_by="bo")
     failed.message, failed.finished_at = "There is no such model.", now + timedelta(seconds=5)
-    running = Job(study_id=study.id, kind="judge", status="running", created_by="bo")
+    running = Job(study_id=study.id, kind="score", status="running", created_by="bo")
     db.add_all([failed, running])
     db.commit()
     found = pages.get(f"/api/v1{path}/activity").json()

@@ -255,8 +255,8 @@ def test_simulators_and_explainers_name_nothing_else(
         assert "PALIMPSEST_FOLDERS" in _refused(answer, "folder", path)
         answer = guarded.post("/api/v1/simulators", json=prompted | {"model": path})
         assert "PALIMPSEST_FOLDERS" in _refused(answer, "model", path)
-        judge = {"llm": {"model": path}}
-        answer = guarded.post(f"/api/v1/studies/{study.slug}/judge", json=judge)
+        score = {"llm": {"model": path}}
+        answer = guarded.post(f"/api/v1/studies/{study.slug}/score", json=score)
         assert "PALIMPSEST_FOLDERS" in _refused(answer, "llm.model", path)
         form = {"method": "json_reply", "model": path, "backend": "transformers"}
         page = guarded.post("/simulators", data=form)

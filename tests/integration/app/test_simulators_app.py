@@ -383,15 +383,15 @@ def test_all_scores_with_floor_ceiling_and_n(
             )
         )
     for value in (0.55, 0.66):
-        details = {"model": "models/a-judge", "random_baseline": 0.5, "failures": {"no answer": 3}}
+        details = {"model": "models/a-scorer", "random_baseline": 0.5, "failures": {"no answer": 3}}
         db.add(Score(**of, simulator_id=None, name="detection", value=value, n=50, details=details))
     db.commit()
     text = text_of(pages.get(f"/studies/{study.slug}/latents/0"))
     assert "correlation 0.50 [0.40, 0.60] – 1 88" in text
     assert "explained variance 0.21 [0.40, 0.80] 0.02 1 88" in text
-    assert "detection 0.66 [0.40, 0.80] 0.50 1 50" in text, "the newest judgement counts"
+    assert "detection 0.66 [0.40, 0.80] 0.50 1 50" in text, "the newest one counts"
     assert "0.55" not in text
-    assert "judgements of a-judge; random baseline: chance. Without an answer: 3." in text
+    assert "answers of a-scorer; random baseline: chance. Without an answer: 3." in text
     scores = api.get(f"/explanations/{explanation.id}/scores").json()
     assert [score["name"] for score in scores] == [
         "correlation",
@@ -405,7 +405,7 @@ def test_all_scores_with_floor_ceiling_and_n(
     assert (scores[-1]["simulator_id"], scores[-1]["independence"]) == (None, None)
 
 
-def test_a_judgement_is_no_simulation(
+def test_a_model_score_is_no_simulation(
     api: httpx.Client, pages: httpx.Client, db: Session, study: Study
 ) -> None:
     explanation = current_of(db, study, 3)

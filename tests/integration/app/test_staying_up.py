@@ -258,7 +258,7 @@ BODIES = {
     "explanations": {"text": "words about the Union"},
     "explain": {"method": "lexical"},
     "explain/estimate": {"method": "lexical"},
-    "judge": {"llm": {"backend": "openai", "model": "m", "base_url": "http://127.0.0.1:9/v1"}},
+    "score": {"llm": {"backend": "openai", "model": "m", "base_url": "http://127.0.0.1:9/v1"}},
     "preview": {"text": "words about the Union"},
     "comments": {"text": "a remark"},
     "sentences": {"text": "My fellow citizens of the Union"},
@@ -266,7 +266,7 @@ BODIES = {
     "rewrites": {},
     "lists": {"name": "kept"},
 }
-BODIES["judge/estimate"] = BODIES["judge"]
+BODIES["score/estimate"] = BODIES["score"]
 AT_ONCE = 40
 HEAVY = 80
 """How often a few things that read much are asked for at once."""

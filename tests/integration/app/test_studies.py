@@ -173,8 +173,8 @@ def test_language_models_are_looked_up_too(
     explain = api.post(f"{here}/explain", json={"method": "prompted", "llm": nowhere})
     assert "nothing at /nowhere/m" in problem_of(explain, 422)
     assert "nothing at /nowhere/m" in problem_of(
-        api.post(f"{here}/judge", json={"llm": nowhere}), 422
+        api.post(f"{here}/score", json={"llm": nowhere}), 422
     )
-    work = {"task": "judge", "backend": "transformers", "which": "all"} | nowhere
+    work = {"task": "score", "backend": "transformers", "which": "all"} | nowhere
     page = pages.post(f"{here}/work", data=work)
     assert page.status_code == 422 and "nothing at /nowhere/m" in text_of(page)

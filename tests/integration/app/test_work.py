@@ -1,4 +1,4 @@
-"""Explaining, simulating and judging many latents: what it will cost, the jobs, what is missing."""
+"""Explaining, simulating and scoring many latents: what it will cost, the jobs, what is missing."""
 
 from typing import Any
 from uuid import uuid4
@@ -108,8 +108,8 @@ def test_explain_all_some_and_then_simulate(api: httpx.Client, db: Session, stud
     assert one["latents"] == [2]
 
 
-def test_judge(api: httpx.Client, db: Session, study: Study) -> None:
-    params = start(api, study, "judge", llm=LLM, latents=[0, 1])
+def test_score(api: httpx.Client, db: Session, study: Study) -> None:
+    params = start(api, study, "score", llm=LLM, latents=[0, 1])
     assert params["explanation_ids"] == current(db, study, range(2))
     assert params["llm"] == LLM
     assert not params["estimate"]["measured"]
@@ -127,7 +127,7 @@ def test_judge(api: httpx.Client, db: Session, study: Study) -> None:
             )
         )
     db.commit()
-    found = start(api, study, "judge", llm=LLM, latents=[0, 1])["estimate"]
+    found = start(api, study, "score", llm=LLM, latents=[0, 1])["estimate"]
     assert (found["tokens_read"], found["tokens_written"]) == (2 * 400, 4)
     assert found["seconds"] == pytest.approx(2 * 1.0) and found["measured"]
 
@@ -146,8 +146,8 @@ def test_judge(api: httpx.Client, db: Session, study: Study) -> None:
         ("explain", {"method": "lexical", "llm": LLM}, 422, "leave it out"),
         ("explain", {"method": "guess"}, 422, "method"),
         ("explain", {"then_simulate": {"simulator_id": 10**9}}, 404, "no simulator"),
-        ("judge", {"latents": [0]}, 422, "llm"),
-        ("judge", {"llm": LLM, "q": "no such text"}, 409, "nothing to"),
+        ("score", {"latents": [0]}, 422, "llm"),
+        ("score", {"llm": LLM, "q": "no such text"}, 409, "nothing to"),
     ],
 )
 def test_what_cannot_be_started(

@@ -54,7 +54,7 @@ def environment(servers: Servers, data_folder: Path) -> dict[str, str]:
         (["simulate", "demo", "--first", "3", "--author", "ana"], ["--author"]),
         (["explain", "demo", "--method", "prompted"], ["--model"]),
         (["explain", "demo", "--model", "gpt2"], ["leave it out"]),
-        (["judge", "demo"], ["--model"]),
+        (["score", "demo"], ["--model"]),
         (["simulator", "add", "--method", "two_tower", "--model", "gpt2"], ["give the folder"]),
         (["fetch", "gpt-5"], ["gpt-5", "smollm2-135m-instruct"]),
         (["study", "create", *options(slug="Not A Slug")], ["slug", "lower-case"]),

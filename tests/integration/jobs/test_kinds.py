@@ -15,9 +15,9 @@ from jobs.params import (
     EmbedParams,
     ExplainParams,
     GenerateParams,
-    JudgeParams,
     Params,
     RewriteParams,
+    ScoreParams,
     SentenceParams,
     SimulateParams,
 )
@@ -29,7 +29,7 @@ MINIMAL: dict[str, Params] = {
     "collect": CollectParams(),
     "explain": ExplainParams(),
     "embed": EmbedParams(),
-    "judge": JudgeParams(),
+    "score": ScoreParams(),
     "simulate": SimulateParams(),
     "rewrite": RewriteParams(),
     "generate": GenerateParams(generation_id=1),
@@ -58,7 +58,7 @@ def test_parts_hold_nothing_unknown() -> None:
 
 
 def test_a_job_of_unknown_parameters_says_so(db: Session, study: Study) -> None:
-    job = Job(study_id=study.id, kind="judge", params={"cases": 9}, created_by="tests")
+    job = Job(study_id=study.id, kind="score", params={"cases": 9}, created_by="tests")
     with pytest.raises(InputError, match="does not know: cases"):
         params_of(job)
 

@@ -233,7 +233,7 @@ JOBS_OF_0012: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"generation_id": 1, "writing": {"condition": "zero", "tokens": [1], "missing": 0}},
     ),
     "sentence": ("sentence", "queued", {"sentence_id": 1}),
-    "judging": ("judge", "running", {"llm": {"model": "m"}, "explanation_ids": [5]}),
+    "scoring": ("score", "running", {"llm": {"model": "m"}, "explanation_ids": [5]}),
     "checking": ("check", "running", {}),
 }
 """Jobs as the version before queued and worked at them."""

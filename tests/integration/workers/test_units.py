@@ -18,10 +18,10 @@ from jobs.params import (
     CollectParams,
     ExplainParams,
     GenerateParams,
-    JudgeParams,
     LanguageModel,
     Params,
     RewriteParams,
+    ScoreParams,
     SentenceParams,
 )
 from models import (
@@ -241,8 +241,8 @@ def _single(db: Session, study: Study, simulate: Job, llm: Failing) -> None:
     """The kinds that need a study with simulations."""
     ids = simulate.state["explanation_ids"]
     described = LanguageModel(backend="openai", model="m", base_url=llm.url)
-    judge = add_job(db, study, JudgeParams(llm=described, explanation_ids=tuple(ids[:2])))
-    assert interrupted(db, judge) == ["detection 0", "fuzzing 0", "detection 1", "fuzzing 1"]
+    score = add_job(db, study, ScoreParams(llm=described, explanation_ids=tuple(ids[:2])))
+    assert interrupted(db, score) == ["detection 0", "fuzzing 0", "detection 1", "fuzzing 1"]
 
     assert len(interrupted(db, add_job(db, study, CheckParams()))) == 8
 

@@ -8,7 +8,7 @@ from tests.routes import page_routes
 
 STUDY = "/studies/{slug}"
 LATENT = f"{STUDY}/latents/{{index}}"
-EXPLAIN = ("explain", "simulate", "judge")
+EXPLAIN = ("explain", "simulate", "score")
 COUNTERPARTS = {
     "GET /": ["GET /studies"],
     "GET /studies": ["GET /studies"],

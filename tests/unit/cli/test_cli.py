@@ -24,7 +24,7 @@ def test_commands() -> None:
         "export",
         "fetch",
         "import",
-        "judge",
+        "score",
         "migrate",
         "rewrite",
         "simulate",

@@ -14,7 +14,7 @@ from interp.llm.llm import Message, Query
 from interp.llm.load import self_test
 from interp.llm.openai import OpenAILLM
 from interp.llm.replies import REASONING_TOKENS
-from interp.scoring.judge import Case, Task, judge
+from interp.scoring.scorer import Case, Scorer, score
 from interp.simulate.prompted.json_reply import JsonReply
 from interp.simulate.prompted.prompts import DIGITS
 from interp.simulate.protocol import Ask
@@ -82,7 +82,7 @@ def like_o_series(body: dict[str, Any], before: int) -> Reply:
     return replied({"content": text}, written=70, reasoning=64)
 
 
-def test_a_model_that_takes_few_parameters_explains_judges_and_simulates(server: Failing) -> None:
+def test_a_model_that_takes_few_parameters_explains_scores_and_simulates(server: Failing) -> None:
     server.behave = like_o_series
     llm = OpenAILLM("m", server.url)
     assert llm.reads == "nothing", "it truly gives no probabilities"
@@ -91,7 +91,7 @@ def test_a_model_that_takes_few_parameters_explains_judges_and_simulates(server:
     chat = prompts.prompted(shown, maximum=9.0, first_position=1)
     explained = ask(llm, [chat] * 3)
     assert [one.text for one in explained] == [ANSWER] * 3
-    found = judge(llm, Task.DETECTION, ANSWER, [Case("a cow", True, "a")], seed=0)
+    found = score(llm, Scorer.DETECTION, ANSWER, [Case("a cow", True, "a")], seed=0)
     np.testing.assert_array_equal(found.yes, [1.0])
     (simulated,) = JsonReply(llm).simulate([Ask(ANSWER)], [["<s>", " a", " cow"]], first_position=1)
     np.testing.assert_array_equal(simulated.values, [[np.nan, 3, 3]])

@@ -20,7 +20,7 @@ from interp.llm.llm import Message, Query
 from interp.llm.templates import render
 from interp.llm.tokens import CONTROL, Encoder, chat_ids, encode, encoder, folded, reply_text
 from interp.llm.transformers import TransformersLLM
-from interp.scoring.judge import PROMPTS, Case, Task, judge
+from interp.scoring.scorer import PROMPTS, Case, Scorer, score
 from interp.simulate.prompted import all_at_once, last_token
 from interp.simulate.prompted.all_at_once import AllAtOnce
 from interp.simulate.prompted.last_token import LastToken
@@ -146,14 +146,14 @@ def test_values_are_those_of_the_plain_method() -> None:
 
 
 @pytest.mark.parametrize("like", LIKE)
-def test_a_judges_answers_are_read_in_their_place(
+def test_a_scorers_answers_are_read_in_their_place(
     like: Callable[[], PreTrainedTokenizerFast],
 ) -> None:
     model = llm(like)
     cases = [Case("the dog slept", True, "a"), Case("a tax", False, "b")]
-    found = judge(model, Task.DETECTION, "Animals.", cases, seed=0)
+    found = score(model, Scorer.DETECTION, "Animals.", cases, seed=0)
     for case, yes in zip(cases, found.yes, strict=True):
-        template = PROMPTS / f"{Task.DETECTION.version}.jinja"
+        template = PROMPTS / f"{Scorer.DETECTION.version}.jinja"
         *worked, question = render(template, explanation="Animals.", text=case.text)
         turns = [m["content"] + (" " if m["role"] == "user" else "\n\n") for m in worked]
         whole = "".join(turns) + question["content"]

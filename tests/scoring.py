@@ -5,7 +5,7 @@ from typing import Literal
 
 from interp.llm.llm import Answers, Completion, Message, Query
 from interp.llm.transformers import TransformersLLM
-from interp.scoring.judge import Case
+from interp.scoring.scorer import Case
 
 CASES = [
     Case(" the dog and the horse slept in the barn", True, "a"),

@@ -1,4 +1,4 @@
-"""Have a language model judge explanations: detection and fuzzing."""
+"""Score explanations with a language model: detection and fuzzing."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +9,9 @@ from sqlalchemy.orm import Session
 from interp.corpus.contexts import ContextSet
 from interp.errors import InputError
 from interp.llm.llm import LLM
-from interp.scoring.judge import Judged, cases, judge
-from interp.scoring.judge import Task as JudgeTask
+from interp.scoring.scorer import Scored, Scorer, cases, score
 from jobs.events import publish
-from jobs.params import JudgeParams
+from jobs.params import ScoreParams
 from models import Explanation, Job, Latent, Score, Study
 from models.base import among
 from workers.resources import llm_of, real_activations
@@ -20,49 +19,49 @@ from workers.task import Done, Task, Unit
 from workers.tasks.rows import context_strings, documents_of, fields
 
 CASES = 25
-"""Texts of each kind that a judge is asked about."""
+"""Texts of each kind that the model is asked about."""
 
 
-class Judge(Task):
-    """Judges the job's explanations on the calibrate set. One explanation by one of the two tasks
+class ScoreWithModel(Task):
+    """Scores the job's explanations on the calibrate set. One explanation by one of the two scorers
     is a unit."""
 
-    counts = "judgements"
+    counts = "scores"
 
-    def __init__(self, asked: JudgeParams) -> None:
+    def __init__(self, asked: ScoreParams) -> None:
         self.asked = asked
         self._text: tuple[list[int], list[list[str]]] = [], []
 
     def prepare(self, session: Session, job: Job, study: Study) -> None:
-        """See that the judge and the explanations are there."""
+        """See that the model and the explanations are there."""
         self._llm()
         wanted = self.asked.explanation_ids
         if not wanted:
-            raise InputError("Say which explanations are to be judged.")
+            raise InputError("Say which explanations are to be scored.")
         found = set(session.scalars(select(Explanation.id).where(among(Explanation.id, wanted))))
         if unknown := [number for number in wanted if number not in found]:
             raise InputError(f"There is no explanation {unknown[0]}.")
 
     def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:
-        """Both tasks for one explanation after another."""
+        """Both scorers for one explanation after another."""
         wanted = self.asked.explanation_ids
         rows = session.execute(
             select(Score.explanation_id, Score.name).where(
                 among(Score.explanation_id, wanted), _by(job)
             )
         )
-        judged = {(number, name) for number, name in rows}
+        done = {(number, name) for number, name in rows}
         return [
-            Unit(str(task), place, place + 1, int((number, str(task)) in judged))
+            Unit(str(scorer), place, place + 1, int((number, str(scorer)) in done))
             for place, number in enumerate(wanted)
-            for task in JudgeTask
+            for scorer in Scorer
         ]
 
     def do(self, session: Session, job: Job, study: Study, unit: Unit) -> Done:
-        """Have one explanation judged."""
-        task, number = JudgeTask(unit.name), self.asked.explanation_ids[unit.start]
+        """Score one explanation."""
+        scorer, number = Scorer(unit.name), self.asked.explanation_ids[unit.start]
         there = select(Score.id).where(
-            Score.explanation_id == number, Score.name == str(task), _by(job)
+            Score.explanation_id == number, Score.name == str(scorer), _by(job)
         )
         if session.scalar(there.limit(1)) is not None:
             return Done()
@@ -72,7 +71,7 @@ class Judge(Task):
             self._text = context_strings(session, study, ContextSet.CALIBRATE)
         ids, strings = self._text
         some = cases(
-            task,
+            scorer,
             strings,
             real_activations(study, latent.index, ContextSet.CALIBRATE, len(ids)),
             documents_of(session, ids),
@@ -81,34 +80,34 @@ class Judge(Task):
             seed=study.seed,
         )
         llm = self._llm()
-        judged = judge(llm, task, explanation.text, some, seed=study.seed)
-        value, low, high = fields(judged.balanced_accuracy).values()
-        about = {"model": llm.name, "prompt_version": task.version, "job": job.id}
+        scored = score(llm, scorer, explanation.text, some, seed=study.seed)
+        value, low, high = fields(scored.balanced_accuracy).values()
+        about = {"model": llm.name, "prompt_version": scorer.version, "job": job.id}
         session.add(
             Score(
                 explanation_id=explanation.id,
                 simulator_id=None,
-                name=str(task),
+                name=str(scorer),
                 value=value,
                 low=low,
                 high=high,
-                n=judged.examples,
-                details=about | _details(judged),
+                n=scored.examples,
+                details=about | _details(scored),
             )
         )
         session.commit()
         publish(study.id, "latent", latent.id)
         return Done(
-            f"latent {latent.index}, {task}",
-            sum(judged.failures.values()),
-            judged.tokens_read,
-            judged.tokens_written,
+            f"latent {latent.index}, {scorer}",
+            sum(scored.failures.values()),
+            scored.tokens_read,
+            scored.tokens_written,
         )
 
     def _llm(self) -> LLM:
         llm = self.asked.llm
         if llm is None or not llm.model:
-            raise InputError("A judge is a language model: say which.")
+            raise InputError("Scoring needs a language model: say which.")
         return llm_of(llm.model_dump(), llm.model)
 
 
@@ -118,12 +117,12 @@ def _by(job: Job) -> ColumnElement[bool]:
     return same
 
 
-def _details(judged: Judged) -> dict[str, Any]:
+def _details(scored: Scored) -> dict[str, Any]:
     return {
-        "auroc": fields(judged.auroc),
+        "auroc": fields(scored.auroc),
         "random_baseline": 0.5,
-        "failures": judged.failures,
-        "tokens_read": judged.tokens_read,
-        "tokens_written": judged.tokens_written,
-        "seconds": judged.seconds,
+        "failures": scored.failures,
+        "tokens_read": scored.tokens_read,
+        "tokens_written": scored.tokens_written,
+        "seconds": scored.seconds,
     }

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score
 
 from interp.llm.llm import Completion, Message
-from interp.scoring.judge import WINDOW, Case, Task, balanced_accuracy, cases, judge
-from tests.judging import CASES, Writer
+from interp.scoring.scorer import WINDOW, Case, Scorer, balanced_accuracy, cases, score
+from tests.scoring import CASES, Writer
 
 ANIMALS = "Active on words for animals."
 
@@ -21,7 +21,7 @@ def context(words: str) -> list[str]:
 
 
 def sampled(
-    task: Task, real: Sequence[Sequence[float]], count: int = 50, seed: int = 0
+    task: Scorer, real: Sequence[Sequence[float]], count: int = 50, seed: int = 0
 ) -> tuple[list[list[str]], list[Case]]:
     """Cases from contexts whose tokens are t0.1 (context 0, position 1), t0.2, …"""
     strings = [["<s>", *(f" t{r}.{i}" for i in range(1, len(row)))] for r, row in enumerate(real)]
@@ -40,21 +40,21 @@ def sampled(
 
 def test_detection_asks_about_active_and_silent_windows() -> None:
     real = [[9, 0, 0], [0, 0, 2], [0, 3, 0], [0, 0, 0]]
-    _, found = sampled(Task.DETECTION, real)
+    _, found = sampled(Scorer.DETECTION, real)
     # What a latent does on the beginning-of-sequence token does not count.
     yes = {case.text for case in found if case.answer}
     no = {case.text for case in found if not case.answer}
     assert yes == {"t1.1 t1.2", "t2.1 t2.2"}
     assert no == {"t0.1 t0.2", "t3.1 t3.2"}
     assert all(case.text.startswith(f"t{case.document[1:]}.") for case in found)
-    _, few = sampled(Task.DETECTION, real, count=1)
+    _, few = sampled(Scorer.DETECTION, real, count=1)
     assert sorted(case.answer for case in few) == [False, True]
 
 
 def test_long_contexts_are_cut_into_even_windows() -> None:
     real = np.zeros((2, 1 + 2 * WINDOW + 1))
     real[0, 1] = 1
-    _, found = sampled(Task.DETECTION, real.tolist())
+    _, found = sampled(Scorer.DETECTION, real.tolist())
     assert [len(case.text.split()) for case in found if case.answer] == [22]
     assert sum(len(case.text.split()) for case in found) == 2 * (2 * WINDOW + 1)
     assert sum(case.answer for case in found) == 1
@@ -66,7 +66,7 @@ def test_fuzzing_marks_the_active_tokens_or_as_many_others() -> None:
     real[:, 3] = 1
     real[:, 4] = 2
     real[30:, 1:] = 1  # nothing else could be marked: left out
-    _, found = sampled(Task.FUZZING, real.tolist(), count=10)
+    _, found = sampled(Scorer.FUZZING, real.tolist(), count=10)
     assert sum(case.answer for case in found) == 10
     assert len(found) == 20
     assert len({case.document for case in found}) == 20
@@ -82,7 +82,7 @@ def test_fuzzing_marks_the_active_tokens_or_as_many_others() -> None:
 
 def test_the_seed_fixes_the_cases() -> None:
     real = (np.random.default_rng(0).random((60, 12)) < 0.05).tolist()
-    for task in Task:
+    for task in Scorer:
         assert sampled(task, real, 5, seed=1) == sampled(task, real, 5, seed=1)
         assert sampled(task, real, 5, seed=1) != sampled(task, real, 5, seed=2)
 
@@ -124,7 +124,7 @@ def test_an_unreadable_answer_is_missing_with_its_reason() -> None:
         Completion(None, "the server timed out", 0, 0),
         Completion("It depends", "", 50, 3),
     )
-    found = judge(model, Task.DETECTION, ANIMALS, CASES, seed=0)
+    found = score(model, Scorer.DETECTION, ANIMALS, CASES, seed=0)
     np.testing.assert_array_equal(found.yes, [1, 0, 0, np.nan, np.nan, np.nan])
     assert found.failures == {
         "the answer is neither yes nor no": 2,
@@ -139,7 +139,7 @@ def test_an_unreadable_answer_is_missing_with_its_reason() -> None:
 
 def test_no_answer_at_all_is_no_score() -> None:
     model = Said(*[Completion(None, "the server is away", 0, 0)] * 6)
-    found = judge(model, Task.FUZZING, ANIMALS, CASES, seed=0)
+    found = score(model, Scorer.FUZZING, ANIMALS, CASES, seed=0)
     assert np.isnan([*found.balanced_accuracy, *found.auroc]).all()
     assert found.examples == 0
     assert found.failures == {"the server is away": 6}
@@ -148,7 +148,7 @@ def test_no_answer_at_all_is_no_score() -> None:
 def test_one_kind_of_case_only_is_no_score() -> None:
     model = Said(*[Completion("yes", "", 10, 1)] * 6)
     only: list[Case] = [case._replace(answer=True) for case in CASES]
-    found = judge(model, Task.DETECTION, ANIMALS, only, seed=0)
+    found = score(model, Scorer.DETECTION, ANIMALS, only, seed=0)
     assert np.isnan([found.balanced_accuracy.value, found.auroc.value]).all()
     assert found.examples == 6
 
@@ -156,7 +156,7 @@ def test_one_kind_of_case_only_is_no_score() -> None:
 def test_a_context_of_many_words_is_active_or_silent() -> None:
     real: NDArray[np.float64] = np.zeros((1, 4))
     found = cases(
-        Task.DETECTION,
+        Scorer.DETECTION,
         [context("the «old» dog")],
         real,
         ["d"],

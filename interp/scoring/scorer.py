@@ -1,4 +1,4 @@
-"""Have a language model judge an explanation: does it tell where the latent is active?
+"""Score an explanation with a language model: does it tell where the latent is active?
 
 After Paulo et al., "Automatically interpreting millions of features in large language models"
 (2024). In *detection* the model reads the explanation and a text and says whether the latent is
@@ -38,13 +38,13 @@ ANSWER = re.compile(
 """How a written answer begins."""
 
 
-class Task(StrEnum):
+class Scorer(StrEnum):
     DETECTION = "detection"
     FUZZING = "fuzzing"
 
     @property
     def version(self) -> str:
-        """Version of the task's prompt."""
+        """Version of the scorer's prompt."""
         return f"{self}-1"
 
 
@@ -61,7 +61,7 @@ class Case(NamedTuple):
     document: Any
 
 
-class Judged(NamedTuple):
+class Scored(NamedTuple):
     """A language model's answers about an explanation's cases."""
 
     balanced_accuracy: Estimate
@@ -84,7 +84,7 @@ class Judged(NamedTuple):
 
 
 def cases(
-    task: Task,
+    scorer: Scorer,
     strings: Sequence[Sequence[str]],
     real: NDArray[np.floating],
     documents: Sequence[Any],
@@ -93,7 +93,7 @@ def cases(
     count: int,
     seed: int,
 ) -> list[Case]:
-    """Draw texts for a task from contexts of the calibrate set: as many for yes as for no, if
+    """Draw texts for a scorer from contexts of the calibrate set: as many for yes as for no, if
     there are enough.
 
     Contexts are cut into windows. In detection, yes is right for a window where the latent is
@@ -122,7 +122,7 @@ def cases(
         text = marked(tokens, dict.fromkeys(marks, ""))
         return Case(text, answer, documents[row])
 
-    if task is Task.DETECTION:
+    if scorer is Scorer.DETECTION:
         return [
             *(case(row, window, True) for row, window in draw(active, count)),
             *(case(row, window, False) for row, window in draw(silent, count)),
@@ -139,7 +139,9 @@ def cases(
     return found
 
 
-def judge(llm: LLM, task: Task, explanation: str, cases: Sequence[Case], *, seed: int) -> Judged:
+def score(
+    llm: LLM, scorer: Scorer, explanation: str, cases: Sequence[Case], *, seed: int
+) -> Scored:
     """Ask a language model about each case.
 
     The answer is the distribution over " yes" and " no" where the model's can be read, else what
@@ -150,7 +152,7 @@ def judge(llm: LLM, task: Task, explanation: str, cases: Sequence[Case], *, seed
     """
     started = time.perf_counter()
     asked = _written if llm.reads == "nothing" else _read
-    yes, failures, tokens_read, tokens_written = asked(llm, task, explanation, cases)
+    yes, failures, tokens_read, tokens_written = asked(llm, scorer, explanation, cases)
     seconds = time.perf_counter() - started
     answered = ~np.isnan(yes)
     truth = np.array([case.answer for case in cases], dtype=bool)[answered]
@@ -160,7 +162,7 @@ def judge(llm: LLM, task: Task, explanation: str, cases: Sequence[Case], *, seed
     else:
         accuracy = balanced_accuracy(yes[answered] > 0.5, truth, documents, seed=seed)
         area = auroc(yes[answered], truth, documents, seed=seed)
-    return Judged(
+    return Scored(
         accuracy, area, yes, dict(Counter(failures)), tokens_read, tokens_written, seconds
     )
 
@@ -179,17 +181,19 @@ def balanced_accuracy(
     return estimate(statistic, sums.shape[1], seed=seed)
 
 
-def _chat(task: Task, explanation: str, text: str) -> list[Message]:
-    return render(PROMPTS / f"{task.version}.jinja", explanation=_one_line(explanation), text=text)
+def _chat(scorer: Scorer, explanation: str, text: str) -> list[Message]:
+    return render(
+        PROMPTS / f"{scorer.version}.jinja", explanation=_one_line(explanation), text=text
+    )
 
 
 Answered = tuple[NDArray[np.float64], list[str], int, int]
 """Probability of yes for each case, the failures, tokens read and tokens written."""
 
 
-def _read(llm: LLM, task: Task, explanation: str, cases: Sequence[Case]) -> Answered:
+def _read(llm: LLM, scorer: Scorer, explanation: str, cases: Sequence[Case]) -> Answered:
     """The answers as distributions, after the chat as plain text."""
-    *worked, question = _chat(task, explanation, HERE)
+    *worked, question = _chat(scorer, explanation, HERE)
     parts = [message["content"] for message in worked]
     turns = [f"{asked} {answer}" for asked, answer in zip(parts[::2], parts[1::2], strict=True)]
     before, _, after = question["content"].partition(HERE)
@@ -207,10 +211,10 @@ def _read(llm: LLM, task: Task, explanation: str, cases: Sequence[Case]) -> Answ
     )
 
 
-def _written(llm: LLM, task: Task, explanation: str, cases: Sequence[Case]) -> Answered:
+def _written(llm: LLM, scorer: Scorer, explanation: str, cases: Sequence[Case]) -> Answered:
     """The answers as the model writes them."""
     completions = llm.complete(
-        [_chat(task, explanation, case.text) for case in cases],
+        [_chat(scorer, explanation, case.text) for case in cases],
         max_tokens=MAX_TOKENS,
     )
     yes = np.full(len(cases), np.nan)

@@ -10,14 +10,14 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from interp.llm.templates import render
 from interp.llm.tokens import beginning
 from interp.llm.transformers import TransformersLLM
-from interp.scoring.judge import PROMPTS, Case, Task, judge
+from interp.scoring.scorer import PROMPTS, Case, Scorer, score
 from tests.engine import smollm2
-from tests.judging import CASES, Writer
+from tests.scoring import CASES, Writer
 
 ANIMALS = "Active on words for animals."
 
 
-def yes_by_hand(llm: TransformersLLM, task: Task, case: Case) -> float:
+def yes_by_hand(llm: TransformersLLM, task: Scorer, case: Case) -> float:
     """The probability of yes after the whole prompt as one text, by a plain forward pass."""
     *worked, question = render(
         PROMPTS / f"{task.version}.jinja", explanation=ANIMALS, text=case.text
@@ -42,8 +42,8 @@ def llm(model_cache: Path) -> TransformersLLM:
 
 def test_the_answer_is_the_distribution_over_yes_and_no(llm: TransformersLLM) -> None:
     stripped = [case._replace(text=case.text.strip()) for case in CASES]
-    for task in Task:
-        found = judge(llm, task, ANIMALS, stripped, seed=0)
+    for task in Scorer:
+        found = score(llm, task, ANIMALS, stripped, seed=0)
         by_hand = [yes_by_hand(llm, task, case) for case in stripped[:2]]
         np.testing.assert_allclose(found.yes[:2], by_hand, atol=2e-3)
         truth = [case.answer for case in CASES]
@@ -55,7 +55,7 @@ def test_the_answer_is_the_distribution_over_yes_and_no(llm: TransformersLLM) ->
         assert found.tokens_written == 0 < found.tokens_read
         assert found.seconds > 0
         # The same explanation in several lines is the same question.
-        again = judge(llm, task, ANIMALS.replace(" ", "\n"), stripped[:1], seed=0)
+        again = score(llm, task, ANIMALS.replace(" ", "\n"), stripped[:1], seed=0)
         np.testing.assert_allclose(again.yes, found.yes[:1], atol=1e-4)
 
 
@@ -63,7 +63,7 @@ def test_without_probabilities_the_answer_is_read_from_what_is_written(
     llm: TransformersLLM,
 ) -> None:
     writer = Writer(llm)
-    found = judge(writer, Task.DETECTION, ANIMALS, CASES, seed=0)
+    found = score(writer, Scorer.DETECTION, ANIMALS, CASES, seed=0)
     words = [(one.text or "").strip(" .\n").lower()[:3] for one in writer.answered]
     expected = [1.0 if word == "yes" else 0.0 if word[:2] == "no" else np.nan for word in words]
     np.testing.assert_array_equal(found.yes, expected)
