@@ -88,7 +88,7 @@ def fill(latents: int) -> None:
                 cursor.execute(definition)
             for table in (
                 *("study", "context", "latent", "example", "explanation", "simulator"),
-                *("simulation", "calibration", "score", "latent_cost"),
+                *("simulation", "calibration", "score", "loss_effect"),
             ):
                 cursor.execute(
                     "SELECT setval(pg_get_serial_sequence(%s, 'id'), "
@@ -174,7 +174,7 @@ def _rows(
     weights = '{"fires": 0.1, "said": 0.1, "silent": 0.8}'
     differences = ([1, 2, 3], ["fires", "said", "silent"], weights, [0.1, 0.0, 0.0])
     yield (
-        "latent_cost",
+        "loss_effect",
         "explanation_id simulator_id condition calibration context_ids "
         "strata weights differences mean low high",
         (

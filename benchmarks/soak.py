@@ -212,7 +212,7 @@ class Soak:
     async def bulk(self) -> None:
         """A job over hundreds of latents; another one when it has ended."""
         while self.goes_on:
-            wanted = {"costs": 0, "then_rewrite": False, "latents": list(BULK)}
+            wanted = {"individually": 0, "then_rewrite": False, "latents": list(BULK)}
             made = await self.ask("bulk jobs", "POST", f"{API}/simulate", json=wanted)
             while made is not None and made.is_success and self.goes_on:
                 await asyncio.sleep(5)
@@ -337,7 +337,7 @@ def _make_study() -> None:
         )
         session.add(study)
         session.flush()
-        enqueue(session, study, CollectParams(first_latents=LATENTS, costs=0), by="soak")
+        enqueue(session, study, CollectParams(first_latents=LATENTS, individually=0), by="soak")
         print("collecting", flush=True)
         explained = select(func.count()).where(Job.kind == "explain", Job.status == "finished")
         deadline = time.monotonic() + 1200

@@ -12,8 +12,8 @@ from models.shipped import DEMO
 MODEL, BASE = "smollm2-135m-instruct", "gemma-3-270m"
 """The subject model, and the one under the simulator: another one, so that the two do not agree
 because they are one."""
-FIRST_LATENTS, COSTS = 512, 32
-"""Latents simulated at once, and those of them whose cost alone is measured."""
+FIRST_LATENTS, MEASURED_ALONE = 512, 32
+"""Latents simulated at once, and those of them that are measured individually."""
 
 
 def create_demo(session: Session, user: str) -> Study:
@@ -53,7 +53,7 @@ def create_demo(session: Session, user: str) -> Study:
             ExplainParams(method="file", path=str(DEMO / "explanations.jsonl")),
         ),
         first_latents=FIRST_LATENTS,
-        costs=COSTS,
+        individually=MEASURED_ALONE,
     )
     enqueue(session, study, order, by=user)
     return study

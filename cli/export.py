@@ -29,10 +29,10 @@ def export(
     format: Annotated[Format, typer.Option(help="File format of the tables.")] = Format.parquet,
     parts: Annotated[
         str | None,
-        typer.Option(help="Tables, such as explanations,scores,costs. Default: all."),
+        typer.Option(help="Tables, such as explanations,scores,loss_effects. Default: all."),
     ] = None,
 ) -> None:
-    """Write a study's explanations, scores, simulations and costs to a folder."""
+    """Write a study's explanations, scores, simulations and loss effects to a folder."""
     from app.services.exports.queries import export
     from app.services.exports.schemas import ExportQuery
     from cli.servers import connect

@@ -31,7 +31,7 @@ MODEL = typer.Option(help="Language model: a folder, a hub name, or a server's n
 Backend = Annotated[BackEnd, typer.Option(help="Back end of the language model.")]
 BaseUrl = Annotated[str | None, typer.Option(help=ADDRESS)]
 Author = Annotated[str, typer.Option(help="Author of the explanations. Default: the current ones.")]
-Costs = Annotated[
+Individually = Annotated[
     int | None,
     typer.Option(min=0, help="Latents to measure individually. Default: up to 32."),
 ]
@@ -63,7 +63,7 @@ def explain(
     simulator: Annotated[
         int | None, typer.Option(min=1, help="Simulator to use afterwards, by its number.")
     ] = None,
-    costs: Costs = None,
+    individually: Individually = None,
 ) -> None:
     """Write explanations of all latents that fire, or of some."""
     from app.services.work.queries import explain
@@ -77,7 +77,9 @@ def explain(
             "method": method,
             "llm": llm,
             "latents": _numbers(latents),
-            "then_simulate": {"simulator_id": simulator, "costs": costs} if simulator else None,
+            "then_simulate": {"simulator_id": simulator, "individually": individually}
+            if simulator
+            else None,
         }
     )
     run(study, lambda session, study, user: explain(session, study, data, user))
@@ -100,9 +102,9 @@ def simulate(
         int | None, typer.Option(min=1, help="Number of the simulator. Default: the study's.")
     ] = None,
     author: Author = "",
-    costs: Costs = None,
+    individually: Individually = None,
 ) -> None:
-    """Simulate explanations, score them, and measure the cost of each."""
+    """Simulate explanations, score them, and measure the loss effect of each."""
     from app.services.work.queries import simulate, simulate_first, simulate_missing
     from app.services.work.schemas import SimulateCreate
 
@@ -113,7 +115,7 @@ def simulate(
     if first is not None and author:
         raise CommandError("--first takes current explanations; leave --author out, or use --all.")
     data = SimulateCreate(
-        latents=_numbers(latents), simulator_id=simulator, author=author, costs=costs
+        latents=_numbers(latents), simulator_id=simulator, author=author, individually=individually
     )
 
     def queue(session: "Session", study: "Study", user: str) -> "Job":
@@ -274,14 +276,14 @@ def run(
 
 
 def _say_estimate(params: dict[str, Any]) -> None:
-    """Print what a job will cost, where that was estimated."""
+    """Print the usage of a job, where that was estimated."""
     if estimate := params.get("estimate"):
         basis = "as earlier ones took" if estimate["measured"] else "by the method's formula"
         console.print(f"It will take about {_spent(estimate)}, {basis}.", highlight=False)
 
 
 def _say_usage(session: "Session", job: "Job") -> None:
-    """Print what a job has cost, and what is missing."""
+    """Print the usage of a job, and what is missing."""
     from app.services.jobs.queries import job_row
 
     if job.params.get("estimate") and job.usage:
@@ -296,12 +298,12 @@ def _say_usage(session: "Session", job: "Job") -> None:
         )
 
 
-def _spent(cost: dict[str, Any]) -> str:
+def _spent(usage: dict[str, Any]) -> str:
     from app.services.formatting import seconds_in_words
 
-    known = cost["seconds"] is not None
-    time = seconds_in_words(cost["seconds"]) if known else "a time that is not known yet"
-    return f"{cost['tokens_read']:,} tokens read, {cost['tokens_written']:,} written, {time}"
+    known = usage["seconds"] is not None
+    time = seconds_in_words(usage["seconds"]) if known else "a time that is not known yet"
+    return f"{usage['tokens_read']:,} tokens read, {usage['tokens_written']:,} written, {time}"
 
 
 @contextmanager

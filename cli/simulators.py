@@ -131,7 +131,7 @@ def delete(
         if not obstacle(found):
             confirm(
                 f"Simulator {number} has made {found.simulations:,} simulations, {found.scores:,} "
-                f"scores, {found.costs:,} costs, {found.rewrites:,} rewrites and "
+                f"scores, {found.loss_effects:,} loss effects, {found.rewrites:,} rewrites and "
                 f"{found.generations:,} generations.",
                 "Delete all of it for good?",
                 yes,

@@ -67,7 +67,9 @@ def take_all(page: Page, address: str, study: str) -> None:
     page.locator(".reading mark").wait_for()
     _take(page, "reword", page.locator("h1"), page.locator("#edit"))
     page.locator("#reads summary").click()
-    _take(page, "moved", page.locator("#costs"), page.locator("#costs .costs"), narrow=True)
+    _take(
+        page, "moved", page.locator("#effect"), page.locator("#effect .loss_effects"), narrow=True
+    )
 
     _open(page, f"{reworded}/errors")
     _take(page, "fails", page.locator("h1"), page.locator(".wrongs").last)
@@ -83,7 +85,7 @@ def take_all(page: Page, address: str, study: str) -> None:
 
 
 def _reworded(page: Page, address: str, here: str) -> str:
-    """The address of the latent that a person reworded last and whose difference in cost is known.
+    """The address of the latent that a person reworded last and whose difference in loss effect is known.
 
     Raises:
         SystemExit: There is none.
@@ -93,10 +95,10 @@ def _reworded(page: Page, address: str, here: str) -> str:
     for href in dict.fromkeys(link.get_attribute("href") for link in links.all()):
         latent = address + str(href).split("?")[0]
         _open(page, latent)
-        if page.locator("#costs .verdict").count():
+        if page.locator("#effect .verdict").count():
             return latent
     raise SystemExit(
-        "No reworded latent has its cost measured before and after. Reword one that is simulated, "
+        "No reworded latent has its loss effect measured before and after. Reword one that is simulated, "
         "wait for its jobs, and run this again."
     )
 

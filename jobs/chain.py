@@ -74,5 +74,5 @@ def _explain(
 
 def _latents(asked: CollectParams | ExplainParams) -> dict[str, Any]:
     """The latents to hand on to the simulate job."""
-    named = {"first_latents", "costs"} & asked.model_fields_set
+    named = {"first_latents", "individually"} & asked.model_fields_set
     return {name: getattr(asked, name) for name in sorted(named)}

@@ -32,7 +32,7 @@ class Params(Asked):
 
 
 class Estimate(Asked):
-    """An estimate of the cost of a job."""
+    """An estimate of the usage of a job."""
 
     latents: int = Field(description="How many are explained or simulated.")
     done: int = Field(
@@ -66,7 +66,7 @@ class SimulateParams(Params):
     first_latents: int = 0
     simulator_id: int | None = None
     """None: the study's when the job begins."""
-    costs: int | None = None
+    individually: int | None = None
     """Latents to measure individually, or None for all."""
     then_rewrite: bool = False
     again: bool = False
@@ -90,7 +90,7 @@ class ExplainParams(Params):
     """Explain with these methods afterwards, one after another."""
     first_latents: int = 0
     """Simulate so many latents afterwards, and measure the layer."""
-    costs: int | None = None
+    individually: int | None = None
 
 
 class CollectParams(Params):
@@ -99,7 +99,7 @@ class CollectParams(Params):
     explain: tuple[ExplainParams, ...] = (ExplainParams(),)
     """Explain with these methods afterwards."""
     first_latents: int = 0
-    costs: int | None = None
+    individually: int | None = None
 
 
 class ScoreParams(Params):

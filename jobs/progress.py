@@ -91,7 +91,7 @@ def seconds_left(job: Job | JobLine) -> float | None:
 
 WORDS = {
     "first_latents": "latents to simulate first",
-    "costs": "latents whose own cost is measured",
+    "loss_effects": "latents measured individually",
     "explanation_ids": "explanations",
     "latents": "latents",
     "simulator_id": "simulator",

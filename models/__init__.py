@@ -3,7 +3,7 @@
 from models.base import Base
 from models.explanation import Calibration, Comment, Explanation, Score, Simulation, Simulator
 from models.job import Job, JobEvent
-from models.rewrite import Check, Generation, LatentCost, Rewrite, RewritePoint
+from models.rewrite import Check, Generation, LossEffect, Rewrite, RewritePoint
 from models.sentence import Sentence
 from models.study import Context, Example, Latent, LatentList, LatentListItem, Study
 from models.user import User
@@ -20,7 +20,7 @@ __all__ = [
     "Job",
     "JobEvent",
     "Latent",
-    "LatentCost",
+    "LossEffect",
     "LatentList",
     "LatentListItem",
     "Rewrite",

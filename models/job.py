@@ -57,7 +57,7 @@ class Job(Base):
     missing: Mapped[int] = mapped_column(default=0)
     """Simulated values that came out missing."""
     usage: Mapped[Json] = mapped_column(default=dict)
-    """What it has cost so far: ``tokens_read``, ``tokens_written``, and ``seconds`` at work."""
+    """The usage so far: ``tokens_read``, ``tokens_written``, and ``seconds`` at work."""
     attempts: Mapped[int] = mapped_column(default=0)
     """How many times a worker took it up: more than one after a retry or a killed worker."""
     setbacks: Mapped[int] = mapped_column(default=0, server_default=text("0"))

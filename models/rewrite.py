@@ -26,7 +26,7 @@ class Rewrite(Base):
     it."""
     orderings: Mapped[Json]
     """The same explanations in every order in which latents are rewritten, by its name: ``score``
-    (best correlation first), ``effect`` (the latent whose zeroing costs most first), ``random 1``
+    (best correlation first), ``effect`` (the latent with the largest loss effect of zeroing first), ``random 1``
     to ``random 3``."""
     counts: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
     """Numbers of latents rewritten, one for each point of a line."""
@@ -91,14 +91,14 @@ class RewritePoint(Base):
     created_at: Mapped[Created]
 
 
-class LatentCost(Base):
+class LossEffect(Base):
     """The loss effect of rewriting, or of zeroing, this latent alone while all others stay real.
 
     Measured at every position of evaluate-set contexts where the latent fires, where it is only
     predicted active, and of others drawn at random.
     """
 
-    __tablename__ = "latent_cost"
+    __tablename__ = "loss_effect"
     __table_args__ = (
         UniqueConstraint("explanation_id", "simulator_id", "condition", "calibration"),
         Index(
@@ -136,7 +136,7 @@ class LatentCost(Base):
     fires_high: Mapped[float | None]
     """The same, over the contexts where the latent fires."""
     before: Mapped[Json | None]
-    """Paired difference from the parent explanation's cost where the latent fires, which both were
+    """Paired difference from the parent explanation's loss effect where the latent fires, which both were
     measured on: mean, low, high, p, detectable, contexts_needed. None without such a parent."""
     created_at: Mapped[Created]
 

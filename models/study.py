@@ -49,7 +49,7 @@ class Study(Base):
     contexts_evaluate: Mapped[int]
     contexts_rewrite: Mapped[int]
     """The first so many evaluate contexts: those on which the whole layer is rewritten. The others
-    give rare latents contexts on which their own costs are measured."""
+    give rare latents contexts on which their loss effects are measured."""
     seed: Mapped[int]
     simulator_id: Mapped[int | None] = mapped_column(ForeignKey("simulator.id"), index=True)
     """The simulator that edits of this study are measured with."""

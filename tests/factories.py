@@ -19,7 +19,7 @@ from models import (
     Generation,
     Job,
     Latent,
-    LatentCost,
+    LossEffect,
     Score,
     Simulation,
     Simulator,
@@ -228,7 +228,7 @@ def simulate(session: Session, study: Study, latent: Latent, contexts: list[Cont
     ):
         fires = {"fires_mean": 4 * mean, "fires_low": 2 * mean, "fires_high": 8 * mean}
         session.add(
-            LatentCost(
+            LossEffect(
                 **of,
                 condition=condition,
                 calibration=calibration,
@@ -259,15 +259,15 @@ def new_explanation(session: Session, latent: Latent, text: str) -> Explanation:
     return reworded
 
 
-def reword(session: Session, study: Study, index: int) -> LatentCost:
-    """Give a latent a new explanation that is simulated: its isotonic cost, not compared yet."""
+def reword(session: Session, study: Study, index: int) -> LossEffect:
+    """Give a latent a new explanation that is simulated: its isotonic effect, not compared yet."""
     latent = session.scalars(select(Latent).filter_by(study_id=study.id, index=index)).one()
     contexts = session.scalars(select(Context).filter_by(study_id=study.id).order_by(Context.id))
     reworded = new_explanation(session, latent, "another")
     simulate(session, study, latent, list(contexts))
     session.commit()
-    costs = select(LatentCost).filter_by(explanation_id=reworded.id, calibration="isotonic")
-    return session.scalars(costs).one()
+    effects = select(LossEffect).filter_by(explanation_id=reworded.id, calibration="isotonic")
+    return session.scalars(effects).one()
 
 
 def generation(session: Session, study: Study, latents: list[Latent]) -> Generation:

@@ -20,7 +20,7 @@ from models import (
     Generation,
     Job,
     Latent,
-    LatentCost,
+    LossEffect,
     Rewrite,
     Score,
     Sentence,
@@ -52,7 +52,7 @@ BLOCKS: dict[What, list[tuple[Any, Any, int]]] = {
     "simulator": [
         (Simulation, Simulation.simulator_id, 256),
         (Score, Score.simulator_id, 2000),
-        (LatentCost, LatentCost.simulator_id, 256),
+        (LossEffect, LossEffect.simulator_id, 256),
         (Rewrite, Rewrite.simulator_id, 8),
         (Generation, Generation.simulator_id, 256),
     ],

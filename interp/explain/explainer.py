@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from interp import registry
 from interp.corpus.activations import LatentActivations
 from interp.explain.prompts import Shown
-from interp.llm.cost import Tokens
 from interp.llm.llm import LLM, Message
+from interp.llm.usage import Tokens
 from interp.simulate.protocol import Simulated
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Explainer:
     version: str
     """Of its rules or its prompt; stored with every explanation."""
 
-    def cost(self, latents: int) -> Tokens:
+    def usage(self, latents: int) -> Tokens:
         """Tokens to explain some latents, not counting simulations."""
         raise NotImplementedError
 
@@ -104,7 +104,7 @@ class Counting(Explainer):
     loader: str
     """A function as :meth:`prepare`."""
 
-    def cost(self, latents: int) -> Tokens:
+    def usage(self, latents: int) -> Tokens:
         return Tokens(0, 0)
 
     def prepare(self, strings: Sequence[Sequence[str]], *, first_position: int) -> CountLatent:
@@ -128,7 +128,7 @@ class Asking(Explainer):
     rounds: int = 1
     """Approximate number of questions about a latent."""
 
-    def cost(self, latents: int) -> Tokens:
+    def usage(self, latents: int) -> Tokens:
         return Tokens(PROMPT, ANSWER).times(latents * self.rounds)
 
     def explain(self, record: LatentRecord, llm: LLM) -> "Iterator[Explained | Step]":

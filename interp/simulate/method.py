@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import BaseModel, Field
 
 from interp import registry
-from interp.llm.cost import CHARACTERS_A_TOKEN, Tokens
 from interp.llm.llm import LLM
+from interp.llm.usage import CHARACTERS_A_TOKEN, Tokens
 from interp.simulate.protocol import Ask, Simulator
 from interp.simulate.reads import Reading
 
@@ -63,7 +63,7 @@ class Method:
 
     name: str
     meaning: str
-    cost: Asked
+    usage: Asked
     reads: Reads
     """The text that it reads, word by word."""
     loader: str
@@ -161,7 +161,7 @@ class Trained(Method):
         )
 
 
-def prompted_cost(one: Callable[..., Tokens]) -> Asked:
+def prompted_usage(one: Callable[..., Tokens]) -> Asked:
     """The estimate of a method that takes one explanation at a time.
 
     Args:
@@ -169,7 +169,7 @@ def prompted_cost(one: Callable[..., Tokens]) -> Asked:
             their length.
     """
 
-    def cost(explanations: int, *, length: int, contexts: int, seq: int) -> Tokens:
+    def usage(explanations: int, *, length: int, contexts: int, seq: int) -> Tokens:
         return one(length / CHARACTERS_A_TOKEN, contexts=contexts, seq=seq).times(explanations)
 
-    return cost
+    return usage

@@ -296,14 +296,14 @@ def test_somebody_else_saves_while_one_writes(
 
 def test_the_history_shows_what_changed(pages: httpx.Client, db: Session, study: Study) -> None:
     first = current_of(db, study, 0).id
-    cost = reword(db, study, 0)
+    effect = reword(db, study, 0)
     page = pages.get(f"/studies/{study.slug}/latents/0").text
     history = page[page.index('id="history"') :]
     assert "<ins>another</ins>" in history
     assert "<del>fires on word number 0" in history
     assert history.count("AUROC") == 0, "only scores that there are"
     assert history.count("<summary>all scores</summary>") == 2
-    assert f"compare?a={first}&amp;b={cost.explanation_id}" in history
+    assert f"compare?a={first}&amp;b={effect.explanation_id}" in history
     assert f"?restore={first}#edit" in history
 
 
@@ -365,10 +365,10 @@ def test_a_refused_comment_is_kept(
 
 def test_two_versions_compared(pages: httpx.Client, db: Session, study: Study) -> None:
     first = current_of(db, study, 0).id
-    cost = reword(db, study, 0)
-    cost.before = {"mean": -0.002, "low": -0.003, "high": -0.001, "p": 0.01, "detectable": 0.001}
+    effect = reword(db, study, 0)
+    effect.before = {"mean": -0.002, "low": -0.003, "high": -0.001, "p": 0.01, "detectable": 0.001}
     db.commit()
-    second = cost.explanation_id
+    second = effect.explanation_id
     path = f"/studies/{study.slug}/latents/0/compare"
     compared = pages.get(f"/api/v1{path}", params={"a": first, "b": second}).json()
     assert compared["a"]["explanation"]["id"] == first

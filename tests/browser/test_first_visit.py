@@ -62,7 +62,7 @@ def test_a_first_visit(web: str, browser_page: Page, living_study: Study, db: Se
     expect(page.locator("#explanation")).to_contain_text(explanation)
 
     # The page says whether it helped, with an interval, or that this cannot be told.
-    verdict = page.locator("#costs .verdict")
+    verdict = page.locator("#effect .verdict")
     expect(verdict).to_contain_text(
         re.compile("this explanation (costs less than|costs more than|cannot be told from)"),
         timeout=JOB,

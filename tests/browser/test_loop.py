@@ -61,7 +61,7 @@ def test_an_edit_moves_lanes_scores_and_chart_without_a_reload(
         _mark(page)
     before = {
         "scores": latent_page.locator("#scores").inner_html(),
-        "costs": latent_page.locator("#costs").inner_html(),
+        "loss_effects": latent_page.locator("#effect").inner_html(),
         "lanes": latent_page.locator("#examples").inner_html(),
         "figures": overview.locator("#figures tbody").inner_text(),
     }
@@ -74,10 +74,10 @@ def test_an_edit_moves_lanes_scores_and_chart_without_a_reload(
 
     # The lanes are empty at once, as the new explanation has no simulation, and then filled.
     expect(latent_page.locator("#scores .score-value")).to_have_count(6, timeout=JOB)
-    expect(latent_page.locator("#costs tbody tr")).to_have_count(6, timeout=JOB)
+    expect(latent_page.locator("#effect tbody tr")).to_have_count(6, timeout=JOB)
     after = {
         "scores": latent_page.locator("#scores").inner_html(),
-        "costs": latent_page.locator("#costs").inner_html(),
+        "loss_effects": latent_page.locator("#effect").inner_html(),
         "lanes": latent_page.locator("#examples").inner_html(),
     }
     for part, html in after.items():

@@ -74,7 +74,7 @@ def test_an_edit_moves_the_page_without_a_reload(
     db.commit()
     publish(study.id, "latent", latent.id)
     expect(page.locator("#scores .score-value").first).to_have_text("0.20")
-    expect(page.locator("#cost-chart svg.marks")).to_be_visible()
+    expect(page.locator("#effect-chart svg.marks")).to_be_visible()
     expect(page.locator("#examples .t.none")).to_have_count(0)
     expect(page.locator("#text")).to_have_value("still being typed")
     assert page.evaluate("window.loaded") == "once"

@@ -1,4 +1,4 @@
-"""Choosing work and its cost, in a browser."""
+"""Choosing work and its estimate, in a browser."""
 
 import re
 
@@ -12,7 +12,7 @@ from models import Job, Study
 LLM = {"backend": "openai", "model": "a-model", "base_url": "http://localhost:1/v1"}
 
 
-def test_see_the_cost_and_start_on_a_latents_page(
+def test_estimate_and_start_on_a_latents_page(
     web: str, db: Session, study: Study, browser_page: Page
 ) -> None:
     page = browser_page

@@ -65,7 +65,7 @@ def test_a_worker_leaves_a_study_that_is_deleted_while_it_simulates(
     store_activations(study, "evaluate", activations_of(list(chosen)))
     explained = select(Explanation.id).join(Latent, Latent.id == Explanation.latent_id)
     ids = list(db.scalars(explained.where(Latent.study_id == study.id)))
-    queue_job(db, study, "simulate", explanation_ids=ids, then_rewrite=False, costs=0)
+    queue_job(db, study, "simulate", explanation_ids=ids, then_rewrite=False, individually=0)
     _delete_under(db, worker, settings, study, "simulate")
 
 

@@ -23,7 +23,7 @@ from models import (
     Explanation,
     Job,
     Latent,
-    LatentCost,
+    LossEffect,
     Rewrite,
     RewritePoint,
     Score,
@@ -51,7 +51,7 @@ RESULTS = (
     Simulation,
     Calibration,
     Score,
-    LatentCost,
+    LossEffect,
     RewritePoint,
 )
 
@@ -210,34 +210,34 @@ def test_a_point_says_how_it_compares(db: Session, living_study: Study) -> None:
     assert 1 <= point.statistics["effective_contexts"] <= 8
 
 
-def test_costs_are_scaled_to_the_evaluate_set(db: Session, living_study: Study) -> None:
-    costs = list(
+def test_loss_effects_are_scaled_to_the_evaluate_set(db: Session, living_study: Study) -> None:
+    effects = list(
         db.scalars(
-            select(LatentCost)
-            .join(Explanation, Explanation.id == LatentCost.explanation_id)
+            select(LossEffect)
+            .join(Explanation, Explanation.id == LossEffect.explanation_id)
             .join(Latent, Latent.id == Explanation.latent_id)
             .where(Latent.study_id == living_study.id)
         )
     )
-    assert {(c.condition, c.calibration) for c in costs} == {
+    assert {(c.condition, c.calibration) for c in effects} == {
         ("zeroed", ""),
         *(("rewritten", calibration) for calibration in ("none", "linear", "quantile", "isotonic")),
     }
-    for cost in costs:
-        assert sum(cost.weights.values()) == pytest.approx(1)
-        assert len(cost.context_ids) == len(cost.strata) == len(cost.differences)
+    for effect in effects:
+        assert sum(effect.weights.values()) == pytest.approx(1)
+        assert len(effect.context_ids) == len(effect.strata) == len(effect.differences)
         means = {
             name: np.mean(
-                [d for d, s in zip(cost.differences, cost.strata, strict=True) if s == name]
+                [d for d, s in zip(effect.differences, effect.strata, strict=True) if s == name]
             )
-            for name, weight in cost.weights.items()
+            for name, weight in effect.weights.items()
             if weight
         }
-        expected = sum(cost.weights[name] * value for name, value in means.items())
-        assert cost.mean == pytest.approx(expected, abs=1e-6)
-        assert cost.fires_mean == pytest.approx(means["fires"], abs=1e-6)
+        expected = sum(effect.weights[name] * value for name, value in means.items())
+        assert effect.mean == pytest.approx(expected, abs=1e-6)
+        assert effect.fires_mean == pytest.approx(means["fires"], abs=1e-6)
     # Zeroing a latent changes nothing where it does not fire.
-    zeroed = next(cost for cost in costs if cost.condition == "zeroed")
+    zeroed = next(effect for effect in effects if effect.condition == "zeroed")
     for difference, stratum in zip(zeroed.differences, zeroed.strata, strict=True):
         assert stratum == "fires" or difference == 0
 
@@ -429,10 +429,10 @@ def test_an_edit_measures_only_what_it_changes(db: Session, living_study: Study)
             affected = edited.id in after.orderings.get(ordering, [])[:count]
             assert (point.copied_from is None) == affected, (condition, ordering, count)
             assert ("before" in point.statistics["against"]) == affected
-    cost = db.scalars(
-        select(LatentCost).filter_by(explanation_id=edited.id, calibration="isotonic")
+    effect = db.scalars(
+        select(LossEffect).filter_by(explanation_id=edited.id, calibration="isotonic")
     ).one()
-    assert cost.before is not None and cost.before["p"] is not None
+    assert effect.before is not None and effect.before["p"] is not None
 
 
 def test_two_quick_edits_are_both_in_the_layer(db: Session, living_study: Study) -> None:

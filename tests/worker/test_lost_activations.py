@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from cli.processes import Child
 from cli.stores import incomplete
 from jobs.queue import retry
-from models import Example, Explanation, Job, Latent, LatentCost, Score, Simulation, Study
+from models import Example, Explanation, Job, Latent, LossEffect, Score, Simulation, Study
 from models.settings import get_settings
 from tests.conftest import palimpsest
 from tests.engine import D_MODEL, tiny_model, word_tokenizer
@@ -107,7 +107,7 @@ def test_jobs_refuse_lost_activations_and_collecting_makes_what_is_missing(
     second = select(Latent.explanation_id).filter_by(study_id=collected.id, index=1)
     job = run(db, collected, "simulate", explanation_ids=[db.scalar(second)])
     assert job.status == "failed" and calibrate.name in job.message
-    for table in (Simulation, Score, LatentCost):
+    for table in (Simulation, Score, LossEffect):
         of_study = (
             select(func.count())
             .select_from(table)

@@ -27,7 +27,7 @@ from models import (
     Explanation,
     Job,
     Latent,
-    LatentCost,
+    LossEffect,
     Rewrite,
     Score,
     Simulation,
@@ -287,7 +287,7 @@ def test_a_trained_simulator_serves_the_whole_way(
         "simulate",
         explanation_ids=ids,
         simulator_id=simulator.id,
-        costs=1,
+        individually=1,
         then_rewrite=True,
     )
     assert job.status == "finished", job.message
@@ -298,8 +298,8 @@ def test_a_trained_simulator_serves_the_whole_way(
         of_set = [one for one in made if one.set == name]
         assert {one.explanation_id for one in of_set} == set(ids)
         assert all(len(one.values) >= contexts for one in of_set)
-    costed = db.scalars(select(LatentCost.explanation_id).filter_by(simulator_id=simulator.id))
-    assert set(costed) == {ids[0]}
+    measured = db.scalars(select(LossEffect.explanation_id).filter_by(simulator_id=simulator.id))
+    assert set(measured) == {ids[0]}
     fitted = db.scalars(
         select(Calibration)
         .join(Simulation, Simulation.id == Calibration.simulation_id)
@@ -310,7 +310,9 @@ def test_a_trained_simulator_serves_the_whole_way(
         select(Rewrite).filter_by(simulator_id=simulator.id, protocol="whole")
     ).one()
     assert rewrite.finished and set(rewrite.explanation_ids) == set(ids)
-    assert "effect" not in rewrite.orderings, "the cost of zeroing is known for one latent only"
+    assert "effect" not in rewrite.orderings, (
+        "the loss effect of zeroing is known for one latent only"
+    )
 
     before = {one.id for one in made}
     again = run(

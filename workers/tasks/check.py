@@ -194,7 +194,7 @@ def _scores_are_of_these_activations(session: Session, study: Study) -> Result:
         name,
         Outcome.FAILED,
         f"The scores of {len(false):,} of {looked_at:,} latents were computed on other activations "
-        f"than are kept: latents {listed}. These scores and costs are false. Save a new explanation "
+        f"than are kept: latents {listed}. These scores and loss effects are false. Save a new explanation "
         "for each: it is measured anew.",
     )
 

@@ -9,7 +9,7 @@ from app.services.activity.schemas import Activity
 from app.services.jobs.queries import ACTIVE
 from app.services.rewrites.queries import statistics_of
 from app.services.schemas import Comparison
-from models import Explanation, Job, Latent, LatentCost, Rewrite, RewritePoint, Study
+from models import Explanation, Job, Latent, LossEffect, Rewrite, RewritePoint, Study
 from models.base import among
 
 
@@ -90,11 +90,11 @@ def _own(session: Session, study: Study, ids: list[int]) -> dict[int, Comparison
     """Each explanation's own loss effect compared with that of the explanation it was written
     from."""
     rows = session.execute(
-        select(LatentCost.explanation_id, LatentCost.before).where(
-            among(LatentCost.explanation_id, ids),
-            LatentCost.simulator_id == study.simulator_id,
-            LatentCost.condition == "rewritten",
-            LatentCost.calibration == "isotonic",
+        select(LossEffect.explanation_id, LossEffect.before).where(
+            among(LossEffect.explanation_id, ids),
+            LossEffect.simulator_id == study.simulator_id,
+            LossEffect.condition == "rewritten",
+            LossEffect.calibration == "isotonic",
         )
     )
     return {i: Comparison.model_validate(before) for i, before in rows if before is not None}

@@ -24,7 +24,7 @@ class Activity(BaseModel):
         default=None, description="The layer's loss with it, minus that before it."
     )
     own: Comparison | None = Field(
-        default=None, description="Its own cost where the latent fires, minus its parent's."
+        default=None, description="Its loss effect where the latent fires, minus its parent's."
     )
     job_id: int | None = None
     job_kind: str | None = None

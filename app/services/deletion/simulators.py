@@ -12,7 +12,7 @@ from app.services.simulators.schemas import SimulatorHanging
 from models import (
     Generation,
     Job,
-    LatentCost,
+    LossEffect,
     Rewrite,
     Score,
     Sentence,
@@ -35,7 +35,7 @@ def hanging(session: Session, simulator: Simulator) -> SimulatorHanging:
         jobs=_active(session, simulator),
         simulations=count(Simulation),
         scores=count(Score),
-        costs=count(LatentCost),
+        loss_effects=count(LossEffect),
         rewrites=count(Rewrite),
         generations=count(Generation),
     )

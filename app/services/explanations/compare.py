@@ -14,10 +14,10 @@ from app.services.explanations.schemas import (
     SideOut,
 )
 from app.services.explanations.scores import SCORES, list_scores, scores_of
-from app.services.latents.costs import costs_of, list_costs
 from app.services.latents.examples import KINDS, Lane, Token, lane_of, tokens_of
+from app.services.latents.loss_effects import list_loss_effects, loss_effects_of
 from app.services.schemas import Comparison, ExplanationOut
-from models import Context, Example, Explanation, Latent, LatentCost, Score, Study
+from models import Context, Example, Explanation, Latent, LossEffect, Score, Study
 
 
 class ComparedToken(NamedTuple):
@@ -42,7 +42,7 @@ class Side(NamedTuple):
 
     explanation: Explanation
     scores: list[Score]
-    costs: list[LatentCost]
+    loss_effects: list[LossEffect]
     simulated: bool
     """Whether there are values to show on the examples."""
     calibrated: bool
@@ -73,9 +73,12 @@ class Compared(NamedTuple):
         return [(name, a.get(name), b.get(name)) for name in SCORES if name in a or name in b]
 
     @property
-    def cost_rows(self) -> list[tuple[str, LatentCost | None, LatentCost | None]]:
-        """Every cost of rewriting that either has, by calibration; then that of zeroing."""
-        a, b = ({cost.calibration: cost for cost in side.costs} for side in (self.a, self.b))
+    def effect_rows(self) -> list[tuple[str, LossEffect | None, LossEffect | None]]:
+        """Every loss effect of rewriting that either has, by calibration; then that of zeroing."""
+        a, b = (
+            {effect.calibration: effect for effect in side.loss_effects}
+            for side in (self.a, self.b)
+        )
         return [
             (name, a.get(name), b.get(name))
             for name in ("isotonic", "quantile", "linear", "none", "")
@@ -86,13 +89,13 @@ class Compared(NamedTuple):
 def compare(
     session: Session, study: Study, latent: Latent, a: Explanation, b: Explanation
 ) -> Compared:
-    """Two versions of a latent's text: their words, scores, costs, and values on its examples."""
+    """Two versions of a latent's text: their words, scores, loss effects, and values on its examples."""
     lanes = lane_of(session, study, a, "explain"), lane_of(session, study, b, "explain")
     sides = [
         Side(
             explanation,
             list_scores(session, study, explanation),
-            list_costs(session, study, explanation),
+            list_loss_effects(session, study, explanation),
             bool(lane.rows),
             lane.calibration_map is not None,
         )
@@ -114,7 +117,7 @@ def compared_out(session: Session, study: Study, compared: Compared) -> Compared
         return SideOut(
             explanation=ExplanationOut.model_validate(one.explanation),
             scores=scores_of(session, study, one.explanation),
-            costs=costs_of(session, study, one.explanation),
+            loss_effects=loss_effects_of(session, study, one.explanation),
             simulated=one.simulated,
         )
 
@@ -129,19 +132,21 @@ def compared_out(session: Session, study: Study, compared: Compared) -> Compared
 
 def _paired(a: Side, b: Side) -> Paired | None:
     """The stored comparison of a version with the one it was written from, as b minus a."""
-    costs = [next((c for c in s.costs if c.calibration == "isotonic"), None) for s in (a, b)]
-    if costs[0] is None or costs[1] is None:
+    effects = [
+        next((c for c in s.loss_effects if c.calibration == "isotonic"), None) for s in (a, b)
+    ]
+    if effects[0] is None or effects[1] is None:
         return None
     fires = [
         {i for i, s in zip(c.context_ids, c.strata, strict=True) if s == "fires"}
-        for c in costs
+        for c in effects
         if c is not None
     ]
     contexts = len(fires[0] & fires[1])
-    if b.explanation.parent_id == a.explanation.id and costs[1].before is not None:
-        return Paired(Comparison.model_validate(costs[1].before), contexts)
-    if a.explanation.parent_id == b.explanation.id and costs[0].before is not None:
-        return Paired(_turned(Comparison.model_validate(costs[0].before)), contexts)
+    if b.explanation.parent_id == a.explanation.id and effects[1].before is not None:
+        return Paired(Comparison.model_validate(effects[1].before), contexts)
+    if a.explanation.parent_id == b.explanation.id and effects[0].before is not None:
+        return Paired(_turned(Comparison.model_validate(effects[0].before)), contexts)
     return None
 
 

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from app.services.explanations.comments import list_comments
 from app.services.explanations.diff import Change, word_diff
 from app.services.explanations.scores import OF_SIMULATOR, in_order
-from app.services.latents.costs import costs_by_explanation
-from models import Comment, Explanation, Latent, LatentCost, Score, Simulation, Study
+from app.services.latents.loss_effects import loss_effects_by_explanation
+from models import Comment, Explanation, Latent, LossEffect, Score, Simulation, Study
 
 # Statements of every latent's page are put together once: that takes as long as running them.
 _MISSING = select(func.sum(Simulation.missing)).where(
@@ -37,7 +37,7 @@ class Version(NamedTuple):
     explanation: Explanation
     scores: list[Score]
     """As :func:`.scores.list_scores` gives them."""
-    costs: list[LatentCost]
+    loss_effects: list[LossEffect]
     """Rewritten alone, isotonic; of the shown version all."""
     comments: bool
     """Whether anybody said something of it."""
@@ -49,9 +49,11 @@ class Version(NamedTuple):
         return next((score for score in self.scores if score.name == "correlation"), None)
 
     @property
-    def cost(self) -> LatentCost | None:
+    def loss_effect(self) -> LossEffect | None:
         """Rewritten alone, isotonic."""
-        return next((cost for cost in self.costs if cost.calibration == "isotonic"), None)
+        return next(
+            (effect for effect in self.loss_effects if effect.calibration == "isotonic"), None
+        )
 
 
 class Entry(NamedTuple):
@@ -73,16 +75,16 @@ def list_versions(
     """All versions of a latent's text, newest first.
 
     Args:
-        shown: The explanation of which all costs are given.
+        shown: The explanation of which all loss effects are given.
     """
     values = {"latent": latent.id, "simulator": study.simulator_id}
     found = list(session.execute(_VERSIONS, values))
-    costs = costs_by_explanation(session, study, {one.id for one, *_ in found}, shown)
+    effects = loss_effects_by_explanation(session, study, {one.id for one, *_ in found}, shown)
     versions = []
     for one, group in groupby(found, key=itemgetter(0)):
         rows = list(group)
         scores = in_order(score for _, score, *_ in rows if score)
-        versions.append(Version(one, scores, costs[one.id], *rows[0][2:]))
+        versions.append(Version(one, scores, effects[one.id], *rows[0][2:]))
     return versions
 
 

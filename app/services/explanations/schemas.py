@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from app.services.latents.schemas import CostOut
+from app.services.latents.schemas import LossEffectOut
 from app.services.schemas import Comparison, ExplanationOut, ScoreOut, ValueOut
 from interp.cleaning import MAX_LENGTH, comment, explanation
 
@@ -132,7 +132,7 @@ class SideOut(BaseModel):
 
     explanation: ExplanationOut
     scores: list[ScoreOut]
-    costs: list[CostOut]
+    loss_effects: list[LossEffectOut]
     simulated: bool = Field(description="True if it is simulated on the latent's examples.")
 
 

@@ -10,7 +10,7 @@ Part = Literal[
     "latents",
     "explanations",
     "scores",
-    "costs",
+    "loss_effects",
     "simulations",
     "calibrations",
     "examples",

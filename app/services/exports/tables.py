@@ -21,7 +21,7 @@ from models import (
     Example,
     Explanation,
     Latent,
-    LatentCost,
+    LossEffect,
     Score,
     Simulation,
     Study,
@@ -140,10 +140,10 @@ def _score_arrays(rows: Rows) -> dict[str, Any]:
     }
 
 
-def _costs(study: Study, wanted: LatentMatch) -> Select[*tuple[Any, ...]]:
-    plain = [c.name for c in TABLES["costs"].columns[3:]]
+def _effects(study: Study, wanted: LatentMatch) -> Select[*tuple[Any, ...]]:
+    plain = [c.name for c in TABLES["loss_effects"].columns[3:]]
     return _of_explanations(
-        LatentCost, study, wanted, *(getattr(LatentCost, name) for name in plain)
+        LossEffect, study, wanted, *(getattr(LossEffect, name) for name in plain)
     )
 
 
@@ -256,8 +256,8 @@ TABLES: dict[Part, Table] = {
         8192,
         _score_arrays,
     ),
-    "costs": Table(
-        "What it costs, in nats, to rewrite or to zero a latent alone, on the evaluate set.",
+    "loss_effects": Table(
+        "The loss effect of rewriting or zeroing a latent alone, on the evaluate set, in nats.",
         (
             LATENT,
             EXPLANATION,
@@ -276,7 +276,7 @@ TABLES: dict[Part, Table] = {
             Column("weights", pa.string(), "share of contexts in each stratum", json=True),
             WHEN,
         ),
-        _costs,
+        _effects,
         512,
     ),
     "simulations": Table(

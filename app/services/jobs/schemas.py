@@ -29,7 +29,7 @@ class JobOut(BaseModel):
     message: str = Field(description="Current step, or the error.")
     missing: int = Field(description="Simulated values that came out missing.")
     usage: dict[str, float] = Field(
-        description="What it has cost so far: tokens_read, tokens_written, seconds at work. What "
+        description="Usage so far: tokens_read, tokens_written, seconds at work. What "
         "was expected is in params, under estimate."
     )
     attempts: int

@@ -15,7 +15,7 @@ Column = Literal[
     "sensitivity",
     "specificity",
     "explained_variance",
-    "cost",
+    "loss_effect",
     "author",
 ]
 """What the list can show of a latent besides its index and its explanation."""
@@ -27,7 +27,7 @@ COLUMNS: tuple[Column, ...] = (
     "correlation",
     "sensitivity",
     "specificity",
-    "cost",
+    "loss_effect",
 )
 """Those that it shows if nothing else is said."""
 
@@ -45,7 +45,7 @@ Sort = Literal[
     "sensitivity",
     "specificity",
     "explained_variance",
-    "cost",
+    "loss_effect",
 ]
 
 
@@ -72,8 +72,8 @@ class LatentMatch(BaseModel):
     firing_rate_max: Bound = Field(default=None, description="Fires on no more than this share.")
     correlation_min: Bound = Field(default=None, description="Least correlation.")
     correlation_max: Bound = Field(default=None, description="Largest correlation.")
-    cost_min: Bound = Field(default=None, description="Least cost, in nats.")
-    cost_max: Bound = Field(default=None, description="Largest cost, in nats.")
+    loss_effect_min: Bound = Field(default=None, description="Least loss effect, in nats.")
+    loss_effect_max: Bound = Field(default=None, description="Largest loss effect, in nats.")
     written_by: Sought = Field(
         default="", max_length=200, description="Author of the current explanation."
     )
@@ -99,7 +99,7 @@ class LatentMatch(BaseModel):
         for label, low, high in (
             ("firing on a share", self.firing_rate_min, self.firing_rate_max),
             ("with correlation", self.correlation_min, self.correlation_max),
-            ("with cost", self.cost_min, self.cost_max),
+            ("with loss effect", self.loss_effect_min, self.loss_effect_max),
         ):
             if low is not None and high is not None:
                 parts.append(f"{label} {_figure(low)} to {_figure(high)}")

@@ -23,9 +23,9 @@ from app.services.rows import read
 from models import (
     Explanation,
     Latent,
-    LatentCost,
     LatentList,
     LatentListItem,
+    LossEffect,
     Score,
     Simulation,
     Study,
@@ -36,7 +36,7 @@ COUNTED = 1000
 """Latents that match are counted up to this."""
 # Made once: SQLAlchemy works out the columns of every alias anew.
 _current, _version = aliased(Explanation), aliased(Explanation)
-_score, _cost = aliased(Score), aliased(LatentCost)  # the list itself may be sorted by these
+_score, _effect = aliased(Score), aliased(LossEffect)  # the list itself may be sorted by these
 NAN = cast("NaN", REAL)
 """Sorts, and compares, above all numbers in PostgreSQL; a figure that is not defined is missing."""
 OPERATORS = re.compile(r'"|(^|\s)-\S|\sor\s', re.IGNORECASE)
@@ -69,10 +69,12 @@ def matching(study: Study, wanted: LatentMatch) -> list[ColumnElement[bool]]:
                 *bounds,
             )
         )
-    if bounds := _between(_cost.mean, wanted.cost_min, wanted.cost_max):
+    if bounds := _between(_effect.mean, wanted.loss_effect_min, wanted.loss_effect_max):
         conditions.append(
             exists().where(
-                _cost.explanation_id == Latent.explanation_id, *cost_of(study, _cost), *bounds
+                _effect.explanation_id == Latent.explanation_id,
+                *loss_effect_of(study, _effect),
+                *bounds,
             )
         )
     if wanted.missing:
@@ -98,12 +100,14 @@ def on_list(study: Study, name: str) -> ColumnElement[bool]:
     )
 
 
-def cost_of(study: Study, cost: type[LatentCost] = LatentCost) -> tuple[ColumnElement[bool], ...]:
-    """The cost in the list: rewritten alone, isotonic, by the study's simulator."""
+def loss_effect_of(
+    study: Study, effect: type[LossEffect] = LossEffect
+) -> tuple[ColumnElement[bool], ...]:
+    """The loss effect in the list: rewritten alone, isotonic, by the study's simulator."""
     return (
-        cost.simulator_id == study.simulator_id,
-        cost.condition == "rewritten",
-        cost.calibration == "isotonic",
+        effect.simulator_id == study.simulator_id,
+        effect.condition == "rewritten",
+        effect.calibration == "isotonic",
     )
 
 

@@ -21,10 +21,10 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.services.latents.filter_schemas import NEAREST, STARRED, LatentFilter, Part
-from app.services.latents.filters import cost_of, matched, matching
+from app.services.latents.filters import loss_effect_of, matched, matching
 from app.services.latents.walk import FIGURES, SCORES, Place, Placed, nearest, place_of, walk
 from app.services.rows import read
-from models import Explanation, Latent, LatentCost, LatentList, LatentListItem, Score, Study
+from models import Explanation, Latent, LatentList, LatentListItem, LossEffect, Score, Study
 
 
 class Found(NamedTuple):
@@ -51,7 +51,7 @@ def list_latents(
     """One page of the list of latents.
 
     Args:
-        figures: The scores to read, and ``cost``. Each takes its time to look up.
+        figures: The scores to read, and ``loss_effect``. Each takes its time to look up.
 
     Raises:
         Conflict: It is a search by meaning, and the model for that is not fetched.
@@ -117,10 +117,10 @@ def _rows_query(figures: frozenset[str]) -> Select[*tuple[Any, ...]]:
             LatentListItem.list_id == starred.scalar_subquery(),
         ),
     ]
-    if "cost" in figures:
-        columns.append(LatentCost.mean.label("cost"))
-        mine = LatentCost.explanation_id == Latent.explanation_id
-        joins.append((LatentCost, mine, *cost_of(study)))
+    if "loss_effect" in figures:
+        columns.append(LossEffect.mean.label("loss_effect"))
+        mine = LossEffect.explanation_id == Latent.explanation_id
+        joins.append((LossEffect, mine, *loss_effect_of(study)))
     if scores:
         # All of them are beside each other in one index: one look there, and not one each.
         wanted = [_score(name, Score.value, name) for name in scores]

@@ -28,7 +28,9 @@ class LatentSummary(BaseModel):
     sensitivity: Number
     specificity: Number
     explained_variance: Number
-    cost: Number = Field(description="Loss increase when only this latent is rewritten, in nats.")
+    loss_effect: Number = Field(
+        description="Loss increase when only this latent is rewritten, in nats."
+    )
     author: str | None = Field(description="Author of the explanation.")
     starred: bool
     nearness: Number = Field(
@@ -47,7 +49,7 @@ class LatentList(BaseModel):
     items: list[LatentSummary]
 
 
-class CostOut(BaseModel):
+class LossEffectOut(BaseModel):
     """The loss effect of rewriting, or of zeroing, one latent alone, in nats."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -90,19 +92,19 @@ class EditNextOut(BaseModel):
     index: int
     explanation_id: int
     explanation: str
-    cost: float = Field(
+    loss_effect: float = Field(
         description="Loss increase when only this latent is rewritten (isotonic), in nats. The "
         "real latent's own is 0, so this is what can be won."
     )
-    cost_low: Number
-    cost_high: Number
+    loss_effect_low: Number
+    loss_effect_high: Number
     correlation: Number
     correlation_low: Number
     correlation_high: Number
 
 
 class EditNextList(BaseModel):
-    """Latents whose explanations cost most, dearest first."""
+    """Latents whose explanations have the largest loss effects, largest first."""
 
     total: int = Field(description="Latents with a known loss effect.")
     clear: int = Field(description="Those of them whose interval is above zero.")
@@ -140,7 +142,7 @@ class LatentOut(BaseModel):
     suppressed: list[list[Any]]
     explanation: ExplanationOut | None
     scores: list[ScoreOut]
-    costs: list[CostOut]
+    loss_effects: list[LossEffectOut]
 
 
 class TokenOut(BaseModel):

@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session, aliased
 
 from app.services.latents import meaning
 from app.services.latents.filter_schemas import NEAREST, LatentFilter
-from app.services.latents.filters import NAN, Matched, cost_of, real
+from app.services.latents.filters import NAN, Matched, loss_effect_of, real
 from app.services.rows import read
-from models import Latent, LatentCost, Score, Study
+from models import Latent, LossEffect, Score, Study
 
 SCORES = ("correlation", "sensitivity", "specificity", "explained_variance")
-FIGURES = frozenset((*SCORES, "cost"))
+FIGURES = frozenset((*SCORES, "loss_effect"))
 """What the list says of the current explanation of a latent, besides its text and its author."""
 
 
@@ -142,9 +142,9 @@ def _by_value(
 def _column(study: Study, sort: str) -> tuple[Any, Any, list[ColumnElement[bool]]]:
     """The value that the list is sorted by, what tells equal ones apart, and what joins both to
     the latent. All are of one index, in this order."""
-    if sort == "cost":
-        mine = LatentCost.explanation_id == Latent.explanation_id
-        return LatentCost.mean, LatentCost.explanation_id, [mine, *cost_of(study)]
+    if sort == "loss_effect":
+        mine = LossEffect.explanation_id == Latent.explanation_id
+        return LossEffect.mean, LossEffect.explanation_id, [mine, *loss_effect_of(study)]
     if sort in SCORES:
         mine = Score.explanation_id == Latent.explanation_id
         of = Score.simulator_id == study.simulator_id
@@ -154,10 +154,10 @@ def _column(study: Study, sort: str) -> tuple[Any, Any, list[ColumnElement[bool]
 
 def _without(study: Study, figure: str) -> ColumnElement[bool]:
     """That a latent has no value of a figure."""
-    if figure == "cost":
-        cost = aliased(LatentCost)
-        mine = cost.explanation_id == Latent.explanation_id
-        return ~exists().where(mine, *cost_of(study, cost), cost.mean < NAN)
+    if figure == "loss_effect":
+        effect = aliased(LossEffect)
+        mine = effect.explanation_id == Latent.explanation_id
+        return ~exists().where(mine, *loss_effect_of(study, effect), effect.mean < NAN)
     score = aliased(Score)
     return ~exists().where(
         score.explanation_id == Latent.explanation_id,

@@ -31,7 +31,7 @@ VIEWS: dict[View, tuple[str, str]] = {
     ),
     "orderings": (
         "Orderings",
-        "Which latents are rewritten first: those explained best, those whose zeroing costs most, "
+        "Which latents are rewritten first: those explained best, those with the largest loss effect of zeroing, "
         "or any. With the whole set rewritten, all meet.",
     ),
 }
@@ -87,7 +87,7 @@ QUANTILE = Line(
 ZEROED = Line(
     "same latents zeroed",
     REAL,
-    "The latents of the set are zero: what having no words for them costs.",
+    "The latents of the set are zero: the loss of having no words for them.",
     "set_zeroed",
 )
 BEFORE = Line(
@@ -154,7 +154,7 @@ LINES: dict[View, tuple[Line, ...]] = {
         ISOTONIC._replace(
             name="by effect",
             color=TEAL,
-            meaning="Rewritten, isotonic; the latent whose zeroing costs most comes first.",
+            meaning="Rewritten, isotonic; the latent with the largest loss effect of zeroing comes first.",
             orderings=("effect",),
         ),
         ISOTONIC._replace(

@@ -170,7 +170,7 @@ class SimulatorHanging(BaseModel):
     jobs: list[int] = Field(description="Jobs that wait or run with it: none may.")
     simulations: int
     scores: int
-    costs: int = Field(description="Loss effects of single latents with it.")
+    loss_effects: int = Field(description="Loss effects of single latents with it.")
     rewrites: int
     generations: int
 

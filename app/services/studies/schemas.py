@@ -68,7 +68,7 @@ class StudyCreate(BaseModel):
         le=100_000,
         validate_default=True,
         description="Evaluate contexts on which the whole layer is rewritten; the others serve the "
-        "costs of single latents.",
+        "loss effects of single latents.",
     )
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Random seed.")
     first_latents: int = Field(

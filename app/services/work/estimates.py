@@ -9,13 +9,13 @@ from sqlalchemy.orm import Session
 from app.services.simulators.missing import simulated_tokens
 from app.services.work.schemas import Estimate, ExplainCreate, ScoreCreate
 from interp.explain.registry import EXPLAINERS
-from interp.llm.cost import Tokens
+from interp.llm.usage import Tokens
 from interp.simulate.registry import SIMULATORS
 from models import Example, Explanation, Job, Latent, Score, Simulation, Simulator, Study
 from models.base import among
 
-COST_CONTEXTS = 24
-"""Contexts more, at most, that an explanation is simulated on for what it costs alone."""
+EFFECT_CONTEXTS = 24
+"""Contexts more, at most, that an explanation is simulated on to measure its loss effect."""
 EXPLANATION = 140
 """Characters of an explanation that is still to be written, about: 40 tokens."""
 SCORED = Tokens(3000, 0)
@@ -29,7 +29,7 @@ def of_simulations(
     study: Study,
     simulator: Simulator,
     ids: Sequence[int],
-    costed: int,
+    measured: int,
     *,
     anew: bool = False,
 ) -> Estimate:
@@ -49,7 +49,7 @@ def of_simulations(
         select(func.avg(func.length(Explanation.text))).where(among(Explanation.id, lacking))
     )
     estimate = of_new_simulations(
-        session, study, simulator, len(lacking), min(costed, len(lacking)), round(length or 0)
+        session, study, simulator, len(lacking), min(measured, len(lacking)), round(length or 0)
     )
     return estimate.model_copy(update={"done": len(done)})
 
@@ -59,22 +59,22 @@ def of_new_simulations(
     study: Study,
     simulator: Simulator,
     explanations: int,
-    costed: int,
+    measured: int,
     length: int = EXPLANATION,
 ) -> Estimate:
     """Estimate the usage of simulating so many explanations, none of which is simulated yet.
 
     Args:
-        costed: Of how many what each costs alone is measured.
+        measured: Number of latents to measure individually.
         length: Characters of an explanation, on average.
     """
     contexts = _contexts(session, study, simulator)
-    more = min(COST_CONTEXTS, study.contexts_evaluate - study.contexts_rewrite)
-    all_contexts = explanations * contexts + costed * more
+    more = min(EFFECT_CONTEXTS, study.contexts_evaluate - study.contexts_rewrite)
+    all_contexts = explanations * contexts + measured * more
     past = _past_simulations(session, simulator)
     if past is not None:
         return _measured(explanations, all_contexts, past)
-    tokens = SIMULATORS.named(simulator.method).cost(
+    tokens = SIMULATORS.named(simulator.method).usage(
         explanations,
         length=length,
         contexts=round(all_contexts / explanations) if explanations else 0,
@@ -130,7 +130,7 @@ def of_explanations(session: Session, data: ExplainCreate, latents: int) -> Esti
     past = _past_explanations(session, data)
     if past is not None:
         return _measured(latents, 1 if data.llm is None else latents, past)
-    return _by_formula(latents, EXPLAINERS[data.method].cost(latents))
+    return _by_formula(latents, EXPLAINERS[data.method].usage(latents))
 
 
 def _past_explanations(session: Session, data: ExplainCreate) -> Past | None:

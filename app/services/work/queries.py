@@ -1,4 +1,4 @@
-"""Explaining latents and simulating explanations: which, what it will cost, and the job."""
+"""Explaining latents and simulating explanations: which ones, the estimated usage, and the job."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,8 +25,8 @@ from jobs.queue import enqueue
 from models import Explanation, Job, Latent, Simulation, Simulator, Study
 from models.base import among
 
-COSTS = 32
-"""So many explanations have what each costs alone measured, if nothing else is said."""
+MEASURED_ALONE = 32
+"""The default number of latents to measure individually."""
 
 
 def estimate_simulate(session: Session, study: Study, data: SimulateCreate) -> EstimateOut:
@@ -37,7 +37,9 @@ def estimate_simulate(session: Session, study: Study, data: SimulateCreate) -> E
     """
     simulator = _simulator(session, study, data)
     ids = explanations(session, study, data, data.author)
-    estimate = estimates.of_simulations(session, study, simulator, ids, costs(data, len(ids)))
+    estimate = estimates.of_simulations(
+        session, study, simulator, ids, measured_alone(data, len(ids))
+    )
     return EstimateOut(**estimate.model_dump())
 
 
@@ -50,13 +52,13 @@ def simulate(session: Session, study: Study, data: SimulateCreate, user: str) ->
     """
     simulator = _simulator(session, study, data)
     ids = explanations(session, study, data, data.author)
-    costed = costs(data, len(ids))
+    measured = measured_alone(data, len(ids))
     order = SimulateParams(
         explanation_ids=tuple(ids),
         simulator_id=simulator.id,
-        costs=costed,
+        individually=measured,
         then_rewrite=data.then_rewrite,
-        estimate=estimates.of_simulations(session, study, simulator, ids, costed),
+        estimate=estimates.of_simulations(session, study, simulator, ids, measured),
     )
     return enqueue(session, study, order, by=user)
 
@@ -69,13 +71,13 @@ def simulate_first(session: Session, study: Study, first: int, data: Simulating,
         NotFound, Conflict: As :func:`simulate`.
     """
     simulator = _simulator(session, study, data)
-    costed = costs(data, first)
+    measured = measured_alone(data, first)
     order = SimulateParams(
         first_latents=first,
         simulator_id=simulator.id,
-        costs=costed,
+        individually=measured,
         then_rewrite=data.then_rewrite,
-        estimate=estimates.of_new_simulations(session, study, simulator, first, costed),
+        estimate=estimates.of_new_simulations(session, study, simulator, first, measured),
     )
     return enqueue(session, study, order, by=user)
 
@@ -104,8 +106,8 @@ def estimate_explain(session: Session, study: Study, data: ExplainCreate) -> Est
     then = None
     if data.then_simulate is not None:
         simulator = _simulator(session, study, data.then_simulate)
-        costed = costs(data.then_simulate, latents)
-        then = estimates.of_new_simulations(session, study, simulator, latents, costed)
+        measured = measured_alone(data.then_simulate, latents)
+        then = estimates.of_new_simulations(session, study, simulator, latents, measured)
     return EstimateOut(
         **estimates.of_explanations(session, data, latents).model_dump(), then_simulate=then
     )
@@ -129,7 +131,7 @@ def explain(session: Session, study: Study, data: ExplainCreate, user: str) -> J
     if data.then_simulate is not None:
         asked["then_simulate"] = SimulateParams(
             simulator_id=_simulator(session, study, data.then_simulate).id,
-            costs=costs(data.then_simulate, len(latents)),
+            individually=measured_alone(data.then_simulate, len(latents)),
             then_rewrite=data.then_simulate.then_rewrite,
             estimate=estimate.then_simulate,
         )
@@ -173,14 +175,14 @@ def _again(
     user: str,
 ) -> Job:
     """Queue a job that simulates explanations anew."""
-    costed = costs(data, len(ids))
+    measured = measured_alone(data, len(ids))
     order = SimulateParams(
         explanation_ids=tuple(ids),
         simulator_id=simulator.id,
-        costs=costed,
+        individually=measured,
         then_rewrite=data.then_rewrite,
         again=True,
-        estimate=estimates.of_simulations(session, study, simulator, ids, costed, anew=True),
+        estimate=estimates.of_simulations(session, study, simulator, ids, measured, anew=True),
     )
     return enqueue(session, study, order, by=user)
 
@@ -212,9 +214,9 @@ def score(session: Session, study: Study, data: ScoreCreate, user: str) -> Job:
     return enqueue(session, study, order, by=user)
 
 
-def costs(data: Simulating, explanations: int) -> int:
-    """Of how many explanations what each costs alone is measured."""
-    return min(COSTS if data.costs is None else data.costs, explanations)
+def measured_alone(data: Simulating, explanations: int) -> int:
+    """Number of latents to measure individually."""
+    return min(MEASURED_ALONE if data.individually is None else data.individually, explanations)
 
 
 def last_llm(session: Session) -> dict[str, Any]:

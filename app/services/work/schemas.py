@@ -43,7 +43,7 @@ class Simulating(BaseModel):
     simulator_id: int | None = Field(
         default=None, ge=1, lt=2**63, description="The simulator; the study's if left out."
     )
-    costs: int | None = Field(
+    individually: int | None = Field(
         default=None,
         ge=0,
         lt=2**31,

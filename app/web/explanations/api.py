@@ -22,9 +22,9 @@ from app.services.explanations.schemas import (
 from app.services.explanations.scores import scores_of
 from app.services.explanations.worst import worst_of
 from app.services.jobs.schemas import JobOut
-from app.services.latents.costs import costs_of
+from app.services.latents.loss_effects import loss_effects_of
 from app.services.latents.queries import study_and_latent
-from app.services.latents.schemas import CostOut
+from app.services.latents.schemas import LossEffectOut
 from app.services.schemas import ExplanationOut, ScoreOut
 from app.web.database import Database
 from app.web.guard.security import CurrentUser
@@ -85,7 +85,7 @@ def compare_explanations(
     a: Annotated[int, Query(ge=1, lt=2**63, description="A version of the latent's text.")],
     b: Annotated[int, Query(ge=1, lt=2**63, description="Another one.")],
 ) -> ComparedOut:
-    """Two versions of a latent's text: words, scores, costs, and values on the same examples."""
+    """Two versions of a latent's text: words, scores, loss effects, and values on the same examples."""
     study, latent = study_and_latent(session, slug, index)
     first, second = (queries.get_version(session, latent, number) for number in (a, b))
     return compared_out(session, study, compare(session, study, latent, first, second))
@@ -117,10 +117,12 @@ def list_scores(explanation_id: ExplanationId, session: Database) -> list[ScoreO
     return scores_of(session, *_with_study(session, explanation_id))
 
 
-@router.get("/explanations/{explanation_id}/costs", summary="List costs of an explanation")
-def list_costs(explanation_id: ExplanationId, session: Database) -> list[CostOut]:
+@router.get(
+    "/explanations/{explanation_id}/loss-effects", summary="List loss effects of an explanation"
+)
+def list_loss_effects(explanation_id: ExplanationId, session: Database) -> list[LossEffectOut]:
     """Loss increase when only this latent is zeroed, or rewritten with this explanation."""
-    return costs_of(session, *_with_study(session, explanation_id))
+    return loss_effects_of(session, *_with_study(session, explanation_id))
 
 
 @router.get(

@@ -10,10 +10,10 @@ from app.services.explanations.queries import get_explanation
 from app.services.explanations.scores import scores_of
 from app.services.latents import listing, queries
 from app.services.latents.agreement import agreement
-from app.services.latents.costs import costs_of
 from app.services.latents.examples import KINDS, intervals
 from app.services.latents.examples import list_examples as examples_of
 from app.services.latents.filter_schemas import LatentFilter
+from app.services.latents.loss_effects import loss_effects_of
 from app.services.latents.prompts import prompts
 from app.services.latents.schemas import (
     AgreementOut,
@@ -54,7 +54,7 @@ def random_latent(
 
 @router.get("/studies/{slug}/latents/{index}", summary="Get a latent")
 def get_latent(slug: Slug, index: Index, session: Database) -> LatentOut:
-    """One latent: statistics, current explanation, its scores and its costs."""
+    """One latent: statistics, current explanation, its scores and its loss effects."""
     study, latent = queries.study_and_latent(session, slug, index)
     current = get_explanation(session, latent.explanation_id) if latent.explanation_id else None
     return LatentOut(
@@ -72,7 +72,7 @@ def get_latent(slug: Slug, index: Index, session: Database) -> LatentOut:
         suppressed=latent.suppressed,
         explanation=ExplanationOut.model_validate(current) if current else None,
         scores=scores_of(session, study, current) if current else [],
-        costs=costs_of(session, study, current) if current else [],
+        loss_effects=loss_effects_of(session, study, current) if current else [],
     )
 
 

@@ -6,8 +6,8 @@ import altair as alt
 
 from app.services.formatting import visible
 from app.services.latents.agreement import Agreement
-from app.services.latents.costs import ShownCost
 from app.services.latents.examples import RAW_MAX
+from app.services.latents.loss_effects import ShownEffect
 from app.services.rewrites.views import (
     BEFORE,
     BROWN,
@@ -33,14 +33,14 @@ COLORS = {
 EMPHASIS = f"this, {ISOTONIC.calibration}"
 
 
-def cost_chart(costs: list[ShownCost], assessment: Assessment | None = None) -> Spec | None:
-    """The cost of zeroing, or rewriting, one latent alone, with intervals.
+def effect_chart(effects: list[ShownEffect], assessment: Assessment | None = None) -> Spec | None:
+    """The loss effect of zeroing, or rewriting, one latent alone, with intervals.
 
     Args:
         assessment: Of the simulator.
 
     Returns:
-        None where there is no cost to draw: the latent never fires in the evaluate set.
+        None where there is none to draw: the latent never fires in the evaluate set.
     """
     rows = [
         {
@@ -48,18 +48,20 @@ def cost_chart(costs: list[ShownCost], assessment: Assessment | None = None) -> 
             "color": COLORS[shown.name],
             "size": 110 if shown.name == EMPHASIS else 50,
             "width": 3 if shown.name == EMPHASIS else 1.5,
-            **with_interval("increase", shown.cost.mean, shown.cost.low, shown.cost.high, 5),
+            **with_interval(
+                "increase", shown.loss_effect.mean, shown.loss_effect.low, shown.loss_effect.high, 5
+            ),
         }
-        for shown in costs
+        for shown in effects
     ]
     if all(row["increase"] is None for row in rows):
         return None
-    return with_data(_cost_spec(len(rows)), {"costs": rows}, assessment)
+    return with_data(_effect_spec(len(rows)), {"loss_effects": rows}, assessment)
 
 
 @cache
-def _cost_spec(rows: int) -> Spec:
-    base = alt.Chart(alt.NamedData("costs")).encode(
+def _effect_spec(rows: int) -> Spec:
+    base = alt.Chart(alt.NamedData("loss_effects")).encode(
         y=alt.Y(
             "what:N",
             sort=None,

@@ -20,7 +20,7 @@ from app.web.latent.opened import here_of
 from app.web.latents.within import Here
 from app.web.params import Index, Slug
 from app.web.templates import render
-from models import Explanation, Latent, LatentCost, Score, Study
+from models import Explanation, Latent, LossEffect, Score, Study
 
 router = APIRouter()
 
@@ -81,10 +81,10 @@ class Pair(NamedTuple):
     swapped: str
     scores: list[tuple[str, str, Score | None, Score | None]]
     """Name, plain name, and both."""
-    costs: list[tuple[str, str, LatentCost | None, LatentCost | None]]
+    loss_effects: list[tuple[str, str, LossEffect | None, LossEffect | None]]
     """Calibration, plain name, and both."""
     unpaired: bool
-    """True if both have costs, and no paired difference of these is stored."""
+    """True if both have loss effects, and no paired difference of these is stored."""
     examples: list[ExampleView]
 
 
@@ -187,10 +187,12 @@ def _pair(
             for name, one, two in compared.score_rows
         ],
         [
-            (name, f"cost, {name}" if name else "cost of zeroing it", one, two)
-            for name, one, two in compared.cost_rows
+            (name, f"loss effect, {name}" if name else "loss effect of zeroing", one, two)
+            for name, one, two in compared.effect_rows
         ],
-        not compared.paired and bool(compared.a.costs and compared.b.costs) and not same,
+        not compared.paired
+        and bool(compared.a.loss_effects and compared.b.loss_effects)
+        and not same,
         _examples(compared.examples, latent),
     )
 

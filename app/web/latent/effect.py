@@ -1,24 +1,24 @@
-"""The cost of the shown explanation: the loss when it stands in for this latent alone."""
+"""The loss effect of the shown explanation: it stands in for this latent alone."""
 
 from typing import NamedTuple
 
-from app.services.latents.costs import Reworded, ShownCost, reworded, shown_costs
+from app.services.latents.loss_effects import Reworded, ShownEffect, reworded, shown_effects
 from app.web.charts import Spec
-from app.web.latent.charts import EMPHASIS, cost_chart
+from app.web.latent.charts import EMPHASIS, effect_chart
 from app.web.latent.opened import Opened
 
 
 class Effect(NamedTuple):
-    """The costs of the shown version, and of the one it was written from."""
+    """The loss effects of the shown version, and of the one it was written from."""
 
-    costs: list[ShownCost]
+    loss_effects: list[ShownEffect]
     emphasis: str
-    """Name of the cost that counts."""
+    """Name of the one that counts."""
     chart: Spec | None
     verdict: Reworded | None
     """The comparison of this explanation with the previous one, or None where that was not measured."""
     previous: bool
-    """True if the previous explanation is among the costs."""
+    """True if the previous explanation is among them."""
     contexts: int
     """Contexts of the evaluate set that were run."""
     fires: int
@@ -31,20 +31,22 @@ class Effect(NamedTuple):
 
 
 def effect(opened: Opened) -> Effect | None:
-    """The costs of the shown version, or None before they are measured."""
+    """The loss effects of the shown version, or None before they are measured."""
     reached, parent = opened.reached, opened.parent
-    costs = shown_costs(reached.costs if reached else [], parent.costs if parent else [])
-    if not costs:
+    effects = shown_effects(
+        reached.loss_effects if reached else [], parent.loss_effects if parent else []
+    )
+    if not effects:
         return None
-    last, found = costs[-1].cost, reworded(costs)
+    last, found = effects[-1].loss_effect, reworded(effects)
     simulator = opened.simulator
     strata = list(last.strata)
     return Effect(
-        costs,
+        effects,
         EMPHASIS,
-        cost_chart(costs, simulator.assessment if simulator else None),
+        effect_chart(effects, simulator.assessment if simulator else None),
         found if found and found.comparison.mean is not None else None,
-        any(cost.name == "previous, isotonic" for cost in costs),
+        any(effect.name == "previous, isotonic" for effect in effects),
         len(last.context_ids),
         strata.count("fires"),
         strata.count("predicted"),

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from app.web.latent.opened import Opened
-from models import Explanation, LatentCost, Score
+from models import Explanation, LossEffect, Score
 
 
 class ShownExplanation(NamedTuple):
@@ -15,7 +15,7 @@ class ShownExplanation(NamedTuple):
     current_page: str | None
     """The page of the current explanation, if this is an earlier one."""
     correlation: Score | None
-    cost: LatentCost | None
+    loss_effect: LossEffect | None
     """Rewritten alone, isotonic."""
 
 
@@ -27,5 +27,5 @@ def explanation(opened: Opened) -> ShownExplanation:
         opened.latent.firing_rate == 0,
         opened.here.to() if opened.old else None,
         reached.correlation if reached else None,
-        reached.cost if reached else None,
+        reached.loss_effect if reached else None,
     )

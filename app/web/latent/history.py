@@ -9,7 +9,7 @@ from app.services.explanations.diff import Change
 from app.services.explanations.scores import SCORES
 from app.web.latent.opened import Opened
 from app.web.latents.within import Here
-from models import Comment, Explanation, LatentCost, Score
+from models import Comment, Explanation, LossEffect, Score
 
 
 class Remark(NamedTuple):
@@ -33,7 +33,7 @@ class Past(NamedTuple):
     is_current: bool
     is_shown: bool
     correlation: Score | None
-    cost: LatentCost | None
+    loss_effect: LossEffect | None
     scores: list[tuple[str, Score]]
     """Each with its plain name."""
     links: list[tuple[str, str]]
@@ -86,7 +86,7 @@ def _past(opened: Opened, entry: versions.Entry, remark: Remark | None) -> Past:
         is_current,
         is_shown,
         entry.version.correlation,
-        entry.version.cost,
+        entry.version.loss_effect,
         [(SCORES.get(one.name, (one.name, ""))[0], one) for one in entry.version.scores],
         links,
         entry.comments,

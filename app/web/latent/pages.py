@@ -72,7 +72,7 @@ def latent_page(
     saved: VersionId = None,
     sentence: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
 ) -> HTMLResponse:
-    """One latent: statistics, explanation, scores, costs, examples, history.
+    """One latent: statistics, explanation, scores, loss effects, examples, history.
 
     Args:
         version: The explanation with the simulation to show, by default the current one.

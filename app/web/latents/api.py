@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from app.services.jobs.schemas import JobOut
-from app.services.latents import costs, listing, meaning
+from app.services.latents import listing, loss_effects, meaning
 from app.services.latents.filter_schemas import LatentQuery
 from app.services.latents.schemas import (
     EditNextList,
@@ -63,10 +63,10 @@ def edit_next(
 ) -> EditNextList:
     """Latents by how much loss a better explanation could still win back, dearest first.
 
-    Latents whose cost is not known are not in it.
+    Latents whose loss effect is not known are not in it.
     """
     study = get_study(session, slug)
-    found = costs.edit_next(session, study, limit=limit, offset=offset)
+    found = loss_effects.edit_next(session, study, limit=limit, offset=offset)
     return EditNextList(
         total=found.total,
         clear=found.clear,

@@ -61,8 +61,8 @@ COLUMN_NAMES: dict[Column, tuple[str, str, str]] = {
         "Share of the real activation's variance that the calibrated simulation explains",
         "desc",
     ),
-    "cost": (
-        "cost, nats",
+    "loss_effect": (
+        "loss effect, nats",
         "Loss increase when only this latent is rewritten (isotonic)",
         "asc",
     ),

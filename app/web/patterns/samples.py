@@ -7,20 +7,20 @@ from markupsafe import Markup
 
 from app.services.explanations.compare import Paired
 from app.services.explanations.diff import Change, word_diff
-from app.services.latents.costs import ShownCost
 from app.services.latents.examples import ShownExample, Token, Window
+from app.services.latents.loss_effects import ShownEffect
 from app.services.schemas import Comparison
 from app.services.simulators.independence import Assessment, StudySimulator
 from app.services.simulators.schemas import Independence
 from app.web.charts import Spec
 from app.web.html.lanes import LANES, Lanes, Look, lanes_html, window_html
 from app.web.html.rows import rows_html, star_html
-from app.web.latent.charts import cost_chart
+from app.web.latent.charts import effect_chart
 from app.web.latent.scores import Basis, ScoreRow, Scores, ScoringModel
 from app.web.latent.statistics import Bar, Output, Statistics
 from app.web.urls import url
 from jobs.progress import JobLine
-from models import Comment, Explanation, LatentCost, Simulator, Study
+from models import Comment, Explanation, LossEffect, Simulator, Study
 
 
 class Samples(NamedTuple):
@@ -206,6 +206,6 @@ def _statistics() -> Statistics:
 
 
 def _chart() -> Spec | None:
-    zeroed = LatentCost(mean=0.0041, low=0.0022, high=0.0063)
-    isotonic = LatentCost(mean=0.0012, low=-0.0004, high=0.0029)
-    return cost_chart([ShownCost("zeroed", zeroed), ShownCost("this, isotonic", isotonic)])
+    zeroed = LossEffect(mean=0.0041, low=0.0022, high=0.0063)
+    isotonic = LossEffect(mean=0.0012, low=-0.0004, high=0.0029)
+    return effect_chart([ShownEffect("zeroed", zeroed), ShownEffect("this, isotonic", isotonic)])

@@ -14,7 +14,7 @@ from app.services.errors import Conflict, FieldErrors
 from app.services.explanations.queries import authors
 from app.services.fields import Sought
 from app.services.jobs.queries import latest_job
-from app.services.latents.costs import edit_next
+from app.services.latents.loss_effects import edit_next
 from app.services.latents.queries import simulated_explanations
 from app.services.rewrites.queries import latest_results, measured_authors, statistics_of
 from app.services.rewrites.schemas import Protocol

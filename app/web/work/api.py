@@ -1,4 +1,4 @@
-"""Explaining and simulating many latents: what it will cost, and the job, as JSON."""
+"""Explaining and simulating many latents: the estimated usage, and the job, as JSON."""
 
 from fastapi import APIRouter
 

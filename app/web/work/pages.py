@@ -42,14 +42,14 @@ LABELS = {
     "backend": "Back end: ",
     "model": "Language model: ",
     "base_url": "Address: ",
-    "costs": "Measure alone: ",
+    "individually": "Measure alone: ",
 }
 """The words before a message about a field."""
 
 
 @router.get("/studies/{slug}/work")
 def work_page(request: Request, slug: Slug, session: Database) -> HTMLResponse:
-    """Both forms. Fields in the address are filled in, and their cost is estimated."""
+    """Both forms. Fields in the address are filled in, and their usage is estimated."""
     study = get_study(session, slug)
     values = dict(request.query_params)
     task = values.get("task", "")
@@ -142,7 +142,9 @@ def _selection(values: dict[str, str]) -> dict[str, Any]:
 
 def _simulating(values: dict[str, str]) -> dict[str, Any]:
     # A box that is not ticked sends nothing.
-    return _filled(values, "simulator_id", "costs") | {"then_rewrite": "then_rewrite" in values}
+    return _filled(values, "simulator_id", "individually") | {
+        "then_rewrite": "then_rewrite" in values
+    }
 
 
 def _filled(values: dict[str, str], *names: str) -> dict[str, str]:
@@ -194,7 +196,7 @@ def _page(
         "servers": servers(),
         "simulators": study_simulators(session, study),
         "authors": authors(session, study),
-        "costs": queries.COSTS,
+        "individually": queries.MEASURED_ALONE,
         "labels": LABELS,
     }
     return render(request, "pages/work.html", context, status)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from interp.llm.cost import CHARACTERS_A_TOKEN, Tokens
+from interp.llm.usage import CHARACTERS_A_TOKEN, Tokens
 from interp.simulate.method import Trained, TrainingSettings
 from interp.simulate.protocol import Ask
 from interp.simulate.reads import EXPLANATION_TOKENS, Reading
@@ -31,7 +31,7 @@ class Settings(TrainingSettings, frozen=True):
     seed: int = 0
 
 
-def _cost(explanations: int, *, length: int, contexts: int, seq: int) -> Tokens:
+def _usage(explanations: int, *, length: int, contexts: int, seq: int) -> Tokens:
     asked = round(length / CHARACTERS_A_TOKEN)
     return Tokens(explanations * (asked + contexts * (BEFORE + seq)), 0)
 
@@ -45,7 +45,7 @@ def _reads(version: str, ask: Ask, tokens: Sequence[str]) -> Reading:
 INLINE = Trained(
     name="inline",
     meaning="a fine-tuned language model reads the explanation, then the text",
-    cost=_cost,
+    usage=_usage,
     reads=_reads,
     loader="interp.simulate.inline.simulator:Inline",
     trainer="interp.simulate.inline.train:train",

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from interp.errors import InputError
-from interp.llm.cost import Tokens
 from interp.llm.llm import LLM, Query
-from interp.simulate.method import Prompted, PromptedOptions, prompted_cost
+from interp.llm.usage import Tokens
+from interp.simulate.method import Prompted, PromptedOptions, prompted_usage
 from interp.simulate.prompted.prompts import DIGITS, asking, expected, reading, reasons, written
 from interp.simulate.protocol import Ask, Simulated
 from interp.simulate.reads import Reading
@@ -26,7 +26,7 @@ SCORE_VERSION = "all_at_once_score-1"
 
 LINE = 3.0
 """Tokens of the simulator to show one token of the subject on a line of its own. Measured, as
-:data:`interp.llm.cost.CHARACTERS_A_TOKEN`."""
+:data:`interp.llm.usage.CHARACTERS_A_TOKEN`."""
 
 
 @dataclass
@@ -98,7 +98,7 @@ def load(llm: LLM, options: Options) -> AllAtOnce:
     return AllAtOnce(llm, options.show_score)
 
 
-def _cost(asked: float, *, contexts: int, seq: int) -> Tokens:
+def _usage(asked: float, *, contexts: int, seq: int) -> Tokens:
     return Tokens(round(asked + LINE * contexts * seq), 0)
 
 
@@ -112,7 +112,7 @@ ALL_AT_ONCE = Prompted(
     meaning="reads all activations of a text in one pass",
     options=Options,
     version=lambda options: options.version,
-    cost=prompted_cost(_cost),
+    usage=prompted_usage(_usage),
     reads=_reads,
     loader=f"{__name__}:load",
 )

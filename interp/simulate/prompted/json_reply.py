@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from interp.llm.cost import Tokens
 from interp.llm.llm import LLM, Message
-from interp.simulate.method import Prompted, PromptedOptions, prompted_cost
+from interp.llm.usage import Tokens
+from interp.simulate.method import Prompted, PromptedOptions, prompted_usage
 from interp.simulate.prompted.prompts import reasons, template
 from interp.simulate.protocol import TOP, Ask, Simulated
 from interp.simulate.reads import Reading
@@ -146,7 +146,7 @@ def load(llm: LLM, options: PromptedOptions) -> JsonReply:
     return JsonReply(llm)
 
 
-def _cost(asked: float, *, contexts: int, seq: int) -> Tokens:
+def _usage(asked: float, *, contexts: int, seq: int) -> Tokens:
     read = contexts * (PROMPT + asked + SHOWN * seq)
     return Tokens(round(read), round(WRITTEN * contexts * seq))
 
@@ -161,7 +161,7 @@ JSON_REPLY = Prompted(
     name="json_reply",
     meaning="asks for the activations as JSON, where a service gives no probabilities",
     version=lambda _: VERSION,
-    cost=prompted_cost(_cost),
+    usage=prompted_usage(_usage),
     reads=_reads,
     loader=f"{__name__}:load",
 )

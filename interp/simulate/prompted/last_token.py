@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from interp.errors import InputError
-from interp.llm.cost import Tokens
 from interp.llm.llm import LLM, Query
-from interp.simulate.method import Prompted, PromptedOptions, prompted_cost
+from interp.llm.usage import Tokens
+from interp.simulate.method import Prompted, PromptedOptions, prompted_usage
 from interp.simulate.prompted.prompts import DIGITS, asking, expected, reading, reasons, written
 from interp.simulate.protocol import Ask, Simulated
 from interp.simulate.reads import Reading
@@ -84,7 +84,7 @@ def load(llm: LLM, options: PromptedOptions) -> LastToken:
     return LastToken(llm)
 
 
-def _cost(asked: float, *, contexts: int, seq: int) -> Tokens:
+def _usage(asked: float, *, contexts: int, seq: int) -> Tokens:
     windows = sum(min(last, WINDOW) + MARKS for last in range(1, seq + 1))
     return Tokens(round(asked + contexts * windows), 0)
 
@@ -99,7 +99,7 @@ LAST_TOKEN = Prompted(
     name="last_token",
     meaning="asks about one token at a time, as the paper does",
     version=lambda _: VERSION,
-    cost=prompted_cost(_cost),
+    usage=prompted_usage(_usage),
     reads=_reads,
     loader=f"{__name__}:load",
 )

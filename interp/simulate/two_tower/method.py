@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from interp.llm.cost import CHARACTERS_A_TOKEN, Tokens
+from interp.llm.usage import CHARACTERS_A_TOKEN, Tokens
 from interp.simulate.method import Trained, TrainingSettings
 from interp.simulate.protocol import Ask
 from interp.simulate.reads import EXPLANATION_TOKENS, Reading
@@ -29,7 +29,7 @@ class Settings(TrainingSettings, frozen=True):
     seed: int = 0
 
 
-def _cost(explanations: int, *, length: int, contexts: int, seq: int) -> Tokens:
+def _usage(explanations: int, *, length: int, contexts: int, seq: int) -> Tokens:
     asked = round(length / CHARACTERS_A_TOKEN)
     # The text is read once for all explanations.
     return Tokens(explanations * asked + (contexts * seq if explanations else 0), 0)
@@ -46,7 +46,7 @@ def _reads(version: str, ask: Ask, tokens: Sequence[str]) -> Reading:
 TWO_TOWER = Trained(
     name="two_tower",
     meaning="multiplies an encoding of the explanation with one of each token",
-    cost=_cost,
+    usage=_usage,
     reads=_reads,
     batch=64,
     loader="interp.simulate.two_tower.simulator:TwoTower",

@@ -30,7 +30,7 @@ from models import (
     Explanation,
     Job,
     Latent,
-    LatentCost,
+    LossEffect,
     Rewrite,
     RewritePoint,
     Study,
@@ -139,33 +139,33 @@ def test_get_a_latent(api: httpx.Client, study: Study) -> None:
         "specificity",
     ]
     assert latent["scores"][1]["value"] is None
-    assert [(cost["condition"], cost["calibration"]) for cost in latent["costs"]] == [
+    assert [(effect["condition"], effect["calibration"]) for effect in latent["loss_effects"]] == [
         ("zeroed", ""),
         ("rewritten", "isotonic"),
         ("rewritten", "quantile"),
         ("rewritten", "linear"),
         ("rewritten", "none"),
     ]
-    cost = latent["costs"][1]
-    assert (cost["mean"], cost["fires_mean"]) == pytest.approx((0.001, 0.004))
-    assert cost["weights"] == {"fires": 0.25, "predicted": 0.125, "silent": 0.625}
-    assert len(cost["strata"]) == len(cost["context_ids"]) == len(cost["differences"]) == 6
-    assert cost["before"] is None
+    effect = latent["loss_effects"][1]
+    assert (effect["mean"], effect["fires_mean"]) == pytest.approx((0.001, 0.004))
+    assert effect["weights"] == {"fires": 0.25, "predicted": 0.125, "silent": 0.625}
+    assert len(effect["strata"]) == len(effect["context_ids"]) == len(effect["differences"]) == 6
+    assert effect["before"] is None
     identity = latent["explanation"]["id"]
     assert api.get(f"/explanations/{identity}/scores").json() == latent["scores"]
-    assert api.get(f"/explanations/{identity}/costs").json() == latent["costs"]
+    assert api.get(f"/explanations/{identity}/loss-effects").json() == latent["loss_effects"]
 
 
-def test_a_cost_is_compared_with_that_of_the_parent(
+def test_a_loss_effect_is_compared_with_that_of_the_parent(
     api: httpx.Client, db: Session, study: Study
 ) -> None:
-    cost = reword(db, study, 0)
-    cost.before = {"mean": -0.0012, "low": -0.002, "high": -0.0004, "p": 0.03}
-    cost.before |= {"detectable": 0.001, "contexts_needed": 2.0}
+    effect = reword(db, study, 0)
+    effect.before = {"mean": -0.0012, "low": -0.002, "high": -0.0004, "p": 0.03}
+    effect.before |= {"detectable": 0.001, "contexts_needed": 2.0}
     db.commit()
-    costs = api.get(f"/studies/{study.slug}/latents/0").json()["costs"]
-    compared = {c["calibration"]: c["before"] for c in costs}
-    assert compared.pop("isotonic") == cost.before | {"verdict": "lower"}
+    effects = api.get(f"/studies/{study.slug}/latents/0").json()["loss_effects"]
+    compared = {c["calibration"]: c["before"] for c in effects}
+    assert compared.pop("isotonic") == effect.before | {"verdict": "lower"}
     assert set(compared.values()) == {None}
 
 
@@ -337,15 +337,15 @@ def test_edit_next(api: httpx.Client, db: Session) -> None:
     listed = api.get(path).json()
     assert [item["index"] for item in listed["items"]] == [3, 2, 1, 0], "dearest first"
     assert (listed["total"], listed["clear"]) == (4, 4)
-    assert listed["items"][0]["cost"] == pytest.approx(0.004)
-    assert listed["items"][0]["cost_low"] == pytest.approx(0.002)
+    assert listed["items"][0]["loss_effect"] == pytest.approx(0.004)
+    assert listed["items"][0]["loss_effect_low"] == pytest.approx(0.002)
     assert listed["items"][0]["explanation"] == "fires on word number 3, 100%_sure"
     assert [
         i["index"] for i in api.get(path, params={"limit": 1, "offset": 2}).json()["items"]
     ] == [1]
-    costs = select(LatentCost).filter_by(condition="rewritten", calibration="isotonic")
+    effects = select(LossEffect).filter_by(condition="rewritten", calibration="isotonic")
     of = {
-        latent.index: db.scalars(costs.filter_by(explanation_id=latent.explanation_id)).one()
+        latent.index: db.scalars(effects.filter_by(explanation_id=latent.explanation_id)).one()
         for latent in db.scalars(select(Latent).where(Latent.study_id == study.id))
         if latent.index < 4
     }
@@ -357,8 +357,8 @@ def test_edit_next(api: httpx.Client, db: Session) -> None:
     listed = api.get(path).json()
     assert [item["index"] for item in listed["items"]] == [2, 0]
     assert (listed["total"], listed["clear"]) == (2, 1)
-    assert listed["items"][0]["cost"] == pytest.approx(0.003)
-    assert listed["items"][0]["cost_low"] is listed["items"][0]["cost_high"] is None
+    assert listed["items"][0]["loss_effect"] == pytest.approx(0.003)
+    assert listed["items"][0]["loss_effect_low"] is listed["items"][0]["loss_effect_high"] is None
     api.post(f"/jobs/{reworded.json()['job_id']}/cancel")
 
 

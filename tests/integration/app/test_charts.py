@@ -9,10 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.services.explanations.history import list_versions
-from app.services.latents.costs import ShownCost, reworded, shown_costs
+from app.services.latents.loss_effects import ShownEffect, reworded, shown_effects
 from app.services.rewrites.queries import Results, latest_results, list_points
 from app.services.rewrites.views import LINES, View
-from app.web.latent.charts import cost_chart
+from app.web.latent.charts import effect_chart
 from app.web.rewrites.charts import loss_chart, missing_latents
 from models import Explanation, Job, Latent, Rewrite, RewritePoint, Study
 from tests.factories import little_study, reword
@@ -45,13 +45,13 @@ def _latents(db: Session, study: Study) -> list[Latent]:
     return list(db.scalars(query))
 
 
-def _costs(db: Session, study: Study, latent: Latent) -> list[ShownCost]:
+def _effects(db: Session, study: Study, latent: Latent) -> list[ShownEffect]:
     versions = {
         v.explanation.id: v for v in list_versions(db, study, latent, latent.explanation_id)
     }
     shown = versions[latent.explanation_id or 0]
     previous = versions.get(shown.explanation.parent_id or 0)
-    return shown_costs(shown.costs, previous.costs if previous else [])
+    return shown_effects(shown.loss_effects, previous.loss_effects if previous else [])
 
 
 def test_the_views_together_hold_exactly_the_points(results: Results) -> None:
@@ -74,7 +74,7 @@ def test_the_views_together_hold_exactly_the_points(results: Results) -> None:
 def test_the_specifications_are_valid(db: Session, study: Study, results: Results) -> None:
     latent = _latents(db, study)[0]
     charts = [loss_chart(results, view, LATENTS).spec for view in VIEWS]
-    charts.append(cost_chart(_costs(db, study, latent)))
+    charts.append(effect_chart(_effects(db, study, latent)))
     for spec in charts:
         alt.Chart.from_dict(spec, validate=True)
 
@@ -324,13 +324,13 @@ def test_the_table_holds_the_view(results: Results) -> None:
     assert against.zero.mean == pytest.approx(difference, abs=1e-6)
 
 
-def test_the_cost_chart_holds_exactly_the_costs(db: Session, study: Study) -> None:
+def test_the_loss_effect_chart_holds_exactly_the_loss_effects(db: Session, study: Study) -> None:
     latent = _latents(db, study)[0]
-    costs = _costs(db, study, latent)
-    assert reworded(costs) is None
-    rows = [row for row in chart_values(cost_chart(costs) or {}) if "increase" in row]
+    effects = _effects(db, study, latent)
+    assert reworded(effects) is None
+    rows = [row for row in chart_values(effect_chart(effects) or {}) if "increase" in row]
     assert [(r["increase"], r["increase_low"], r["increase_high"]) for r in rows] == [
-        (cost.mean, cost.low, cost.high) for _, cost in costs
+        (effect.mean, effect.low, effect.high) for _, effect in effects
     ]
     this = ["this, isotonic", "this, quantile", "this, linear", "this, none"]
     assert [row["what"] for row in rows] == ["zeroed", *this]
@@ -339,13 +339,13 @@ def test_the_cost_chart_holds_exactly_the_costs(db: Session, study: Study) -> No
     before = latent.explanation_id
     isotonic = reword(db, study, 0)
     after = isotonic.explanation_id
-    costs = _costs(db, study, latent)
-    assert [name for name, _ in costs] == ["zeroed", "previous, isotonic", *this]
-    assert [cost.explanation_id for _, cost in costs[:3]] == [after, before, after]
-    assert reworded(costs) is None, "not compared"
+    effects = _effects(db, study, latent)
+    assert [name for name, _ in effects] == ["zeroed", "previous, isotonic", *this]
+    assert [effect.explanation_id for _, effect in effects[:3]] == [after, before, after]
+    assert reworded(effects) is None, "not compared"
     isotonic.before = {"mean": -0.1, "low": -0.2, "high": -0.05, "p": 0.01}
     isotonic.context_ids = [*isotonic.context_ids[:1], 0, *isotonic.context_ids[2:]]
-    compared = reworded(costs)
+    compared = reworded(effects)
     assert compared is not None
     assert compared.comparison.verdict == "lower"
     assert compared.contexts == 1, "of the two in which it fires, one was run before"

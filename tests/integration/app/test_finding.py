@@ -15,7 +15,7 @@ from app.services.latents import filters, listing
 from app.services.latents.filter_schemas import LatentFilter, Part
 from cli.fetch import fetch
 from interp.embedding.embed import MODEL, embed
-from models import Job, Latent, LatentCost, LatentList, Score, Study
+from models import Job, Latent, LatentList, LossEffect, Score, Study
 from models.settings import get_settings
 from models.shipped import STATIC
 from tests.factories import little_study, reword
@@ -39,7 +39,7 @@ def many(db: Session) -> Study:
         values = [0.5, 0.5, -0.2, None, math.nan, rng.random()]
         db.add(Score(**of, name="correlation", value=rng.choice(values), n=1))
         db.add(
-            LatentCost(
+            LossEffect(
                 **of,
                 condition="rewritten",
                 calibration="isotonic",
@@ -66,7 +66,9 @@ def indices(db: Session, study: Study, **wanted: object) -> list[int]:
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
-@pytest.mark.parametrize("sort", ["index", "firing_rate", "correlation", "cost", "sensitivity"])
+@pytest.mark.parametrize(
+    "sort", ["index", "firing_rate", "correlation", "loss_effect", "sensitivity"]
+)
 def test_pages_forth_and_back(db: Session, many: Study, sort: str, order: str) -> None:
     """All latents, each once: sorted, what is missing last; and backwards the same."""
     wanted = Part.model_validate({"sort": sort, "order": order})
@@ -97,7 +99,7 @@ def test_pages_forth_and_back(db: Session, many: Study, sort: str, order: str) -
     assert again == seen
 
 
-@pytest.mark.parametrize("sort", ["index", "firing_rate", "correlation", "cost"])
+@pytest.mark.parametrize("sort", ["index", "firing_rate", "correlation", "loss_effect"])
 def test_neighbours_are_those_of_the_list(db: Session, many: Study, sort: str) -> None:
     wanted = LatentFilter.model_validate({"sort": sort, "order": "desc", "q": "fires"})
     order = indices(db, many, **wanted.state())
@@ -120,9 +122,9 @@ def test_filters(db: Session, study: Study) -> None:
     assert indices(db, study, firing_rate_min=0.02, firing_rate_max=0.03) == [1, 2]
     assert indices(db, study, correlation_min=0.45) == [0]
     assert indices(db, study, correlation_max=0.4) == [1], "0.4 is meant to be 0.4"
-    assert indices(db, study, cost_min=0.0015) == [1]
-    for sort in ("cost", "correlation", "firing_rate"):
-        both = {"cost_min": 0, "correlation_min": 0, "missing": True, "sort": sort}
+    assert indices(db, study, loss_effect_min=0.0015) == [1]
+    for sort in ("loss_effect", "correlation", "firing_rate"):
+        both = {"loss_effect_min": 0, "correlation_min": 0, "missing": True, "sort": sort}
         assert indices(db, study, **both) == [0], "filtered and sorted by the same table"
     assert indices(db, study, simulated=True) == [0, 1]
     assert indices(db, study, missing=True) == [0]
@@ -323,7 +325,7 @@ def test_stars_and_lists(api: httpx.Client, study: Study) -> None:
 
 def test_lists_without_scripts(pages: httpx.Client, db: Session, study: Study) -> None:
     at = f"/studies/{study.slug}"
-    back = f"{at}/latents?q=number%203&sort=cost"
+    back = f"{at}/latents?q=number%203&sort=loss_effect"
     star = pages.post(f"{at}/latents/3/star", data={"on": "true", "next": back})
     assert (star.status_code, star.headers["location"]) == (303, back)
     assert pages.post(f"{at}/latents/3/star", data={"on": "true", "next": "//x"}).status_code == 422
@@ -350,7 +352,7 @@ def test_the_whole_filter_goes_to_the_work_page(
     pages: httpx.Client, db: Session, study: Study
 ) -> None:
     query = "q=number&correlation_max=0.45&simulated=true"
-    listed = pages.get(f"/studies/{study.slug}/latents?{query}&sort=cost")
+    listed = pages.get(f"/studies/{study.slug}/latents?{query}&sort=loss_effect")
     assert f'href="/studies/{study.slug}/work?{query}"'.replace("&", "&amp;") in listed.text
     work = pages.get(f"/studies/{study.slug}/work?{query}")
     assert "with “number” in the explanation, with correlation ≤ 0.45, simulated" in text_of(work)

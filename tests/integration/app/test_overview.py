@@ -1,4 +1,4 @@
-"""The overview of a study: what rewriting costs, in both protocols and all views."""
+"""The overview of a study: what rewriting effects, in both protocols and all views."""
 
 import re
 
@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.services.rewrites.views import VIEWS
-from models import Explanation, Job, Latent, LatentCost, Rewrite, Study
+from models import Explanation, Job, Latent, LossEffect, Rewrite, Study
 from tests.factories import little_study, reword
 from tests.reading import current_of, headline_point, latent_of, text_of
 from tests.rewrites import rewrite
@@ -117,19 +117,19 @@ def test_what_to_edit_next(pages: httpx.Client, db: Session, study: Study) -> No
     text = text_of(pages.get(f"/studies/{study.slug}"))
     assert "Edit these next" in text and "2 of 2 are clearly above zero." in text
     assert text.index("fires on word number 1") < text.index("fires on word number 0")
-    for cost in db.scalars(
-        select(LatentCost)
-        .join(Latent, Latent.explanation_id == LatentCost.explanation_id)
+    for effect in db.scalars(
+        select(LossEffect)
+        .join(Latent, Latent.explanation_id == LossEffect.explanation_id)
         .where(Latent.study_id == study.id)
     ):
-        cost.low = -0.001
+        effect.low = -0.001
     db.commit()
     assert "No cost is clearly above zero" in text_of(pages.get(f"/studies/{study.slug}"))
     bare = little_study(db, simulated=0)
     assert "Edit these next" not in text_of(pages.get(f"/studies/{bare.slug}"))
 
 
-def test_what_a_latent_costs(pages: httpx.Client, db: Session, study: Study) -> None:
+def test_the_loss_effect_of_a_latent(pages: httpx.Client, db: Session, study: Study) -> None:
     path = f"/studies/{study.slug}/latents/0"
     text = text_of(pages.get(path))
     assert "this, isotonic +0.00100 [0.00050, 0.00200] +0.0040 [0.0020, 0.0080]" in text
@@ -140,32 +140,32 @@ def test_what_a_latent_costs(pages: httpx.Client, db: Session, study: Study) -> 
     ) in text
     assert "the previous one" not in text and "different samples" not in text
     explanation = current_of(db, study, 0)
-    for cost in db.scalars(select(LatentCost).filter_by(explanation_id=explanation.id)):
-        cost.low = cost.high = None
-        cost.strata = ["predicted"] * 3 + ["silent"] * 3
-        cost.fires_mean = cost.fires_low = cost.fires_high = None
-        if cost.condition == "zeroed":
-            cost.mean = None
+    for effect in db.scalars(select(LossEffect).filter_by(explanation_id=explanation.id)):
+        effect.low = effect.high = None
+        effect.strata = ["predicted"] * 3 + ["silent"] * 3
+        effect.fires_mean = effect.fires_low = effect.fires_high = None
+        if effect.condition == "zeroed":
+            effect.mean = None
     db.commit()
     page = pages.get(path)
     assert "fires in no context of the evaluate set, so what zeroing it costs" in text_of(page)
-    assert 'id="cost-chart"' in page.text
+    assert 'id="effect-chart"' in page.text
     assert "zeroed – – " in text_of(page)
     assert "this, isotonic +0.00100 no interval –" in text_of(page)
     assert "+0.00100 no interval" in text_of(pages.get(f"/studies/{study.slug}")), "edit next"
 
 
-def test_whether_the_new_explanation_costs_less(
+def test_whether_the_new_explanation_loss_effects_less(
     pages: httpx.Client, db: Session, study: Study
 ) -> None:
     path = f"/studies/{study.slug}/latents/0"
-    cost = reword(db, study, 0)
+    effect = reword(db, study, 0)
     text = text_of(pages.get(path))
     assert "previous, isotonic" in text
     assert "25%. The contexts in which it does not fire are drawn for each explanation" in text
     assert "Where it fires, this explanation" not in text, "it is not compared"
-    cost.before = {"mean": -0.0012, "low": -0.002, "high": -0.0004, "p": 0.03}
-    cost.before |= {"detectable": 0.001, "contexts_needed": 2.0}
+    effect.before = {"mean": -0.0012, "low": -0.002, "high": -0.0004, "p": 0.03}
+    effect.before |= {"detectable": 0.001, "contexts_needed": 2.0}
     db.commit()
     text = text_of(pages.get(path))
     assert (
@@ -173,17 +173,17 @@ def test_whether_the_new_explanation_costs_less(
         "−0.00120 [−0.00200, −0.00040] nats, p = 0.030."
     ) in text
     assert "cannot be told" not in text
-    cost.before = cost.before | {"mean": 0.0012, "low": 0.0004, "high": 0.002}
+    effect.before = effect.before | {"mean": 0.0012, "low": 0.0004, "high": 0.002}
     db.commit()
     assert "this explanation costs more than the previous one: +0.00120" in text_of(pages.get(path))
-    cost.before = cost.before | {"p": 0.2}
+    effect.before = effect.before | {"p": 0.2}
     db.commit()
     assert (
         "this explanation cannot be told from the previous one: +0.00120 [+0.00040, +0.00200] nats, "
         "p = 0.200. With 2 shared contexts a difference below 0.00100 nats cannot be told from "
         "none; the observed one would take about 2 contexts."
     ) in text_of(pages.get(path))
-    cost.before = {"mean": 0.0012} | dict.fromkeys(("low", "high", "p", "detectable"))
+    effect.before = {"mean": 0.0012} | dict.fromkeys(("low", "high", "p", "detectable"))
     db.commit()
     text = text_of(pages.get(path))
     assert "cannot be told from the previous one: +0.00120 nats, no interval, p not known." in text

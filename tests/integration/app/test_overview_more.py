@@ -128,8 +128,8 @@ def test_recent_activity(pages: httpx.Client, db: Session, study: Study) -> None
     path = f"/studies/{study.slug}"
     assert "Nothing yet. Reword a latent" in text_of(pages.get(path))
     _, second = _second(db, study)
-    cost = reword(db, study, 0)
-    cost.before = {"mean": -0.01, "low": -0.02, "high": -0.005, "p": 0.01}
+    effect = reword(db, study, 0)
+    effect.before = {"mean": -0.01, "low": -0.02, "high": -0.005, "p": 0.01}
     now = datetime.now(UTC)
     failed = Job(study_id=study.id, kind="explain", status="failed", created_by="bo")
     failed.message, failed.finished_at = "There is no such model.", now + timedelta(seconds=5)

@@ -93,8 +93,8 @@ def test_numbers_that_are_too_large_are_refused(
 ) -> None:
     """Python reads no integer of more than 4,300 digits, and says so in its own way."""
     for path, field in (
-        (f"/studies/{study.slug}/simulate/estimate", "costs"),
-        (f"/studies/{study.slug}/simulate/estimate", "cost_min"),
+        (f"/studies/{study.slug}/simulate/estimate", "individually"),
+        (f"/studies/{study.slug}/simulate/estimate", "loss_effect_min"),
         (f"/studies/{study.slug}/latents/1/explanations", "parent_id"),
         (f"/studies/{study.slug}/generations", "temperature"),
         ("/studies", "seed"),
@@ -104,7 +104,7 @@ def test_numbers_that_are_too_large_are_refused(
         assert not PYTHON.search(problem_of(answer, answer.status_code)), answer.text
     for address in (
         f"/studies/{study.slug}/latents?limit={number}",
-        f"/studies/{study.slug}/latents?cost_min={number}",
+        f"/studies/{study.slug}/latents?loss_effect_min={number}",
         f"/studies/{study.slug}/latents/{number}",
         f"/jobs/{number}",
     ):

@@ -15,7 +15,7 @@ from app.services.simulators.independence import assess
 from interp.corpus.copies import identity
 from interp.corpus.seen import SeenText
 from interp.simulate.training.trained import Fold, Trained
-from models import Context, Explanation, LatentCost, Rewrite, Score, Simulator, Study
+from models import Context, Explanation, LossEffect, Rewrite, Score, Simulator, Study
 from tests.factories import WASHINGTON, little_study
 from tests.reading import current_of, latent_of, problem_of, text_of
 from tests.rewrites import rewrite
@@ -63,7 +63,7 @@ def contaminated_study(db: Session) -> Study:
     for context in db.scalars(select(Context).filter_by(study_id=study.id).limit(2)):
         context.set = "calibrate"
     before, simulator = study.simulator_id, trained(db)
-    for table in (Score, LatentCost, Rewrite):
+    for table in (Score, LossEffect, Rewrite):
         for row in db.scalars(select(table).filter_by(simulator_id=before)):
             row.simulator_id = simulator.id
     study.simulator_id = simulator.id
@@ -298,7 +298,7 @@ def test_contaminated_figures_are_never_without_a_warning(
     latent = api.get(f"{path}/latents/0").json()
     rewritten = api.get(f"{path}/rewrites").json()
     seen = [
-        *(item["independence"] for item in latent["scores"] + latent["costs"] + rewritten),
+        *(item["independence"] for item in latent["scores"] + latent["loss_effects"] + rewritten),
         api.get(f"{path}/latents").json()["independence"],
         api.get(f"{path}/edit-next").json()["independence"],
         api.get(f"{path}/rewrites/{rewritten[0]['id']}").json()["independence"],

@@ -1,4 +1,4 @@
-"""Explaining, simulating and scoring many latents: what it will cost, the jobs, what is missing."""
+"""Explaining, simulating and scoring many latents: the estimated usage, the jobs, what is missing."""
 
 from typing import Any
 from uuid import uuid4
@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.services.work.queries import COSTS
+from app.services.work.queries import MEASURED_ALONE
 from interp.explain.explainer import PROMPT
-from interp.llm.cost import CHARACTERS_A_TOKEN
+from interp.llm.usage import CHARACTERS_A_TOKEN
 from interp.simulate.registry import SIMULATORS
 from models import Explanation, Job, Score, Simulation, Simulator, Study
 from tests.factories import CONTEXTS, LENGTH, little_study
@@ -55,14 +55,14 @@ def test_simulate_all_some_and_those_of_a_filter(
 ) -> None:
     every = start(api, study, "simulate")
     assert every["explanation_ids"] == current(db, study, range(5)), "the dead one has none"
-    assert (every["simulator_id"], every["costs"], every["then_rewrite"]) == (
+    assert (every["simulator_id"], every["individually"], every["then_rewrite"]) == (
         study.simulator_id,
         5,
         True,
     )
-    some = start(api, study, "simulate", latents=[3, 1], costs=1, then_rewrite=False)
+    some = start(api, study, "simulate", latents=[3, 1], individually=1, then_rewrite=False)
     assert some["explanation_ids"] == [current_of(db, study, i).id for i in (1, 3)]
-    assert (some["costs"], some["then_rewrite"]) == (1, False)
+    assert (some["individually"], some["then_rewrite"]) == (1, False)
     filtered = start(api, study, "simulate", q="NUMBER 4")
     assert filtered["explanation_ids"] == current(db, study, range(4, 5))
     simulated = start(api, study, "simulate", simulated=True)
@@ -97,12 +97,16 @@ def test_explain_all_some_and_then_simulate(api: httpx.Client, db: Session, stud
         method="prompted",
         llm=LLM,
         q="word number",
-        then_simulate={"simulator_id": simulator.id, "costs": 2},
+        then_simulate={"simulator_id": simulator.id, "individually": 2},
     )
     assert params["llm"] == LLM
     assert params["latents"] == [0, 1, 2, 3, 4]
     then = params["then_simulate"]
-    assert (then["simulator_id"], then["costs"], then["then_rewrite"]) == (simulator.id, 2, True)
+    assert (then["simulator_id"], then["individually"], then["then_rewrite"]) == (
+        simulator.id,
+        2,
+        True,
+    )
     assert params["estimate"]["tokens_read"] == 5 * PROMPT
     one = start(api, study, "explain", method="refine", llm=LLM, latents=[2])
     assert one["latents"] == [2]
@@ -140,7 +144,7 @@ def test_score(api: httpx.Client, db: Session, study: Study) -> None:
         ("simulate", {"latents": []}, 422, "latents"),
         ("simulate", {"latents": [5]}, 409, "nothing to simulate"),
         ("simulate", {"simulator_id": 10**9}, 404, "no simulator"),
-        ("simulate", {"costs": -1}, 422, "0 or more"),
+        ("simulate", {"individually": -1}, 422, "0 or more"),
         ("explain", {"latents": [5]}, 409, "nothing to explain"),
         ("explain", {"method": "prompted"}, 422, "name one"),
         ("explain", {"method": "lexical", "llm": LLM}, 422, "leave it out"),
@@ -178,12 +182,12 @@ def test_before_anything_has_run_the_formula_is_used(
     api: httpx.Client, db: Session, study: Study, method: str
 ) -> None:
     simulator = new_simulator(db, method, calibrate_contexts=4)
-    found = start(api, study, "simulate", simulator_id=simulator.id, costs=0)["estimate"]
+    found = start(api, study, "simulate", simulator_id=simulator.id, individually=0)["estimate"]
     text = current_of(db, study, 0).text  # all are of one length
     contexts = 4 + EXAMPLES + CONTEXTS
-    cost = SIMULATORS[method].cost(5, length=len(text), contexts=contexts, seq=LENGTH - 1)
-    assert found["tokens_read"] == pytest.approx(cost.read, rel=0.01)
-    assert found["tokens_written"] == cost.written
+    usage = SIMULATORS[method].usage(5, length=len(text), contexts=contexts, seq=LENGTH - 1)
+    assert found["tokens_read"] == pytest.approx(usage.read, rel=0.01)
+    assert found["tokens_written"] == usage.written
     assert (found["seconds"], found["measured"], found["latents"]) == (None, False, 5)
 
 
@@ -195,7 +199,7 @@ def test_the_formulas_of_trained_methods(api: httpx.Client, db: Session, study: 
         ("inline", 5 * (asked + contexts * (8 + seq))),
     ):
         simulator = new_simulator(db, method, folder="f")
-        found = start(api, study, "simulate", simulator_id=simulator.id, costs=0)["estimate"]
+        found = start(api, study, "simulate", simulator_id=simulator.id, individually=0)["estimate"]
         assert found["tokens_read"] == read, method
 
 
@@ -235,9 +239,9 @@ def test_afterwards_the_estimate_is_what_earlier_ones_took(
     assert not other["estimate"]["measured"], "another model took something else"
 
 
-def test_costs_of_many_are_measured_for_some(db: Session, api: httpx.Client) -> None:
-    study = little_study(db, latents=COSTS + 3, simulated=0)
-    assert start(api, study, "simulate")["costs"] == COSTS
+def test_some_of_many_are_measured_individually(db: Session, api: httpx.Client) -> None:
+    study = little_study(db, latents=MEASURED_ALONE + 3, simulated=0)
+    assert start(api, study, "simulate")["individually"] == MEASURED_ALONE
 
 
 def test_the_forms_work_without_scripts(pages: httpx.Client, db: Session, study: Study) -> None:
@@ -250,7 +254,7 @@ def test_the_forms_work_without_scripts(pages: httpx.Client, db: Session, study:
     assert "1 latent to simulate: about" in text_of(seen)
     assert "Simulate the latents with “number 3” in the explanation" in text_of(seen)
     jobs = select(Job).filter_by(study_id=study.id).order_by(Job.id.desc())
-    assert db.scalars(jobs).all() == [], "seeing the cost starts nothing"
+    assert db.scalars(jobs).all() == [], "an estimate starts nothing"
     queued = pages.post(path, data=fields)
     assert queued.headers["location"] == f"/studies/{study.slug}/jobs"
     job = db.scalars(jobs).first()

@@ -26,7 +26,7 @@ ADD = """
 from interp.coders.registry import FORMATS, Format
 from interp.explain.explainer import Asking
 from interp.explain.registry import EXPLAINERS
-from interp.llm.cost import Tokens
+from interp.llm.usage import Tokens
 from interp.llm.registry import BACK_ENDS, BackEnd
 from interp.simulate.method import Prompted
 from interp.simulate.reads import Reading
@@ -38,7 +38,7 @@ SIMULATORS.add(
         name="guess",
         meaning="guesses",
         version=lambda _: "guess-1",
-        cost=lambda explanations, *, length, contexts, seq: Tokens(explanations * contexts, 1),
+        usage=lambda explanations, *, length, contexts, seq: Tokens(explanations * contexts, 1),
         reads=lambda version, ask, tokens: Reading("Guess: ", ask.explanation, "", version),
         loader="nowhere:load",
     )
@@ -97,7 +97,7 @@ found = {
         f"{api}{pages}/explain/estimate", json={"method": "oracle", "llm": llm}
     ).json(),
     "simulating": client.post(
-        f"{api}{pages}/simulate/estimate", json={"simulator_id": added["id"], "costs": 0}
+        f"{api}{pages}/simulate/estimate", json={"simulator_id": added["id"], "individually": 0}
     ).json(),
     "refused": client.post(f"{api}/simulators", json={"method": "no", "model": "m"}).json(),
     "coder": check_coder(folder, "layers.0.mlp", None),

@@ -218,22 +218,22 @@ def text_of(seq: int) -> list[str]:
 @pytest.mark.parametrize(
     ("method", "make"), [("all_at_once", AllAtOnce), ("last_token", LastToken)]
 )
-def test_the_cost_is_known_before(
+def test_the_usage_is_known_before(
     llm: TransformersLLM, method: str, make: Callable[[LLM], Simulator], seq: int
 ) -> None:
     simulator, contexts = make(llm), [text_of(seq)] * 2
     one(simulator, DOG, contexts[:1], first=seq)  # the instructions are read and kept
     found = one(simulator, WORDY, contexts)
     length = len(WORDY.explanation)
-    expected = SIMULATORS[method].cost(1, length=length, contexts=2, seq=seq)
+    expected = SIMULATORS[method].usage(1, length=length, contexts=2, seq=seq)
     assert expected.read == pytest.approx(found.tokens_read, rel=0.2)
     assert expected.written == found.tokens_written == 0
 
 
 @pytest.mark.parametrize("seq", [8, 40])
-def test_the_cost_of_a_json_reply_is_known_before(llm: TransformersLLM, seq: int) -> None:
+def test_the_usage_of_a_json_reply_is_known_before(llm: TransformersLLM, seq: int) -> None:
     length = len(WORDY.explanation)
-    expected = SIMULATORS["json_reply"].cost(1, length=length, contexts=2, seq=seq)
+    expected = SIMULATORS["json_reply"].usage(1, length=length, contexts=2, seq=seq)
     tokens = text_of(seq)[1:]
     asked = chat_ids(llm.tokenizer, [json_reply.message(WORDY, tokens)])
     assert expected.read == pytest.approx(2 * len(asked), rel=0.2)

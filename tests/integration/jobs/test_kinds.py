@@ -93,9 +93,9 @@ def test_what_somebody_waits_for_is_urgent(db: Session) -> None:
 
 
 def test_what_was_asked_is_kept_as_it_was_given(db: Session, study: Study) -> None:
-    params = SimulateParams(explanation_ids=(1, 2), costs=0)
+    params = SimulateParams(explanation_ids=(1, 2), individually=0)
     job = queue.enqueue(db, study, params, by="tests")
-    assert (job.params, job.state) == ({"explanation_ids": [1, 2], "costs": 0}, {})
+    assert (job.params, job.state) == ({"explanation_ids": [1, 2], "individually": 0}, {})
     assert params_of(job) == params
     job.status = "cancelled"
     db.commit()
@@ -103,13 +103,13 @@ def test_what_was_asked_is_kept_as_it_was_given(db: Session, study: Study) -> No
 
 def test_the_chain() -> None:
     lexical, file = ExplainParams(method="lexical"), ExplainParams(method="file", path="/a.jsonl")
-    collect = CollectParams(explain=(lexical, file), first_latents=20, costs=3)
+    collect = CollectParams(explain=(lexical, file), first_latents=20, individually=3)
     (first,) = chain.after(collect, {})
     assert first.stored() == {
         "method": "lexical",
         "following": [{"method": "file", "path": "/a.jsonl"}],
         "first_latents": 20,
-        "costs": 3,
+        "individually": 3,
     }
     (second,) = chain.after(first, {})
     assert second.stored() == {
@@ -117,10 +117,10 @@ def test_the_chain() -> None:
         "path": "/a.jsonl",
         "following": [],
         "first_latents": 20,
-        "costs": 3,
+        "individually": 3,
     }
     (simulate,) = chain.after(second, {})
-    assert simulate.stored() == {"first_latents": 20, "costs": 3, "then_rewrite": True}
+    assert simulate.stored() == {"first_latents": 20, "individually": 3, "then_rewrite": True}
     state = {"explanation_ids": list(range(20)), "simulator_id": 4}
     assert [one.stored() for one in chain.after(simulate, state)] == [
         {"protocol": protocol, "simulator_id": 4, "repeat": False}
@@ -132,7 +132,7 @@ def test_the_chain() -> None:
 
 
 def test_an_explainer_is_followed_by_what_it_wrote() -> None:
-    then = SimulateParams(simulator_id=2, costs=1, then_rewrite=True)
+    then = SimulateParams(simulator_id=2, individually=1, then_rewrite=True)
     explain = ExplainParams(method="prompted", then_simulate=then)
     (simulate,) = chain.after(explain, {"explained": [8, 9]})
     assert simulate.stored() == then.stored() | {"explanation_ids": [8, 9]}

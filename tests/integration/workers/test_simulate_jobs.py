@@ -5,25 +5,25 @@ import pytest
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from models import Explanation, Latent, LatentCost, Simulation, Simulator, Study
+from models import Explanation, Latent, LossEffect, Simulation, Simulator, Study
 from tests.reading import current_of
 from workers.tasks.rewrite.orderings import _ordered
-from workers.tasks.simulate.steps import Block, measure_costs
+from workers.tasks.simulate.steps import Block, measure_loss_effects
 
 
-def test_values_that_are_all_missing_have_no_cost(db: Session, study: Study) -> None:
-    """The latent would stay real everywhere, and a cost of 0 would say that its explanation is good."""
+def test_values_that_are_all_missing_have_no_loss_effect(db: Session, study: Study) -> None:
+    """The latent would stay real everywhere, and a loss effect of 0 would say that its explanation is good."""
     explanation: Explanation = current_of(db, study, 0)
     latent = db.get_one(Latent, explanation.latent_id)
-    db.execute(delete(LatentCost).where(LatentCost.explanation_id == explanation.id))
+    db.execute(delete(LossEffect).where(LossEffect.explanation_id == explanation.id))
     simulation = db.scalars(
         select(Simulation).filter_by(explanation_id=explanation.id, set="evaluate")
     ).one()
     simulation.values = np.full_like(simulation.values, np.nan)
     db.commit()
     simulator = db.get_one(Simulator, study.simulator_id)
-    measure_costs(db, study, simulator, Block([explanation], [latent]))
-    assert db.scalar(select(LatentCost.id).filter_by(explanation_id=explanation.id)) is None
+    measure_loss_effects(db, study, simulator, Block([explanation], [latent]))
+    assert db.scalar(select(LossEffect.id).filter_by(explanation_id=explanation.id)) is None
 
 
 @pytest.mark.parametrize("name", ["calibrate", "evaluate"])
@@ -33,9 +33,9 @@ def test_values_that_are_all_missing_leave_the_order_by_effect(
     """Nothing of the explanation is rewritten, so it comes last; the other has its place."""
     assert study.simulator_id is not None
     first, second = _ordered(db, study, study.simulator_id, "")["score"]
-    db.execute(delete(LatentCost).where(LatentCost.explanation_id == first))
+    db.execute(delete(LossEffect).where(LossEffect.explanation_id == first))
     db.commit()
-    # It has values, so its cost has yet to be measured.
+    # It has values, so its loss effect has yet to be measured.
     assert "effect" not in _ordered(db, study, study.simulator_id, "")
     simulation = db.scalars(select(Simulation).filter_by(explanation_id=first, set=name)).one()
     simulation.values = np.full_like(simulation.values, np.nan)

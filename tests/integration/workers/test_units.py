@@ -33,7 +33,7 @@ from models import (
     Generation,
     Job,
     Latent,
-    LatentCost,
+    LossEffect,
     Rewrite,
     RewritePoint,
     Score,
@@ -61,7 +61,7 @@ NEVER_CHANGED = (
     Simulation,
     Calibration,
     Score,
-    LatentCost,
+    LossEffect,
     RewritePoint,
     Check,
 )
@@ -210,7 +210,7 @@ def test_a_study_is_made_unit_by_unit(db: Session, study: Study, llm: Failing) -
         ExplainParams(method="lexical"),
         ExplainParams(method="prompted", llm=described, latents=(0, 1, 2)),
     )
-    collect = add_job(db, study, CollectParams(explain=methods, first_latents=10, costs=2))
+    collect = add_job(db, study, CollectParams(explain=methods, first_latents=10, individually=2))
     keys = interrupted(db, collect)
     assert keys[:3] == ["explain 0", "explain 256", "explain 512"]
     assert keys[-3:] == ["similar 0", "similar 12", "similar 24"]
@@ -223,10 +223,10 @@ def test_a_study_is_made_unit_by_unit(db: Session, study: Study, llm: Failing) -
     assert prompted.params["llm"] == described.model_dump()
     assert interrupted(db, prompted) == ["latent 0", "latent 1", "latent 2"]
     (simulate,) = following(db, prompted)
-    assert simulate.params == {"first_latents": 10, "costs": 2, "then_rewrite": True}
+    assert simulate.params == {"first_latents": 10, "individually": 2, "then_rewrite": True}
 
     keys = interrupted(db, simulate)
-    assert keys[:4] == ["calibrate 0", "evaluate 0", "costs 0", "calibrate 1"]
+    assert keys[:4] == ["calibrate 0", "evaluate 0", "loss_effects 0", "calibrate 1"]
     assert len(keys) == 2 * 10 + 2
     rewrites = following(db, simulate)
     assert [one.params["protocol"] for one in rewrites] == 2 * ["paper", "whole"]

@@ -2,10 +2,10 @@
 
 import pytest
 
-from app.services.latents.costs import ShownCost
+from app.services.latents.loss_effects import ShownEffect
 from app.services.schemas import Comparison
-from app.web.latent.charts import cost_chart
-from models import LatentCost
+from app.web.latent.charts import effect_chart
+from models import LossEffect
 from tests.reading import chart_values
 
 
@@ -26,11 +26,11 @@ def test_a_difference_is_told_only_if_interval_and_test_agree(
     assert Comparison(mean=0.1, low=low, high=high, p=p).independence == verdict
 
 
-def test_a_cost_without_an_interval_is_a_point_without_a_rule() -> None:
-    cost = LatentCost(condition="rewritten", calibration="isotonic", mean=0.001)
+def test_a_loss_effect_without_an_interval_is_a_point_without_a_rule() -> None:
+    effect = LossEffect(condition="rewritten", calibration="isotonic", mean=0.001)
     (row,) = [
         row
-        for row in chart_values(cost_chart([ShownCost("this, isotonic", cost)]) or {})
+        for row in chart_values(effect_chart([ShownEffect("this, isotonic", effect)]) or {})
         if "increase" in row
     ]
     assert row["increase"] == 0.001
@@ -38,6 +38,6 @@ def test_a_cost_without_an_interval_is_a_point_without_a_rule() -> None:
     assert row["increase_words"] == "+0.00100, no interval"
 
 
-def test_a_latent_that_never_fires_there_has_no_cost_chart() -> None:
-    unknown = LatentCost(condition="zeroed", calibration="", mean=None, low=None, high=None)
-    assert cost_chart([ShownCost("zeroed", unknown)]) is None
+def test_a_latent_that_never_fires_there_has_no_loss_effect_chart() -> None:
+    unknown = LossEffect(condition="zeroed", calibration="", mean=None, low=None, high=None)
+    assert effect_chart([ShownEffect("zeroed", unknown)]) is None

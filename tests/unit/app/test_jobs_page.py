@@ -38,7 +38,7 @@ def test_parameters_in_words() -> None:
     job = Job(
         params={
             "explanation_ids": list(range(20)),
-            "costs": 4,
+            "loss_effects": 4,
             "then_rewrite": True,
             "author": "",
             "llm": {"model": "small", "backend": "vllm", "base_url": None},
@@ -48,7 +48,7 @@ def test_parameters_in_words() -> None:
     assert asked(job) == [
         ("rewrite", "7"),
         ("explanations", "20"),
-        ("latents whose own cost is measured", "4"),
+        ("latents measured individually", "4"),
         ("measure the layer afterwards", "yes"),
         ("language model", "small, vllm"),
     ]

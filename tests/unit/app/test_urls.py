@@ -19,5 +19,5 @@ def test_every_page_has_a_name_and_every_name_a_page() -> None:
 def test_parts_and_fields_are_quoted() -> None:
     assert url("latent", "a-study", 7) == "/studies/a-study/latents/7"
     assert url("study", "a/b?c") == "/studies/a%2Fb%3Fc"
-    asked = url("latents", "s", q="a&b", edited=True, after=None, show=["cost", "author"])
-    assert asked == "/studies/s/latents?q=a%26b&edited=true&show=cost&show=author"
+    asked = url("latents", "s", q="a&b", edited=True, after=None, show=["loss_effect", "author"])
+    assert asked == "/studies/s/latents?q=a%26b&edited=true&show=loss_effect&show=author"

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from interp.corpus.contexts import ContextSet
 from interp.errors import InputError
 from jobs.params import RewriteParams
-from models import Explanation, Latent, LatentCost, Rewrite, Score, Simulation, Study
+from models import Explanation, Latent, LossEffect, Rewrite, Score, Simulation, Study
 from workers.resources import coder_of
 from workers.tasks.rows import context_tokens
 from workers.version import code_version
@@ -128,8 +128,8 @@ def _ordered(
 ) -> dict[str, list[int]]:
     """The explanations that have been simulated, in every order.
 
-    The order by effect is there only if the cost of zeroing was measured for all that have a
-    value. Those without one come last: they rewrite nothing, so no cost of theirs is measured.
+    The order by effect is there only if the loss effect of zeroing was measured for all that have a
+    value. Those without one come last: they rewrite nothing, so no loss effect of theirs is measured.
 
     Args:
         author: The author of the explanations, the newest of each latent. Empty for the current
@@ -146,10 +146,10 @@ def _ordered(
     else:
         wanted = wanted.where(Latent.explanation_id == Explanation.id)
     score = [row.id for row in session.execute(wanted)]
-    effects = select(LatentCost.explanation_id, LatentCost.mean).where(
-        LatentCost.explanation_id.in_(score),
-        LatentCost.simulator_id == simulator_id,
-        LatentCost.condition == "zeroed",
+    effects = select(LossEffect.explanation_id, LossEffect.mean).where(
+        LossEffect.explanation_id.in_(score),
+        LossEffect.simulator_id == simulator_id,
+        LossEffect.condition == "zeroed",
     )
     effect = {row.explanation_id: row.mean for row in session.execute(effects)}
     orderings = {"score": score}

@@ -13,7 +13,7 @@ from models import (
     Example,
     Explanation,
     Latent,
-    LatentCost,
+    LossEffect,
     Score,
     Simulation,
     Simulator,
@@ -22,7 +22,7 @@ from models import (
 from workers.resources import simulator_of
 from workers.task import Done
 from workers.tasks.rows import calibrations_of, context_strings
-from workers.tasks.simulate import costs, scores
+from workers.tasks.simulate import loss_effects, scores
 from workers.version import code_version
 
 
@@ -203,27 +203,29 @@ def _split(simulation: Simulation, calibrating: int, first: int) -> tuple[Simula
 
 def evaluate(session: Session, study: Study, simulator: Simulator, block: Block) -> Done:
     """Simulate the contexts of the evaluate set on which the whole layer is rewritten. For a single
-    explanation, add those that its cost alone is measured on."""
+    explanation, add those that its loss effect is measured on."""
     block = _lacking(session, block, simulator, ContextSet.EVALUATE)
     if not block.explanations:
         return Done()
     ids, strings = context_strings(session, study, ContextSet.EVALUATE)
     rows = list(range(study.contexts_rewrite))
     if len(block.latents) == 1:
-        rows = costs.contexts_to_simulate(study, block.latents[0])
+        rows = loss_effects.contexts_to_simulate(study, block.latents[0])
     text = Text([ids[row] for row in rows], [strings[row] for row in rows])
     made = _simulate(session, study, simulator, block, ContextSet.EVALUATE, text)
     session.add_all(made)
     return _spent(made)
 
 
-def measure_costs(session: Session, study: Study, simulator: Simulator, block: Block) -> Done:
-    """Measure what rewriting each latent alone costs, unless every value of it is missing."""
+def measure_loss_effects(
+    session: Session, study: Study, simulator: Simulator, block: Block
+) -> Done:
+    """Measure the loss effect of each latent rewritten alone, unless every value of it is missing."""
     measured = set(
         session.scalars(
-            select(LatentCost.explanation_id).where(
-                LatentCost.explanation_id.in_([e.id for e in block.explanations]),
-                LatentCost.simulator_id == simulator.id,
+            select(LossEffect.explanation_id).where(
+                LossEffect.explanation_id.in_([e.id for e in block.explanations]),
+                LossEffect.simulator_id == simulator.id,
             )
         )
     )
@@ -241,5 +243,5 @@ def measure_costs(session: Session, study: Study, simulator: Simulator, block: B
         ).one()
         if np.isnan(simulation.values[:, study.first_position :]).all():
             continue  # nothing would be rewritten, which costs nothing and says nothing
-        costs.measure(session, study, latent, simulation)
+        loss_effects.measure(session, study, latent, simulation)
     return Done()

@@ -1,4 +1,4 @@
-"""Simulate explanations, calibrate and score them, and measure what each costs alone."""
+"""Simulate explanations, calibrate and score them, and measure their loss effects."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,17 +12,17 @@ from jobs import chain
 from jobs.events import publish
 from jobs.params import SimulateParams
 from jobs.queue import follow
-from models import Explanation, Job, Latent, LatentCost, Score, Simulation, Simulator, Study
+from models import Explanation, Job, Latent, LossEffect, Score, Simulation, Simulator, Study
 from models.base import among
 from workers.resources import store_of
 from workers.task import Done, Task, Unit
 from workers.tasks.simulate import chosen
-from workers.tasks.simulate.steps import Block, evaluate, examples_and_scores, measure_costs
+from workers.tasks.simulate.steps import Block, evaluate, examples_and_scores, measure_loss_effects
 
 STEPS = {
     str(ContextSet.CALIBRATE): examples_and_scores,
     str(ContextSet.EVALUATE): evaluate,
-    "costs": measure_costs,
+    "loss_effects": measure_loss_effects,
 }
 """The steps for each explanation, in this order."""
 
@@ -31,7 +31,7 @@ class Simulate(Task):
     """Simulates some explanations.
 
     Each is simulated on its latent's examples and on the calibrate set, and scored. Then it is
-    simulated on the evaluate set. The job names how many of them have their cost measured
+    simulated on the evaluate set. The job names how many of them are measured individually
     individually. A unit is one of these steps, for one explanation or for a block.
     """
 
@@ -62,13 +62,15 @@ class Simulate(Task):
         """The steps of one block after the other."""
         simulator = self._simulator(session, job, study)
         ids = self._explanation_ids(job)
-        costed = min(len(ids) if self.asked.costs is None else self.asked.costs, len(ids))
+        measured = min(
+            len(ids) if self.asked.individually is None else self.asked.individually, len(ids)
+        )
         done = _done(session, simulator, ids)
         return [
             Unit(step, start, stop, sum((step, number) in done for number in ids[start:stop]))
-            for start, stop in _blocks(len(ids), costed, SIMULATORS.named(simulator.method).batch)
+            for start, stop in _blocks(len(ids), measured, SIMULATORS.named(simulator.method).batch)
             for step in STEPS
-            if step != "costs" or start < costed
+            if step != "loss_effects" or start < measured
         ]
 
     def do(self, session: Session, job: Job, study: Study, unit: Unit) -> Done:
@@ -100,7 +102,7 @@ class Simulate(Task):
 
 def _clear(session: Session, simulator: Simulator, ids: Sequence[int]) -> None:
     """Forget what a simulator made of explanations, so that it is asked again."""
-    tables: tuple[Any, ...] = (Simulation, Score, LatentCost)
+    tables: tuple[Any, ...] = (Simulation, Score, LossEffect)
     for table in tables:
         session.execute(
             delete(table).where(
@@ -117,18 +119,18 @@ def _done(session: Session, simulator: Simulator, ids: Sequence[int]) -> set[tup
         )
     )
     measured = session.scalars(
-        select(LatentCost.explanation_id)
-        .where(among(LatentCost.explanation_id, ids), LatentCost.simulator_id == simulator.id)
+        select(LossEffect.explanation_id)
+        .where(among(LossEffect.explanation_id, ids), LossEffect.simulator_id == simulator.id)
         .distinct()
     )
     steps = {(name, number) for name, number in simulated}
-    return steps | {("costs", number) for number in measured}
+    return steps | {("loss_effects", number) for number in measured}
 
 
-def _blocks(explanations: int, costed: int, size: int) -> Iterator[tuple[int, int]]:
-    """Those whose costs are measured come one by one, since that takes seconds for each."""
-    yield from ((i, i + 1) for i in range(costed))
-    for start in range(costed, explanations, size):
+def _blocks(explanations: int, measured: int, size: int) -> Iterator[tuple[int, int]]:
+    """Those that are measured individually come one by one, since that takes seconds for each."""
+    yield from ((i, i + 1) for i in range(measured))
+    for start in range(measured, explanations, size):
         yield start, min(start + size, explanations)
 
 

@@ -28,7 +28,7 @@ def fails_for(text: str, reply: Reply) -> Behaviour:
     return lambda body, before: reply if asked(body) == text else said(asked(body))
 
 
-def test_answers_come_in_order_with_what_they_cost(server: Failing) -> None:
+def test_answers_come_in_order_with_their_usage(server: Failing) -> None:
     server.behave = lambda body, before: said(asked(body))._replace(
         after=0.2 if asked(body) == "0" else 0.0
     )

@@ -1,4 +1,4 @@
-"""The cost of each explanation alone: only its latent rewritten, all others real."""
+"""The loss effect of each explanation: only its latent rewritten, all others real."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from interp.rewriting.evaluate import Condition, Known, Protocol, evaluate
 from interp.rewriting.splice import Splice, Values, real_latents, rewritten, set_zeroed
 from interp.scoring.calibrate import Method
 from interp.scoring.statistics import UNDEFINED, Estimate, compare, mean, stratified_mean
-from models import Explanation, Latent, LatentCost, Simulation, Study
+from models import Explanation, Latent, LossEffect, Simulation, Study
 from workers.resources import coder_of, store_of, subject_of
 from workers.tasks.rows import (
     calibrations_of,
@@ -46,7 +46,7 @@ def contexts_to_simulate(study: Study, latent: Latent) -> list[int]:
 
 
 def measure(session: Session, study: Study, latent: Latent, simulation: Simulation) -> None:
-    """Measure what the explanation of an evaluate-set simulation costs, under each calibration.
+    """Measure the loss effect of the explanation of an evaluate-set simulation, under each calibration.
 
     Nothing is measured without calibrations: then every calibrate-set value is missing.
     """
@@ -91,9 +91,9 @@ def measure(session: Session, study: Study, latent: Latent, simulation: Simulati
     documents = documents_of(session, context_ids)
     for (condition, calibration), loss in zip(splices, losses, strict=True):
         differences = (loss - real).astype(np.float32)
-        cost, where_fires = _estimates(condition, differences, sample, documents, study.seed)
+        effect, where_fires = _estimates(condition, differences, sample, documents, study.seed)
         session.add(
-            LatentCost(
+            LossEffect(
                 explanation_id=explanation_id,
                 simulator_id=simulation.simulator_id,
                 condition=condition,
@@ -102,7 +102,7 @@ def measure(session: Session, study: Study, latent: Latent, simulation: Simulati
                 strata=sample.strata,
                 weights=sample.weights,
                 differences=differences.tolist(),
-                **_columns("", cost),
+                **_columns("", effect),
                 **_columns("fires_", where_fires),
                 before=_against_parent(
                     session,
@@ -168,7 +168,7 @@ def _estimates(
     documents: list[str],
     seed: int,
 ) -> tuple[Estimate, Estimate]:
-    """The cost over the evaluate set, and over the contexts where the latent fires."""
+    """The loss effect over the evaluate set, and over the contexts where the latent fires."""
     fires = [i for i, stratum in enumerate(sample.strata) if stratum == "fires"]
     if not fires:
         where_fires = UNDEFINED
@@ -176,26 +176,26 @@ def _estimates(
         where_fires = mean(differences[fires], [documents[i] for i in fires], seed=seed)
     if condition == "zeroed" and not fires:
         return UNDEFINED, where_fires
-    cost = stratified_mean(differences, sample.strata, sample.weights, documents, seed=seed)
-    return cost, where_fires
+    effect = stratified_mean(differences, sample.strata, sample.weights, documents, seed=seed)
+    return effect, where_fires
 
 
 def _against_parent(
     session: Session,
     simulation: Simulation,
     line: tuple[str, str],
-    costs: dict[int, float],
+    effects: dict[int, float],
     seed: int,
 ) -> dict[str, float | None] | None:
-    """Compare the costs of this explanation and of the one it was written from, where the latent fires.
+    """Compare the loss effects of this explanation and of the one it was written from, where the latent fires.
 
     Args:
         line: Condition and calibration.
-        costs: By context, for those where the latent fires.
+        effects: By context, for those where the latent fires.
     """
     parent_id = session.get_one(Explanation, simulation.explanation_id).parent_id
     parent = session.scalar(
-        select(LatentCost).filter_by(
+        select(LossEffect).filter_by(
             explanation_id=parent_id,
             simulator_id=simulation.simulator_id,
             condition=line[0],
@@ -205,11 +205,11 @@ def _against_parent(
     if parent is None:
         return None
     earlier = dict(zip(parent.context_ids, parent.differences, strict=True))
-    shared = [context_id for context_id in costs if context_id in earlier]
+    shared = [context_id for context_id in effects if context_id in earlier]
     if not shared:
         return None
     comparison = compare(
-        np.array([costs[i] for i in shared], dtype=np.float32),
+        np.array([effects[i] for i in shared], dtype=np.float32),
         np.array([earlier[i] for i in shared], dtype=np.float32),
         documents_of(session, shared),
         seed=seed,

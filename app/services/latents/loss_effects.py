@@ -17,24 +17,24 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, aliased
 
-from app.services.latents.schemas import CostOut
+from app.services.latents.schemas import LossEffectOut
 from app.services.rows import columns
 from app.services.schemas import Comparison
 from app.services.simulators.independence import independence_of
 from models import (
     Explanation,
     Latent,
-    LatentCost,
+    LossEffect,
     Score,
     Study,
 )
 
 
-class ShownCost(NamedTuple):
-    """A cost as the page of its latent names it."""
+class ShownEffect(NamedTuple):
+    """A loss effect as the page of its latent names it."""
 
     name: str
-    cost: LatentCost
+    loss_effect: LossEffect
 
 
 class Reworded(NamedTuple):
@@ -47,81 +47,85 @@ class Reworded(NamedTuple):
 
 
 class EditNext(NamedTuple):
-    """Latents whose explanations cost most, dearest first."""
+    """Latents whose explanations have the largest loss effects, largest first."""
 
     rows: list[RowMapping]
     total: int
     """Latents with a known loss effect."""
     clear: int
-    """How many of these costs are clearly above zero: their intervals leave it out."""
+    """How many of these loss effects are clearly above zero: their intervals leave it out."""
 
 
-_COSTS = (
-    select(LatentCost)
+_LOSS_EFFECTS = (
+    select(LossEffect)
     .where(
-        LatentCost.explanation_id == any_(bindparam("explanations", type_=ARRAY(BigInteger))),
-        LatentCost.simulator_id == bindparam("simulator"),
+        LossEffect.explanation_id == any_(bindparam("explanations", type_=ARRAY(BigInteger))),
+        LossEffect.simulator_id == bindparam("simulator"),
         or_(
-            LatentCost.calibration == "isotonic",
-            LatentCost.explanation_id == bindparam("whole"),
+            LossEffect.calibration == "isotonic",
+            LossEffect.explanation_id == bindparam("whole"),
         ),
     )
     .order_by(
-        func.array_position(["", "isotonic", "quantile", "linear", "none"], LatentCost.calibration)
+        func.array_position(["", "isotonic", "quantile", "linear", "none"], LossEffect.calibration)
     )
 )
 
 
-def list_costs(session: Session, study: Study, explanation: Explanation) -> list[LatentCost]:
+def list_loss_effects(session: Session, study: Study, explanation: Explanation) -> list[LossEffect]:
     """The loss effects of an explanation under the study's simulator: zeroed first, then
     rewritten."""
-    return costs_by_explanation(session, study, [explanation.id], explanation.id)[explanation.id]
-
-
-def costs_of(session: Session, study: Study, explanation: Explanation) -> list[CostOut]:
-    """Costs of an explanation under the study's simulator."""
-    independence = independence_of(session, study, study.simulator_id)
-    return [
-        CostOut.model_validate({**columns(cost), "independence": independence})
-        for cost in list_costs(session, study, explanation)
+    return loss_effects_by_explanation(session, study, [explanation.id], explanation.id)[
+        explanation.id
     ]
 
 
-def costs_by_explanation(
+def loss_effects_of(
+    session: Session, study: Study, explanation: Explanation
+) -> list[LossEffectOut]:
+    """Loss effects of an explanation under the study's simulator."""
+    independence = independence_of(session, study, study.simulator_id)
+    return [
+        LossEffectOut.model_validate({**columns(effect), "independence": independence})
+        for effect in list_loss_effects(session, study, explanation)
+    ]
+
+
+def loss_effects_by_explanation(
     session: Session, study: Study, explanation_ids: Collection[int], whole: int | None
-) -> dict[int, list[LatentCost]]:
+) -> dict[int, list[LossEffect]]:
     """The loss effects of rewriting latents with explanations, isotonic.
 
     Args:
-        whole: The explanation of which all costs are read.
+        whole: The explanation of which all loss effects are read.
     """
-    found: dict[int, list[LatentCost]] = {number: [] for number in explanation_ids}
+    found: dict[int, list[LossEffect]] = {number: [] for number in explanation_ids}
     values = {"explanations": list(found), "simulator": study.simulator_id, "whole": whole}
-    for cost in session.scalars(_COSTS, values):
-        found[cost.explanation_id].append(cost)
+    for effect in session.scalars(_LOSS_EFFECTS, values):
+        found[effect.explanation_id].append(effect)
     return found
 
 
-def shown_costs(costs: list[LatentCost], previous: list[LatentCost]) -> list[ShownCost]:
-    """Costs of one explanation, and of the one it was written from: zeroed, previous, this."""
-    zeroed = [ShownCost("zeroed", cost) for cost in costs if cost.condition == "zeroed"]
+def shown_effects(effects: list[LossEffect], previous: list[LossEffect]) -> list[ShownEffect]:
+    """Loss effects of one explanation, and of the one it was written from: zeroed, previous, this."""
+    zeroed = [ShownEffect("zeroed", effect) for effect in effects if effect.condition == "zeroed"]
     before = [
-        ShownCost("previous, isotonic", cost)
-        for cost in previous
-        if costs and cost.calibration == "isotonic"
+        ShownEffect("previous, isotonic", effect)
+        for effect in previous
+        if effects and effect.calibration == "isotonic"
     ]
     this = [
-        ShownCost(f"this, {cost.calibration}", cost)
-        for cost in costs
-        if cost.condition == "rewritten"
+        ShownEffect(f"this, {effect.calibration}", effect)
+        for effect in effects
+        if effect.condition == "rewritten"
     ]
     return [*zeroed, *before, *this]
 
 
-def reworded(costs: list[ShownCost]) -> Reworded | None:
+def reworded(effects: list[ShownEffect]) -> Reworded | None:
     """The test of a new explanation against its parent where the latent fires, under isotonic
     calibration."""
-    named = dict(costs)
+    named = dict(effects)
     this, previous = named.get("this, isotonic"), named.get("previous, isotonic")
     if this is None or previous is None or this.before is None:
         return None
@@ -140,22 +144,22 @@ def edit_next(session: Session, study: Study, *, limit: int, offset: int = 0) ->
     """
     correlation = aliased(Score)
     # NaN sorts, and compares, above all numbers in PostgreSQL; what is not defined is missing.
-    mean = func.nullif(LatentCost.mean, cast("NaN", REAL))
-    low = func.nullif(LatentCost.low, cast("NaN", REAL))
+    mean = func.nullif(LossEffect.mean, cast("NaN", REAL))
+    low = func.nullif(LossEffect.low, cast("NaN", REAL))
     query = (
         select(
             Latent.index,
             Explanation.id.label("explanation_id"),
             Explanation.text.label("explanation"),
-            mean.label("cost"),
-            low.label("cost_low"),
-            LatentCost.high.label("cost_high"),
+            mean.label("loss_effect"),
+            low.label("loss_effect_low"),
+            LossEffect.high.label("loss_effect_high"),
             correlation.value.label("correlation"),
             correlation.low.label("correlation_low"),
             correlation.high.label("correlation_high"),
         )
         .join(Explanation, Explanation.id == Latent.explanation_id)
-        .join(LatentCost, LatentCost.explanation_id == Explanation.id)
+        .join(LossEffect, LossEffect.explanation_id == Explanation.id)
         .outerjoin(
             correlation,
             (correlation.explanation_id == Explanation.id)
@@ -164,15 +168,15 @@ def edit_next(session: Session, study: Study, *, limit: int, offset: int = 0) ->
         )
         .where(
             Latent.study_id == study.id,
-            LatentCost.simulator_id == study.simulator_id,
-            LatentCost.condition == "rewritten",
-            LatentCost.calibration == "isotonic",
+            LossEffect.simulator_id == study.simulator_id,
+            LossEffect.condition == "rewritten",
+            LossEffect.calibration == "isotonic",
             mean.is_not(None),
         )
     )
     all_known = query.subquery()
     total, clear = session.execute(
-        select(func.count(), func.count().filter(all_known.c.cost_low > 0))
+        select(func.count(), func.count().filter(all_known.c.loss_effect_low > 0))
     ).one()
     query = query.order_by(mean.desc(), Latent.index).limit(limit).offset(offset)
     return EditNext(list(session.execute(query).mappings()), total, clear)
