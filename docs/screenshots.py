@@ -68,7 +68,11 @@ def take_all(page: Page, address: str, study: str) -> None:
     _take(page, "reword", page.locator("h1"), page.locator("#edit"))
     page.locator("#reads summary").click()
     _take(
-        page, "moved", page.locator("#effect"), page.locator("#effect .loss_effects"), narrow=True
+        page,
+        "moved",
+        page.locator("#loss-effect"),
+        page.locator("#loss-effect .effects"),
+        narrow=True,
     )
 
     _open(page, f"{reworded}/errors")
@@ -95,7 +99,7 @@ def _reworded(page: Page, address: str, here: str) -> str:
     for href in dict.fromkeys(link.get_attribute("href") for link in links.all()):
         latent = address + str(href).split("?")[0]
         _open(page, latent)
-        if page.locator("#effect .verdict").count():
+        if page.locator("#loss-effect .verdict").count():
             return latent
     raise SystemExit(
         "No reworded latent has its loss effect measured before and after. Reword one that is simulated, "

@@ -380,7 +380,7 @@ def test_two_versions_compared(pages: httpx.Client, db: Session, study: Study) -
     assert turned["comparison"]["verdict"] == "higher"
     assert (turned["comparison"]["low"], turned["comparison"]["high"]) == (0.001, 0.003)
     text = text_of(pages.get(path))
-    assert "Where it fires, B costs less than A" in text
+    assert "Where it fires, B has a smaller loss effect than A" in text
     assert "From A to B" in text
     assert "<del>" in pages.get(path, params={"a": first, "b": second}).text
     assert "Both are the same version" in pages.get(path, params={"a": first, "b": first}).text

@@ -54,7 +54,7 @@ def test_a_first_visit(web: str, browser_page: Page, living_study: Study, db: Se
     # Reword it, by keys alone.
     explanation = "amounts and large numbers, such as a million"
     keyboard.press("e")
-    expect(page.get_by_label("Say it better")).to_be_focused()
+    expect(page.locator("#text")).to_be_focused()
     keyboard.press("Control+a")
     keyboard.type(explanation)
     keyboard.press("Control+Enter")
@@ -62,9 +62,11 @@ def test_a_first_visit(web: str, browser_page: Page, living_study: Study, db: Se
     expect(page.locator("#explanation")).to_contain_text(explanation)
 
     # The page says whether it helped, with an interval, or that this cannot be told.
-    verdict = page.locator("#effect .verdict")
+    verdict = page.locator("#loss-effect .verdict")
     expect(verdict).to_contain_text(
-        re.compile("this explanation (costs less than|costs more than|cannot be told from)"),
+        re.compile(
+            "this explanation (has a smaller loss effect than|has a larger loss effect than|cannot be told from)"
+        ),
         timeout=JOB,
     )
     expect(verdict).to_contain_text("nats, p")

@@ -61,23 +61,23 @@ def test_an_edit_moves_lanes_scores_and_chart_without_a_reload(
         _mark(page)
     before = {
         "scores": latent_page.locator("#scores").inner_html(),
-        "loss_effects": latent_page.locator("#effect").inner_html(),
+        "loss_effects": latent_page.locator("#loss-effect").inner_html(),
         "lanes": latent_page.locator("#examples").inner_html(),
         "figures": overview.locator("#figures tbody").inner_text(),
     }
 
     explanation = "Words that <b>end</b> a sentence <script>alert(1)</script>"
-    latent_page.get_by_label("Say it better").fill(explanation)
+    latent_page.locator("#text").fill(explanation)
     latent_page.get_by_role("button", name="Save and re-simulate").click()
     expect(latent_page.locator("#explanation")).to_contain_text(explanation)
     expect(latent_page.locator("#jobs")).to_contain_text("simulate", ignore_case=True)
 
     # The lanes are empty at once, as the new explanation has no simulation, and then filled.
     expect(latent_page.locator("#scores .score-value")).to_have_count(6, timeout=JOB)
-    expect(latent_page.locator("#effect tbody tr")).to_have_count(6, timeout=JOB)
+    expect(latent_page.locator("#loss-effect tbody tr")).to_have_count(6, timeout=JOB)
     after = {
         "scores": latent_page.locator("#scores").inner_html(),
-        "loss_effects": latent_page.locator("#effect").inner_html(),
+        "loss_effects": latent_page.locator("#loss-effect").inner_html(),
         "lanes": latent_page.locator("#examples").inner_html(),
     }
     for part, html in after.items():
@@ -103,12 +103,12 @@ def test_a_bad_explanation_is_refused_at_the_field_and_kept(
     page = browser_page
     page.goto(f"{web}/studies/living/latents/{simulated.index}")
     history = page.locator("#history").inner_text()
-    page.get_by_label("Say it better").fill(text)
+    page.locator("#text").fill(text)
     with page.expect_response(re.compile("/explanations$")) as response:
         page.get_by_role("button", name="Save and re-simulate").click()
     assert response.value.status == 422
     expect(page.locator("#edit-feedback [role=alert]")).to_be_visible()
-    assert page.get_by_label("Say it better").input_value() == text
+    assert page.locator("#text").input_value() == text
     page.reload()
     assert page.locator("#history").inner_text() == history
 

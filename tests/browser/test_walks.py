@@ -135,7 +135,7 @@ def test_on_a_phone(web: str, study: Study, browser: Browser) -> None:
     _tap(page.locator("#errors").get_by_role("button", name="Add to the edit").first)
     expect(page.locator("#notes li")).to_have_count(1)
 
-    _tap(page.get_by_label("Say it better"))
+    _tap(page.locator("#text"))
     page.keyboard.press("Control+a")
     page.keyboard.type("numbers that name a year")
     _tap(page.get_by_role("button", name="Save and re-simulate"))

@@ -16,7 +16,7 @@ class JobOut(BaseModel):
     id: int
     study_id: int
     kind: str = Field(description=f"{LISTED}.", json_schema_extra={"enum": [*KINDS]})
-    params: dict[str, Any] = Field(description="What was asked for.")
+    params: dict[str, Any] = Field(description="Parameters of the job.")
     state: dict[str, Any] = Field(
         description="What its worker noted: the explanations that it chose (explanation_ids), its "
         "simulator_id, rewrite_id, or the job that made it needless (superseded_by), and how far "

@@ -42,7 +42,7 @@ LABELS = {
     "backend": "Back end: ",
     "model": "Language model: ",
     "base_url": "Address: ",
-    "individually": "Measure alone: ",
+    "individually": "Latents to measure individually: ",
 }
 """The words before a message about a field."""
 

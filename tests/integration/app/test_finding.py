@@ -209,7 +209,7 @@ def test_search_by_meaning(
     db.commit()
     assert indices(db, study, meaning="money") == []
     page = text_of(pages.get(f"/studies/{study.slug}/latents", params={"meaning": "money"}))
-    assert "Make them ready" in page
+    assert "Embed explanations for search" in page
 
     queued = pages.post(f"/studies/{study.slug}/embed")
     assert queued.headers["location"] == f"/studies/{study.slug}/jobs"
@@ -234,7 +234,7 @@ def test_search_by_meaning(
     assert listing.neighbours(db, study, wanted, latent_of(db, study, 0))[0] is None
     page = text_of(pages.get(f"/studies/{study.slug}/latents", params={"meaning": "money"}))
     assert "nearest in meaning to “money”" in page
-    assert "Make them ready" not in page
+    assert "Embed explanations for search" not in page
     problem_of(pages.post(f"/api/v1/studies/{study.slug}/embed"), 409)
 
 

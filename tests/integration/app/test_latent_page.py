@@ -310,7 +310,7 @@ def test_a_dead_latent_shows_nothing_empty(pages: httpx.Client, study: Study) ->
     page = pages.get(_here(study, 2)).text
     assert "never fires on the explain set" in page
     assert "none of 6,240 tokens" in page
-    for part in ("scores", "loss_effects", "examples", "history", "edit", "like-it"):
+    for part in ("scores", "loss-effect", "examples", "history", "edit", "like-it"):
         assert f'id="{part}"' not in page, part
 
 

@@ -124,7 +124,7 @@ def test_what_to_edit_next(pages: httpx.Client, db: Session, study: Study) -> No
     ):
         effect.low = -0.001
     db.commit()
-    assert "No cost is clearly above zero" in text_of(pages.get(f"/studies/{study.slug}"))
+    assert "Every 95% interval includes zero" in text_of(pages.get(f"/studies/{study.slug}"))
     bare = little_study(db, simulated=0)
     assert "Edit these next" not in text_of(pages.get(f"/studies/{bare.slug}"))
 
@@ -148,7 +148,7 @@ def test_the_loss_effect_of_a_latent(pages: httpx.Client, db: Session, study: St
             effect.mean = None
     db.commit()
     page = pages.get(path)
-    assert "fires in no context of the evaluate set, so what zeroing it costs" in text_of(page)
+    assert "fires in no context of the evaluate set, so the effect of zeroing it" in text_of(page)
     assert 'id="effect-chart"' in page.text
     assert "zeroed – – " in text_of(page)
     assert "this, isotonic +0.00100 no interval –" in text_of(page)
@@ -169,13 +169,13 @@ def test_whether_the_new_explanation_loss_effects_less(
     db.commit()
     text = text_of(pages.get(path))
     assert (
-        "Where it fires, this explanation costs less than the previous one: "
+        "Where it fires, this explanation has a smaller loss effect than the previous one: "
         "−0.00120 [−0.00200, −0.00040] nats, p = 0.030."
     ) in text
     assert "cannot be told" not in text
     effect.before = effect.before | {"mean": 0.0012, "low": 0.0004, "high": 0.002}
     db.commit()
-    assert "this explanation costs more than the previous one: +0.00120" in text_of(pages.get(path))
+    assert "has a larger loss effect than the previous one: +0.00120" in text_of(pages.get(path))
     effect.before = effect.before | {"p": 0.2}
     db.commit()
     assert (

@@ -149,7 +149,7 @@ def test_recent_activity(pages: httpx.Client, db: Session, study: Study) -> None
     text = text_of(pages.get(path))
     assert f"Explain job {failed.id} failed, asked by bo" in text
     assert "There is no such model." in text
-    assert "own cost where it fires lower −0.01000 [−0.02000, −0.00500]" in text
+    assert "loss effect where it fires lower −0.01000 [−0.02000, −0.00500]" in text
     db.delete(running)
     db.commit()
 

@@ -233,7 +233,7 @@ JOBS_OF_0012: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"generation_id": 1, "writing": {"condition": "zero", "tokens": [1], "missing": 0}},
     ),
     "sentence": ("sentence", "queued", {"sentence_id": 1}),
-    "scoring": ("score", "running", {"llm": {"model": "m"}, "explanation_ids": [5]}),
+    "scoring": ("judge", "running", {"llm": {"model": "m"}, "explanation_ids": [5]}),
     "checking": ("check", "running", {}),
 }
 """Jobs as the version before queued and worked at them."""
@@ -247,6 +247,13 @@ NOTED: dict[str, dict[str, Any]] = {
     "writing": {"writing": {"condition": "zero", "tokens": [1], "missing": 0}},
 }
 """What of it the worker had written."""
+
+
+def _renamed(params: Any) -> Any:
+    """Parameters with the name that one of them has now."""
+    if not isinstance(params, dict):
+        return params
+    return {"individually" if k == "costs" else k: _renamed(v) for k, v in params.items()}
 
 
 def test_jobs_are_gone_on_with(empty: str) -> None:
@@ -273,13 +280,80 @@ def test_jobs_are_gone_on_with(empty: str) -> None:
         for name, (_, _, before) in JOBS_OF_0012.items():
             job, noted = jobs[name], NOTED.get(name, {})
             assert job.state == noted, name
-            assert job.params == {k: v for k, v in before.items() if k not in noted}, name
+            expected = {k: v for k, v in before.items() if k not in noted}
+            assert job.params == _renamed(expected), name
             params_of(job)  # this version knows all of them
         urgent = {name for name, job in jobs.items() if job.priority == WAITED_FOR}
         assert urgent == {"an edit", "writing", "sentence"}
         assert {job.priority for job in jobs.values()} == {ORDINARY, WAITED_FOR}
     command.downgrade(alembic_config(empty), "0012")
     with engine.connect() as connection:
-        for name, params in connection.execute(text("SELECT created_by, params FROM job")):
-            assert params == JOBS_OF_0012[name][2], name
+        query = text("SELECT created_by, kind, params FROM job")
+        for name, kind, params in connection.execute(query):
+            assert (kind, params) == (JOBS_OF_0012[name][0], JOBS_OF_0012[name][2]), name
+    engine.dispose()
+
+
+ROWS_OF_0013 = """
+INSERT INTO simulator (method, model, prompt_version, options, training)
+    VALUES ('m', 'm', 'p', '{}', '{}');
+INSERT INTO study (slug, title, model, coder, hookpoint, corpus, context_length, prepend_bos,
+    contexts_explain, contexts_calibrate, contexts_evaluate, contexts_rewrite, seed, coder_info)
+    VALUES ('s', 's', 'm', 'c', 'h', 'sotu', 32, true, 9, 8, 24, 24, 0, '{}');
+INSERT INTO latent (study_id, index, firing_rate, max_activation, mean_activation, quantiles,
+    promoted, suppressed) VALUES (1, 0, 0.1, 2, 1, '{0,2}', '[]', '[]');
+INSERT INTO explanation (latent_id, text, author_kind, author, details)
+    VALUES (1, 'text', 'person', 'tests', '{}');
+INSERT INTO context (study_id, set, index, document, start, tokens, strings)
+    VALUES (1, 'explain', 0, 'd', 0, '{1}', '["a"]');
+INSERT INTO example (latent_id, context_id, kind, rank, activations)
+    VALUES (1, 1, 'near_miss', 0, '{0}'), (1, 1, 'top', 0, '{1}');
+INSERT INTO latent_cost (explanation_id, simulator_id, condition, calibration, context_ids, strata,
+    weights, differences) VALUES (1, 1, 'zeroed', '', '{1,2,3}', '{fires,said,silent}',
+    '{"fires": 0.5, "said": 0.1, "silent": 0.4}', '{1,0,0}');
+INSERT INTO score (explanation_id, name, value, n, details)
+    VALUES (1, 'f1', 0.5, 9, '{"active": 4, "floor": null, "floor_of": 0}'),
+    (1, 'auroc', 0.5, 9, '{"active": 4}');
+"""
+
+
+def test_words_change_and_figures_stay(empty: str) -> None:
+    command.upgrade(alembic_config(empty), "0013")
+    engine = engine_of(empty)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(ROWS_OF_0013)
+    migrate(empty)
+    with engine.begin() as connection:
+
+        def rows(query: str) -> list[tuple[object, ...]]:
+            return [tuple(row) for row in connection.execute(text(query))]
+
+        assert rows("SELECT strata, weights, differences FROM loss_effect") == [
+            (
+                ["fires", "predicted", "silent"],
+                {"fires": 0.5, "predicted": 0.1, "silent": 0.4},
+                [1, 0, 0],
+            )
+        ]
+        assert rows("SELECT kind FROM example ORDER BY id") == [("hard_negative",), ("top",)]
+        assert rows("SELECT details FROM score ORDER BY id") == [
+            ({"active": 4, "random_baseline": None, "random_baseline_of": 0},),
+            ({"active": 4},),
+        ]
+        # Its rows go on being numbered.
+        connection.exec_driver_sql(
+            "INSERT INTO loss_effect (explanation_id, simulator_id, condition, calibration,"
+            " context_ids, strata, weights, differences)"
+            " VALUES (1, 1, 'rewritten', 'none', '{}', '{}', '{}', '{}')"
+        )
+        assert rows("SELECT max(id) FROM loss_effect") == [(2,)]
+    command.downgrade(alembic_config(empty), "0013")
+    with engine.connect() as connection:
+        query = text("SELECT strata, weights FROM latent_cost ORDER BY id")
+        assert tuple(connection.execute(query).first() or ()) == (
+            ["fires", "said", "silent"],
+            {"fires": 0.5, "said": 0.1, "silent": 0.4},
+        )
+        details = connection.scalars(text("SELECT details FROM score ORDER BY id"))
+        assert list(details)[0] == {"active": 4, "floor": None, "floor_of": 0}
     engine.dispose()
