@@ -1,20 +1,40 @@
-"""The list of the API's operations in docs/api.md, made from the code.
+"""Two lists made from the code: the API's operations in docs/api.md, the terms in
+docs/vocabulary.md.
 
-``python -m app.describe`` writes it again.
+``python -m app.describe`` writes both again.
 """
 
 from pathlib import Path
 from typing import Any
 
 from app.main import API, create_app
+from interp.vocabulary import VOCABULARY
+from jobs.status import Status
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "api.md"
+DOCS = Path(__file__).parent.parent / "docs"
+API_LIST, TERMS = DOCS / "api.md", DOCS / "vocabulary.md"
 MARK = "<!-- Below: made from the code by `python -m app.describe`. -->\n"
 
 
-def described(text: str) -> str:
-    """The document with its list as the code has it. The text before the mark is kept."""
-    return text.partition(MARK)[0] + MARK + _operations(create_app().openapi())
+def documents() -> dict[Path, str]:
+    """Each document with its list as the code has it. The text before the mark is kept."""
+    lists = {API_LIST: _operations(create_app().openapi()), TERMS: _terms()}
+    return {
+        path: path.read_text(encoding="utf-8").partition(MARK)[0] + MARK + made
+        for path, made in lists.items()
+    }
+
+
+def _terms() -> str:
+    """Every term with its label and meaning, a table for each kind of term."""
+    made = []
+    for terms in (*VOCABULARY, Status):
+        made += [
+            f"\n## {terms.__name__}\n\n{terms.__doc__}\n",
+            "| value | label | meaning |\n|---|---|---|",
+            *(f"| `{term}` | {term.label} | {term.meaning} |" for term in terms),
+        ]
+    return "\n".join([*made, ""])
 
 
 def _operations(api: dict[str, Any]) -> str:
@@ -89,4 +109,5 @@ def _names(names: Any) -> str:
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(described(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+    for path, text in documents().items():
+        path.write_text(text, encoding="utf-8")

@@ -54,8 +54,9 @@ def prepare(model: Path, folder: Path) -> None:
     from sparsify import SparseCoder
     from transformers import AutoTokenizer
 
-    from interp.corpus.contexts import ContextSet, make_contexts
+    from interp.corpus.contexts import make_contexts
     from interp.corpus.documents import load_documents
+    from interp.vocabulary import ContextSet
 
     contexts = make_contexts(
         load_documents("sotu"),

@@ -1,8 +1,9 @@
 """How fast the pages are on a large study: through the real server, with many clients at once.
 
 A database of its own is filled with COPY: 32,768 latents, 40 examples each, two versions of every
-explanation with scores, loss effects and embeddings. The statements behind each page are then explained:
-none may read a large table row by row. Last, the pages are asked for as browsers ask for them.
+explanation with scores, loss effects and embeddings. The statements behind each page are then
+explained: none may read a large table row by row. Last, the pages are asked for as browsers ask
+for them.
 
     python -m benchmarks.pages [--check] [--latents 32768] [--keep FOLDER]
 """

@@ -56,10 +56,10 @@ def setting(model: Path, windows: int, protocol: str) -> dict[str, Any]:
 
     from interp.coders.load import load_coder
     from interp.coders.protocol import coder_input
-    from interp.corpus.contexts import ContextSet, make_contexts, split_corpus
+    from interp.corpus.contexts import make_contexts, split_corpus
     from interp.model.subject import load_subject
     from interp.rewriting import splice
-    from interp.rewriting.evaluate import Protocol
+    from interp.vocabulary import ContextSet, Protocol
 
     subject = load_subject(str(model), HOOKPOINT, device=torch.device("cpu"))
     coder = load_coder(str(CODER), HOOKPOINT, device=subject.device)

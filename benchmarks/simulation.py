@@ -67,9 +67,10 @@ def prepare(model: Path, folder: Path) -> None:
     """Write explanations and contexts for all sides."""
     from transformers import AutoTokenizer
 
-    from interp.corpus.contexts import ContextSet, make_contexts
+    from interp.corpus.contexts import make_contexts
     from interp.corpus.documents import load_documents
     from interp.corpus.text import TokenTexts
+    from interp.vocabulary import ContextSet
 
     tokenizer = AutoTokenizer.from_pretrained(model)
     texts = TokenTexts(tokenizer)

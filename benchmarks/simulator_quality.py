@@ -1,8 +1,8 @@
 """How well simulators predict latents and text that they never saw, at natural rates.
 
 On the demo's coder and the calibrate documents of its corpus. Each method simulates the same
-latents from two explanations: the lexical explainer's, and the plain sentences that the demo ships. The
-baseline is the same simulations against the activations of another latent.
+latents from two explanations: the lexical explainer's, and the plain sentence that the demo ships.
+The random baseline is the same simulations against the activations of another latent.
 
 - Correlation: Pearson, raw simulated with real activation, mean over latents.
 - Sensitivity and specificity: over all pairs of latent and token. A latent is said to be active
@@ -36,7 +36,7 @@ from cli.fetch import fetch
 from interp.coders.capture import collect
 from interp.coders.load import load_coder
 from interp.corpus.activations import ActivationStore, LatentActivations, Shard
-from interp.corpus.contexts import Context, ContextSet, make_contexts, split_corpus
+from interp.corpus.contexts import Context, make_contexts, split_corpus
 from interp.corpus.text import TokenTexts
 from interp.explain import lexical
 from interp.explain.vocabulary import Vocabulary
@@ -50,6 +50,7 @@ from interp.simulate.prompted.last_token import LastToken
 from interp.simulate.protocol import Ask, Simulator
 from interp.simulate.training.trained import Trained
 from interp.simulate.two_tower.simulator import TwoTower
+from interp.vocabulary import ContextSet
 from models.settings import get_settings
 from models.shipped import DEMO
 
@@ -264,7 +265,8 @@ def main() -> None:
         met.append(np.nanmean(best.correlations) >= GOALS[explanation])
         met.append(best.sensitivity >= SENSITIVITY and best.specificity >= SPECIFICITY)
         print(
-            f"{explanation}: correlation {np.nanmean(best.correlations):.3f} (goal {GOALS[explanation]}), "
+            f"{explanation}: correlation {np.nanmean(best.correlations):.3f} "
+            f"(goal {GOALS[explanation]}), "
             f"{margins[-1]:+.3f} over all_at_once on the same base (goal +{ABOVE_PROMPTED}), "
             f"specificity {best.specificity:.5f} at sensitivity {best.sensitivity:.3f} "
             f"(goals {SPECIFICITY} at {SENSITIVITY})",

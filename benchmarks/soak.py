@@ -136,7 +136,7 @@ class Soak:
             await asyncio.sleep(random.uniform(0, 2 * THINKING))
 
     async def edit(self, index: int) -> None:
-        """An editor: previews of an explanation, then it is saved, then its simulation is waited for."""
+        """An editor: preview an explanation, save it, wait for its simulation."""
         number = 0
         while self.goes_on:
             number += 1

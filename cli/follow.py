@@ -10,10 +10,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from sqlalchemy import Select
 
 from cli.errors import CommandError
+from jobs.status import ENDED
 from models import Job
 from models.database import new_session
 
-ENDED = ("cancelled", "failed", "finished")
 POLL_SECONDS = 0.5
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +14,7 @@ from cli.choices import ADDRESS, BACK_END, EXPLAINER, BackEnd, Explainer
 from cli.errors import CommandError
 from interp.explain.registry import EXPLAINERS, asking
 from interp.sources.paths import located
+from interp.vocabulary import Protocol
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -143,18 +143,11 @@ def score(
     run(study, lambda session, study, user: score(session, study, data, user))
 
 
-class Protocol(StrEnum):
-    """The spliced positions of a context."""
-
-    whole = "whole"
-    paper = "paper"
-
-
 def rewrite(
     study: StudyName,
     protocol: Annotated[
         Protocol, typer.Option(help="Splice every token of a context, or only its last one.")
-    ] = Protocol.whole,
+    ] = Protocol.WHOLE,
     author: Author = "",
 ) -> None:
     """Measure the loss for growing sets of rewritten latents."""
@@ -162,7 +155,7 @@ def rewrite(
 
     run(
         study,
-        lambda session, study, user: measure(session, study, protocol.value, author, user),
+        lambda session, study, user: measure(session, study, protocol, author, user),
         show=_show_rewrite,
     )
 
@@ -187,7 +180,8 @@ def _show_rewrite(session: "Session", job: "Job") -> None:
     assessment = assess(session, session.get_one(Study, rewrite.study_id), simulator)
     console.print(
         escape(
-            f"Simulator: {simulator_name(simulator)}, {assessment.independence}. {assessment.reason}"
+            f"Simulator: {simulator_name(simulator)}, {assessment.independence}. "
+            f"{assessment.reason}"
         ),
         highlight=False,
     )

@@ -102,10 +102,10 @@ def read_corpus(slug: str, files: list[Path]) -> tuple["Corpus", "TrainingText"]
 
     from app.services.studies.queries import get_study
     from cli.servers import connect
-    from interp.corpus.contexts import ContextSet
     from interp.corpus.copies import Identity
     from interp.corpus.seen import SeenText
     from interp.simulate.training.corpus import Corpus, TrainingText
+    from interp.vocabulary import ContextSet
     from models import Context, Explanation, Latent
     from models.database import new_session
     from workers.resources import store_of

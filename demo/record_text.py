@@ -8,10 +8,11 @@ pages can say whether any text is new to them under whatever name. Run
 import json
 from pathlib import Path
 
-from interp.corpus.contexts import ContextSet, split_corpus
+from interp.corpus.contexts import split_corpus
 from interp.corpus.copies import identity
 from interp.corpus.seen import SeenText
 from interp.simulate.training.trained import Trained
+from interp.vocabulary import ContextSet
 
 DEMO = Path(__file__).parent
 

@@ -89,7 +89,7 @@ def take_all(page: Page, address: str, study: str) -> None:
 
 
 def _reworded(page: Page, address: str, here: str) -> str:
-    """The address of the latent that a person reworded last and whose difference in loss effect is known.
+    """The address of the latent that a person reworded last, with a known change of loss effect.
 
     Raises:
         SystemExit: There is none.
@@ -102,7 +102,7 @@ def _reworded(page: Page, address: str, here: str) -> str:
         if page.locator("#loss-effect .verdict").count():
             return latent
     raise SystemExit(
-        "No reworded latent has its loss effect measured before and after. Reword one that is simulated, "
+        "No reworded latent has its loss effect measured before and after. Reword a simulated one, "
         "wait for its jobs, and run this again."
     )
 

@@ -38,13 +38,14 @@ if TYPE_CHECKING:
     from interp.corpus.contexts import Contexts, draw_contexts
     from interp.explain.lexical import explain_lexically
     from interp.model.subject import load_subject
-    from interp.rewriting.evaluate import Protocol, evaluate
+    from interp.rewriting.evaluate import evaluate
     from interp.rewriting.splice import Values, real_latents, rewritten, untouched, zero
     from interp.scoring.calibrate import fit
     from interp.scoring.scores import score
     from interp.scoring.statistics import compare
     from interp.simulate.load import load_simulator
     from interp.simulate.protocol import Ask
+    from interp.vocabulary import Protocol
 
 __all__ = [
     "Ask",
@@ -70,7 +71,7 @@ __all__ = [
 _FOUND = {
     "Ask": "interp.simulate.protocol",
     "Contexts": "interp.corpus.contexts",
-    "Protocol": "interp.rewriting.evaluate",
+    "Protocol": "interp.vocabulary",
     "Values": "interp.rewriting.splice",
     "collect": "interp.coders.capture",
     "compare": "interp.scoring.statistics",

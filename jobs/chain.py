@@ -17,8 +17,8 @@ An edit queues a simulate job of one explanation. Nothing follows the other kind
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from interp.vocabulary import Protocol
 from jobs.params import (
-    PROTOCOLS,
     CollectParams,
     ExplainParams,
     Params,
@@ -62,7 +62,7 @@ def rewrites(asked: SimulateParams, state: Mapping[str, Any]) -> Sequence[Params
     simulator_id = asked.simulator_id or state["simulator_id"]
     return [
         RewriteParams(protocol=protocol, simulator_id=simulator_id, repeat=repeat)
-        for protocol in PROTOCOLS
+        for protocol in Protocol
     ]
 
 

@@ -43,7 +43,7 @@ def publish(study_id: int, event: str, data: int = 0) -> None:
     Events:
 
     - ``job`` (data: job id): a job's state or progress changed.
-    - ``latent`` (data: latent id): a latent's explanation, simulations, scores or loss effects changed.
+    - ``latent`` (data: latent id): a latent's explanation, simulations or figures changed.
     - ``latents``: many latents changed.
     - ``chart``: a rewrite has new points.
     - ``generation`` (data: generation id): a generation has another continuation.

@@ -4,17 +4,13 @@ The table keeps the given fields (``Job.params``). A worker keeps its own notes 
 ``Job.state``.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from interp.explain.registry import EXPLAINERS
 from interp.llm.registry import BACK_ENDS
-
-Protocol = Literal["paper", "whole"]
-"""The spliced tokens of a context, as in ``interp.rewriting.evaluate.Protocol``, which needs
-torch."""
-PROTOCOLS: tuple[Protocol, ...] = ("paper", "whole")
+from interp.vocabulary import Protocol
 
 
 class Asked(BaseModel):
@@ -113,7 +109,7 @@ class ScoreParams(Params):
 class RewriteParams(Params):
     """Measure the layer with more and more of its latents rewritten."""
 
-    protocol: Protocol = "whole"
+    protocol: Protocol = Protocol.WHOLE
     simulator_id: int | None = None
     author: str = ""
     """The author of the explanations, the newest of each latent. Empty for the current ones."""

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jobs.kinds import KINDS
+from jobs.status import ACTIVE
 from models import Job
-from models.job import ACTIVE
 
 ASK_SECONDS = 1.0
 """Seconds for which an answer of Redis about workers is kept, because a page has many jobs."""

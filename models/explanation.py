@@ -72,7 +72,7 @@ class Explanation(Base):
 
     @hybrid_property
     def imported_by(self) -> str | None:
-        """The importer of an explanation that a file says another person wrote. None for all others."""
+        """The importer of an explanation whose file names another person. None for others."""
         by: str | None = self.details.get("imported_by")
         return by if self.author_kind == "person" and by != self.author else None
 
@@ -204,6 +204,6 @@ class Score(Base):
     n: Mapped[int]
     """Tokens it was computed on."""
     details: Mapped[Json] = mapped_column(default=dict)
-    """What the value rests on: ``active``, tokens that the latent is active on; ``random_baseline``, the same
-    figure for explanations of other latents, with ``random_baseline_of``, how many."""
+    """``active``: tokens that the latent is active on; ``random_baseline``: the mean of the same
+    score over ``random_baseline_of`` explanations of other latents."""
     created_at: Mapped[Created]

@@ -7,8 +7,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, Created, Id, Json
 
-ACTIVE = ("queued", "running")
-"""States of a job that has not ended."""
 _ACTIVE = text("status IN ('queued', 'running')")
 
 

@@ -26,8 +26,8 @@ class Rewrite(Base):
     it."""
     orderings: Mapped[Json]
     """The same explanations in every order in which latents are rewritten, by its name: ``score``
-    (best correlation first), ``effect`` (the latent with the largest loss effect of zeroing first), ``random 1``
-    to ``random 3``."""
+    (best correlation first), ``effect`` (largest loss effect of zeroing first), ``random 1`` to
+    ``random 3``."""
     counts: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
     """Numbers of latents rewritten, one for each point of a line."""
     context_ids: Mapped[Ids]
@@ -136,8 +136,8 @@ class LossEffect(Base):
     fires_high: Mapped[float | None]
     """The same, over the contexts where the latent fires."""
     before: Mapped[Json | None]
-    """Paired difference from the parent explanation's loss effect where the latent fires, which both were
-    measured on: mean, low, high, p, detectable, contexts_needed. None without such a parent."""
+    """Paired difference from the parent explanation's loss effect where the latent fires, on the
+    contexts of both: mean, low, high, p, detectable, contexts_needed. None without a parent."""
     created_at: Mapped[Created]
 
 

@@ -213,8 +213,8 @@ class Example(Base):
     )
     kind: Mapped[str]
     """``top``: largest activations; ``quantile``: spread over the activation distribution;
-    ``random``: contexts drawn without regard to the latent; ``hard_negative``: contexts on which it is
-    silent, with tokens that it is active on elsewhere."""
+    ``random``: contexts drawn without regard to the latent; ``hard_negative``: contexts on which
+    it is silent, with tokens that it is active on elsewhere."""
     rank: Mapped[int]
     activations: Mapped[Floats]
     """Real activation on each token of the context; 0 where the latent is not active."""

@@ -28,7 +28,7 @@ from interp.rewriting.checks import (
     Setting,
     Simulations,
 )
-from interp.rewriting.evaluate import Protocol
+from interp.vocabulary import Protocol
 from tests import REPOSITORY
 
 D_MODEL, LAYERS, VOCABULARY = 16, 3, 50

@@ -34,7 +34,7 @@ TAUGHT = 8
 
 
 def corpus_of_words(contexts: int = 250, seq: int = 6, seed: int = 0) -> Corpus:
-    """Latent i fires on the word ``wi``; the first eight have an explanation, which is that word."""
+    """Latent i fires on the word ``wi``; the first eight have that word as their explanation."""
     rng = np.random.default_rng(seed)
     ids = rng.integers(12, size=(contexts, seq))
     activations = csr_matrix(

@@ -13,7 +13,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from interp.coders.load import load_coder
 from interp.coders.protocol import Coder
 from interp.corpus.activations import ActivationStore
-from interp.corpus.contexts import ContextSet
 from interp.errors import InputError
 from interp.llm.llm import LLM
 from interp.llm.load import load_llm
@@ -22,6 +21,7 @@ from interp.llm.servers import check_named
 from interp.model.subject import Subject, default_device, load_causal_lm
 from interp.simulate import protocol as simulators
 from interp.simulate.registry import SIMULATORS, prompted, trained
+from interp.vocabulary import ContextSet
 from models import Simulator, Study
 from models.folders import check_coder, check_corpus, check_model, check_path
 from models.settings import get_settings

@@ -25,9 +25,9 @@ from jobs.events import publish
 from jobs.kinds import ORDINARY
 from jobs.log import clean, note
 from jobs.queue import WORK, celery
+from jobs.status import ACTIVE
 from models import Job, Study
 from models.database import get_engine, new_session
-from models.job import ACTIVE
 from models.settings import get_settings
 from workers.reasons import in_words, passes
 from workers.task import Done

@@ -32,9 +32,9 @@ from sqlalchemy.exc import DBAPIError
 
 from jobs.kinds import KINDS
 from jobs.queue import celery, wake
+from jobs.status import ACTIVE
 from models import Job, Study
 from models.database import get_engine
-from models.job import ACTIVE
 
 LOCK = 7_236_001
 """First key of the advisory locks that keep two workers off one job. The second is the job's id."""

@@ -2,11 +2,12 @@
 
 from datetime import datetime
 from math import isfinite
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, computed_field
 
 from app.services.simulators.schemas import IndependenceOrNone
+from interp.vocabulary import AuthorKind, ScoreName, ValueState, Verdict
 
 Number = Annotated[
     float | None, BeforeValidator(lambda x: None if x is None or not isfinite(x) else x)
@@ -19,10 +20,7 @@ class ValueOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    state: Literal["bos", "none", "missing", "simulated"] = Field(
-        description="bos: first token, never simulated; none: not simulated; missing: the "
-        "simulator gave no value."
-    )
+    state: ValueState
     raw: Number = Field(
         validation_alias="simulated", description="0 to 9; null where there is none."
     )
@@ -36,7 +34,7 @@ class ExplanationOut(BaseModel):
 
     id: int
     text: str
-    author_kind: Literal["person", "model"]
+    author_kind: AuthorKind
     author: str
     prompt_version: str | None
     parent_id: int | None
@@ -53,23 +51,17 @@ class ScoreOut(BaseModel):
     simulator_id: int | None = Field(
         description="Null for the score of a language model, which details name."
     )
-    name: str = Field(
-        description="correlation, explained_variance, sensitivity, specificity, f1 or auroc of the "
-        "simulation; detection or fuzzing by a language model. Each is 1 at best."
-    )
+    name: ScoreName
     value: Number = Field(description="Null where it is not defined.")
     low: Number
     high: Number
     n: int = Field(description="Examples it rests on: tokens, or answers of a language model.")
     details: dict[str, Any] = Field(
-        description="What it rests on: active, tokens that the latent is active on; random_baseline, the "
-        "mean of the same figure over random_baseline_of explanations of other latents, or chance; model, "
-        "failures and usage of a language model."
+        description="Its basis: active, tokens that the latent is active on; random_baseline, "
+        "the mean of the same figure over random_baseline_of explanations of other latents, or "
+        "chance; model, failures and usage of a language model."
     )
     independence: IndependenceOrNone
-
-
-Verdict = Literal["lower", "higher", "cannot tell"]
 
 
 SIGNIFICANCE = 0.05
@@ -97,5 +89,7 @@ class Comparison(BaseModel):
     def verdict(self) -> Verdict:
         """The verdict on this loss against the other."""
         if self.low is None or self.high is None or self.p is None or self.p >= SIGNIFICANCE:
-            return "cannot tell"
-        return "lower" if self.high < 0 else "higher" if self.low > 0 else "cannot tell"
+            return Verdict.CANNOT_TELL
+        if self.high < 0:
+            return Verdict.LOWER
+        return Verdict.HIGHER if self.low > 0 else Verdict.CANNOT_TELL

@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 
 from app.services.simulators.independence import Assessment
-from app.services.simulators.schemas import Independence
+from interp.vocabulary import Independence
 
 Spec = dict[str, Any]
 
@@ -43,9 +43,10 @@ CONFIG: Spec = {
 
 
 WARNINGS: dict[Independence, str] = {
-    "contaminated": "Contaminated: the simulator was trained on text that it is measured on",
-    "unknown": "The simulator may have been trained on text that it is measured on",
-    "same model": "The simulator runs on the subject model itself",
+    Independence.CONTAMINATED: "Contaminated: the simulator was trained on text that it is "
+    "measured on",
+    Independence.UNKNOWN: "The simulator may have been trained on text that it is measured on",
+    Independence.SAME_MODEL: "The simulator runs on the subject model itself",
 }
 """The lines above a chart, and so in every picture that is saved of it."""
 

@@ -10,11 +10,12 @@ from datasets import Dataset
 from sparsify import SparseCoder, SparseCoderConfig, TrainConfig, Trainer
 from torch import nn
 
-from interp.corpus.contexts import ContextSet, make_contexts, split_corpus
+from interp.corpus.contexts import make_contexts, split_corpus
 from interp.corpus.copies import identity
 from interp.corpus.seen import SeenText
 from interp.errors import InputError
 from interp.model.subject import Subject
+from interp.vocabulary import ContextSet
 
 
 def train_coder(

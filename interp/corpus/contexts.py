@@ -8,7 +8,6 @@ fitted to.
 
 import random
 from collections.abc import Collection, Mapping
-from enum import StrEnum
 from typing import NamedTuple
 
 import torch
@@ -20,15 +19,7 @@ from interp.corpus.copies import distinct
 from interp.corpus.documents import Document, load_documents
 from interp.corpus.text import TokenTexts, encode
 from interp.errors import InputError
-
-
-class ContextSet(StrEnum):
-    """The purpose of the contexts of a set."""
-
-    EXPLAIN = "explain"
-    CALIBRATE = "calibrate"
-    EVALUATE = "evaluate"
-
+from interp.vocabulary import ContextSet
 
 SPLIT = {ContextSet.EXPLAIN: 0.7, ContextSet.CALIBRATE: 0.15, ContextSet.EVALUATE: 0.15}
 """Share of the documents that goes to each set."""

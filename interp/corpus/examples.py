@@ -2,21 +2,20 @@
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from numpy.typing import NDArray
 
 from interp.corpus.activations import LatentActivations
-
-Kind = Literal["top", "quantile", "random", "hard_negative", "neighbour"]
+from interp.vocabulary import ExampleKind
 
 
 class Example(NamedTuple):
     """A context with one latent's activations on it."""
 
-    kind: Kind
+    kind: ExampleKind
     rank: int
     context: int
     """Row of the context in its set."""
@@ -54,10 +53,10 @@ def sample_examples(
     taken = {*ranked[:top].tolist(), *spread.tolist()}
     draw = rng.choice(contexts, size=min(contexts, random + len(taken)), replace=False)
     silent = [row for row in draw.tolist() if row not in taken][:random]
-    chosen: list[tuple[Kind, int, int]] = [
-        *(("top", i, row) for i, row in enumerate(ranked[:top].tolist())),
-        *(("quantile", i, row) for i, row in enumerate(spread.tolist())),
-        *(("random", i, row) for i, row in enumerate(silent)),
+    chosen: list[tuple[ExampleKind, int, int]] = [
+        *((ExampleKind.TOP, i, row) for i, row in enumerate(ranked[:top].tolist())),
+        *((ExampleKind.QUANTILE, i, row) for i, row in enumerate(spread.tolist())),
+        *((ExampleKind.RANDOM, i, row) for i, row in enumerate(silent)),
     ]
     dense = latent.dense([row for _, _, row in chosen], seq)
     return [Example(kind, rank, row, dense[i]) for i, (kind, rank, row) in enumerate(chosen)]
@@ -117,7 +116,9 @@ def sample_hard_negatives(
             free[row] = False
             chosen.append(row)
     silent = np.zeros(tokens.shape[1], np.float32)
-    return [Example("hard_negative", rank, row, silent) for rank, row in enumerate(chosen)]
+    return [
+        Example(ExampleKind.HARD_NEGATIVE, rank, row, silent) for rank, row in enumerate(chosen)
+    ]
 
 
 def _in_turn(
@@ -144,29 +145,3 @@ def _in_turn(
                 if free[row]:
                     yield row
                     break
-
-
-def nearest_latents(decoder: Float[np.ndarray, "latent d_model"], latent: int) -> list[int]:
-    """The other latents, by the cosine of their decoder direction with this one's, falling."""
-    norms = np.linalg.norm(decoder, axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        cosine = decoder @ decoder[latent] / (norms * norms[latent])
-    nearest = np.argsort(-np.nan_to_num(cosine, nan=-np.inf), kind="stable")
-    return [int(other) for other in nearest if other != latent]
-
-
-def sample_neighbour(
-    latent: LatentActivations, neighbour: LatentActivations, *, seq: int, count: int
-) -> list[Example]:
-    """The contexts where a neighbouring latent is most active among those where this one is silent.
-
-    The examples have kind ``neighbour``, and the activations of the neighbour.
-    """
-    elsewhere = ~np.isin(neighbour.contexts, latent.contexts)
-    alone = LatentActivations(
-        neighbour.contexts[elsewhere],
-        neighbour.positions[elsewhere],
-        neighbour.activations[elsewhere],
-    )
-    drawn = sample_examples(alone, contexts=0, seq=seq, top=count, quantile=0, random=0, seed=0)
-    return [example._replace(kind="neighbour") for example in drawn]

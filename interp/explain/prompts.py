@@ -58,7 +58,6 @@ def prompted(examples: Sequence[Shown], *, maximum: float, first_position: int) 
 def contrastive(
     examples: Sequence[Shown],
     hard_negatives: Sequence[Sequence[str]],
-    neighbours: Sequence[Shown] = (),
     *,
     maximum: float,
     first_position: int,
@@ -66,15 +65,13 @@ def contrastive(
     """Ask the same, shown also where the latent stays silent although the text is similar.
 
     Args:
-        hard_negatives: Token strings of contexts where the latent is silent, with tokens on which it
-            is active in the examples, or with tokens that come before those.
-        neighbours: Contexts where this latent is silent and one with a similar decoder direction
-            is active, with the activations of that one.
+        hard_negatives: Token strings of contexts where the latent is silent, with tokens that it is
+            active on in the examples, or with tokens that come before those.
 
     Raises:
-        ItemError: The latent is active in none of the examples, or nothing else is shown.
+        ItemError: The latent is active in none of the examples, or there is no hard negative.
     """
-    if not hard_negatives and not neighbours:
+    if not hard_negatives:
         raise ItemError("There is no hard negative of this latent. Use the prompt without them.")
     alike = _alike(examples, first_position)
     found = [(tokens, _lookalikes(tokens, alike, first_position)) for tokens in hard_negatives]
@@ -84,10 +81,6 @@ def contrastive(
         _line(tokens, dict.fromkeys(at, "0"), at[0] if at else None, first_position)
         for tokens, at in found
     ]
-    for context in neighbours:
-        peak = max(range(len(context.tokens)), key=lambda i: context.activations[i])
-        marks = {i: "0" for i, value in enumerate(context.activations) if value > 0}
-        silent.append(_line(context.tokens, marks, peak, first_position))
     return chat(CONTRASTIVE, examples=_active(examples, maximum, first_position), silent=silent)
 
 

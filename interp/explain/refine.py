@@ -20,9 +20,10 @@ from interp.explain.errors import worst_errors as worst_errors
 from interp.explain.explainer import Asking, LatentRecord
 from interp.explain.prompts import Shown
 from interp.llm.llm import LLM, Message
-from interp.scoring.calibrate import Method, fit
+from interp.scoring.calibrate import fit
 from interp.scoring.scores import Scores, halves, score
 from interp.simulate.protocol import Simulated
+from interp.vocabulary import CalibrationMethod
 
 ERRORS = 5
 """Errors of each kind that are shown at once."""
@@ -157,5 +158,5 @@ def _calibrated(
     raw: NDArray[np.float32], real: NDArray[np.floating], first_position: int
 ) -> NDArray[np.float64]:
     values = raw[:, first_position:].ravel().astype(np.float64)
-    fitted = fit(Method.QUANTILE, values, real[:, first_position:].ravel(), maximum=1.0)
+    fitted = fit(CalibrationMethod.QUANTILE, values, real[:, first_position:].ravel(), maximum=1.0)
     return fitted(raw)

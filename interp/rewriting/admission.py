@@ -9,8 +9,9 @@ from interp.coders.protocol import Coder
 from interp.errors import InputError, reason
 from interp.model.subject import Hidden, Hooked, Subject
 from interp.rewriting.checks import TOLERANCE
-from interp.rewriting.evaluate import TREE_NODES, Protocol, evaluate
+from interp.rewriting.evaluate import TREE_NODES, evaluate
 from interp.rewriting.splice import Site, Splice
+from interp.vocabulary import Protocol
 
 CONTEXTS = 4
 """Contexts that are tried."""

@@ -4,7 +4,6 @@ Each compares two ways to one figure. They run on any study, and in the tests.
 """
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -16,10 +15,11 @@ from torch import Tensor
 from interp.coders.protocol import Coder, coder_input
 from interp.model.subject import Hidden, Hooked, Subject
 from interp.rewriting import splice
-from interp.rewriting.evaluate import Protocol, evaluate
+from interp.rewriting.evaluate import evaluate
 from interp.rewriting.splice import Site, Splice, Values
 from interp.scoring import statistics
-from interp.scoring.calibrate import TOP_DIGIT, Method, fit
+from interp.scoring.calibrate import TOP_DIGIT, fit
+from interp.vocabulary import CalibrationMethod, Outcome, Protocol
 
 TOLERANCE = 1e-4
 """How far two losses may be apart that should be equal, in nats: rounding in float32."""
@@ -27,12 +27,6 @@ TOLERANCE = 1e-4
 PERMUTED = "permuting the explanations among latents is worse"
 
 Array = NDArray[np.float64]
-
-
-class Outcome(StrEnum):
-    PASSED = "passed"
-    FAILED = "failed"
-    CANNOT_TELL = "cannot tell"
 
 
 class Result(NamedTuple):
@@ -112,7 +106,7 @@ def an_oracle_recovers_everything(setting: Setting) -> Result:
     def at(rows: Tensor) -> Tensor:
         raw = real.at(rows).cpu() / maxima * TOP_DIGIT
         columns = [
-            fit(Method.LINEAR, values, values, maximum=float(maxima[i]))(values)
+            fit(CalibrationMethod.LINEAR, values, values, maximum=float(maxima[i]))(values)
             for i, values in enumerate(raw.double().numpy().transpose(2, 0, 1))
         ]
         return torch.from_numpy(np.stack(columns, axis=-1)).float()
@@ -244,7 +238,9 @@ def _refitted(setting: Setting, simulations: Simulations, of: NDArray[np.int64])
             columns.append(np.full_like(evaluated, np.nan))
             continue
         real = simulations.calibrate_real[latent]
-        columns.append(fit(Method.ISOTONIC, raw, real, maximum=float(real.max()))(evaluated))
+        columns.append(
+            fit(CalibrationMethod.ISOTONIC, raw, real, maximum=float(real.max()))(evaluated)
+        )
     activations = torch.from_numpy(np.stack(columns, axis=-1)).float()
     return Values.of(torch.tensor(setting.latents), activations)
 

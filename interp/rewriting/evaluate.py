@@ -2,7 +2,6 @@
 set."""
 
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from interp.model.resume import Suspended, suspend
 from interp.model.subject import Subject
 from interp.rewriting.splice import Site, Splice, untouched
 from interp.rewriting.tree import Ids, Tree, grow, numbered
+from interp.vocabulary import Protocol
 
 BATCH_SIZE = 8
 """The most contexts prepared at once."""
@@ -27,48 +27,6 @@ TREE_NODES = 256
 :mod:`interp.rewriting.tree`."""
 
 Array = NDArray[np.float64]
-
-
-class Condition(StrEnum):
-    """The lines of the chart."""
-
-    UNTOUCHED = "untouched"
-    """The model as it is. All losses are compared with it."""
-    REAL_LATENTS = "real_latents"
-    """The coder in the module's place, all latents real."""
-    ZERO = "zero"
-    """The module's output is zero."""
-    MEAN = "mean"
-    """The module's output is its mean."""
-    NO_LATENTS = "no_latents"
-    """All latents are zero; the coder's bias and skip connection are left."""
-    SET_ZEROED = "set_zeroed"
-    """The latents that ``rewritten`` rewrites are zero, the others real."""
-    RANDOM_LATENTS = "random_latents"
-    """As many of them as are truly active are active, but drawn at random."""
-    REWRITTEN = "rewritten"
-    """They are simulated and calibrated, the others real."""
-    ORACLE_GATING = "oracle_gating"
-    """As ``rewritten`` where they are truly active, and zero elsewhere."""
-    ORACLE_VALUES = "oracle_values"
-    """Real where the simulation says that they are active, and zero elsewhere."""
-
-
-class Protocol(StrEnum):
-    """The spliced positions of a context, and the losses that count."""
-
-    PAPER = "paper"
-    """The last token that a prediction is made from; the loss is that one prediction's."""
-    WHOLE = "whole"
-    """Every token at once; the loss is the mean over all predictions made from them."""
-
-    def spliced(self, seq: int, first_position: int) -> slice:
-        """The positions of a context of ``seq`` tokens that are spliced.
-
-        A beginning-of-sequence token (``first_position`` 1) is never spliced, in no condition. Nor
-        is the last token, from which nothing is predicted.
-        """
-        return slice(first_position if self is Protocol.WHOLE else seq - 2, seq - 1)
 
 
 class Known(NamedTuple):

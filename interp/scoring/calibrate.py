@@ -4,24 +4,18 @@ Every map is fitted on the calibrate set only and stored as knots: it is linear 
 constant beyond them. Missing values (NaN) are never fitted on and stay missing.
 """
 
-from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.isotonic import IsotonicRegression
 
+from interp.vocabulary import CalibrationMethod
+
 TOP_DIGIT = 9
 """Simulators answer on a scale from 0 to 9."""
 
 Array = NDArray[np.float64]
-
-
-class Method(StrEnum):
-    NONE = "none"
-    LINEAR = "linear"
-    QUANTILE = "quantile"
-    ISOTONIC = "isotonic"
 
 
 class CalibrationMap(NamedTuple):
@@ -38,7 +32,11 @@ class CalibrationMap(NamedTuple):
 
 
 def fit(
-    method: Method, raw: NDArray[np.floating], real: NDArray[np.floating], *, maximum: float
+    method: CalibrationMethod,
+    raw: NDArray[np.floating],
+    real: NDArray[np.floating],
+    *,
+    maximum: float,
 ) -> CalibrationMap:
     """Fit a calibration on pairs of raw simulated value and real activation.
 
@@ -62,11 +60,11 @@ def fit(
         raise ValueError("every simulated value is missing, so there is nothing to calibrate on")
     raw, real = raw[seen].astype(np.float64), real[seen].astype(np.float64)
     match method:
-        case Method.NONE:
+        case CalibrationMethod.NONE:
             return CalibrationMap(np.array([0.0, TOP_DIGIT]), np.array([0.0, TOP_DIGIT]))
-        case Method.LINEAR:
+        case CalibrationMethod.LINEAR:
             return CalibrationMap(np.array([0.0, TOP_DIGIT]), np.array([0.0, maximum]))
-        case Method.QUANTILE:
+        case CalibrationMethod.QUANTILE:
             x, first, counts = np.unique(np.sort(raw), return_index=True, return_counts=True)
             ranks = first + (counts - 1) / 2
             y = np.interp(ranks, np.arange(len(real)), np.sort(real))
@@ -74,7 +72,7 @@ def fit(
             inside = np.zeros(len(y), bool)
             inside[1:-1] = (y[1:-1] == y[:-2]) & (y[1:-1] == y[2:])
             return CalibrationMap(x[~inside], y[~inside])
-        case Method.ISOTONIC:
+        case CalibrationMethod.ISOTONIC:
             model = IsotonicRegression(y_min=0.0, out_of_bounds="clip").fit(raw, real)
             return CalibrationMap(
                 model.X_thresholds_.astype(np.float64), model.y_thresholds_.astype(np.float64)

@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike, NDArray
 
-from interp.scoring.calibrate import Method, fit
+from interp.scoring.calibrate import fit
 from interp.scoring.statistics import UNDEFINED, Estimate, by_document, estimate, estimates
+from interp.vocabulary import CalibrationMethod
 
 Array = NDArray[np.float64]
 
@@ -61,7 +62,7 @@ def score(
     if not seen.any():
         return Scores(UNDEFINED, UNDEFINED, UNDEFINED, UNDEFINED, UNDEFINED, UNDEFINED, 0, 0)
     active = real > 0
-    predicted = fit(Method.QUANTILE, raw[seen], real[seen], maximum=1.0)(raw) > 0
+    predicted = fit(CalibrationMethod.QUANTILE, raw[seen], real[seen], maximum=1.0)(raw) > 0
     calibrated = _cross_fitted(raw, real, halves(documents, seed=seed))
 
     # Everything is a function of sums over tokens, so a resample needs only the documents' sums.
@@ -126,7 +127,9 @@ def _cross_fitted(raw: Array, real: NDArray[np.floating], first: NDArray[np.bool
     calibrated = np.full(raw.shape, np.nan)
     for half in (first, ~first):
         if not np.isnan(raw[~half]).all():
-            fitted = fit(Method.ISOTONIC, raw[~half].ravel(), real[~half].ravel(), maximum=1.0)
+            fitted = fit(
+                CalibrationMethod.ISOTONIC, raw[~half].ravel(), real[~half].ravel(), maximum=1.0
+            )
             calibrated[half] = fitted(raw[half])
     return calibrated
 

@@ -111,7 +111,7 @@ def everything(session: Session) -> dict[str, str]:
         "overview, orderings": f"{here}?view=orderings",
         "latents": f"{here}/latents",
         "latents, filtered": f"{here}/latents?simulated=true&firing_rate_min=0",
-        "latents, sorted": f"{here}/latents?sort=correlation&order=desc&show=correlation&show=loss_effect",
+        "latents, sorted": f"{here}/latents?sort=correlation&order=desc&show=loss_effect",
         "latents, none": f"{here}/latents?q=nothing+says+this",
         "lists": f"{here}/lists",
         "latent": a_latent,

@@ -47,7 +47,7 @@ WORDS = [
 def erring(db: Session, study: Study) -> Study:
     """A study with real and simulated values on three calibrate contexts of latent 0.
 
-    Context 0: silent, and predicted fully active on “ seven”. Context 1: 4 on “ three”, predicted 0.
+    Context 0: silent, predicted fully active on “ seven”. Context 1: 4 on “ three”, predicted 0.
     Context 2: silent, and missing where it would be most wrong.
     """
     contexts = [

@@ -18,10 +18,10 @@ from app.services.simulators.independence import assess
 from app.services.simulators.schemas import SimulatorCreate
 from cli.errors import CommandError
 from cli.train import read_corpus
-from interp.corpus.contexts import ContextSet
 from interp.simulate.two_tower.method import Settings
 from interp.simulate.two_tower.networks import Shape
 from interp.simulate.two_tower.train import train
+from interp.vocabulary import ContextSet
 from models import (
     Calibration,
     Explanation,
@@ -149,7 +149,7 @@ def test_a_sentence_goes_through_a_worker(db: Session, living_study: Study) -> N
     assert strongest[0].simulated is not None, "with the explanation that it has now"
 
 
-# --- Explainers and scorers that are language models -----------------------------------------------
+# --- Explainers and scorers that are language models ----------------------------------------------
 
 
 def test_a_model_explains_or_says_why_not(

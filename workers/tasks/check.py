@@ -8,11 +8,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from interp.corpus.activations import StoreError
-from interp.corpus.contexts import ContextSet
 from interp.errors import InputError
 from interp.rewriting import checks
-from interp.rewriting.checks import Outcome, Result, Setting, Simulations
-from interp.rewriting.evaluate import Protocol
+from interp.rewriting.checks import Result, Setting, Simulations
+from interp.vocabulary import ContextSet, Outcome, Protocol
 from jobs.events import publish
 from jobs.params import CheckParams
 from models import Check as CheckRow
@@ -194,8 +193,8 @@ def _scores_are_of_these_activations(session: Session, study: Study) -> Result:
         name,
         Outcome.FAILED,
         f"The scores of {len(false):,} of {looked_at:,} latents were computed on other activations "
-        f"than are kept: latents {listed}. These scores and loss effects are false. Save a new explanation "
-        "for each: it is measured anew.",
+        f"than are kept: latents {listed}. These scores and loss effects are false. Save a new "
+        "explanation for each: it is measured anew.",
     )
 
 

@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 from torch import Tensor
 
 from interp.errors import InputError
-from interp.rewriting.evaluate import Condition
 from interp.rewriting.generate import Rewriting, encode_prompt, write
 from interp.rewriting.splice import Splice, untouched, zero
 from interp.simulate.protocol import Ask
+from interp.vocabulary import Condition
 from jobs.events import publish
 from jobs.params import GenerateParams
 from models import Explanation, Generation, Job, Latent, Simulator, Study

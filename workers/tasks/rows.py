@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from interp.corpus.contexts import ContextSet
 from interp.corpus.text import TokenTexts
 from interp.scoring.calibrate import CalibrationMap
 from interp.scoring.statistics import Comparison, Estimate
+from interp.vocabulary import ContextSet
 from models import Calibration, Context, Simulation, Study
 
 

@@ -6,10 +6,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from interp.corpus.contexts import ContextSet
 from interp.errors import InputError
 from interp.llm.llm import LLM
 from interp.scoring.scorer import Scored, Scorer, cases, score
+from interp.vocabulary import ContextSet
 from jobs.events import publish
 from jobs.params import ScoreParams
 from models import Explanation, Job, Latent, Score, Study

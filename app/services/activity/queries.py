@@ -6,9 +6,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
 from app.services.activity.schemas import Activity
-from app.services.jobs.queries import ACTIVE
 from app.services.rewrites.queries import statistics_of
 from app.services.schemas import Comparison
+from jobs.status import ACTIVE
 from models import Explanation, Job, Latent, LossEffect, Rewrite, RewritePoint, Study
 from models.base import among
 
@@ -48,7 +48,7 @@ def _edits(session: Session, study: Study, limit: int) -> list[Activity]:
 def _layers(
     session: Session, study: Study, ids: list[int]
 ) -> dict[int, tuple[int, Comparison | None]]:
-    """Of each explanation the first whole-context rewrite that has it, and whose parent has not; and
+    """Of each explanation the first whole-context rewrite that has it and whose parent has not, and
     how its largest set compares with the parent's."""
     parent = aliased(Rewrite)
     rows = session.execute(

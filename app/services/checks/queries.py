@@ -4,9 +4,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict
-from app.services.jobs.queries import ACTIVE
 from jobs.params import CheckParams
 from jobs.queue import enqueue
+from jobs.status import ACTIVE
 from models import Check, Job, Study
 
 

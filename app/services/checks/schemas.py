@@ -1,9 +1,10 @@
 """The outcome of a sanity check, as the API returns it."""
 
 from datetime import datetime
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from interp.vocabulary import Outcome
 
 
 class CheckOut(BaseModel):
@@ -14,9 +15,7 @@ class CheckOut(BaseModel):
     id: int
     job_id: int
     name: str
-    outcome: Literal["passed", "failed", "cannot tell"] = Field(
-        description="Cannot tell: the data do not decide."
-    )
+    outcome: Outcome
     detail: str = Field(description="What was compared, with figures.")
     code_version: str
     created_at: datetime

@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 
 from app.services.deletion.studies import request_removal
 from app.services.errors import Conflict
-from app.services.jobs.queries import ACTIVE
 from app.services.simulators.schemas import SimulatorHanging
+from jobs.status import ACTIVE
 from models import (
     Generation,
     Job,

@@ -12,10 +12,10 @@ from redis.exceptions import RedisError
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
-from app.services.jobs.queries import ACTIVE
 from app.services.studies.schemas import Hanging
 from jobs.log import note
 from jobs.queue import send_removal
+from jobs.status import ACTIVE
 from models import (
     Comment,
     Explanation,

@@ -13,10 +13,11 @@ from app.services.explanations.schemas import (
     PairedOut,
     SideOut,
 )
-from app.services.explanations.scores import SCORES, list_scores, scores_of
+from app.services.explanations.scores import list_scores, scores_of
 from app.services.latents.examples import KINDS, Lane, Token, lane_of, tokens_of
 from app.services.latents.loss_effects import list_loss_effects, loss_effects_of
 from app.services.schemas import Comparison, ExplanationOut
+from interp.vocabulary import ExampleKind, ScoreName
 from models import Context, Example, Explanation, Latent, LossEffect, Score, Study
 
 
@@ -67,10 +68,10 @@ class Compared(NamedTuple):
     examples: list[ComparedExample]
 
     @property
-    def score_rows(self) -> list[tuple[str, Score | None, Score | None]]:
+    def score_rows(self) -> list[tuple[ScoreName, Score | None, Score | None]]:
         """Every score that either has, by name."""
         a, b = ({score.name: score for score in side.scores} for side in (self.a, self.b))
-        return [(name, a.get(name), b.get(name)) for name in SCORES if name in a or name in b]
+        return [(name, a.get(name), b.get(name)) for name in ScoreName if name in a or name in b]
 
     @property
     def effect_rows(self) -> list[tuple[str, LossEffect | None, LossEffect | None]]:
@@ -89,7 +90,7 @@ class Compared(NamedTuple):
 def compare(
     session: Session, study: Study, latent: Latent, a: Explanation, b: Explanation
 ) -> Compared:
-    """Two versions of a latent's text: their words, scores, loss effects, and values on its examples."""
+    """Two versions of a latent's text: words, scores, loss effects, and values on its examples."""
     lanes = lane_of(session, study, a, "explain"), lane_of(session, study, b, "explain")
     sides = [
         Side(
@@ -188,4 +189,4 @@ def _examples(
         )
         for example, context in found
     ]
-    return sorted(shown, key=lambda example: (KINDS.index(example.kind), example.rank))
+    return sorted(shown, key=lambda example: (KINDS.index(ExampleKind(example.kind)), example.rank))

@@ -19,8 +19,8 @@ class Change(NamedTuple):
 def word_diff(old: str, new: str) -> tuple[Change, ...]:
     """The words to remove from one explanation and to add to get the other.
 
-    But for white space, the kept and the added runs together are the new explanation, and the kept and
-    the removed ones the old one.
+    But for white space, the kept and the added runs together are the new explanation, and the kept
+    and the removed ones the old one.
     """
     before, after = WORD.findall(old), WORD.findall(new)
     # In a text of over 200 words difflib does not look for those that make up over 1% of it:

@@ -18,13 +18,14 @@ from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict, NotFound
 from app.services.explanations.scores import is_simulated, list_scores
-from app.services.jobs.queries import ACTIVE, EXPLANATION_IDS, LINE
+from app.services.jobs.queries import EXPLANATION_IDS, LINE
 from app.services.latents.meaning import embedding_of
 from app.services.rows import array_of, read
 from jobs.events import publish as tell
 from jobs.params import SimulateParams
 from jobs.progress import JobLine
 from jobs.queue import enqueue
+from jobs.status import ACTIVE
 from models import Explanation, Job, Latent, Study
 
 

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from app.services.latents.schemas import LossEffectOut
 from app.services.schemas import Comparison, ExplanationOut, ScoreOut, ValueOut
 from interp.cleaning import MAX_LENGTH, comment, explanation
+from interp.vocabulary import ExampleKind
 
 
 class ExplanationCreate(BaseModel):
@@ -161,7 +162,7 @@ class ComparedExampleOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    kind: Literal["top", "quantile", "random", "hard_negative"]
+    kind: ExampleKind
     rank: int
     document: str
     start: int

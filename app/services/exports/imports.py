@@ -13,12 +13,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict
-from app.services.jobs.queries import ACTIVE
 from interp.cleaning import shown
 from interp.errors import InputError
 from interp.explain.files import read
 from jobs.params import ExplainParams
 from jobs.queue import enqueue
+from jobs.status import ACTIVE
 from models import Job, Latent, Study
 from models.settings import get_settings
 

@@ -1,18 +1,16 @@
 """Generations, as the API takes and returns them."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.services.simulators.schemas import IndependenceOut
 from interp.cleaning import exact
+from interp.vocabulary import CalibrationMethod, Condition
 
 MAX_PROMPT = 1000
 MAX_LATENTS = 32
-
-Method = Literal["isotonic", "quantile", "linear", "none"]
-Condition = Literal["untouched", "zero", "rewritten"]
 
 
 def _prompt(text: str) -> str:
@@ -33,7 +31,9 @@ class GenerationCreate(BaseModel):
         le=MAX_LATENTS,
         description="Latents to rewrite, best correlation first.",
     )
-    calibration: Method = Field(default="isotonic", description="Calibration of simulated values.")
+    calibration: CalibrationMethod = Field(
+        default=CalibrationMethod.ISOTONIC, description="Calibration of simulated values."
+    )
     new_tokens: int = Field(default=16, ge=1, le=64, description="The most tokens to write.")
     temperature: float = Field(
         default=0,

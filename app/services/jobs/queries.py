@@ -13,11 +13,10 @@ from jobs import queue
 from jobs.events import publish as tell
 from jobs.log import note
 from jobs.progress import JobLine
+from jobs.status import ACTIVE, STOPPED
 from models import Explanation, Generation, Job, JobEvent, Latent, Sentence, Simulation, Study
 from models.base import among
-from models.job import ACTIVE as ACTIVE
 
-STOPPED = ("failed", "cancelled")
 LINE = [getattr(Job, name) for name in JobLine._fields]
 """Columns of a line about a job."""
 MISSING_WARNING = 0.05

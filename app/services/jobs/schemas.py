@@ -1,11 +1,12 @@
 """Jobs, as the API returns them."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.kinds import KINDS, LISTED
+from jobs.status import Status
 
 
 class JobOut(BaseModel):
@@ -22,7 +23,7 @@ class JobOut(BaseModel):
         "simulator_id, rewrite_id, or the job that made it needless (superseded_by), and how far "
         "it is."
     )
-    status: Literal["queued", "running", "cancelled", "failed", "finished"]
+    status: Status
     done: int
     total: int | None = Field(description="Units of work; null until it is known.")
     unit: str = Field(description="Unit of done and total.")

@@ -222,7 +222,8 @@ def _as_often(
     quantile: tuple[list[float], list[float]] | None,
     calibration_map: tuple[list[float], list[float]] | None,
 ) -> Confusion | None:
-    """At the threshold of the scores: what quantile normalisation sends above zero is predicted active."""
+    """At the threshold of the scores: tokens that quantile normalisation sends above zero are
+    predicted active."""
     if quantile is None:
         return None
     silent = raw[np.interp(raw, *quantile) <= 0]

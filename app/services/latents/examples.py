@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ARRAY, Text, and_, any_, bindparam, select
 from sqlalchemy.orm import Session, aliased
 
-from app.services.latents.schemas import Kind
 from app.services.rows import read
+from interp.vocabulary import ExampleKind
 from models import Calibration, Context, Example, Explanation, Latent, Simulation, Study
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS = tuple(ExampleKind)
 """Kinds of examples, in the order in which they are shown."""
 RAW_MAX = 9.0
 """Simulated values are expected digits from 0 to this."""
@@ -140,7 +140,7 @@ def list_examples(
     study: Study,
     latent: Latent,
     explanation: Explanation | None,
-    kinds: Sequence[Kind] = KINDS,
+    kinds: Sequence[ExampleKind] = KINDS,
 ) -> list[ShownExample]:
     """Examples of a latent with what the study's simulator makes of an explanation on them."""
     lane = lane_of(session, study, explanation, "explain")
@@ -158,7 +158,7 @@ def list_examples(
         )
         for kind, rank, activations, context_id, document, start, ids, strings in found
     ]
-    return sorted(shown, key=lambda example: (KINDS.index(example.kind), example.rank))
+    return sorted(shown, key=lambda example: (KINDS.index(ExampleKind(example.kind)), example.rank))
 
 
 def lane_of(session: Session, study: Study, explanation: Explanation | None, set_name: str) -> Lane:

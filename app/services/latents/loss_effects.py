@@ -107,7 +107,7 @@ def loss_effects_by_explanation(
 
 
 def shown_effects(effects: list[LossEffect], previous: list[LossEffect]) -> list[ShownEffect]:
-    """Loss effects of one explanation, and of the one it was written from: zeroed, previous, this."""
+    """Loss effects of an explanation and of the one it was written from: zeroed, previous, this."""
     zeroed = [ShownEffect("zeroed", effect) for effect in effects if effect.condition == "zeroed"]
     before = [
         ShownEffect("previous, isotonic", effect)

@@ -9,10 +9,10 @@ from sqlalchemy import bindparam, exists, select
 from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict
-from app.services.jobs.queries import ACTIVE
 from interp.embedding.embed import MODEL, embed
 from jobs.params import EmbedParams
 from jobs.queue import enqueue
+from jobs.status import ACTIVE
 from models import Job, Latent, Study
 from models.settings import get_settings, model_folder
 

@@ -6,9 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.services.schemas import Comparison, ExplanationOut, Number, ScoreOut
 from app.services.simulators.schemas import IndependenceOrNone, IndependenceOut
-
-Kind = Literal["top", "quantile", "random", "hard_negative"]
-Stratum = Literal["fires", "predicted", "silent"]
+from interp.vocabulary import Change, ExampleKind, Stratum, ValueState
 
 
 class LatentSummary(BaseModel):
@@ -56,7 +54,7 @@ class LossEffectOut(BaseModel):
 
     explanation_id: int
     simulator_id: int
-    condition: Literal["rewritten", "zeroed"]
+    condition: Change
     calibration: str = Field(description="Calibration of rewritten; empty for zeroed.")
     mean: Number = Field(
         description="Mean over the whole evaluate set, estimated from the strata; null where it "
@@ -156,10 +154,7 @@ class TokenOut(BaseModel):
     simulated: Number = Field(description="Raw simulated value, 0 to 9; null where there is none.")
     calibrated: Number = Field(description="The simulated value as an activation (isotonic).")
     difference: Number = Field(description="Calibrated minus real.")
-    state: Literal["bos", "none", "missing", "simulated"] = Field(
-        description="bos: first token, never simulated; none: not simulated yet; "
-        "missing: the simulator gave no value."
-    )
+    state: ValueState
 
 
 class ExampleOut(BaseModel):
@@ -167,7 +162,7 @@ class ExampleOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    kind: Kind
+    kind: ExampleKind
     rank: int
     context_id: int
     document: str

@@ -33,9 +33,9 @@ def as_csv(found: list[Figure]) -> str:
 
 
 def _points(results: Results, view: View) -> Iterator[tuple[str, RewritePoint]]:
-    for key, (name, _, _) in BASELINES.items():
-        if (point := results.baseline(key)) is not None:
-            yield name, point
+    for condition in BASELINES:
+        if (point := results.baseline(condition)) is not None:
+            yield condition.label, point
     for line in LINES[view]:
         for ordering in line.orderings:
             for point in results.line(line, ordering):

@@ -8,12 +8,14 @@ from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict, NotFound
 from app.services.explanations.queries import authors
-from app.services.jobs.queries import ACTIVE, need_ended
-from app.services.rewrites.schemas import PointStatistics, Protocol
+from app.services.jobs.queries import need_ended
+from app.services.rewrites.schemas import PointStatistics
 from app.services.rewrites.views import BASELINES, BEFORE, ISOTONIC, LINES, Line, View
+from interp.vocabulary import Protocol
 from jobs.events import publish as tell
 from jobs.params import RewriteParams
 from jobs.queue import enqueue
+from jobs.status import ACTIVE
 from models import Explanation, Job, Latent, Rewrite, RewritePoint, Study
 from models.base import among
 
@@ -81,7 +83,7 @@ class Results:
 
     def table(self, view: View) -> list[Row]:
         """All points of a view: the baselines, then its lines from the largest set down."""
-        baselines = [(name, self.baseline(key)) for key, (name, _, _) in BASELINES.items()]
+        baselines = [(one.label, self.baseline(one)) for one in BASELINES]
         rows = [(name, point) for name, point in baselines if point is not None]
         for line in LINES[view]:
             for ordering in line.orderings:

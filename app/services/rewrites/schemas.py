@@ -1,22 +1,20 @@
 """Rewrites and their points, as the API returns them."""
 
 from datetime import datetime
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.services.fields import Sought
 from app.services.schemas import Comparison, Number
 from app.services.simulators.schemas import IndependenceOut
-
-Protocol = Literal["whole", "paper"]
+from interp.vocabulary import Protocol
 
 
 class RewriteCreate(BaseModel):
     """A new evaluation of the layer, with all latents simulated so far."""
 
     protocol: Protocol = Field(
-        default="whole",
+        default=Protocol.WHOLE,
         description="Splice every token of a context, or, as published, only its last input token.",
     )
     author: Sought = Field(

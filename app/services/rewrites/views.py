@@ -1,21 +1,11 @@
-"""The views of a rewrite: two protocols, and three views of the chart with their lines."""
+"""The views of a rewrite: three views of the chart with their lines."""
 
 from typing import Literal, NamedTuple
 
-from app.services.rewrites.schemas import Protocol
+from interp.vocabulary import CalibrationMethod, Condition
 
 View = Literal["calibrations", "ceilings", "orderings"]
 Over = Literal["untouched", "real_latents"]
-
-PROTOCOLS: dict[Protocol, tuple[str, str]] = {
-    "whole": ("Whole contexts", "Every token of a context is spliced at once."),
-    "paper": (
-        "Last token",
-        "Only the last input token of a context is spliced, and the one prediction made from it "
-        "counts, as published.",
-    ),
-}
-"""Label of each protocol, and what it means."""
 
 VIEWS: dict[View, tuple[str, str]] = {
     "calibrations": (
@@ -24,15 +14,15 @@ VIEWS: dict[View, tuple[str, str]] = {
     ),
     "ceilings": (
         "Ceilings",
-        "Oracle gating has the simulator's values without its false positives, zero wherever the "
-        "latent is silent: what it still costs are misses and wrong sizes, and rewritten minus "
-        "gating is what false positives cost. Oracle values have the true size wherever the quantile "
-        "values say that the latent is active: what they still cost is what the simulator misses.",
+        "Oracle gating is zero wherever the latent is silent: it has no false positives. Its loss "
+        "comes from misses and wrong sizes, and rewritten minus gating is the loss of the false "
+        "positives. Oracle values have the true size wherever the quantile values predict the "
+        "latent active: their loss comes from false positives and misses of that prediction.",
     ),
     "orderings": (
         "Orderings",
-        "Which latents are rewritten first: those explained best, those with the largest loss effect of zeroing, "
-        "or any. With the whole set rewritten, all meet.",
+        "The order in which latents are rewritten: by score, by the loss effect of zeroing, or at "
+        "random. With the whole set rewritten, all meet.",
     ),
 }
 """Label of each view, and what it shows."""
@@ -54,7 +44,7 @@ class Line(NamedTuple):
     name: str
     color: str
     meaning: str
-    condition: str
+    condition: Condition | Literal["before"]
     calibration: str = ""
     orderings: tuple[str, ...] = ("score",)
     dash: tuple[int, int] = (1, 0)
@@ -73,22 +63,22 @@ LIGHT_BLUE, LIGHT_TEAL, LIGHT_ORANGE = "#79aee6", "#74c7b8", "#e3ae78"
 ISOTONIC = Line(
     "rewritten, isotonic",
     SIMULATED,
-    "Simulated values as the activation to expect, given the value.",
-    "rewritten",
-    "isotonic",
+    CalibrationMethod.ISOTONIC.meaning,
+    Condition.REWRITTEN,
+    CalibrationMethod.ISOTONIC,
 )
 QUANTILE = Line(
     "rewritten, quantile",
     TEAL,
-    "Simulated values sent to the real activation of the same rank, zeros included.",
-    "rewritten",
-    "quantile",
+    CalibrationMethod.QUANTILE.meaning,
+    Condition.REWRITTEN,
+    CalibrationMethod.QUANTILE,
 )
 ZEROED = Line(
-    "same latents zeroed",
+    Condition.SET_ZEROED.label,
     REAL,
-    "The latents of the set are zero: the loss of having no words for them.",
-    "set_zeroed",
+    Condition.SET_ZEROED.meaning,
+    Condition.SET_ZEROED,
 )
 BEFORE = Line(
     "before the last edit",
@@ -104,16 +94,16 @@ LINES: dict[View, tuple[Line, ...]] = {
         Line(
             "rewritten, linear",
             PINK,
-            "Simulated values scaled to the latent's maximum.",
-            "rewritten",
-            "linear",
+            CalibrationMethod.LINEAR.meaning,
+            Condition.REWRITTEN,
+            CalibrationMethod.LINEAR,
         ),
         Line(
             "rewritten, none",
             BROWN,
-            "Simulated values as they are, expected digits from 0 to 9.",
-            "rewritten",
-            "none",
+            CalibrationMethod.NONE.meaning,
+            Condition.REWRITTEN,
+            CalibrationMethod.NONE,
         ),
         ZEROED,
         BEFORE,
@@ -121,28 +111,27 @@ LINES: dict[View, tuple[Line, ...]] = {
     "ceilings": (
         ISOTONIC,
         Line(
-            "oracle gating",
+            Condition.ORACLE_GATING.label,
             LIGHT_BLUE,
-            "Isotonic values without the false positives: zero wherever the latent is silent.",
-            "oracle_gating",
-            "isotonic",
+            Condition.ORACLE_GATING.meaning,
+            Condition.ORACLE_GATING,
+            CalibrationMethod.ISOTONIC,
             dash=(6, 4),
         ),
         QUANTILE,
         Line(
-            "oracle values",
+            Condition.ORACLE_VALUES.label,
             LIGHT_TEAL,
-            "True activations where the quantile values say that the latent is active, zero "
-            "elsewhere.",
-            "oracle_values",
-            "quantile",
+            Condition.ORACLE_VALUES.meaning,
+            Condition.ORACLE_VALUES,
+            CalibrationMethod.QUANTILE,
             dash=(6, 4),
         ),
         Line(
-            "random latents",
+            Condition.RANDOM_LATENTS.label,
             PINK,
-            "As many latents, drawn at random, active with values from their real distributions.",
-            "random_latents",
+            Condition.RANDOM_LATENTS.meaning,
+            Condition.RANDOM_LATENTS,
         ),
         ZEROED,
     ),
@@ -154,7 +143,7 @@ LINES: dict[View, tuple[Line, ...]] = {
         ISOTONIC._replace(
             name="by effect",
             color=TEAL,
-            meaning="Rewritten, isotonic; the latent with the largest loss effect of zeroing comes first.",
+            meaning="Rewritten, isotonic; the largest loss effect of zeroing comes first.",
             orderings=("effect",),
         ),
         ISOTONIC._replace(
@@ -169,17 +158,9 @@ LINES: dict[View, tuple[Line, ...]] = {
 }
 
 BASELINES = {
-    "zero": ("zero ablation", "#b5483c", "The module puts out zero."),
-    "mean": ("mean ablation", "#8a6fc0", "The module puts out its mean over the explain set."),
-    "no_latents": (
-        "no latents",
-        "#a68a1c",
-        "All latents are zero: the coder's bias, and its skip connection if it has one, are left.",
-    ),
-    "real_latents": (
-        "real latents",
-        "#2f9e63",
-        "The coder with the real activations: its own error, before any rewriting.",
-    ),
+    Condition.ZERO: "#b5483c",
+    Condition.MEAN: "#8a6fc0",
+    Condition.NO_LATENTS: "#a68a1c",
+    Condition.REAL_LATENTS: "#2f9e63",
 }
-"""Name, colour and meaning of the conditions that do not depend on the set."""
+"""Colour of the conditions that do not depend on the set."""

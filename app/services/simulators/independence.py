@@ -1,4 +1,4 @@
-"""The independence of a simulator from a study: whether it has seen the text or is the same model."""
+"""The independence of a simulator from a study: its training text and its language model."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,9 +7,10 @@ from sqlalchemy import collate, func, select, true
 from sqlalchemy.orm import Session
 
 from app.services.simulators.queries import get_simulator, list_simulators
-from app.services.simulators.schemas import Independence, SimulatorOut, StudySimulatorOut
+from app.services.simulators.schemas import SimulatorOut, StudySimulatorOut
 from interp.corpus.copies import Identity
 from interp.corpus.seen import SeenText
+from interp.vocabulary import Independence
 from models import Context, Simulator, Study
 
 
@@ -43,13 +44,13 @@ def assess(session: Session, study: Study, simulator: Simulator) -> Assessment:
     trained = _trained_on(session, study, simulator)
     if trained and trained.seen:
         return Assessment(
-            "contaminated",
+            Independence.CONTAMINATED,
             f"The simulator was trained on text that it is measured on: {_some(trained)} of the "
             "calibrate and evaluate sets. No figure here says how well it does on other text.",
         )
     if trained and trained.doubt:
         return Assessment(
-            "unknown",
+            Independence.UNKNOWN,
             f"The simulator may have been trained on text that it is measured on: {trained.doubt}",
         )
     bases = {_name(simulator.model)} | ({_name(trained.base)} if trained else set())
@@ -60,11 +61,11 @@ def assess(session: Session, study: Study, simulator: Simulator) -> Assessment:
     )
     if _name(study.model) in bases:
         return Assessment(
-            "same model",
+            Independence.SAME_MODEL,
             "The simulator runs on the subject model itself, so the two may err alike." + unseen,
         )
     return Assessment(
-        "independent", "The simulator runs on another model than the subject." + unseen
+        Independence.INDEPENDENT, "The simulator runs on another model than the subject." + unseen
     )
 
 

@@ -1,7 +1,7 @@
 """Simulators, as the API takes and returns them."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +18,7 @@ from interp.llm.registry import BACK_ENDS, servers
 from interp.llm.servers import check_named, server_of
 from interp.registry import listed
 from interp.simulate.registry import SIMULATORS, prompted, trained
+from interp.vocabulary import Independence
 from models.folders import check_model
 from models.settings import get_settings
 
@@ -27,8 +28,6 @@ SERVERS = listed(servers(), "or")
 IN_PROCESS = listed([name for name in BACK_ENDS if name not in servers()], "or")
 SCORED = [name for name, one in prompted().items() if "show_score" in one.options.model_fields]
 """Methods that can be told the score of an explanation."""
-Independence = Literal["independent", "same model", "contaminated", "unknown"]
-
 IndependenceOut = Annotated[
     Independence,
     Field(

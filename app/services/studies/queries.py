@@ -10,13 +10,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
 from app.services.errors import Conflict, NotFound
-from app.services.jobs.queries import STOPPED
 from app.services.simulators.queries import get_simulator
 from app.services.studies.checked import checked
 from app.services.studies.schemas import StudyCreate, StudyUpdate
 from jobs.events import publish as tell
 from jobs.params import CollectParams
 from jobs.queue import enqueue, retry
+from jobs.status import STOPPED
 from models import Job, Latent, Study
 
 # Statements that many pages make are put together once: that takes as long as running them. Most

@@ -7,7 +7,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict, NotFound
-from app.services.jobs.queries import ACTIVE, explanations_of, simulator_of
+from app.services.jobs.queries import explanations_of, simulator_of
 from app.services.latents.filters import matching
 from app.services.simulators.checked import checked
 from app.services.simulators.queries import get_simulator
@@ -22,6 +22,7 @@ from app.services.work.schemas import (
 )
 from jobs.params import ExplainParams, LanguageModel, ScoreParams, SimulateParams
 from jobs.queue import enqueue
+from jobs.status import ACTIVE
 from models import Explanation, Job, Latent, Simulation, Simulator, Study
 from models.base import among
 

@@ -4,13 +4,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.services.checks import queries
-from app.services.jobs.queries import ACTIVE, STOPPED
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.guard.security import CurrentUser
 from app.web.params import Slug
 from app.web.templates import render
 from app.web.urls import url
+from jobs.status import ACTIVE, STOPPED
 
 router = APIRouter()
 

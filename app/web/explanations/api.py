@@ -85,7 +85,7 @@ def compare_explanations(
     a: Annotated[int, Query(ge=1, lt=2**63, description="A version of the latent's text.")],
     b: Annotated[int, Query(ge=1, lt=2**63, description="Another one.")],
 ) -> ComparedOut:
-    """Two versions of a latent's text: words, scores, loss effects, and values on the same examples."""
+    """Two versions of a latent's text: words, scores, loss effects, and values on examples."""
     study, latent = study_and_latent(session, slug, index)
     first, second = (queries.get_version(session, latent, number) for number in (a, b))
     return compared_out(session, study, compare(session, study, latent, first, second))

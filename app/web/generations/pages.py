@@ -1,6 +1,6 @@
 """The page to generate with the rewritten model, and the page of one generation."""
 
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict
 from app.services.generations import queries
-from app.services.generations.schemas import MAX_LATENTS, MAX_PROMPT, GenerationCreate, Method
-from app.services.jobs.queries import ACTIVE, STOPPED, delete_own
+from app.services.generations.schemas import MAX_LATENTS, MAX_PROMPT, GenerationCreate
+from app.services.jobs.queries import delete_own
 from app.services.latents.queries import simulated_explanations
 from app.services.simulators.independence import StudySimulator, assess, study_simulator
 from app.services.simulators.queries import get_simulator
@@ -23,6 +23,8 @@ from app.web.guard.security import CurrentUser
 from app.web.params import Slug
 from app.web.templates import render
 from app.web.urls import url
+from interp.vocabulary import CalibrationMethod
+from jobs.status import ACTIVE, STOPPED
 from models import Job, Study
 
 router = APIRouter()
@@ -127,7 +129,7 @@ def _form(
         "errors": errors,
         "available": available,
         "choices": choices,
-        "calibrations": get_args(Method),
+        "calibrations": list(CalibrationMethod),
         "max_prompt": MAX_PROMPT,
         "per_context": per_context,
         "estimate": queries.estimate(per_context, latents, new_tokens)

@@ -20,7 +20,6 @@ from app.services.latents.schemas import (
     ExampleList,
     ExampleOut,
     IntervalOut,
-    Kind,
     LatentOut,
     PromptList,
     PromptOut,
@@ -32,6 +31,7 @@ from app.services.simulators.independence import independence_of
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.params import Index, Slug
+from interp.vocabulary import ExampleKind
 from models import Explanation, Latent
 
 router = APIRouter(tags=["latents"])
@@ -82,7 +82,7 @@ def list_examples(
     index: Index,
     session: Database,
     explanation_id: Version = None,
-    kind: Annotated[Kind | None, Query(description="Only these; all if left out.")] = None,
+    kind: Annotated[ExampleKind | None, Query(description="Only these; all if left out.")] = None,
 ) -> ExampleList:
     """Examples with real and simulated activations, token by token."""
     study, latent = queries.study_and_latent(session, slug, index)

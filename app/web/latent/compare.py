@@ -10,8 +10,6 @@ from sqlalchemy.orm import Session
 from app.services.explanations.compare import Compared, ComparedExample, Side, compare
 from app.services.explanations.history import list_versions
 from app.services.explanations.queries import get_version, simulate_jobs
-from app.services.explanations.scores import SCORES
-from app.services.jobs.queries import ACTIVE
 from app.services.latents.queries import study_and_latent
 from app.services.simulators.independence import StudySimulator, study_simulator
 from app.web.database import Database
@@ -20,17 +18,11 @@ from app.web.latent.opened import here_of
 from app.web.latents.within import Here
 from app.web.params import Index, Slug
 from app.web.templates import render
+from interp.vocabulary import ExampleKind
+from jobs.status import ACTIVE
 from models import Explanation, Latent, LossEffect, Score, Study
 
 router = APIRouter()
-
-HEADINGS: dict[str, str] = {
-    "top": "Strongest",
-    "quantile": "Across its range",
-    "random": "Drawn at random",
-    "hard_negative": "Hard negatives: similar text, and silent",
-}
-"""The heading of the examples of each kind."""
 
 
 class Choice(NamedTuple):
@@ -182,10 +174,7 @@ def _pair(
             f"sse:latent-{latent.id}, sse:latents, sse:refresh",
         ),
         here.to("compare", a=second.id, b=first.id),
-        [
-            (name, SCORES.get(name, (name, ""))[0], one, two)
-            for name, one, two in compared.score_rows
-        ],
+        [(name, name.label, one, two) for name, one, two in compared.score_rows],
         [
             (name, f"loss effect, {name}" if name else "loss effect of zeroing", one, two)
             for name, one, two in compared.effect_rows
@@ -203,7 +192,7 @@ def _examples(examples: list[ComparedExample], latent: Latent) -> list[ExampleVi
     for example in examples:
         tokens = [token.a for token in example.tokens], [token.b for token in example.tokens]
         html = lanes_html(tokens[0], latent.max_activation, others=tokens[1])
-        heading = HEADINGS[example.kind] if example.kind != before else ""
+        heading = ExampleKind(example.kind).label if example.kind != before else ""
         views.append(ExampleView(heading, html, example.document, example.start))
         before = example.kind
     return views

@@ -16,7 +16,7 @@ class Effect(NamedTuple):
     """Name of the one that counts."""
     chart: Spec | None
     verdict: Reworded | None
-    """The comparison of this explanation with the previous one, or None where that was not measured."""
+    """The comparison with the previous explanation, or None where that was not measured."""
     previous: bool
     """True if the previous explanation is among them."""
     contexts: int

@@ -21,38 +21,38 @@ from app.services.latents.examples import (
     windows,
 )
 from app.services.latents.queries import around, study_and_latent
-from app.services.latents.schemas import Kind
 from app.web.database import Database
 from app.web.html.lanes import LANES, Lanes, Look, window_html
 from app.web.latent.opened import here_of, shown_version
 from app.web.latents.within import Here
 from app.web.params import Index, Slug, VersionId
 from app.web.templates import render
+from interp.vocabulary import ExampleKind
 from models import Explanation, Latent, Study
 
 router = APIRouter()
 
 Tab = Literal["top", "interval", "random", "hard_negative"]
-TABS: dict[Tab, tuple[str, tuple[Kind, ...], str]] = {
+TABS: dict[Tab, tuple[str, tuple[ExampleKind, ...], str]] = {
     "top": (
         "Top",
-        ("top",),
+        (ExampleKind.TOP,),
         "The contexts with its largest activations, strongest first.",
     ),
     "interval": (
         "By interval",
-        ("top", "quantile"),
+        (ExampleKind.TOP, ExampleKind.QUANTILE),
         "Contexts from all over its range, by their largest activation. The share is that of all "
         "tokens on which it fires.",
     ),
     "random": (
         "Random",
-        ("random",),
+        (ExampleKind.RANDOM,),
         "Contexts drawn without regard to the latent: on most of them it is silent.",
     ),
     "hard_negative": (
         "Hard negatives",
-        ("hard_negative",),
+        (ExampleKind.HARD_NEGATIVE,),
         "Contexts on which it is silent, with tokens that it fires on elsewhere.",
     ),
 }

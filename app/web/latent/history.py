@@ -6,9 +6,9 @@ from sqlalchemy.orm import Session
 
 from app.services.explanations import history as versions
 from app.services.explanations.diff import Change
-from app.services.explanations.scores import SCORES
 from app.web.latent.opened import Opened
 from app.web.latents.within import Here
+from interp.vocabulary import ScoreName
 from models import Comment, Explanation, LossEffect, Score
 
 
@@ -87,7 +87,7 @@ def _past(opened: Opened, entry: versions.Entry, remark: Remark | None) -> Past:
         is_shown,
         entry.version.correlation,
         entry.version.loss_effect,
-        [(SCORES.get(one.name, (one.name, ""))[0], one) for one in entry.version.scores],
+        [(ScoreName(one.name).label, one) for one in entry.version.scores],
         links,
         entry.comments,
         remark if remark and remark.explanation_id == explanation.id else None,

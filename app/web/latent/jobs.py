@@ -5,9 +5,9 @@ from typing import NamedTuple
 from sqlalchemy.orm import Session
 
 from app.services.explanations.queries import simulate_jobs
-from app.services.jobs.queries import ACTIVE, STOPPED
 from app.web.latent.opened import Opened
 from jobs.progress import JobLine
+from jobs.status import ACTIVE, STOPPED
 
 
 class Jobs(NamedTuple):

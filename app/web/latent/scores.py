@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
-from app.services.explanations.scores import SCORES
 from app.services.simulators.independence import StudySimulator
 from app.services.simulators.missing import Missing, missing_values
 from app.web.latent.opened import Opened
+from interp.vocabulary import ScoreName
 from models import Score
 
 
@@ -71,7 +71,7 @@ class Basis(NamedTuple):
     active: int | None
     """Tokens of the calibrate set on which the latent is active, or None where not recorded."""
     random_baseline_of: int
-    """Explanations of other latents that the random baseline is the mean of, or 0 where it is not known."""
+    """Number of explanations that the random baseline is the mean of, or 0 if it is not known."""
     undefined: str
     """The reason why some scores are not defined. Empty where all are."""
 
@@ -130,7 +130,7 @@ def scores(session: Session, opened: Opened, simulating: bool) -> Scores:
 
 
 def _row(score: Score) -> ScoreRow:
-    label, meaning = SCORES.get(score.name, (score.name, ""))
+    name = ScoreName(score.name)
     random_baseline_of = None
     if "random_baseline" in score.details:
         count = score.details.get("random_baseline_of")
@@ -138,13 +138,13 @@ def _row(score: Score) -> ScoreRow:
             f"Mean over {count} explanations of other latents" if count else "Chance"
         )
     return ScoreRow(
-        score.name,
-        label,
-        meaning,
+        name,
+        name.label,
+        name.meaning,
         score.value,
         score.low,
         score.high,
-        3 if score.name == "specificity" else 2,
+        3 if name is ScoreName.SPECIFICITY else 2,
         score.n,
         score.details.get("random_baseline"),
         random_baseline_of,

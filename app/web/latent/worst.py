@@ -1,4 +1,4 @@
-"""The contexts that an explanation gets most wrong: a page of its own, and a part of the latent's."""
+"""The worst errors of an explanation: a page of its own, and a part of the latent's."""
 
 from typing import Any, NamedTuple
 

@@ -11,7 +11,6 @@ from app.services.latents.examples import ShownExample, Token, Window
 from app.services.latents.loss_effects import ShownEffect
 from app.services.schemas import Comparison
 from app.services.simulators.independence import Assessment, StudySimulator
-from app.services.simulators.schemas import Independence
 from app.web.charts import Spec
 from app.web.html.lanes import LANES, Lanes, Look, lanes_html, window_html
 from app.web.html.rows import rows_html, star_html
@@ -19,6 +18,7 @@ from app.web.latent.charts import effect_chart
 from app.web.latent.scores import Basis, ScoreRow, Scores, ScoringModel
 from app.web.latent.statistics import Bar, Output, Statistics
 from app.web.urls import url
+from interp.vocabulary import Independence
 from jobs.progress import JobLine
 from models import Comment, Explanation, LossEffect, Simulator, Study
 
@@ -113,10 +113,10 @@ def _jobs() -> list[JobLine]:
 def _simulators() -> list[StudySimulator]:
     simulator = Simulator(id=1, method="all_at_once", model="org/a-model", options={})
     reasons: dict[Independence, str] = {
-        "independent": "The simulator runs on another model than the subject.",
-        "same model": "The simulator runs on the subject model itself, so the two may err alike.",
-        "unknown": "Its record does not tell documents apart by their text.",
-        "contaminated": "The simulator was trained on text that it is measured on.",
+        Independence.INDEPENDENT: "The simulator runs on another model than the subject.",
+        Independence.SAME_MODEL: "The simulator runs on the subject model itself.",
+        Independence.UNKNOWN: "Its record does not tell documents apart by their text.",
+        Independence.CONTAMINATED: "The simulator was trained on text that it is measured on.",
     }
     return [
         StudySimulator(simulator, Assessment(independence, reason))

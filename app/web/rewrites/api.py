@@ -15,7 +15,6 @@ from app.services.rewrites.schemas import (
     Figures,
     PairOut,
     PointOut,
-    Protocol,
     RewriteComparison,
     RewriteCreate,
     RewriteOut,
@@ -24,11 +23,11 @@ from app.services.rewrites.schemas import (
 from app.services.rewrites.views import View
 from app.services.rows import columns
 from app.services.simulators.independence import independence_of
-from app.services.simulators.schemas import Independence
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.guard.security import CurrentUser
 from app.web.params import Slug
+from interp.vocabulary import Independence, Protocol
 from models import Job, Rewrite
 
 router = APIRouter(tags=["rewrites"])
@@ -80,7 +79,7 @@ def delete_rewrite(
 def get_figures(
     slug: Slug,
     session: Database,
-    protocol: Annotated[Protocol, Query(description="Spliced positions.")] = "whole",
+    protocol: Annotated[Protocol, Query(description="Spliced positions.")] = Protocol.WHOLE,
     view: Annotated[View, Query(description="View of the chart.")] = "calibrations",
     author: Annotated[
         Sought, Query(max_length=200, description="Explanations' author; current ones if empty.")

@@ -22,6 +22,7 @@ from app.services.rewrites.views import (
 )
 from app.services.simulators.independence import Assessment
 from app.web.charts import Spec, finished, signed, with_interval
+from interp.vocabulary import Condition
 from models import RewritePoint
 
 HEIGHT = 360
@@ -60,12 +61,11 @@ def loss_chart(
         assessment: Of the simulator.
         shown: Names of the lines and baselines to draw, by default all.
     """
-    names = {key: name for key, (name, _, _) in BASELINES.items()}
     measured = [
-        (key, results.baseline(key)) for key in BASELINES if shown is None or names[key] in shown
+        (one, results.baseline(one)) for one in BASELINES if shown is None or one.label in shown
     ]
     chosen = [line for line in LINES[view] if shown is None or line.name in shown]
-    rules = [_rule(key, point) for key, point in measured if point is not None]
+    rules = [_rule(one, point) for one, point in measured if point is not None]
     lines = [
         _mark(point, line, ordering, latents)
         for line in chosen
@@ -233,12 +233,11 @@ def _place_labels(rules: list[Spec], domain: list[float]) -> None:
         row["label_y"] = height
 
 
-def _rule(key: str, point: RewritePoint) -> Spec:
-    name, color, _ = BASELINES[key]
+def _rule(condition: Condition, point: RewritePoint) -> Spec:
     return {
-        "condition": name,
-        "label": f"{name} {signed(point.increase, 3)}",
-        "color": color,
+        "condition": condition.label,
+        "label": f"{condition.label} {signed(point.increase, 3)}",
+        "color": BASELINES[condition],
         **_figures(point),
     }
 

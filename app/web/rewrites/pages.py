@@ -10,8 +10,7 @@ from app.services.fields import Sought
 from app.services.rewrites import queries
 from app.services.rewrites.compare import compare_rewrites
 from app.services.rewrites.figures import as_csv, figures
-from app.services.rewrites.schemas import Protocol
-from app.services.rewrites.views import PROTOCOLS, View
+from app.services.rewrites.views import View
 from app.services.studies.queries import count_latents, get_study
 from app.web.database import Database
 from app.web.guard.security import CurrentUser
@@ -19,6 +18,7 @@ from app.web.params import Slug
 from app.web.rewrites.charts import comparison_chart
 from app.web.templates import render
 from app.web.urls import url
+from interp.vocabulary import Protocol
 
 router = APIRouter()
 
@@ -54,7 +54,7 @@ def confirm_deletion(
     study = get_study(session, slug)
     rewrite = queries.get_rewrite(session, study, rewrite_id)
     points = len(queries.list_points(session, rewrite))
-    context = {"study": study, "rewrite": rewrite, "points": points, "protocols": PROTOCOLS}
+    context = {"study": study, "rewrite": rewrite, "points": points, "protocols": Protocol}
     return render(request, "pages/rewrite_delete.html", context)
 
 
@@ -72,7 +72,7 @@ def delete(
 def figures_as_csv(
     slug: Slug,
     session: Database,
-    protocol: Protocol = "whole",
+    protocol: Protocol = Protocol.WHOLE,
     view: View = "calibrations",
     author: Annotated[Sought, Query(max_length=200)] = "",
     line: Annotated[list[Sought] | None, Query(max_length=50)] = None,
@@ -107,7 +107,7 @@ def compare(
         "offered": offered,
         "first": first,
         "second": second,
-        "protocols": PROTOCOLS,
+        "protocols": Protocol,
         "found": found,
         "changed": found.changed[:CHANGED] if found else [],
         "chart": comparison_chart(found.first, found.second, latents)

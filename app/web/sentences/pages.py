@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict
 from app.services.fields import Sought
-from app.services.jobs.queries import ACTIVE, STOPPED, delete_own
+from app.services.jobs.queries import delete_own
 from app.services.sentences import queries
 from app.services.sentences.schemas import MAX_TEXT, PER_TOKEN, SentenceCreate
 from app.services.simulators.independence import StudySimulator, assess
@@ -23,6 +23,7 @@ from app.web.params import Slug
 from app.web.sentences.api import SentenceId
 from app.web.templates import render
 from app.web.urls import url
+from jobs.status import ACTIVE, STOPPED
 from models import Job, Study
 
 router = APIRouter()

@@ -17,8 +17,7 @@ from app.services.jobs.queries import latest_job
 from app.services.latents.loss_effects import edit_next
 from app.services.latents.queries import simulated_explanations
 from app.services.rewrites.queries import latest_results, measured_authors, statistics_of
-from app.services.rewrites.schemas import Protocol
-from app.services.rewrites.views import BASELINES, LINES, OVERS, PROTOCOLS, VIEWS, Over, View
+from app.services.rewrites.views import BASELINES, LINES, OVERS, VIEWS, Over, View
 from app.services.simulators.independence import study_simulator, study_simulators
 from app.services.studies import queries
 from app.services.studies.schemas import StudyCreate, StudyUpdate
@@ -31,6 +30,7 @@ from app.web.params import Slug
 from app.web.rewrites.charts import loss_chart, missing_latents
 from app.web.templates import render
 from app.web.urls import url
+from interp.vocabulary import Protocol
 from models import Study
 
 router = APIRouter()
@@ -149,7 +149,7 @@ def study_overview(
     request: Request,
     slug: Slug,
     session: Database,
-    protocol: Protocol = "whole",
+    protocol: Protocol = Protocol.WHOLE,
     view: View = "calibrations",
     over: Over = "untouched",
     author: Annotated[Sought, Query(max_length=200)] = "",
@@ -181,7 +181,7 @@ def study_overview(
             "authors": authors(session, study),
             "measured_authors": sorted({"", *measured_authors(session, study, protocol)}),
             "protocol": protocol,
-            "protocols": PROTOCOLS,
+            "protocols": Protocol,
             "view": view,
             "views": VIEWS,
             "over": over,

@@ -1,11 +1,11 @@
 """Train the inline simulator: low-rank adapters on a small language model, and ten output rows.
 
-Each step takes some latents, one explanation of each, and some contexts: half where the latent fires,
-half where it is silent. Taken as they come, too few would fire; taken half and half, a simulator
-learns to see activations everywhere. So each context's loss is weighted by how common its half is,
-and the expected loss is that of natural text. The target is the activation on a scale from 0 to 9,
-rounded. The loss is the cross-entropy of the ten digits. A latent that fires at rate r weighs r^−½,
-so that the frequent ones do not dominate. Folds are as in
+Each step takes some latents, one explanation of each, and some contexts: half where the latent
+fires, half where it is silent. Taken as they come, too few would fire; taken half and half, a
+simulator learns to see activations everywhere. So each context's loss is weighted by how common its
+half is, and the expected loss is that of natural text. The target is the activation on a scale from
+0 to 9, rounded. The loss is the cross-entropy of the ten digits. A latent that fires at rate r
+weighs r^−½, so that the frequent ones do not dominate. Folds are as in
 :mod:`interp.simulate.training.corpus`.
 """
 
@@ -133,9 +133,9 @@ def validate(
 ) -> list[float]:
     """Correlations of simulated with real activations, at natural rates, on text set aside.
 
-    Latents that are active there on too few tokens are left out. One explanation of each is simulated
-    on some contexts, half of them where the latent fires; they count as in the training. The same
-    ones are drawn every time.
+    Latents that are active there on too few tokens are left out. One explanation of each is
+    simulated on some contexts, half of them where the latent fires; they count as in the training.
+    The same ones are drawn every time.
     """
     digits = torch.arange(TOP + 1)
     found: list[float] = []

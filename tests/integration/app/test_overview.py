@@ -1,4 +1,4 @@
-"""The overview of a study: what rewriting effects, in both protocols and all views."""
+"""The overview of a study: the loss of a rewritten layer, in both protocols and all views."""
 
 import re
 
@@ -88,7 +88,7 @@ def test_protocols_and_views_are_plain_links(
     assert page.count('aria-current="page"') == 3
     ceilings = text_of(pages.get(path, params={"view": "ceilings"}))
     assert "oracle gating" in ceilings and "rewritten, linear" not in ceilings
-    assert "rewritten minus gating is what false positives cost" in ceilings
+    assert "rewritten minus gating is the loss of the false positives" in ceilings
     orderings = text_of(pages.get(path, params={"view": "orderings"}))
     assert "random 3" in orderings and "oracle gating" not in orderings
 
@@ -134,9 +134,9 @@ def test_the_loss_effect_of_a_latent(pages: httpx.Client, db: Session, study: St
     text = text_of(pages.get(path))
     assert "this, isotonic +0.00100 [0.00050, 0.00200] +0.0040 [0.0020, 0.0080]" in text
     assert (
-        "6 contexts of the evaluate set were run: it fires in 2, is only predicted active in 1, and "
-        "is silent in 3. The mean over the corpus counts them by the share of contexts in which it "
-        "fires, 25%."
+        "6 contexts of the evaluate set were run: it fires in 2, is only predicted active in 1, "
+        "and is silent in 3. The mean over the corpus counts them by the share of contexts in "
+        "which it fires, 25%."
     ) in text
     assert "the previous one" not in text and "different samples" not in text
     explanation = current_of(db, study, 0)
@@ -179,7 +179,7 @@ def test_whether_the_new_explanation_loss_effects_less(
     effect.before = effect.before | {"p": 0.2}
     db.commit()
     assert (
-        "this explanation cannot be told from the previous one: +0.00120 [+0.00040, +0.00200] nats, "
+        "explanation cannot be told from the previous one: +0.00120 [+0.00040, +0.00200] nats, "
         "p = 0.200. With 2 shared contexts a difference below 0.00100 nats cannot be told from "
         "none; the observed one would take about 2 contexts."
     ) in text_of(pages.get(path))

@@ -1,4 +1,4 @@
-"""Explaining, simulating and scoring many latents: the estimated usage, the jobs, what is missing."""
+"""Explaining, simulating and scoring many latents: estimates, jobs, missing values."""
 
 from typing import Any
 from uuid import uuid4

@@ -6,11 +6,8 @@ import numpy as np
 import torch
 
 from interp.corpus.documents import load_documents
-from interp.rewriting.checks import (
-    Outcome,
-    Setting,
-    permuted_explanations_are_worse,
-)
+from interp.rewriting.checks import Setting, permuted_explanations_are_worse
+from interp.vocabulary import Outcome
 from tests.engine import (
     SEQ,
     demo_coder,

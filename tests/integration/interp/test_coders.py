@@ -10,9 +10,10 @@ from torch import Tensor
 
 from interp.coders.check import check_coder
 from interp.coders.load import load_coder
-from interp.corpus.contexts import ContextSet, make_contexts, split_documents
+from interp.corpus.contexts import make_contexts, split_documents
 from interp.corpus.documents import load_documents
 from interp.errors import InputError
+from interp.vocabulary import ContextSet
 from tests.engine import (
     DEMO_CODER,
     demo_coder,

@@ -8,13 +8,14 @@ import torch
 
 from interp.coders.capture import collect
 from interp.corpus.activations import LatentActivations
-from interp.corpus.contexts import ContextSet, make_contexts
+from interp.corpus.contexts import make_contexts
 from interp.corpus.documents import load_documents
 from interp.corpus.examples import Occurrences, sample_examples, sample_hard_negatives
 from interp.explain import prompts
 from interp.explain.answers import MAX_TOKENS, ask
 from interp.explain.prompts import Shown
 from interp.llm.transformers import TransformersLLM
+from interp.vocabulary import ContextSet
 from tests.engine import demo_coder, smollm2
 
 TAUGHT = {

@@ -355,5 +355,5 @@ def test_words_change_and_figures_stay(empty: str) -> None:
             {"fires": 0.5, "said": 0.1, "silent": 0.4},
         )
         details = connection.scalars(text("SELECT details FROM score ORDER BY id"))
-        assert list(details)[0] == {"active": 4, "floor": None, "floor_of": 0}
+        assert next(iter(details)) == {"active": 4, "floor": None, "floor_of": 0}
     engine.dispose()

@@ -12,7 +12,7 @@ from workers.tasks.simulate.steps import Block, measure_loss_effects
 
 
 def test_values_that_are_all_missing_have_no_loss_effect(db: Session, study: Study) -> None:
-    """The latent would stay real everywhere, and a loss effect of 0 would say that its explanation is good."""
+    """The latent would stay real everywhere; a loss effect of 0 would praise its explanation."""
     explanation: Explanation = current_of(db, study, 0)
     latent = db.get_one(Latent, explanation.latent_id)
     db.execute(delete(LossEffect).where(LossEffect.explanation_id == explanation.id))

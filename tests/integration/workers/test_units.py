@@ -10,10 +10,9 @@ import pytest
 from sqlalchemy import func, literal_column, select
 from sqlalchemy.orm import Session
 
-from interp.rewriting.evaluate import Protocol
+from interp.vocabulary import Protocol
 from jobs.kinds import kind_of
 from jobs.params import (
-    PROTOCOLS,
     CheckParams,
     CollectParams,
     ExplainParams,
@@ -292,7 +291,3 @@ def test_a_file_is_read_unit_by_unit(db: Session, study: Study, tmp_path: Path) 
     since = newest(db)
     assert len(interrupted(db, add_job(db, study, order))) == 4
     assert newest(db) == since
-
-
-def test_protocols_are_the_engines() -> None:
-    assert list(PROTOCOLS) == [str(protocol) for protocol in Protocol]

@@ -10,11 +10,12 @@ from transformers import PreTrainedTokenizerBase
 
 from interp.coders.check import check_coder
 from interp.coders.protocol import Coder, fingerprint
-from interp.corpus.contexts import ContextSet, draw_sets, split_corpus
+from interp.corpus.contexts import draw_sets, split_corpus
 from interp.corpus.copies import identity
 from interp.errors import InputError
 from interp.model.subject import Subject
 from interp.rewriting.admission import check_resuming
+from interp.vocabulary import ContextSet
 from jobs.events import publish
 from models import Context, Job, Study
 from workers.resources import corpus_of, store_of

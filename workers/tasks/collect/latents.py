@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 from interp.coders.protocol import Coder
 from interp.coders.similar import similar
 from interp.corpus.activations import LatentActivations
-from interp.corpus.contexts import ContextSet
 from interp.corpus.examples import Occurrences, sample_examples, sample_hard_negatives
 from interp.model.subject import Subject, output_head
+from interp.vocabulary import ContextSet
 from models import Example, Latent, Study
 from workers.resources import store_of
 from workers.tasks.rows import context_tokens, token_alone

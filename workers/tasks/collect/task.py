@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from torch import Tensor
 
 from interp.coders.capture import collect
-from interp.corpus.contexts import ContextSet
 from interp.simulate.prompted import all_at_once
+from interp.vocabulary import ContextSet
 from jobs import chain
 from jobs.events import publish
 from jobs.params import CollectParams

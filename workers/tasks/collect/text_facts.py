@@ -8,10 +8,10 @@ from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from interp.corpus.contexts import ContextSet
 from interp.corpus.copies import Identity
 from interp.corpus.documents import TEXT_VERSION
 from interp.corpus.seen import SeenText
+from interp.vocabulary import ContextSet
 from models import Context, Study
 
 

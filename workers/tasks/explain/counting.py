@@ -6,10 +6,10 @@ from typing import Any
 from sqlalchemy import Exists, Row, exists, select
 from sqlalchemy.orm import Session
 
-from interp.corpus.contexts import ContextSet
 from interp.errors import InputError
 from interp.explain.explainer import Counted, Counting, CountLatent
 from interp.explain.registry import counting
+from interp.vocabulary import ContextSet
 from jobs.events import publish
 from models import Context, Explanation, Job, Latent, Study
 from workers.resources import store_of

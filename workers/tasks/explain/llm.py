@@ -7,7 +7,6 @@ import numpy as np
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from interp.corpus.contexts import ContextSet
 from interp.errors import InputError, ItemError
 from interp.explain.answers import Explained
 from interp.explain.explainer import Asking, LatentRecord, Trial
@@ -17,6 +16,7 @@ from interp.explain.registry import asking
 from interp.llm.llm import LLM
 from interp.scoring.scores import Scores
 from interp.simulate.protocol import Ask, Simulated
+from interp.vocabulary import ContextSet
 from jobs.events import publish
 from jobs.params import ExplainParams
 from models import Context, Example, Explanation, Job, Latent, Simulator, Study

@@ -7,11 +7,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sqlalchemy.orm import Session
 
-from interp.corpus.contexts import ContextSet
 from interp.rewriting import splice
-from interp.rewriting.evaluate import Condition, Known, Protocol, evaluate
+from interp.rewriting.evaluate import Known, evaluate
 from interp.rewriting.splice import Splice
 from interp.scoring import statistics
+from interp.vocabulary import Condition, ContextSet, Protocol
 from models import Rewrite, RewritePoint, Study
 from workers.resources import coder_of, store_of, subject_of
 from workers.tasks.rewrite.points import Planned, find

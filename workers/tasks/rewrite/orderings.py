@@ -6,8 +6,8 @@ import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from interp.corpus.contexts import ContextSet
 from interp.errors import InputError
+from interp.vocabulary import ContextSet
 from jobs.params import RewriteParams
 from models import Explanation, Latent, LossEffect, Rewrite, Score, Simulation, Study
 from workers.resources import coder_of
@@ -129,7 +129,7 @@ def _ordered(
     """The explanations that have been simulated, in every order.
 
     The order by effect is there only if the loss effect of zeroing was measured for all that have a
-    value. Those without one come last: they rewrite nothing, so no loss effect of theirs is measured.
+    value. Those without one come last: they rewrite nothing, so they have no loss effect.
 
     Args:
         author: The author of the explanations, the newest of each latent. Empty for the current

@@ -5,8 +5,7 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from interp.rewriting.evaluate import Condition
-from interp.scoring.calibrate import Method
+from interp.vocabulary import CalibrationMethod, Condition
 from models import Rewrite, RewritePoint
 
 BASELINES = [
@@ -18,13 +17,13 @@ BASELINES = [
 ]
 SET_CONDITIONS = [
     (Condition.SET_ZEROED, ""),
-    (Condition.REWRITTEN, Method.ISOTONIC),
-    (Condition.REWRITTEN, Method.QUANTILE),
-    (Condition.ORACLE_VALUES, Method.QUANTILE),
-    (Condition.ORACLE_GATING, Method.ISOTONIC),
+    (Condition.REWRITTEN, CalibrationMethod.ISOTONIC),
+    (Condition.REWRITTEN, CalibrationMethod.QUANTILE),
+    (Condition.ORACLE_VALUES, CalibrationMethod.QUANTILE),
+    (Condition.ORACLE_GATING, CalibrationMethod.ISOTONIC),
     (Condition.RANDOM_LATENTS, ""),
-    (Condition.REWRITTEN, Method.LINEAR),
-    (Condition.REWRITTEN, Method.NONE),
+    (Condition.REWRITTEN, CalibrationMethod.LINEAR),
+    (Condition.REWRITTEN, CalibrationMethod.NONE),
 ]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from sqlalchemy.orm import Session
 
-from interp.rewriting.evaluate import Protocol
+from interp.vocabulary import Protocol
 from jobs.events import publish
 from jobs.params import RewriteParams
 from models import Job, Study

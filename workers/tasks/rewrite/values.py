@@ -8,11 +8,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from torch import Tensor
 
-from interp.corpus.contexts import ContextSet
 from interp.rewriting import splice
-from interp.rewriting.evaluate import Condition
 from interp.rewriting.splice import Splice, Values
-from interp.scoring.calibrate import Method
+from interp.vocabulary import CalibrationMethod, Condition, ContextSet
 from models import Explanation, Latent, Simulation
 from workers.tasks.rows import calibrations_of, values_on
 
@@ -84,7 +82,7 @@ class SimulatedValues:
 
     def values(self, calibration: str, explanation_ids: list[int]) -> Values:
         """Calibrated values of some explanations, or raw ones if ``calibration`` is empty."""
-        method = calibration or str(Method.NONE)
+        method = calibration or str(CalibrationMethod.NONE)
 
         def at(rows: Tensor) -> Float[Tensor, "batch position rewritten"]:
             columns = [

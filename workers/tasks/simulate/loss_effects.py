@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from interp.corpus.contexts import ContextSet
-from interp.rewriting.evaluate import Condition, Known, Protocol, evaluate
+from interp.rewriting.evaluate import Known, evaluate
 from interp.rewriting.splice import Splice, Values, real_latents, rewritten, set_zeroed
-from interp.scoring.calibrate import Method
 from interp.scoring.statistics import UNDEFINED, Estimate, compare, mean, stratified_mean
+from interp.vocabulary import CalibrationMethod, Condition, ContextSet, Protocol
 from models import Explanation, Latent, LossEffect, Simulation, Study
 from workers.resources import coder_of, store_of, subject_of
 from workers.tasks.rows import (
@@ -46,7 +45,7 @@ def contexts_to_simulate(study: Study, latent: Latent) -> list[int]:
 
 
 def measure(session: Session, study: Study, latent: Latent, simulation: Simulation) -> None:
-    """Measure the loss effect of the explanation of an evaluate-set simulation, under each calibration.
+    """Measure the loss effect of an evaluate-set simulation's explanation, under each calibration.
 
     Nothing is measured without calibrations: then every calibrate-set value is missing.
     """
@@ -59,7 +58,7 @@ def measure(session: Session, study: Study, latent: Latent, simulation: Simulati
     place = {context_id: row for row, context_id in enumerate(ids)}
     rows = [place[i] for i in simulation.context_ids]
     raw = simulation.values[:, where].astype(np.float64)
-    sample = _sample(study, latent, rows, maps[str(Method.QUANTILE)](raw))
+    sample = _sample(study, latent, rows, maps[str(CalibrationMethod.QUANTILE)](raw))
 
     def values(activations: NDArray[np.float64]) -> Values:
         everywhere = torch.full((len(ids), *activations.shape[1:], 1), torch.nan)
@@ -187,7 +186,7 @@ def _against_parent(
     effects: dict[int, float],
     seed: int,
 ) -> dict[str, float | None] | None:
-    """Compare the loss effects of this explanation and of the one it was written from, where the latent fires.
+    """Compare the loss effects of this explanation and of its parent, where the latent fires.
 
     Args:
         line: Condition and calibration.

@@ -5,9 +5,9 @@ from jaxtyping import Float
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from interp.corpus.contexts import ContextSet
 from interp.scoring import calibrate
 from interp.scoring.scores import score
+from interp.vocabulary import CalibrationMethod, ContextSet
 from models import Calibration, Explanation, Latent, Score, Simulation, Study
 from workers.resources import real_activations
 from workers.tasks.rows import documents_of, fields
@@ -22,7 +22,7 @@ def calibrate_and_score(
 ) -> None:
     """Fit all calibrations of a calibrate-set simulation and score it.
 
-    Each score comes with its random_baseline: what the explanations of other latents reach for this one.
+    Each score comes with its random baseline: that of other latents' explanations for this one.
     """
     start = study.first_position
     real = real_activations(study, latent.index, ContextSet.CALIBRATE, len(simulation.context_ids))[
@@ -66,7 +66,7 @@ def _calibrate(
     real: Float[np.ndarray, "context position"],
     maximum: float,
 ) -> None:
-    for method in calibrate.Method:
+    for method in CalibrationMethod:
         fitted = calibrate.fit(method, raw.ravel(), real.ravel(), maximum=maximum)
         session.add(
             Calibration(

@@ -6,8 +6,8 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from interp.corpus.contexts import ContextSet
 from interp.simulate.protocol import Ask
+from interp.vocabulary import ContextSet
 from models import (
     Context,
     Example,
@@ -220,7 +220,7 @@ def evaluate(session: Session, study: Study, simulator: Simulator, block: Block)
 def measure_loss_effects(
     session: Session, study: Study, simulator: Simulator, block: Block
 ) -> Done:
-    """Measure the loss effect of each latent rewritten alone, unless every value of it is missing."""
+    """Measure the loss effect of each latent, unless all its simulated values are missing."""
     measured = set(
         session.scalars(
             select(LossEffect.explanation_id).where(

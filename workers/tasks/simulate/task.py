@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from interp.corpus.contexts import ContextSet
 from interp.simulate.registry import SIMULATORS
+from interp.vocabulary import ContextSet
 from jobs import chain
 from jobs.events import publish
 from jobs.params import SimulateParams

@@ -7,16 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interp.corpus.contexts import (
-    ContextSet,
-    draw_sets,
-    make_contexts,
-    split_corpus,
-    split_documents,
-)
+from interp.corpus.contexts import draw_sets, make_contexts, split_corpus, split_documents
 from interp.corpus.copies import text_hash
 from interp.corpus.documents import Document
 from interp.errors import InputError
+from interp.vocabulary import ContextSet
 from tests.engine import VOCABULARY, word_tokenizer
 
 BOS = VOCABULARY - 1

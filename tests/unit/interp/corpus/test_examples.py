@@ -8,10 +8,8 @@ from interp.corpus.activations import LatentActivations
 from interp.corpus.examples import (
     Example,
     Occurrences,
-    nearest_latents,
     sample_examples,
     sample_hard_negatives,
-    sample_neighbour,
 )
 
 
@@ -203,17 +201,3 @@ def test_occurrences_are_the_contexts_that_hold_a_token() -> None:
     found = Occurrences.of(TOKENS, first_position=1)
     assert found.of_token(1).tolist() == [0, 1, 2, 3, 5, 8]
     assert found.of_token(9).tolist() == []
-
-
-def test_the_nearest_latents_are_those_whose_directions_point_alike() -> None:
-    # Cosines with the first: 1/√2, −1, 0.8, and none for a direction of no length.
-    decoder = np.array([[1, 0], [5, 5], [-2, 0], [8, 6], [0, 0]], float)
-    assert nearest_latents(decoder, 0) == [3, 1, 2, 4]
-
-
-def test_a_neighbour_is_shown_where_only_it_is_active() -> None:
-    neighbour = latent((1, 0, 9.0), (3, 1, 4.0), (5, 2, 6.0), (7, 3, 5.0))
-    found = sample_neighbour(SEVEN, neighbour, seq=4, count=2)
-    # SEVEN is active in 1, 3 and 7.
-    assert [(e.kind, e.context) for e in found] == [("neighbour", 5)]
-    assert found[0].activations.tolist() == [0, 0, 6, 0]

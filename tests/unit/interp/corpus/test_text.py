@@ -6,13 +6,14 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from interp.corpus.contexts import ContextSet, make_contexts
+from interp.corpus.contexts import make_contexts
 from interp.corpus.documents import Document
 from interp.corpus.text import TokenTexts, encode, encode_placed
 from interp.errors import InputError
 from interp.model.subject import Subject
 from interp.rewriting.generate import encode_prompt
 from interp.simulate.training.align import align
+from interp.vocabulary import ContextSet
 from tests.engine import MLP, tiny_model, word_tokenizer
 from tests.tokenizer_kinds import CONTROL, KINDS, LINES, TEXTS, tokenizer_of
 

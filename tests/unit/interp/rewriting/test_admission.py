@@ -44,8 +44,9 @@ from transformers import (
 from interp.errors import InputError
 from interp.model.subject import Hooked, Subject
 from interp.rewriting.admission import check_resuming
-from interp.rewriting.evaluate import TREE_NODES, Protocol, evaluate
+from interp.rewriting.evaluate import TREE_NODES, evaluate
 from interp.rewriting.splice import Site, Splice
+from interp.vocabulary import Protocol
 from tests.engine import (
     D_MODEL,
     HOOKPOINTS,

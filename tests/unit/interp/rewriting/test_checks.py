@@ -11,7 +11,6 @@ from torch import Tensor
 from interp.coders.protocol import Coder, Latents
 from interp.coders.sparsify import SparsifyCoder
 from interp.rewriting.checks import (
-    Outcome,
     Result,
     Setting,
     an_oracle_recovers_everything,
@@ -21,6 +20,7 @@ from interp.rewriting.checks import (
     two_draws_agree,
     zero_answers_are_the_set_zeroed,
 )
+from interp.vocabulary import Outcome
 from tests.engine import (
     CODERS,
     CONTEXTS,

@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from interp.coders.protocol import Coder
 from interp.model.subject import Hidden, Hooked, Subject
 from interp.rewriting import evaluate as module
-from interp.rewriting.evaluate import Condition, Evaluated, Known, Protocol, evaluate
+from interp.rewriting.evaluate import Evaluated, Known, evaluate
 from interp.rewriting.splice import (
     Site,
     Splice,
@@ -30,6 +30,7 @@ from interp.rewriting.splice import (
     untouched,
     zero,
 )
+from interp.vocabulary import Condition, Protocol
 from tests.engine import (
     CODERS,
     D_MODEL,

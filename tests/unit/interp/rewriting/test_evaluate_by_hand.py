@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from interp.model.subject import Subject
-from interp.rewriting.evaluate import Protocol, evaluate
+from interp.rewriting.evaluate import evaluate
 from interp.rewriting.splice import (
     Splice,
     Values,
@@ -24,6 +24,7 @@ from interp.rewriting.splice import (
     untouched,
     zero,
 )
+from interp.vocabulary import Protocol
 from tests.engine import (
     hand_coder,
     word_tokenizer,

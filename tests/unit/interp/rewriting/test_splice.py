@@ -124,7 +124,7 @@ def test_oracle_gating_keeps_the_values_of_active_latents() -> None:
 
 
 def test_oracle_values_are_true_where_the_simulation_says_active() -> None:
-    # Simulated (0.5, 0) and (6, 2): the active latents are predicted active, at any value above zero.
+    # Simulated (0.5, 0) and (6, 2): active latents are predicted active at any value above zero.
     # They are at their true 3 and 5, and the false positive on token 1 is at its true zero.
     assert output(oracle_values(values([0, 1], [[0.5, 0], [6, 2]]))) == REAL
     # Simulated (0, 9) and (6, 0): both active latents are missed, and the others are truly zero.

@@ -10,19 +10,24 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from interp.scoring.calibrate import Method, fit
+from interp.scoring.calibrate import fit
+from interp.vocabulary import CalibrationMethod
 
 NAN = np.nan
 Array = NDArray[np.float64]
 
 
-def calibrated(method: Method, raw: list[float], real: list[float], *, at: list[float]) -> Array:
+def calibrated(
+    method: CalibrationMethod, raw: list[float], real: list[float], *, at: list[float]
+) -> Array:
     return fit(method, np.array(raw), np.array(real), maximum=max(real))(np.array(at))
 
 
 def test_none_takes_the_digits_as_they_are() -> None:
     # Whatever was really there, and however strong the latent gets.
-    calibration = fit(Method.NONE, np.array([1.0, 2.0]), np.array([0.0, 7.0]), maximum=12.0)
+    calibration = fit(
+        CalibrationMethod.NONE, np.array([1.0, 2.0]), np.array([0.0, 7.0]), maximum=12.0
+    )
     digits = [float(digit) for digit in range(10)]
     assert calibration(np.array(digits)).tolist() == digits
     assert calibration(np.array([0.25, 4.5, 8.999])).tolist() == [0.25, 4.5, 8.999]
@@ -32,7 +37,9 @@ def test_none_takes_the_digits_as_they_are() -> None:
 
 def test_linear_is_a_ninth_of_the_maximum_a_digit() -> None:
     # 4.5 / 9 × 12 = 6. What was really there does not matter.
-    calibration = fit(Method.LINEAR, np.array([1.0, 2.0]), np.array([0.0, 7.0]), maximum=12.0)
+    calibration = fit(
+        CalibrationMethod.LINEAR, np.array([1.0, 2.0]), np.array([0.0, 7.0]), maximum=12.0
+    )
     assert calibration(np.array([0.0, 4.5, 3.0, 9.0])).tolist() == [0, 6, 4, 12]
 
 
@@ -40,7 +47,7 @@ def test_quantile_takes_rank_to_rank() -> None:
     # Raw 1 < 2 < 3 < 5, real 0 ≤ 0 ≤ 4 ≤ 6: pair by pair, whatever belongs to what. Halfway
     # between the knots 3 and 5 it is halfway between 4 and 6; beyond the knots it is constant.
     at = [1.0, 2.0, 3.0, 5.0, 4.0, -1.0, 9.0]
-    assert calibrated(Method.QUANTILE, [3, 1, 5, 2], [6, 0, 0, 4], at=at).tolist() == [
+    assert calibrated(CalibrationMethod.QUANTILE, [3, 1, 5, 2], [6, 0, 0, 4], at=at).tolist() == [
         *(0, 0, 4, 6),
         *(5, 0, 6),
     ]
@@ -49,14 +56,16 @@ def test_quantile_takes_rank_to_rank() -> None:
 def test_quantile_gives_ties_the_mean_rank() -> None:
     # Raw sorted 0 0 0 2 2 9 against real sorted 0 0 0 1 3 8. The three zeros have ranks 0, 1, 2,
     # mean 1: real 0. The twos have ranks 3 and 4, mean 3.5: real (1 + 3) / 2 = 2. Nine: 8.
-    found = calibrated(Method.QUANTILE, [2, 0, 9, 0, 2, 0], [3, 0, 0, 8, 0, 1], at=[0.0, 2.0, 9.0])
+    found = calibrated(
+        CalibrationMethod.QUANTILE, [2, 0, 9, 0, 2, 0], [3, 0, 0, 8, 0, 1], at=[0.0, 2.0, 9.0]
+    )
     assert found.tolist() == [0, 2, 8]
 
 
 def test_quantile_keeps_a_rare_latent_rare() -> None:
     # A simulator that says something everywhere, and a latent active on one of ten tokens.
     raw = [0.5 + i / 10 for i in range(10)]
-    found = calibrated(Method.QUANTILE, raw, [0] * 9 + [7], at=raw)
+    found = calibrated(CalibrationMethod.QUANTILE, raw, [0] * 9 + [7], at=raw)
     assert found.tolist() == [0] * 9 + [7]
 
 
@@ -64,7 +73,10 @@ def test_isotonic_pools_adjacent_violators() -> None:
     # Real by raw: 1 → 1, 2 → 3, 3 → 2, 4 → 2, 5 → 6. 3 > 2 violates: pool 2 and 3 to 2.5; 2.5 > 2
     # violates: pool with 4 to (3 + 2 + 2) / 3 = 7/3. 1 ≤ 7/3 ≤ 6 holds.
     found = calibrated(
-        Method.ISOTONIC, [5, 2, 1, 4, 3], [6, 3, 1, 2, 2], at=[1.0, 2.0, 3.0, 4.0, 5.0, 4.5, 9, 0]
+        CalibrationMethod.ISOTONIC,
+        [5, 2, 1, 4, 3],
+        [6, 3, 1, 2, 2],
+        at=[1.0, 2.0, 3.0, 4.0, 5.0, 4.5, 9, 0],
     )
     # Halfway between 4 and 5: (7/3 + 6) / 2 = 25/6. Beyond the ends it is constant.
     assert found == pytest.approx([1, 7 / 3, 7 / 3, 7 / 3, 6, 25 / 6, 6, 1])
@@ -72,17 +84,19 @@ def test_isotonic_pools_adjacent_violators() -> None:
 
 def test_isotonic_takes_ties_together() -> None:
     # Raw 0 was really 0, 0 and 3 (mean 1); raw 4 was 5.
-    assert calibrated(Method.ISOTONIC, [0, 0, 0, 4], [0, 3, 0, 5], at=[0.0, 4.0]).tolist() == [1, 5]
+    assert calibrated(
+        CalibrationMethod.ISOTONIC, [0, 0, 0, 4], [0, 3, 0, 5], at=[0.0, 4.0]
+    ).tolist() == [1, 5]
 
 
 def test_isotonic_shrinks_an_inverted_simulator_to_the_mean() -> None:
     # 6, 3, 0 at raw 1, 2, 3: all are pooled to 3.
-    found = calibrated(Method.ISOTONIC, [1, 2, 3], [6, 3, 0], at=[0.0, 1.0, 2.5, 9.0])
+    found = calibrated(CalibrationMethod.ISOTONIC, [1, 2, 3], [6, 3, 0], at=[0.0, 1.0, 2.5, 9.0])
     assert found == pytest.approx([3, 3, 3, 3])
 
 
-@pytest.mark.parametrize("method", Method)
-def test_missing_values_stay_missing_and_are_not_fitted_on(method: Method) -> None:
+@pytest.mark.parametrize("method", CalibrationMethod)
+def test_missing_values_stay_missing_and_are_not_fitted_on(method: CalibrationMethod) -> None:
     raw, real = np.array([1.0, 2.0, 5.0]), np.array([0.0, 4.0, 3.0])
     without = fit(method, raw, real, maximum=4.0)
     holes = fit(
@@ -94,16 +108,21 @@ def test_missing_values_stay_missing_and_are_not_fitted_on(method: Method) -> No
     assert np.isnan(found).tolist() == [[True, False], [False, True]]
 
 
-@pytest.mark.parametrize("method", Method)
-def test_nothing_but_missing_values_cannot_be_fitted(method: Method) -> None:
+@pytest.mark.parametrize("method", CalibrationMethod)
+def test_nothing_but_missing_values_cannot_be_fitted(method: CalibrationMethod) -> None:
     with pytest.raises(ValueError, match="every simulated value is missing"):
         fit(method, np.full(3, NAN), np.ones(3), maximum=1.0)
 
 
-@pytest.mark.parametrize("method", Method)
-def test_one_value_is_enough(method: Method) -> None:
+@pytest.mark.parametrize("method", CalibrationMethod)
+def test_one_value_is_enough(method: CalibrationMethod) -> None:
     # None: 3. Linear: 3 / 9 × 2. The other two know only that the latent was at 2 there.
-    expected = {Method.NONE: 3, Method.LINEAR: 2 / 3, Method.QUANTILE: 2, Method.ISOTONIC: 2}
+    expected = {
+        CalibrationMethod.NONE: 3,
+        CalibrationMethod.LINEAR: 2 / 3,
+        CalibrationMethod.QUANTILE: 2,
+        CalibrationMethod.ISOTONIC: 2,
+    }
     assert calibrated(method, [3.0], [2.0], at=[3.0]).tolist() == pytest.approx([expected[method]])
 
 
@@ -114,7 +133,7 @@ REAL = st.lists(st.one_of(st.just(0.0), st.floats(0.01, 100)), min_size=2, max_s
 def test_quantile_reproduces_the_real_distribution(real: list[float], shuffler: Random) -> None:
     raw = [i / 7 for i in range(len(real))]
     shuffler.shuffle(raw)
-    found = calibrated(Method.QUANTILE, raw, real, at=raw)
+    found = calibrated(CalibrationMethod.QUANTILE, raw, real, at=raw)
     assert np.sort(found) == pytest.approx(np.sort(real))
 
 
@@ -129,7 +148,7 @@ PAIRS = st.integers(1, 40).flatmap(
 @given(PAIRS)
 def test_isotonic_is_monotone_and_never_worse_than_the_mean(pairs: tuple[Array, Array]) -> None:
     raw, real = pairs
-    calibration = fit(Method.ISOTONIC, raw, real, maximum=50.0)
+    calibration = fit(CalibrationMethod.ISOTONIC, raw, real, maximum=50.0)
     grid = calibration(np.linspace(-1, 10, 200))
     assert all(a <= b + 1e-9 for a, b in pairwise(grid))
     error = ((calibration(raw) - real) ** 2).sum()
@@ -138,9 +157,14 @@ def test_isotonic_is_monotone_and_never_worse_than_the_mean(pairs: tuple[Array, 
     assert calibration(raw).mean() == pytest.approx(real.mean(), rel=1e-6, abs=1e-6)
 
 
-@given(PAIRS, st.sampled_from([Method.LINEAR, Method.QUANTILE, Method.ISOTONIC]))
+@given(
+    PAIRS,
+    st.sampled_from(
+        [CalibrationMethod.LINEAR, CalibrationMethod.QUANTILE, CalibrationMethod.ISOTONIC]
+    ),
+)
 def test_calibrated_values_never_leave_the_range_of_activations(
-    pairs: tuple[Array, Array], method: Method
+    pairs: tuple[Array, Array], method: CalibrationMethod
 ) -> None:
     raw, real = pairs
     found = fit(method, raw, real, maximum=real.max())(np.linspace(-3, 12, 50))

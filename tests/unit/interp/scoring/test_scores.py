@@ -9,9 +9,10 @@ from scipy import stats
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import f1_score, r2_score, roc_auc_score
 
-from interp.scoring.calibrate import Method, fit
+from interp.scoring.calibrate import fit
 from interp.scoring.scores import Scores, auroc, halves, score
 from interp.scoring.statistics import Estimate, estimate
+from interp.vocabulary import CalibrationMethod
 
 NAN = np.nan
 NAMES = ("correlation", "explained_variance", "sensitivity", "specificity", "f1", "auroc")
@@ -190,7 +191,7 @@ def by_hand(
         other.fit(raw[~half].ravel(), real[~half].ravel())
         guess[half] = other.predict(raw[half].ravel()).reshape(raw[half].shape)
     active, flat = real.ravel() > 0, raw.ravel()
-    predicted = fit(Method.QUANTILE, flat, real.ravel(), maximum=1.0)(flat) > 0
+    predicted = fit(CalibrationMethod.QUANTILE, flat, real.ravel(), maximum=1.0)(flat) > 0
     return {
         "explained_variance": r2_score(real.ravel(), guess.ravel()),
         "f1": f1_score(active, predicted),

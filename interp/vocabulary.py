@@ -1,0 +1,246 @@
+"""The words for what tables hold, the API returns and pages show: one place for each word.
+
+Every term has a value, a label and a one-line meaning. Tables and the API hold the value. Pages,
+charts and help show the label and the meaning. To rename a value, write a migration and a line in
+the changelog. The list in ``docs/vocabulary.md`` is made from this file.
+"""
+
+from enum import StrEnum
+from typing import Self
+
+
+class Term(StrEnum):
+    """A word with a label and a meaning. The members are strings."""
+
+    label: str
+    meaning: str
+
+    def __new__(cls, value: str, label: str = "", meaning: str = "") -> Self:
+        term = str.__new__(cls, value)
+        term._value_ = value
+        term.label, term.meaning = label, meaning
+        return term
+
+
+class ContextSet(Term):
+    """The purpose of the contexts of a set. No document is in two sets."""
+
+    EXPLAIN = "explain", "explain set", "Examples and explanations are made from it."
+    CALIBRATE = "calibrate", "calibrate set", "Simulators are calibrated and scored on it."
+    EVALUATE = "evaluate", "evaluate set", "Losses are measured on it."
+
+
+class ExampleKind(Term):
+    """How a context of the explain set was chosen as an example of a latent."""
+
+    TOP = "top", "Top activations", "The largest activations."
+    QUANTILE = "quantile", "Across its range", "Spread over the activation distribution."
+    RANDOM = "random", "Random", "Drawn without regard to the latent."
+    HARD_NEGATIVE = (
+        "hard_negative",
+        "Hard negatives",
+        "The latent is silent, with tokens that it is active on elsewhere.",
+    )
+
+
+class ValueState(Term):
+    """What is known of the simulated value of a token."""
+
+    SIMULATED = "simulated", "simulated", "The simulator gave a value."
+    MISSING = "missing", "missing", "The simulator gave no value."
+    NONE = "none", "not simulated", "It was not asked for."
+    BOS = "bos", "first token", "The beginning-of-sequence token, which is never simulated."
+
+
+class CalibrationMethod(Term):
+    """A map from raw simulated values to activations, fitted on the calibrate set."""
+
+    ISOTONIC = (
+        "isotonic",
+        "isotonic",
+        "Simulated values as the activation to expect, given the value.",
+    )
+    QUANTILE = (
+        "quantile",
+        "quantile",
+        "Simulated values sent to the real activation of the same rank, zeros included.",
+    )
+    LINEAR = "linear", "linear", "Simulated values scaled to the latent's maximum."
+    NONE = "none", "none", "Simulated values as they are, expected digits from 0 to 9."
+
+
+class Protocol(Term):
+    """The spliced positions of a context, and the losses that count."""
+
+    WHOLE = "whole", "Whole contexts", "Every token of a context is spliced at once."
+    PAPER = (
+        "paper",
+        "Last token",
+        "Only the last input token of a context is spliced, and the one prediction made from it "
+        "counts, as published.",
+    )
+
+    def spliced(self, seq: int, first_position: int) -> slice:
+        """The positions of a context of ``seq`` tokens that are spliced.
+
+        A beginning-of-sequence token (``first_position`` 1) is never spliced, in no condition. Nor
+        is the last token, from which nothing is predicted.
+        """
+        return slice(first_position if self is Protocol.WHOLE else seq - 2, seq - 1)
+
+
+class Condition(Term):
+    """What stands in for the layer. The set is the latents that are rewritten."""
+
+    UNTOUCHED = "untouched", "untouched", "The model as it is. All losses are compared with it."
+    REAL_LATENTS = (
+        "real_latents",
+        "real latents",
+        "The coder with the real activations: its own error, before any rewriting.",
+    )
+    ZERO = "zero", "zero ablation", "The module puts out zero."
+    MEAN = "mean", "mean ablation", "The module puts out its mean over the explain set."
+    NO_LATENTS = (
+        "no_latents",
+        "no latents",
+        "All latents are zero: the coder's bias, and its skip connection if it has one, are left.",
+    )
+    SET_ZEROED = (
+        "set_zeroed",
+        "same latents zeroed",
+        "The latents of the set are zero: the loss of having no words for them.",
+    )
+    RANDOM_LATENTS = (
+        "random_latents",
+        "random latents",
+        "As many latents, drawn at random, active with values from their real distributions.",
+    )
+    REWRITTEN = "rewritten", "rewritten", "The latents of the set are simulated and calibrated."
+    ORACLE_GATING = (
+        "oracle_gating",
+        "oracle gating",
+        "Isotonic values without the false positives: zero wherever the latent is silent.",
+    )
+    ORACLE_VALUES = (
+        "oracle_values",
+        "oracle values",
+        "True activations where the quantile values say that the latent is active, zero elsewhere.",
+    )
+
+
+class Change(Term):
+    """What is done to one latent to measure its loss effect."""
+
+    ZEROED = "zeroed", "zeroed", "The latent is zero, all others are real."
+    REWRITTEN = "rewritten", "rewritten", "The latent is simulated, all others are real."
+
+
+class Stratum(Term):
+    """Contexts of the evaluate set that are sampled alike to measure a latent's loss effect."""
+
+    FIRES = "fires", "fires", "The latent fires in the context."
+    PREDICTED = "predicted", "predicted active", "It is only predicted active there."
+    SILENT = "silent", "silent", "It is silent there, and predicted silent."
+
+
+class ScoreName(Term):
+    """A score of an explanation on the calibrate set. All are 1 at best."""
+
+    CORRELATION = (
+        "correlation",
+        "correlation",
+        "Pearson correlation of simulated with real activation",
+    )
+    EXPLAINED_VARIANCE = (
+        "explained_variance",
+        "explained variance",
+        "Share of the real activation's variance that the calibrated simulation explains",
+    )
+    SENSITIVITY = (
+        "sensitivity",
+        "sensitivity",
+        "Of the tokens where it is active, the share where it is predicted active",
+    )
+    SPECIFICITY = (
+        "specificity",
+        "specificity",
+        "Of the tokens where it is silent, the share where it is predicted silent",
+    )
+    F1 = (
+        "f1",
+        "F1",
+        "Harmonic mean of sensitivity and of the share of tokens predicted active that are",
+    )
+    AUROC = (
+        "auroc",
+        "AUROC",
+        "How often an active token is simulated higher than a silent one; 0.5 is chance",
+    )
+    DETECTION = (
+        "detection",
+        "detection",
+        "How well a language model tells contexts where it is active from others; 0.5 is chance",
+    )
+    FUZZING = (
+        "fuzzing",
+        "fuzzing",
+        "How well a language model tells its active tokens from others marked alike; 0.5 is chance",
+    )
+
+
+class Independence(Term):
+    """How far a simulator is independent of a study's model and text."""
+
+    INDEPENDENT = "independent", "independent", "None of the others applies."
+    SAME_MODEL = "same model", "same model", "The simulator runs on the subject model itself."
+    UNKNOWN = (
+        "unknown",
+        "unknown",
+        "The simulator may have been trained on text that it is measured on.",
+    )
+    CONTAMINATED = (
+        "contaminated",
+        "contaminated",
+        "The simulator was trained on text that it is measured on.",
+    )
+
+
+class Verdict(Term):
+    """What a paired comparison of two losses tells."""
+
+    LOWER = "lower", "lower", "The interval is below zero, and p is below 0.05."
+    HIGHER = "higher", "higher", "The interval is above zero, and p is below 0.05."
+    CANNOT_TELL = "cannot tell", "cannot tell", "The contexts do not decide."
+
+
+class Outcome(Term):
+    """What a sanity check found."""
+
+    PASSED = "passed", "passed", "It holds."
+    FAILED = "failed", "failed", "It does not hold: the measurements are wrong somewhere."
+    CANNOT_TELL = "cannot tell", "cannot tell", "The data do not decide."
+
+
+class AuthorKind(Term):
+    """Who wrote an explanation."""
+
+    PERSON = "person", "person", "A person wrote it. No job replaces it."
+    MODEL = "model", "model", "An explainer or a language model wrote it."
+
+
+VOCABULARY: tuple[type[Term], ...] = (
+    ContextSet,
+    ExampleKind,
+    ValueState,
+    CalibrationMethod,
+    Protocol,
+    Condition,
+    Change,
+    Stratum,
+    ScoreName,
+    Independence,
+    Verdict,
+    Outcome,
+    AuthorKind,
+)
+"""All of them, in the order in which the docs list them."""
