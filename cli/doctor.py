@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -121,11 +121,11 @@ def _redis(settings: Settings, servers: Servers | None) -> Finding:
 
 
 def _worker(settings: Settings, servers: Servers | None) -> Finding:
-    from jobs.queue import celery, unserved
+    from jobs.queue import unserved
 
     if servers is None:
         return Finding(False, f"not running. {START}")
-    answers = celery.control.inspect(timeout=2).ping() or {}
+    answers = _inspect().ping() or {}
     if not answers:
         where = settings.data / "log" / "worker.log"
         return Finding(
@@ -176,15 +176,22 @@ def _jobs(settings: Settings, servers: Servers | None) -> Finding:
     return Finding(not problems, " ".join(problems) or "none is stuck")
 
 
+def _inspect() -> Any:
+    """Ask the workers. A Redis that refuses says so at once; Celery would try again and again."""
+    from jobs.events import get_redis
+    from jobs.queue import celery
+
+    get_redis().ping()
+    return celery.control.inspect(timeout=2)
+
+
 def _numbered(ids: Sequence[int]) -> str:
     return f"job{'s' if len(ids) > 1 else ''} {', '.join(map(str, ids))}"
 
 
 def _idle_queues() -> set[str]:
     """Queues of the workers that do nothing just now."""
-    from jobs.queue import celery
-
-    inspect = celery.control.inspect(timeout=2)
+    inspect = _inspect()
     active, queues = inspect.active() or {}, inspect.active_queues() or {}
     return {
         queue["name"] for name, of in queues.items() for queue in of if not active.get(name, True)

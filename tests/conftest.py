@@ -11,6 +11,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+# Before anything reads them. No test asks a hub: fuzzed studies name models that none has, and each
+# such name would take the worker a minute. Processes side by side share the cores: with a thread
+# for each core, every one would wait for the others.
+os.environ["HF_HUB_OFFLINE"] = "1"
+if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)) > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import httpx
 import platformdirs
 import pytest
@@ -64,11 +71,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _environment() -> None:
-    """Child processes import this checkout, from whatever folder they run in, and ask no hub.
-
-    Fuzzed studies name models that no hub has; asking for each would keep the worker for a minute.
-    """
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    """Child processes import this checkout, from whatever folder they run in."""
     path = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(path)
 

@@ -74,7 +74,7 @@ class Handler(BaseHTTPRequestHandler):
 def running() -> Iterator[Failing]:
     """The server while it runs."""
     failing = Failing()
-    threading.Thread(target=failing.serve_forever, daemon=True).start()
+    threading.Thread(target=failing.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield failing
     finally:

@@ -28,7 +28,7 @@ def test_pictures_are_small_and_shown() -> None:
     pictures = sorted((DOCS / "tour").iterdir())
     shown = {Path(one).name for one in _local((DOCS / "tour.md").read_text()) if "tour/" in one}
     assert {path.name for path in pictures} == shown, "the script takes what the tour shows"
-    taken = set(re.findall(r'_take\(page, "(\w+)"', (DOCS / "screenshots.py").read_text()))
+    taken = set(re.findall(r'_take\(\s*page,\s*"(\w+)"', (DOCS / "screenshots.py").read_text()))
     assert {f"{name}.png" for name in taken} == shown
     sizes = {path.name: path.stat().st_size for path in pictures}
     assert max(sizes.values()) < LARGEST and sum(sizes.values()) < ALL, sizes

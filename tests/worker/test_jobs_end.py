@@ -64,7 +64,7 @@ class Patient(Failing):
 def llm() -> Iterator[Patient]:
     """A language model's server."""
     server = Patient()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
     for model in list(server.asked):
         server.let(model)

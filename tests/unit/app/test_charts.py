@@ -23,7 +23,7 @@ from tests.reading import chart_values
 def test_a_difference_is_told_only_if_interval_and_test_agree(
     low: float | None, high: float | None, p: float | None, verdict: str
 ) -> None:
-    assert Comparison(mean=0.1, low=low, high=high, p=p).independence == verdict
+    assert Comparison(mean=0.1, low=low, high=high, p=p).verdict == verdict
 
 
 def test_a_loss_effect_without_an_interval_is_a_point_without_a_rule() -> None:

@@ -16,7 +16,7 @@ def two_servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Failing, Fail
     """The operator's own server of language models, with a key for it, and somebody else's."""
     made = Failing(), Failing()
     for one in made:
-        threading.Thread(target=one.serve_forever, daemon=True).start()
+        threading.Thread(target=one.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setenv("OPENAI_BASE_URL", made[0].url)
     monkeypatch.setenv("OPENAI_API_KEY", "the-key")
     monkeypatch.setenv("OPENAI_ORG_ID", "the-organization")

@@ -62,8 +62,7 @@ def test_hard_negatives_are_marked_as_silent() -> None:
         ["<s>", " never", " mind"],  # nothing alike: not shown beside others
         ["<s>", " No", " cow"],
     ]
-    bull = Shown(["<s>", " the", " bull", " ran"], [0, 0, 6.0, 0])
-    chat = prompts.contrastive([WAR, COW], misses, [bull], **OPTIONS)
+    chat = prompts.contrastive([WAR, COW], misses, **OPTIONS)
     assert last(chat) == [
         "Active:",
         "1. no «war»(9),⏎ no «pe»(3)«ace»(1)",
@@ -71,7 +70,6 @@ def test_hard_negatives_are_marked_as_silent() -> None:
         "Silent:",
         "1. the «War»(0) of «war»(0)",
         "2. No «cow»(0)",
-        "3. the «bull»(0) ran",
     ]
 
 
