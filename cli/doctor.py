@@ -120,25 +120,35 @@ def _redis(settings: Settings, servers: Servers | None) -> Finding:
     return Finding(True, f"{get_redis().info('server')['redis_version']}")
 
 
-def _worker(settings: Settings, servers: Servers | None) -> Finding:
+def _workers(settings: Settings, servers: Servers | None) -> Finding:
+    from jobs.kinds import INTERACTIVE
     from jobs.queue import unserved
 
     if servers is None:
         return Finding(False, f"not running. {START}")
     answers = _inspect().ping() or {}
     if not answers:
-        where = settings.data / "log" / "worker.log"
+        where = settings.data / "log"
         return Finding(
             False,
-            f"none answers. Its log is {where}; a worker of your own starts with "
-            "`celery -A jobs.queue worker -Q gpu,cpu`.",
+            f"none answers. Their logs are {where / 'worker.log'} and {where / 'interactive.log'}; "
+            "workers of your own start with `celery -A jobs.queue worker -Q gpu,cpu` and "
+            "`celery -A jobs.queue worker -Q interactive`.",
         )
-    names = ", ".join(sorted(answers))
-    if queues := ",".join(sorted(unserved())):
+    names, lacking = ", ".join(sorted(answers)), unserved()
+    if queues := ",".join(sorted(lacking - {INTERACTIVE})):
         return Finding(
             False,
             f"{names}; nobody takes jobs of {queues}. Start a worker for them with "
             f"`celery -A jobs.queue worker -Q {queues}`.",
+        )
+    if lacking:
+        return Finding(
+            False,
+            f"{names}; there is no interactive worker. So nothing is simulated while people type, "
+            "and what they wait for comes between units of other jobs. Start one with "
+            "`celery -A jobs.queue worker -Q interactive`, or with one small GPU let one worker "
+            "serve all queues: `-Q interactive,gpu,cpu`.",
         )
     return Finding(True, names)
 
@@ -338,7 +348,7 @@ CHECKS: dict[str, Check] = {
     "torch": _torch,
     "PostgreSQL": _postgres,
     "Redis": _redis,
-    "worker": _worker,
+    "workers": _workers,
     "jobs": _jobs,
     "web server": _web,
     "model files": _models,

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from jobs.kinds import KINDS
+from jobs.kinds import INTERACTIVE, KINDS, queue_of
 from jobs.status import ACTIVE
 from models import Job
 
@@ -24,6 +24,7 @@ class JobLine(NamedTuple):
     unit: str
     message: str
     usage: dict[str, Any]
+    priority: int = 0
 
 
 class Now(NamedTuple):
@@ -73,8 +74,10 @@ def no_worker(job: Job | JobLine) -> str:
         return ""
     if time.monotonic() - _heard[0] > ASK_SECONDS:
         _heard = (time.monotonic(), unserved())
-    queue = KINDS[job.kind].queue
-    return queue if queue in _heard[1] else ""
+    # Without an interactive worker the others take what somebody waits for.
+    lacking, queue = _heard[1], KINDS[job.kind].queue
+    served = INTERACTIVE not in lacking and queue_of(job.kind, job.priority) == INTERACTIVE
+    return queue if queue in lacking and not served else ""
 
 
 def seconds_left(job: Job | JobLine) -> float | None:

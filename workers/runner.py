@@ -29,9 +29,10 @@ from jobs.status import ACTIVE
 from models import Job, Study
 from models.database import get_engine, new_session
 from models.settings import get_settings
+from workers.interactive.serve import answer_between
 from workers.reasons import in_words, passes
 from workers.task import Done
-from workers.turns import WORKER, let_go, served, take, unlock, waiting, wake_waiting
+from workers.turns import SHARES, WORKER, let_go, served, take, unlock, waiting, wake_waiting
 
 log = logging.getLogger(__name__)
 
@@ -147,9 +148,11 @@ def _turn(session: Session, job: Job) -> bool:
             progress = progress._replace(done=progress.done + upto - unit.done)
             unit = unit._replace(done=upto)
             now = time.monotonic()
+            SHARES.spent(job.priority, now - began)
             if not _record(session, job, progress, done, now - began):
                 return False
-            began = now
+            answer_between()
+            began = time.monotonic()
             # After its last unit a job goes on to its end: it would be finished, and not say so.
             if progress.done < total and _gives_way(session, job, progress, now > deadline):
                 return False
@@ -166,8 +169,9 @@ def _gives_way(session: Session, job: Job, progress: Progress, over: bool) -> bo
     """
     others = waiting(served()).where(Job.id != job.id).limit(1)
     first = session.execute(others).first()
+    rank = SHARES.rank(job.priority)
     if first is not None and (
-        first.priority > job.priority
+        SHARES.rank(first.priority) > rank
         or (first.priority == job.priority > ORDINARY and first.turn_at is None)
     ):
         note(session, job.id, "It waits: another job goes first.")

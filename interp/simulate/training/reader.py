@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from interp.corpus.text import encode
+from interp.corpus.text import encode, encode_placed
 from interp.errors import InputError
 from interp.simulate.reads import EXPLANATION_TOKENS
 from interp.simulate.training.align import Aligned, align
@@ -51,6 +51,11 @@ class Reader:
         """An explanation: its states are those of all of its tokens."""
         ids = encode(self.tokenizer, text)[:EXPLANATION_TOKENS]
         return Aligned(ids, np.arange(len(ids)))
+
+    def unread(self, text: str) -> str:
+        """The part of an explanation that is cut off. Empty if all of it is read."""
+        starts = encode_placed(self.tokenizer, text).starts
+        return text[starts[EXPLANATION_TOKENS] :] if len(starts) > EXPLANATION_TOKENS else ""
 
     @torch.inference_mode()
     def states(self, batch: Sequence[Aligned]) -> list[Float[Tensor, "place state"]]:

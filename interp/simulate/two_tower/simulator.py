@@ -77,6 +77,10 @@ class TwoTower:
     def version(self) -> str:
         return self.trained.version
 
+    def unread(self, explanation: str) -> str:
+        """The end of an explanation that it does not read."""
+        return self.reader.unread(explanation)
+
     @torch.inference_mode()
     def simulate(
         self, asks: Sequence[Ask], contexts: Sequence[Sequence[str]], *, first_position: int
