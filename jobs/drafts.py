@@ -34,7 +34,7 @@ class Figures(Message):
     specificity: float | None
 
 
-class Change(Message):
+class Difference(Message):
     """A difference with its 95% interval over documents. None where not defined."""
 
     value: float | None
@@ -68,7 +68,7 @@ class DraftAnswer(Message):
     draft: Figures | None = None
     current: Figures | None = None
     """None if there is no current explanation."""
-    change: Change | None = None
+    change: Difference | None = None
     """Of the correlation, from the current explanation to the draft."""
     better: list[Moved] = []
     worse: list[Moved] = []

@@ -3,6 +3,8 @@
 import logging
 import os
 import signal
+from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -94,4 +96,14 @@ def _forked(**_: object) -> None:
     """A process that works makes connections of its own: a fork must not use its parent's."""
     get_engine().dispose(close=False)
     if INTERACTIVE not in turns.served():
-        os.nice(NICENESS)
+        _give_way()
+
+
+def _give_way() -> None:
+    """Let the system give the processor to all other processes first."""
+    os.nice(NICENESS)
+    # Linux shares it out among sessions, where that is on, and looks at niceness only within one.
+    leads_session = os.getsid(0) == os.getppid()
+    if leads_session:
+        with suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(NICENESS))

@@ -46,6 +46,7 @@ PATHS = {
     "explanations": f"{_LATENT}/explanations",
     "others": f"{_LATENT}/others",
     "preview": f"{_LATENT}/preview",
+    "draft": f"{_LATENT}/draft",
     "simulate": f"{_LATENT}/simulate",
     "errors": f"{_LATENT}/errors",
     "compare": f"{_LATENT}/compare",

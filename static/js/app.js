@@ -84,10 +84,22 @@ document.addEventListener("input", ({ target }) => {
 // A refused request that brought no part of this page says why, at the top.
 document.addEventListener("htmx:afterRequest", (event) => {
   const { xhr, requestConfig } = event.detail;
-  if (requestConfig.verb === "get") return;
+  if (requestConfig.verb === "get" || requestConfig.elt.closest("#draft")) return;
   const notice = document.querySelector("#notice");
   const answer = new DOMParser().parseFromString(xhr.responseText ?? "", "text/html");
   const detail = answer.querySelector("#error-detail")?.textContent;
   if (xhr.status === 0) notice.textContent = "The server does not answer. Nothing was saved; try again.";
   else notice.textContent = xhr.status >= 400 ? (detail ?? "") : "";
+});
+
+// A part that cannot be fetched: the page stays as it is, and says so.
+const AWAY = "The server does not answer, so this part of the page stays as it is. Try again.";
+
+document.addEventListener("htmx:sendError", ({ detail }) => {
+  if (detail.requestConfig.verb === "get") document.querySelector("#notice").textContent = AWAY;
+});
+
+document.addEventListener("htmx:afterOnLoad", () => {
+  const notice = document.querySelector("#notice");
+  if (notice.textContent === AWAY) notice.textContent = "";
 });

@@ -33,7 +33,7 @@ const TARGETS = {
   j: first('[data-key="j"]', 'a[rel="next"]'),
   k: first('[data-key="k"]', 'a[rel="prev"]'),
   e: first('[data-key="e"]', "#text"),
-  s: first('[data-key="s"]', "#edit button:not([type=button])", ".works button", ".work button"),
+  s: first('[data-key="s"]', ".works button", ".work button"),
 };
 const GO = {
   o: () => document.querySelector(".site nav a"),

@@ -25,7 +25,7 @@ from interp.simulate.protocol import Ask, ReadsPart, Simulated
 from interp.simulate.protocol import Simulator as Loaded
 from interp.simulate.registry import SIMULATORS
 from interp.vocabulary import CalibrationMethod
-from jobs.drafts import Change, DraftAnswer, DraftRequest, Figures, Moved
+from jobs.drafts import Difference, DraftAnswer, DraftRequest, Figures, Moved
 from models import Explanation, Latent, Simulator, Study
 from workers.interactive.texts import (
     Calibrate,
@@ -75,7 +75,7 @@ def preview_draft(session: Session, study: Study, request: DraftRequest) -> Draf
     began = time.perf_counter()
     row = session.get(Simulator, study.simulator_id) if study.simulator_id else None
     latent = session.scalar(select(Latent).filter_by(study_id=study.id, index=request.latent))
-    if row is None or latent is None or "sha256" not in study.coder_info:
+    if row is None or latent is None or "tokens" not in study.coder_info:
         raise InputError("This study has no simulator yet. Its collect job gives it one.")
     simulator = simulator_of(row, study)
     shown = shown_examples(session, latent, request.kinds)
@@ -140,7 +140,7 @@ def _compared(
     return answer.model_copy(
         update={
             "current": _figures(before.scores),
-            "change": Change.model_validate(fields(change)),
+            "change": Difference.model_validate(fields(change)),
             "better": better,
             "worse": worse,
         }

@@ -141,9 +141,14 @@ def list_examples(
     latent: Latent,
     explanation: Explanation | None,
     kinds: Sequence[ExampleKind] = KINDS,
+    lane: Lane | None = None,
 ) -> list[ShownExample]:
-    """Examples of a latent with what the study's simulator makes of an explanation on them."""
-    lane = lane_of(session, study, explanation, "explain")
+    """Examples of a latent with what the study's simulator makes of an explanation on them.
+
+    Args:
+        lane: Of a text that is not saved, in place of the explanation's.
+    """
+    lane = lane or lane_of(session, study, explanation, "explain")
     found = read(session, _EXAMPLES, {"latent": latent.id, "kinds": list(kinds)})
     shown = [
         ShownExample(

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.services.latents.examples import (
     Interval,
+    Lane,
     ShownExample,
     bins,
     by_interval,
@@ -127,6 +128,8 @@ class Shown(NamedTuple):
     simulated: bool
     counted: bool
     """True if the shares of the intervals are counted, and not read off quantiles."""
+    draft: bool = False
+    """True if the simulated values are of a text that is not saved."""
 
 
 def asked_view(request: Request) -> ExampleView:
@@ -171,10 +174,12 @@ def shown_examples(
     here: Here,
     version: int | None,
     counts: dict[str, int],
+    lane: Lane | None = None,
 ) -> Shown:
     """The examples of one view, with links to the others.
 
     Args:
+        lane: Of a draft, in place of the explanation's.
         version: Named in the links, where it is not the current explanation.
         counts: The number of examples of each kind.
     """
@@ -182,7 +187,7 @@ def shown_examples(
     if not counts:
         return Shown(view, [], {}, [], "", top, dead, False, False, True)
     _, kinds, note = TABS[view.examples]
-    examples = list_examples(session, study, latent, explanation, kinds)
+    examples = list_examples(session, study, latent, explanation, kinds, lane)
     look = Look(view.lanes, view.breaks, top)
     snippet = view.text == "snippet"
     if view.examples == "interval":
@@ -224,6 +229,7 @@ def shown_examples(
         calibrated,
         simulated,
         view.examples != "interval" or bins(latent, 1)[1],
+        lane is not None,
     )
 
 

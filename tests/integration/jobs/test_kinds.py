@@ -8,7 +8,16 @@ from sqlalchemy.orm import Session
 
 from interp.errors import InputError
 from jobs import chain, queue
-from jobs.kinds import KINDS, ORDINARY, QUEUES, WAITED_FOR, kind_of, params_of, priority_of
+from jobs.kinds import (
+    INTERACTIVE,
+    KINDS,
+    ORDINARY,
+    QUEUES,
+    WAITED_FOR,
+    kind_of,
+    params_of,
+    priority_of,
+)
 from jobs.params import (
     CheckParams,
     CollectParams,
@@ -65,7 +74,7 @@ def test_a_job_of_unknown_parameters_says_so(db: Session, study: Study) -> None:
 
 def test_every_kind_has_a_task_a_queue_and_an_entry_in_the_api(api: httpx.Client) -> None:
     assert set(TASKS) == set(KINDS)
-    assert {kind.queue for kind in KINDS.values()} == set(QUEUES)
+    assert {kind.queue for kind in KINDS.values()} | {INTERACTIVE} == set(QUEUES)
     described = api.get("/openapi.json").json()["components"]["schemas"]["JobOut"]["properties"]
     assert described["kind"]["enum"] == list(KINDS)
     assert all(name in described["kind"]["description"] for name in KINDS)
