@@ -174,7 +174,9 @@ def now() -> float:
 def take_all() -> list[Envelope]:
     """Take all requests off the list, oldest first. What cannot be read is dropped."""
     with get_redis().pipeline() as pipe:
-        taken, _ = pipe.lrange(LIST, 0, -1).delete(LIST).execute()
+        pipe.lrange(LIST, 0, -1)
+        pipe.delete(LIST)
+        taken, _ = pipe.execute()
     found = []
     for text in taken:
         try:

@@ -78,7 +78,7 @@ def preview_draft(session: Session, study: Study, request: DraftRequest) -> Draf
     if row is None or latent is None or "tokens" not in study.coder_info:
         raise InputError("This study has no simulator yet. Its collect job gives it one.")
     simulator = simulator_of(row, study)
-    shown = shown_examples(session, latent, request.kinds)
+    shown = shown_examples(latent.id, request.kinds)
     if request.examples_only or not SIMULATORS.named(row.method).instant:
         answer = _on_examples(study, latent, simulator, request, shown)
     else:
@@ -107,9 +107,11 @@ def _compared(
     request: DraftRequest,
     shown: Shown,
 ) -> DraftAnswer:
-    calibrate, real = calibrate_set(session, study), real_values(session, study, latent.index)
+    collected = collection(session, study)
+    calibrate = calibrate_set(study.id, collected)
+    real = real_values(study.id, latent.index, collected)
     first, size = study.first_position, len(calibrate.strings)
-    key = (study.simulator_id, collection(session, study), latent.id)
+    key = (study.simulator_id, collected, latent.id)
     current = session.get(Explanation, request.current_id) if request.current_id else None
     texts = [request.text]
     if current is not None and (*key, current.text) not in _kept and current.text not in texts:

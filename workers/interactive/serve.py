@@ -5,6 +5,8 @@ waits for one unit at most. Imports no torch: a process forks before it does.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import uuid4
 
 from redis.exceptions import RedisError
@@ -69,10 +71,28 @@ def _answer(envelope: Envelope) -> Reply:
             study = session.get(Study, envelope.study_id)
             if study is None or study.deleted_at is not None:
                 return Reply(problem="This study was deleted.")
-            answer = ANSWERS[envelope.name](session, study, request)
+            with _half_the_cores():
+                answer = ANSWERS[envelope.name](session, study, request)
         return Reply(answer=answer.model_dump(mode="json"))
     except Exception as error:
         reference = uuid4().hex[:8]
         if not isinstance(error, InputError):
             log.exception("request %s failed, reference %s", envelope.name, reference)
         return Reply(problem=in_words(error, reference))
+
+
+@contextmanager
+def _half_the_cores() -> Iterator[None]:
+    """Compute on half of the threads.
+
+    A short text is read in steps of a few milliseconds, and each waits for its slowest thread.
+    Beside other work that takes longer than a second thread saves.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // 2))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,6 +1,5 @@
 """What the answers to drafts rest on, kept from one request to the next: it does not change."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from interp.vocabulary import ContextSet
-from models import Context, Example, Latent, Study
+from models import Context, Example, Study
 from models.database import new_session
 from workers.resources import real_activations
 from workers.tasks.rows import context_strings, documents_of
@@ -30,22 +29,6 @@ class Shown(NamedTuple):
     strings: list[list[str]]
 
 
-def calibrate_set(session: Session, study: Study) -> Calibrate:
-    """The contexts that drafts are scored on."""
-    return _calibrate(study.id, collection(session, study))
-
-
-def real_values(
-    session: Session, study: Study, latent: int
-) -> Float[np.ndarray, "context position"]:
-    """A latent's real activations on the calibrate set, at the positions that are simulated.
-
-    Raises:
-        StoreError: They are missing or damaged.
-    """
-    return _real(study.id, latent, collection(session, study))
-
-
 def collection(session: Session, study: Study) -> int | None:
     """The first context of the calibrate set: another one after the study was collected anew."""
     return session.scalar(
@@ -57,7 +40,12 @@ def collection(session: Session, study: Study) -> int | None:
 
 
 @lru_cache(maxsize=2)
-def _calibrate(study_id: int, _: int | None) -> Calibrate:
+def calibrate_set(study_id: int, collected: int | None) -> Calibrate:
+    """The contexts that drafts are scored on.
+
+    Args:
+        collected: Which :func:`collection`.
+    """
     with new_session(reads=True) as session:
         study = session.get_one(Study, study_id)
         ids, strings = context_strings(session, study, ContextSet.CALIBRATE)
@@ -65,19 +53,31 @@ def _calibrate(study_id: int, _: int | None) -> Calibrate:
 
 
 @lru_cache(maxsize=256)
-def _real(study_id: int, latent: int, _: int | None) -> Float[np.ndarray, "context position"]:
+def real_values(
+    study_id: int, latent: int, collected: int | None
+) -> Float[np.ndarray, "context position"]:
+    """A latent's real activations on the calibrate set, at the positions that are simulated.
+
+    Args:
+        collected: Which :func:`collection`.
+
+    Raises:
+        StoreError: They are missing or damaged.
+    """
     with new_session(reads=True) as session:
         study = session.get_one(Study, study_id)
         real = real_activations(study, latent, ContextSet.CALIBRATE, study.contexts_calibrate)
         return real[:, study.first_position :].astype(np.float64)
 
 
-def shown_examples(session: Session, latent: Latent, kinds: Sequence[str]) -> Shown:
+@lru_cache(maxsize=256)
+def shown_examples(latent_id: int, kinds: tuple[str, ...]) -> Shown:
     """The latent's examples of some kinds."""
-    rows = session.execute(
-        select(Context.id, Context.strings)
-        .join(Example, Example.context_id == Context.id)
-        .where(Example.latent_id == latent.id, Example.kind.in_(kinds))
-        .order_by(Example.kind, Example.rank)
-    ).all()
+    with new_session(reads=True) as session:
+        rows = session.execute(
+            select(Context.id, Context.strings)
+            .join(Example, Example.context_id == Context.id)
+            .where(Example.latent_id == latent_id, Example.kind.in_(kinds))
+            .order_by(Example.kind, Example.rank)
+        ).all()
     return Shown([row.id for row in rows], [row.strings for row in rows])

@@ -38,7 +38,7 @@ def warm() -> None:
             return
         try:
             _, evaluate = context_strings(session, study, ContextSet.EVALUATE)
-            texts = calibrate_set(session, study).strings + evaluate[: study.contexts_rewrite]
+            texts = calibrate_set(study.id, key[2]).strings + evaluate[: study.contexts_rewrite]
             nothing, first = Ask("."), study.first_position
             list(simulator_of(row, study).simulate([nothing], texts, first_position=first))
         except (InputError, OSError) as error:
