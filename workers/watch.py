@@ -21,7 +21,7 @@ from workers import turns
 
 log = logging.getLogger(__name__)
 
-NICENESS = 15
+NICENESS = 10
 """Added to that of a worker that nobody waits for: the system gives the processor to the
 interactive worker, the web server and PostgreSQL first, and what they leave to this one."""
 

@@ -70,9 +70,9 @@ class DraftView(NamedTuple):
             return self.problem
         one = self.lines[0]
         if one.draft is None:
-            return "The correlation of the draft is not defined."
-        was = "" if one.now is None else f", now {one.now:.2f}"
-        return f"Correlation of the draft {one.draft:.2f}{was}."
+            return "The correlation of this text is not defined."
+        was = "" if one.now is None else f", of the current one {one.now:.2f}"
+        return f"Correlation of this text {one.draft:.2f}{was}."
 
 
 class Asked(NamedTuple):
