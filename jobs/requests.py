@@ -26,7 +26,7 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import RedisError
 
 from jobs.drafts import DraftAnswer, DraftRequest
-from jobs.events import get_redis
+from jobs.events import REDIS_SECONDS, get_redis
 from jobs.kinds import INTERACTIVE
 from jobs.queue import ANSWER, unserved, wake
 from models.settings import get_settings
@@ -127,7 +127,9 @@ async def ask(
         raise NoAnswer(NOBODY)
     try:
         key = await asyncio.to_thread(_submit, name, study_id, request, tab, number, wait)
-        async with AsyncRedis.from_url(url) as client:
+        # By default a read ends after 5 s.
+        patience = wait + REDIS_SECONDS
+        async with AsyncRedis.from_url(url, socket_timeout=patience) as client:
             found = await client.blpop([key], timeout=wait)
     except RedisError as error:
         log.error("A request is not answered, as Redis cannot be reached: %s", error)

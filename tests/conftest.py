@@ -257,6 +257,7 @@ def instant_study(
     model_cache: Path,
     trained: Path,
     interactive_worker: Child,
+    api: httpx.Client,
 ) -> Iterator[Study]:
     """The living study with the quick simulator, and a worker that answers while somebody types."""
     study = db.get_one(Study, living_study.id)
@@ -265,6 +266,10 @@ def instant_study(
     given = SimulatorCreate(method="two_tower", model=base, folder=str(trained))
     study.simulator_id = add_simulator(db, given).id
     db.commit()
+    first = f"/studies/{study.slug}/latents/0/draft"
+    deadline = time.monotonic() + 120
+    while api.post(first, json={"text": "words"}).status_code == 503:  # it loads its models
+        assert time.monotonic() < deadline
     yield study
     unfinished = Job.study_id == study.id, Job.status.in_(("queued", "running"))
     db.execute(update(Job).where(*unfinished).values(status="cancelled"))

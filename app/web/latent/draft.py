@@ -143,6 +143,8 @@ async def draft_part(
         if error.status_code == 409:
             return Response(status_code=204)
         return _part(request, DraftView(error.detail))
+    if await request.is_disconnected():  # its browser has asked again meanwhile
+        return Response(status_code=204)
     same = one.current == one.request.text
     async with session_of(reads=True) as session:
         examples = await run_in_threadpool(shown, session, answer, same)
