@@ -74,10 +74,12 @@ def no_worker(job: Job | JobLine) -> str:
         return ""
     if time.monotonic() - _heard[0] > ASK_SECONDS:
         _heard = (time.monotonic(), unserved())
-    # Without an interactive worker the others take what somebody waits for.
     lacking, queue = _heard[1], KINDS[job.kind].queue
-    served = INTERACTIVE not in lacking and queue_of(job.kind, job.priority) == INTERACTIVE
-    return queue if queue in lacking and not served else ""
+    if queue not in lacking:
+        return ""
+    # The interactive worker takes what somebody waits for, of any kind.
+    taken = INTERACTIVE not in lacking and queue_of(job.kind, job.priority) == INTERACTIVE
+    return "" if taken else queue
 
 
 def seconds_left(job: Job | JobLine) -> float | None:
