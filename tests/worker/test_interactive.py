@@ -3,6 +3,9 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -11,13 +14,15 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from cli.processes import Child
+from cli.processes import Child, start, stop
+from cli.services import worker_command
 from jobs import queue
 from jobs.events import get_redis
-from jobs.kinds import INTERACTIVE
-from models import Calibration, Explanation, Job, Latent, Score, Simulation, Simulator, Study
+from jobs.kinds import INTERACTIVE, WAITED_FOR
+from models import Calibration, Explanation, Job, Latent, Score, Simulation, Study
+from tests import REPOSITORY
 from tests.reading import problem_of
-from tests.studies import is_held, queue_job, wait_for_jobs, wait_until
+from tests.studies import queue_job, wait_for_jobs, wait_until
 
 TEXT = "The word “Congress”, and what it does."
 
@@ -29,24 +34,18 @@ def latent(db: Session, instant_study: Study) -> Latent:
     return db.scalars(often.order_by(Latent.index.desc()).limit(1)).one()
 
 
-@pytest.fixture
-def bulk(db: Session, instant_study: Study) -> Job:
-    """A long job that the other worker is at, with a simulator that takes seconds for each text."""
-    slow = select(Simulator.id).where(Simulator.method == "all_at_once").order_by(Simulator.id)
-    ids = select(Latent.explanation_id).where(
-        Latent.study_id == instant_study.id, Latent.firing_rate > 0.001
-    )
-    job = queue_job(
-        db,
-        instant_study,
-        "simulate",
-        explanation_ids=list(db.scalars(ids.order_by(Latent.index).limit(64))),
-        simulator_id=db.scalars(slow).first(),
-        individually=0,
-        again=True,
-    )
-    wait_until(db, lambda: is_held(db, job), what="the worker to take up the long job")
-    return job
+@contextmanager
+def suspended(worker: Child) -> Iterator[None]:
+    """A worker that does nothing, and says nothing, for a while."""
+    family = psutil.Process(worker.process.pid)
+    members = [family, *family.children(recursive=True)]
+    for one in members:
+        one.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for one in members:
+            one.send_signal(signal.SIGCONT)
 
 
 def _path(study: Study, latent: Latent, page: str) -> str:
@@ -160,11 +159,7 @@ def test_without_an_interactive_worker_urgent_jobs_go_between_units(
     bulk: Job,
     interactive_worker: Child,
 ) -> None:
-    family = psutil.Process(interactive_worker.process.pid)
-    members = [family, *family.children(recursive=True)]
-    for one in members:
-        one.send_signal(signal.SIGSTOP)
-    try:
+    with suspended(interactive_worker):
         get_redis().delete(f"palimpsest:served:{INTERACTIVE}")  # as after 45 silent seconds
         answer = api.post(_path(instant_study, latent, "draft"), json={"text": TEXT})
         assert "No interactive worker is running" in problem_of(answer, 503)
@@ -175,12 +170,7 @@ def test_without_an_interactive_worker_urgent_jobs_go_between_units(
         )
         db.refresh(bulk)
         assert bulk.status == "running", "it waits, and goes on"
-        lines = api.get(f"/jobs/{bulk.id}").json()
-        assert lines["status"] == "running"
-    finally:
-        for one in members:
-            one.send_signal(signal.SIGCONT)
-        queue.beat([INTERACTIVE])
+    queue.beat([INTERACTIVE])
 
 
 def test_a_killed_worker_answers_again(
@@ -196,3 +186,52 @@ def test_a_killed_worker_answers_again(
     if answer.status_code == 503:  # it fell on the moment of the death
         answer = api.post(_path(instant_study, latent, "draft"), json={"text": TEXT})
     assert answer.status_code == 200, answer.text
+
+
+def test_one_worker_for_all_queues_keeps_a_third_for_the_rest(
+    db: Session,
+    instant_study: Study,
+    worker: Child,
+    interactive_worker: Child,
+    data_folder: Path,
+) -> None:
+    ids = select(Latent.explanation_id).where(
+        Latent.study_id == instant_study.id, Latent.firing_rate > 0.005
+    )
+    explanations = list(db.scalars(ids.order_by(Latent.index).limit(16)))
+    command = [*worker_command("worker"), "-Q", "interactive,gpu,cpu", "-n", "all@%h"]
+    with suspended(worker), suspended(interactive_worker):
+        for key in get_redis().scan_iter("palimpsest:served:*"):
+            get_redis().delete(key)
+        alone = start("all", command, data_folder, cwd=REPOSITORY)
+        try:
+            rest = queue_job(
+                db,
+                instant_study,
+                "simulate",
+                explanation_ids=explanations,
+                individually=None,
+                again=True,
+            )
+            wait_until(db, lambda: rest.done > 0, what="the first unit")
+            waited_for = [
+                queue_job(db, instant_study, "simulate", explanation_ids=[number], again=True)
+                for number in explanations
+            ]
+            assert all(job.priority == WAITED_FOR for job in waited_for)
+            before = rest.usage["seconds"]
+            wait_until(
+                db,
+                lambda: sum(_seconds(job) for job in waited_for) > 30 or rest.status != "running",
+                what="half a minute of urgent work",
+            )
+            assert rest.status == "running", "it was still at work"
+            spent, urgent = rest.usage["seconds"] - before, sum(map(_seconds, waited_for))
+            assert spent / (spent + urgent) > 0.25, "a third, but for the unit in hand"
+            assert waited_for[0].status == "finished", "and people went first"
+        finally:
+            stop([alone])
+
+
+def _seconds(job: Job) -> float:
+    return float(job.usage.get("seconds", 0))
