@@ -96,7 +96,9 @@ document.addEventListener("htmx:afterRequest", (event) => {
 const AWAY = "The server does not answer, so this part of the page stays as it is. Try again.";
 
 document.addEventListener("htmx:sendError", ({ detail }) => {
-  if (detail.requestConfig.verb === "get") document.querySelector("#notice").textContent = AWAY;
+  const { verb, triggeringEvent } = detail.requestConfig;
+  // What nobody asked for, such as news, comes again by itself.
+  if (verb === "get" && triggeringEvent?.isTrusted) document.querySelector("#notice").textContent = AWAY;
 });
 
 document.addEventListener("htmx:afterOnLoad", () => {

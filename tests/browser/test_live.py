@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from models import Explanation, Latent, Study
+from models import Explanation, Latent, Simulator, Study
 from tests.factories import little_study
 
 SLOW = 60_000
@@ -58,10 +58,13 @@ def test_figures_and_lanes_move_while_somebody_types(
 
 
 def test_a_server_that_is_away_is_said_and_nothing_is_lost(
-    web: str, instant_study: Study, browser: Browser
+    web: str, db: Session, browser: Browser
 ) -> None:
+    study = little_study(db)
+    db.get_one(Simulator, study.simulator_id).method = "two_tower"
+    db.commit()
     page = browser.new_page()  # its console tells of every request that fails
-    page.goto(f"{web}/studies/{instant_study.slug}/latents/1")
+    page.goto(f"{web}/studies/{study.slug}/latents/1")
     page.context.set_offline(True)
     page.locator("#text").fill("words that nobody answers")
     expect(page.locator("#draft .draft-part")).to_contain_text("The server does not answer")
@@ -70,6 +73,8 @@ def test_a_server_that_is_away_is_said_and_nothing_is_lost(
     page.locator("#examples-random").click()
     expect(page.locator("#notice")).to_contain_text("The server does not answer")
     page.context.close()
+    db.get_one(Simulator, study.simulator_id).method = "all_at_once"
+    db.commit()
 
 
 @pytest.mark.parametrize("width", [1280, 390])
