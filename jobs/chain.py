@@ -7,11 +7,17 @@ collect   finished, if nothing explains yet      explain, by the first of its me
 explain   finished, if methods are left          explain, by the next one
 explain   finished, if simulating was asked for  simulate, the explanations that it wrote
 explain   finished, if first latents were named  simulate, so many latents
-simulate  done ``EARLY`` of more explanations    rewrite, once under each protocol
-simulate  finished, if rewriting was asked for   rewrite, once under each protocol
+simulate  done ``EARLY`` of more explanations    rewrite, the main point
+simulate  finished, if rewriting was asked for   rewrite, the main point
+rewrite   measured a new main point              rewrite, the rest, once under each protocol
 ========  =====================================  ===========================================
 
 An edit queues a simulate job of one explanation. Nothing follows the other kinds.
+
+The main point of a rewrite has the whole set of latents rewritten, under ``whole`` and isotonic
+calibration. After an edit somebody waits for it. The rest is measured in the background: a later
+one takes the place of an earlier one (``jobs/queue.py``). So each edit has its own main point, and
+any number of edits one rest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,20 +56,27 @@ def after(asked: Params, state: Mapping[str, Any]) -> Sequence[Params]:
             return [SimulateParams(**_latents(asked), then_rewrite=True)]
         case SimulateParams(then_rewrite=True):
             return rewrites(asked, state)
+        case RewriteParams(main_point=True) if "rewrite_id" in state:
+            rest = RewriteParams(
+                simulator_id=asked.simulator_id,
+                author=asked.author,
+                rewrite_id=state["rewrite_id"],
+            )
+            return [rest.model_copy(update={"protocol": protocol}) for protocol in Protocol]
     return []
 
 
 def rewrites(asked: SimulateParams, state: Mapping[str, Any]) -> Sequence[Params]:
-    """The rewrites that follow a simulate job.
+    """The rewrite that follows a simulate job.
 
-    An edit repeats the newest rewrites. A job of many latents orders all latents anew.
+    An edit repeats the newest rewrite with nothing else changed. A job of many latents orders all
+    latents anew.
     """
-    repeat = len(asked.explanation_ids or state["explanation_ids"]) < EARLY
+    ids = tuple(asked.explanation_ids or state["explanation_ids"])
     simulator_id = asked.simulator_id or state["simulator_id"]
-    return [
-        RewriteParams(protocol=protocol, simulator_id=simulator_id, repeat=repeat)
-        for protocol in Protocol
-    ]
+    main = RewriteParams(protocol=Protocol.WHOLE, simulator_id=simulator_id, main_point=True)
+    edit = {"repeat": True, "edited": ids} if len(ids) < EARLY else {}
+    return [main.model_copy(update=edit)]
 
 
 def _explain(

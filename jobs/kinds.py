@@ -71,9 +71,18 @@ def kind_of(params: Params) -> Kind:
 
 
 def priority_of(params: Params) -> int:
-    """The priority of a job: its kind's, but somebody waits for one explanation's simulation."""
-    if isinstance(params, SimulateParams) and len(params.explanation_ids) == 1:
-        return WAITED_FOR
+    """The priority of a job: its kind's, with exceptions.
+
+    Somebody waits for one explanation's simulation and for the main point after it. That of many
+    new latents takes longer, as nothing is known of it. Nobody waits for the rest of a rewrite.
+    """
+    match params:
+        case SimulateParams(explanation_ids=(_,)):
+            return WAITED_FOR
+        case RewriteParams(main_point=True) if params.edited:
+            return WAITED_FOR
+        case RewriteParams() if params.rewrite_id is not None:
+            return BACKGROUND
     return kind_of(params).priority
 
 

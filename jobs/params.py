@@ -115,6 +115,12 @@ class RewriteParams(Params):
     """The author of the explanations, the newest of each latent. Empty for the current ones."""
     repeat: bool = False
     """Repeat the newest rewrite, with the explanations that are current when the job begins."""
+    edited: tuple[int, ...] = ()
+    """If it repeats one: the only explanations to change. Without any: all that are current."""
+    main_point: bool = False
+    """Measure the main point and its baselines only. Jobs of the rest follow."""
+    rewrite_id: int | None = None
+    """Measure the rest of this rewrite; under another protocol, the same set in the same orders."""
 
 
 class GenerateParams(Params):

@@ -109,6 +109,8 @@ WORDS = {
     "then_rewrite": "measure the layer afterwards",
     "then_simulate": "simulate afterwards",
     "repeat": "repeats the rewrite before it",
+    "edited": "edited explanations",
+    "main_point": "the main point only",
     "again": "missing values are simulated again",
     "llm": "language model",
     "path": "file",

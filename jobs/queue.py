@@ -20,6 +20,7 @@ from jobs.events import get_redis, publish
 from jobs.kinds import INTERACTIVE, KINDS, QUEUES, kind_of, priority_of, queue_of
 from jobs.log import note
 from jobs.params import Params, RewriteParams
+from jobs.status import ACTIVE
 from models import Generation, Job, Sentence, Study
 from models.settings import get_settings
 
@@ -130,24 +131,27 @@ def _make(session: Session, study_id: int, params: Params, by: str) -> tuple[Job
     session.add(job)
     session.flush()
     note(session, job.id, f"Queued by {by}.")
-    # It takes the current explanations when it begins, so it does what earlier ones would.
-    repeats = isinstance(params, RewriteParams) and params.repeat
-    return job, _supersede(session, job) if repeats else []
+    rest = isinstance(params, RewriteParams) and params.rewrite_id is not None
+    return job, _supersede(session, job) if rest else []
 
 
 def _supersede(session: Session, job: Job) -> Sequence[int]:
-    """Cancel the jobs that were asked for the same earlier and have not begun."""
-    line = f"Superseded by job {job.id}, which was asked for the same later."
+    """Cancel the jobs of the rest of earlier rewrites, whether they have begun or not.
+
+    So at most one such job a protocol waits or runs. Measured points stay: the new job takes over
+    those that it shares.
+    """
+    line = f"Superseded by job {job.id}, which measures a newer rewrite."
     by = bindparam(None, {"superseded_by": job.id}, type_=JSONB)
     needless = session.scalars(
         update(Job)
         .where(
             Job.study_id == job.study_id,
             Job.kind == job.kind,
-            Job.params == job.params,
+            Job.params - "rewrite_id" == {n: v for n, v in job.params.items() if n != "rewrite_id"},
+            Job.params["rewrite_id"].astext.is_not(None),
             Job.id < job.id,
-            Job.status == "queued",
-            Job.turn_at.is_(None),
+            Job.status.in_(ACTIVE),
         )
         .values(
             status="cancelled",

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from interp.errors import InputError
 from jobs import chain, queue
 from jobs.kinds import (
+    BACKGROUND,
     INTERACTIVE,
     KINDS,
     ORDINARY,
@@ -131,13 +132,30 @@ def test_the_chain() -> None:
     (simulate,) = chain.after(second, {})
     assert simulate.stored() == {"first_latents": 20, "individually": 3, "then_rewrite": True}
     state = {"explanation_ids": list(range(20)), "simulator_id": 4}
-    assert [one.stored() for one in chain.after(simulate, state)] == [
-        {"protocol": protocol, "simulator_id": 4, "repeat": False}
+    (main,) = chain.after(simulate, state)
+    assert main.stored() == {"protocol": "whole", "simulator_id": 4, "main_point": True}
+    assert [one.stored() for one in chain.after(main, {"rewrite_id": 9})] == [
+        {"protocol": protocol, "simulator_id": 4, "author": "", "rewrite_id": 9}
         for protocol in ("whole", "paper")
     ]
+    assert chain.after(main, {}) == [], "nothing has changed"
     edit = SimulateParams(explanation_ids=(7,), simulator_id=5, then_rewrite=True)
-    assert {one.repeat for one in chain.after(edit, {})} == {True}  # type: ignore[attr-defined]
+    (main,) = chain.after(edit, {})
+    assert main.stored() == {
+        "protocol": "whole",
+        "simulator_id": 5,
+        "repeat": True,
+        "edited": [7],
+        "main_point": True,
+    }
     assert chain.after(edit.model_copy(update={"then_rewrite": False}), {}) == []
+
+
+def test_somebody_waits_for_a_main_point_and_nobody_for_the_rest() -> None:
+    assert priority_of(RewriteParams(main_point=True, edited=(7,))) == WAITED_FOR
+    assert priority_of(RewriteParams(main_point=True)) == ORDINARY
+    assert priority_of(RewriteParams(rewrite_id=3)) == BACKGROUND
+    assert priority_of(RewriteParams()) == ORDINARY
 
 
 def test_an_explainer_is_followed_by_what_it_wrote() -> None:

@@ -164,28 +164,31 @@ def test_an_urgent_job_wakes_whoever_takes_it(db: Session) -> None:
         db.commit()
 
 
-def test_an_edit_makes_the_rewrites_of_earlier_ones_needless(db: Session) -> None:
+def test_the_rest_of_a_rewrite_supersedes_that_of_earlier_ones(db: Session) -> None:
     study = little_study(db)
-    params = {"protocol": "whole", "simulator_id": study.simulator_id, "repeat": True}
 
-    def rewrite(**changes: Any) -> Job:
-        return queue_job(db, study, "rewrite", **params | changes)
+    def rest(rewrite_id: int | None, **changes: Any) -> Job:
+        values = {"protocol": "whole", "simulator_id": study.simulator_id, "rewrite_id": rewrite_id}
+        return queue_job(db, study, "rewrite", **values | changes)
 
-    begun = rewrite()
-    begun.turn_at = func.now()
-    paper = rewrite(protocol="paper")
-    whole = rewrite(repeat=False)
-    needless = rewrite()
-    newest = rewrite()
+    main = rest(None, main_point=True)
+    ordinary = rest(None)
+    paper = rest(1, protocol="paper")
+    begun = rest(1)
+    begun.status, begun.turn_at = "running", func.now()
+    db.commit()
+    waits = rest(2)
+    newest = rest(3)
     states = {}
-    for job in (begun, paper, whole, needless, newest):
+    for job in (main, ordinary, paper, begun, waits, newest):
         db.refresh(job)
         states[job.id] = job.status
-    assert [*states.values()] == ["queued", "queued", "queued", "cancelled", "queued"]
-    assert f"job {newest.id}" in needless.message and needless.finished_at is not None
-    assert needless.state == {"superseded_by": newest.id}
-    require_finished([needless])
-    retry_job(db, needless)
-    assert (needless.params, needless.state) == (params, {})
+    assert [*states.values()] == ["queued"] * 3 + ["cancelled"] * 2 + ["queued"]
+    assert f"job {newest.id}" in waits.message and waits.finished_at is not None
+    assert begun.state == {"superseded_by": waits.id}
+    assert waits.state == {"superseded_by": newest.id}
+    require_finished([begun, waits])
+    retry_job(db, waits)
+    assert waits.state == {} and waits.params["rewrite_id"] == 2
     db.execute(update(Job).where(Job.study_id == study.id).values(status="cancelled"))
     db.commit()

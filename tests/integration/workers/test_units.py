@@ -1,24 +1,19 @@
 """Every kind of job, with another worker after each unit: nothing is planned or done twice."""
 
 import json
-import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import func, literal_column, select
 from sqlalchemy.orm import Session
 
 from interp.vocabulary import Protocol
-from jobs.kinds import kind_of
 from jobs.params import (
     CheckParams,
     CollectParams,
     ExplainParams,
     GenerateParams,
     LanguageModel,
-    Params,
     RewriteParams,
     ScoreParams,
     SentenceParams,
@@ -38,15 +33,11 @@ from models import (
     Score,
     Sentence,
     Simulation,
-    Simulator,
     Study,
 )
 from models.database import new_session
-from tests.checkpoints import living_folders
-from tests.llm_server import Failing, Reply, running, said
-from tests.studies import small_study
-from tests.working import plan, work
-from workers.deletion import remove
+from tests.llm_server import Failing
+from tests.working import add_job, following, plan, work
 from workers.tasks import generate
 from workers.tasks.collect import task as collecting
 from workers.tasks.explain import counting
@@ -65,51 +56,6 @@ NEVER_CHANGED = (
     Check,
 )
 """Tables whose rows are written once."""
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return living_folders(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture
-def llm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Failing]:
-    """A server that simulates any text, and says "yes" to all else."""
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-
-    def behave(body: dict[str, Any], before: int) -> Reply:
-        if "messages" not in body:
-            return Reply(404, b"{}")
-        found = re.findall(r"\[\".*\"\]", str(body["messages"][-1]["content"]))
-        if not found:
-            return said("yes")
-        tokens = json.loads(found[-1])
-        return said(json.dumps([[token, sum(token.encode()) % 10] for token in tokens]))
-
-    with running() as server:
-        server.behave = behave
-        yield server
-
-
-@pytest.fixture
-def study(db: Session, folders: dict[str, str], llm: Failing) -> Iterator[Study]:
-    """A study of a tiny model that no worker takes up: it counts as deleted."""
-    options = {"backend": "openai", "base_url": llm.url}
-    simulator = Simulator(method="json_reply", model="m", prompt_version="1", options=options)
-    lengths = {"context_length": 16, "contexts_explain": 600, "contexts_evaluate": 12}
-    data = small_study("units", "", **(folders | lengths))
-    study = Study(**data.model_dump(exclude={"first_latents"}))
-    db.add_all([study, simulator])
-    db.flush()
-    study.simulator_id, study.deleted_at = simulator.id, func.now()
-    db.commit()
-    yield study
-    db.rollback()
-    study.simulator_id = None
-    db.commit()
-    list(remove(db, "study", study.id))
-    db.delete(simulator)
-    db.commit()
 
 
 @pytest.fixture(autouse=True)
@@ -144,14 +90,6 @@ def newest(db: Session) -> dict[str, int]:
         table.__tablename__: db.scalar(select(func.max(table.id))) or 0  # type: ignore[attr-defined]
         for table in NEVER_CHANGED
     }
-
-
-def add_job(db: Session, study: Study, params: Params) -> Job:
-    kind = kind_of(params).name
-    job = Job(study_id=study.id, kind=kind, params=params.stored(), state={}, created_by="tests")
-    db.add(job)
-    db.commit()
-    return job
 
 
 def interrupted(db: Session, job: Job) -> list[str]:
@@ -197,12 +135,6 @@ def _jobs(db: Session, study_id: int) -> list[tuple[int, str]]:
     return [(number, kind) for number, kind in rows]
 
 
-def following(db: Session, job: Job) -> list[Job]:
-    """The jobs of the study that came after a job."""
-    own = select(Job).where(Job.study_id == job.study_id, Job.id > job.id)
-    return list(db.scalars(own.order_by(Job.id)))
-
-
 def test_a_study_is_made_unit_by_unit(db: Session, study: Study, llm: Failing) -> None:
     described = LanguageModel(backend="openai", model="m", base_url=llm.url)
     methods = (
@@ -227,12 +159,17 @@ def test_a_study_is_made_unit_by_unit(db: Session, study: Study, llm: Failing) -
     keys = interrupted(db, simulate)
     assert keys[:4] == ["calibrate 0", "evaluate 0", "loss_effects 0", "calibrate 1"]
     assert len(keys) == 2 * 10 + 2
-    rewrites = following(db, simulate)
-    assert [one.params["protocol"] for one in rewrites] == 2 * ["whole", "paper"]
-    assert {one.params["repeat"] for one in rewrites} == {False}
-    for job in rewrites[2:]:
+    early, main = following(db, simulate)
+    assert early.params == main.params
+    assert interrupted(db, main) == ["points 0", "points 5"]
+    rewrite = db.get_one(Rewrite, main.state["rewrite_id"])
+    assert not rewrite.finished and not rewrite.edited_ids
+    rests = following(db, main)
+    assert [one.params["protocol"] for one in rests] == ["whole", "paper"]
+    for job in rests:
         assert len(interrupted(db, job)) > 2
         assert db.get_one(Rewrite, job.state["rewrite_id"]).finished
+    assert rewrite.finished
     _single(db, study, simulate, llm)
 
 
