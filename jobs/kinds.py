@@ -20,6 +20,8 @@ from jobs.params import (
 )
 from models import Job
 
+BACKGROUND = -1
+"""Priority of a job that nobody waits for: it runs when nothing ordinary waits."""
 ORDINARY = 0
 WAITED_FOR = 1
 """Priority of a job that somebody waits for: it is about one sentence, prompt or explanation."""
@@ -64,9 +66,13 @@ def kind_of(params: Params) -> Kind:
 
 
 def priority_of(params: Params) -> int:
-    """The priority of a job: its kind's, but somebody waits for one explanation's simulation."""
-    if isinstance(params, SimulateParams) and len(params.explanation_ids) == 1:
-        return WAITED_FOR
+    """The priority of a job: its kind's, but somebody waits for one explanation's simulation, and
+    nobody for the rest of a simulation."""
+    match params:
+        case SimulateParams(rest=True):
+            return BACKGROUND
+        case SimulateParams(explanation_ids=(_,)):
+            return WAITED_FOR
     return kind_of(params).priority
 
 

@@ -8,7 +8,16 @@ from sqlalchemy.orm import Session
 
 from interp.errors import InputError
 from jobs import chain, queue
-from jobs.kinds import KINDS, ORDINARY, QUEUES, WAITED_FOR, kind_of, params_of, priority_of
+from jobs.kinds import (
+    BACKGROUND,
+    KINDS,
+    ORDINARY,
+    QUEUES,
+    WAITED_FOR,
+    kind_of,
+    params_of,
+    priority_of,
+)
 from jobs.params import (
     CheckParams,
     CollectParams,
@@ -124,8 +133,18 @@ def test_the_chain() -> None:
     state = {"explanation_ids": list(range(20)), "simulator_id": 4}
     assert [one.stored() for one in chain.after(simulate, state)] == [
         {"protocol": protocol, "simulator_id": 4, "repeat": False}
-        for protocol in ("paper", "whole")
+        for protocol in ("whole", "paper")
     ]
+    # What nobody waits for is a job of its own, behind the rewrites.
+    *_, rest = chain.after(simulate, state | {"left": True})
+    assert rest.stored() == {
+        "explanation_ids": list(range(20)),
+        "simulator_id": 4,
+        "individually": 3,
+        "rest": True,
+    }
+    assert priority_of(rest) == BACKGROUND
+    assert chain.after(rest, {"left": True}) == []
     edit = SimulateParams(explanation_ids=(7,), simulator_id=5, then_rewrite=True)
     assert {one.repeat for one in chain.after(edit, {})} == {True}  # type: ignore[attr-defined]
     assert chain.after(edit.model_copy(update={"then_rewrite": False}), {}) == []
