@@ -274,7 +274,7 @@ def test_many_are_scored_in_blocks(
     finally:
         object.__setattr__(JSON_REPLY, "batch", 1)
     sets = select(Simulation.set, func.count()).where(Simulation.explanation_id.in_(some))
-    found = dict(db.execute(sets.group_by(Simulation.set)).tuples().all())
+    found = {name: count for name, count in db.execute(sets.group_by(Simulation.set))}
     assert found == dict.fromkeys(("calibrate", "evaluate", "explain"), len(some))
     measured = select(LossEffect.explanation_id).where(LossEffect.explanation_id.in_(some))
     assert set(db.scalars(measured)) == set(some[:2])
