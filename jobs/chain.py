@@ -9,6 +9,7 @@ explain   finished, if simulating was asked for  simulate, the explanations that
 explain   finished, if first latents were named  simulate, so many latents
 simulate  done ``EARLY`` of more explanations    rewrite, the main point
 simulate  finished, if rewriting was asked for   rewrite, the main point
+simulate  finished, of several explanations      simulate, the rest: examples, loss effects
 rewrite   measured a new main point              rewrite, the rest, once under each protocol
 ========  =====================================  ===========================================
 
@@ -42,27 +43,29 @@ def after(asked: Params, state: Mapping[str, Any]) -> Sequence[Params]:
 
     Args:
         asked: The parameters of the job.
-        state: The notes of its worker, see ``Job.state``.
+        state: The notes of its worker, see ``Job.state``. Of a simulate job, ``left`` says whether
+            there is a rest.
     """
     match asked:
-        case CollectParams(explain=(first, *rest)):
-            return [_explain(first, asked, rest)]
-        case ExplainParams(following=(first, *rest)):
-            return [_explain(first, asked, rest)]
+        case CollectParams(explain=(first, *others)):
+            return [_explain(first, asked, others)]
+        case ExplainParams(following=(first, *others)):
+            return [_explain(first, asked, others)]
         case ExplainParams(then_simulate=SimulateParams() as then):
             ids = state.get("explained", [])
             return [then.model_copy(update={"explanation_ids": tuple(ids)})] if ids else []
         case ExplainParams() if asked.first_latents:
             return [SimulateParams(**_latents(asked), then_rewrite=True)]
-        case SimulateParams(then_rewrite=True):
-            return rewrites(asked, state)
+        case SimulateParams(rest=False):
+            rewriting = rewrites(asked, state) if asked.then_rewrite else []
+            return [*rewriting, *rest(asked, state)]
         case RewriteParams(main_point=True) if "rewrite_id" in state:
-            rest = RewriteParams(
+            others = RewriteParams(
                 simulator_id=asked.simulator_id,
                 author=asked.author,
                 rewrite_id=state["rewrite_id"],
             )
-            return [rest.model_copy(update={"protocol": protocol}) for protocol in Protocol]
+            return [others.model_copy(update={"protocol": protocol}) for protocol in Protocol]
     return []
 
 
@@ -79,10 +82,20 @@ def rewrites(asked: SimulateParams, state: Mapping[str, Any]) -> Sequence[Params
     return [main.model_copy(update=edit)]
 
 
+def rest(asked: SimulateParams, state: Mapping[str, Any]) -> Sequence[Params]:
+    """What a simulate job of several explanations leaves for later, as nobody waits for it."""
+    if not state.get("left"):
+        return []
+    ids = tuple(asked.explanation_ids or state["explanation_ids"])
+    simulator_id = asked.simulator_id or state["simulator_id"]
+    later = SimulateParams(explanation_ids=ids, simulator_id=simulator_id, rest=True)
+    return [later.model_copy(update={"individually": asked.individually})]
+
+
 def _explain(
-    first: ExplainParams, asked: CollectParams | ExplainParams, rest: Sequence[ExplainParams]
+    first: ExplainParams, asked: CollectParams | ExplainParams, others: Sequence[ExplainParams]
 ) -> ExplainParams:
-    return first.model_copy(update={**_latents(asked), "following": tuple(rest)})
+    return first.model_copy(update={**_latents(asked), "following": tuple(others)})
 
 
 def _latents(asked: CollectParams | ExplainParams) -> dict[str, Any]:

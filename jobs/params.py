@@ -67,6 +67,8 @@ class SimulateParams(Params):
     then_rewrite: bool = False
     again: bool = False
     """True to simulate again what is simulated already."""
+    rest: bool = False
+    """Do what another job of the same explanations has left: their examples and loss effects."""
     estimate: Estimate | None = None
 
 

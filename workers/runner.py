@@ -29,6 +29,7 @@ from jobs.status import ACTIVE
 from models import Job, Study
 from models.database import get_engine, new_session
 from models.settings import get_settings
+from workers import rates
 from workers.interactive.serve import answer_between
 from workers.reasons import in_words, passes
 from workers.task import Done
@@ -139,17 +140,18 @@ def _turn(session: Session, job: Job) -> bool:
     units = task.plan(session, job, study)
     total = sum(unit.size for unit in units)
     progress = Progress(sum(unit.done for unit in units), total, task.counts)
-    if not _planned(session, job, progress):
+    if not _planned(session, job, progress, rates.planned(session, job, units)):
         return False
     for unit in units:
         while unit.done < unit.size:
             done = task.do(session, job, study, unit)
             upto = unit.size if done.part is None else done.part
             progress = progress._replace(done=progress.done + upto - unit.done)
-            unit = unit._replace(done=upto)
             now = time.monotonic()
             SHARES.spent(job.priority, now - began)
-            if not _record(session, job, progress, done, now - began):
+            known = rates.spent(job.rates, unit, upto - unit.done, now - began)
+            unit = unit._replace(done=upto)
+            if not _record(session, job, progress, done, now - began, known):
                 return False
             answer_between()
             began = time.monotonic()
@@ -209,13 +211,20 @@ def _go_on_later(job_id: int) -> None:
             time.sleep(1)
 
 
-def _planned(session: Session, job: Job, progress: Progress) -> bool:
+def _planned(session: Session, job: Job, progress: Progress, known: dict[str, Any]) -> bool:
     """Save what is planned and how much of it is done. False as :func:`_record`."""
     values = progress._asdict() if progress.total else {}
-    return _update(session, job, **values)
+    return _update(session, job, **values, rates=known)
 
 
-def _record(session: Session, job: Job, progress: Progress, done: Done, seconds: float) -> bool:
+def _record(
+    session: Session,
+    job: Job,
+    progress: Progress,
+    done: Done,
+    seconds: float,
+    known: dict[str, Any],
+) -> bool:
     """Save the progress and usage of the job. False if it was meanwhile cancelled, or deleted with
     its study.
 
@@ -240,6 +249,7 @@ def _record(session: Session, job: Job, progress: Progress, done: Done, seconds:
         message=message,
         missing=Job.missing + done.missing,
         setbacks=0,
+        rates=known,
         usage={name: job.usage.get(name, 0) + value for name, value in spent.items()},
     )
 

@@ -1,7 +1,7 @@
 """The frozen base of a trained simulator: it turns texts and explanations into hidden states."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,11 @@ from interp.simulate.training.align import Aligned, align
 from interp.simulate.training.trained import Trained
 
 BATCH = 32
-"""Texts that are read at once."""
+"""The most texts that are read at once."""
+LONGER = 1.15
+"""A text that is so many times as long as the shortest of a batch begins another one: what is read
+of the others beyond their ends is lost. Batches of fewer than ``FEW`` texts are no faster."""
+FEW = 6
 
 
 class Reader:
@@ -63,8 +67,7 @@ class Reader:
         bos = [self.tokenizer.bos_token_id] if self.tokenizer.bos_token_id is not None else []
         found: list[Tensor] = [torch.empty(0)] * len(batch)
         order = sorted(range(len(batch)), key=lambda i: len(batch[i].ids))
-        for start in range(0, len(order), BATCH):
-            rows = order[start : start + BATCH]
+        for rows in _batches(order, [len(one.ids) + len(bos) for one in batch]):
             width = len(bos) + len(batch[rows[-1]].ids)
             ids = torch.zeros(len(rows), width, dtype=torch.long)
             mask = torch.zeros_like(ids)
@@ -112,6 +115,19 @@ class Reader:
             for handle in handles:
                 handle.remove()
         return torch.cat([taken[depth] for depth in self.layers], dim=-1)
+
+
+def _batches(order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Texts of about one length each, from their order by length."""
+    rows: list[int] = []
+    for number in order:
+        longer = rows and len(rows) >= FEW and lengths[number] > LONGER * lengths[rows[0]]
+        if longer or len(rows) == BATCH:
+            yield rows
+            rows = []
+        rows.append(number)
+    if rows:
+        yield rows
 
 
 def layers_of(model: PreTrainedModel) -> nn.ModuleList:

@@ -139,6 +139,16 @@ def test_the_chain() -> None:
         for protocol in ("whole", "paper")
     ]
     assert chain.after(main, {}) == [], "nothing has changed"
+    # What nobody waits for is a job of its own, behind the rewrites.
+    *_, rest = chain.after(simulate, state | {"left": True})
+    assert rest.stored() == {
+        "explanation_ids": list(range(20)),
+        "simulator_id": 4,
+        "individually": 3,
+        "rest": True,
+    }
+    assert priority_of(rest) == BACKGROUND
+    assert chain.after(rest, {"left": True}) == []
     edit = SimulateParams(explanation_ids=(7,), simulator_id=5, then_rewrite=True)
     (main,) = chain.after(edit, {})
     assert main.stored() == {

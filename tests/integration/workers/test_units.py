@@ -7,7 +7,9 @@ import pytest
 from sqlalchemy import func, literal_column, select
 from sqlalchemy.orm import Session
 
+from interp.simulate.prompted.json_reply import JSON_REPLY
 from interp.vocabulary import Protocol
+from jobs.kinds import BACKGROUND, params_of, priority_of
 from jobs.params import (
     CheckParams,
     CollectParams,
@@ -17,6 +19,7 @@ from jobs.params import (
     RewriteParams,
     ScoreParams,
     SentenceParams,
+    SimulateParams,
 )
 from models import (
     Calibration,
@@ -43,6 +46,7 @@ from workers.tasks.collect import task as collecting
 from workers.tasks.explain import counting
 from workers.tasks.explain import file as importing
 from workers.tasks.rewrite import task as rewriting
+from workers.tasks.simulate import task as simulating
 
 NEVER_CHANGED = (
     Context,
@@ -157,20 +161,74 @@ def test_a_study_is_made_unit_by_unit(db: Session, study: Study, llm: Failing) -
     assert simulate.params == {"first_latents": 10, "individually": 2, "then_rewrite": True}
 
     keys = interrupted(db, simulate)
-    assert keys[:4] == ["calibrate 0", "evaluate 0", "loss_effects 0", "calibrate 1"]
-    assert len(keys) == 2 * 10 + 2
-    early, main = following(db, simulate)
+    assert keys[:3] == ["calibrate 0", "evaluate 0", "calibrate 1"]
+    assert len(keys) == 2 * 10
+    early, main, rest = following(db, simulate)
     assert early.params == main.params
     assert interrupted(db, main) == ["points 0", "points 5"]
     rewrite = db.get_one(Rewrite, main.state["rewrite_id"])
     assert not rewrite.finished and not rewrite.edited_ids
-    rests = following(db, main)
-    assert [one.params["protocol"] for one in rests] == ["whole", "paper"]
-    for job in rests:
+    others = following(db, main)
+    assert [one.params["protocol"] for one in others] == ["whole", "paper"]
+    for job in others:
         assert len(interrupted(db, job)) > 2
         assert db.get_one(Rewrite, job.state["rewrite_id"]).finished
     assert rewrite.finished
+    assert interrupted(db, rest) == ["loss_effects 0", "loss_effects 1"]
+    assert priority_of(params_of(rest)) == BACKGROUND
     _single(db, study, simulate, llm)
+
+
+def test_many_are_scored_in_blocks(
+    db: Session, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a simulator that takes many at once: what a rewrite needs of all of them comes first."""
+    collect = add_job(db, study, CollectParams(explain=(ExplainParams(method="lexical"),)))
+    interrupted(db, collect)
+    interrupted(db, following(db, collect)[0])
+    ids = db.scalars(select(Latent.explanation_id).filter_by(study_id=study.id)).all()
+    some = tuple(sorted(number for number in ids if number is not None)[:8])
+    object.__setattr__(JSON_REPLY, "batch", 5)
+    monkeypatch.setattr(simulating, "FIRST", 2)
+    monkeypatch.setattr(simulating, "SECONDS", 0.0)
+    simulating._seconds.clear()
+    try:
+        order = SimulateParams(explanation_ids=some, individually=2)
+        job = add_job(db, study, order)
+        assert interrupted(db, job) == ["scores 0", "scores 5"]
+        for table, each in ((Simulation, 2), (Score, 6)):
+            count = select(func.count()).where(table.explanation_id.in_(some))  # type: ignore[attr-defined]
+            assert db.scalar(count) == each * len(some), table
+        (rest,) = following(db, job)
+        assert rest.params == {
+            "explanation_ids": list(some),
+            "simulator_id": study.simulator_id,
+            "individually": 2,
+            "rest": True,
+        }
+        assert priority_of(params_of(rest)) == BACKGROUND
+        keys = ["examples 0", "examples 5", "loss_effects 0", "loss_effects 1"]
+        assert interrupted(db, rest) == keys
+    finally:
+        object.__setattr__(JSON_REPLY, "batch", 1)
+    sets = select(Simulation.set, func.count()).where(Simulation.explanation_id.in_(some))
+    found = {name: count for name, count in db.execute(sets.group_by(Simulation.set))}
+    assert found == dict.fromkeys(("calibrate", "evaluate", "explain"), len(some))
+    measured = select(LossEffect.explanation_id).where(LossEffect.explanation_id.in_(some))
+    assert set(db.scalars(measured)) == set(some[:2])
+    # Alone it is simulated to the same values and calibrated by the same maps.
+    before = _made(db, some[0])
+    interrupted(db, add_job(db, study, SimulateParams(explanation_ids=some[:1], again=True)))
+    assert _made(db, some[0]) == before
+
+
+def _made(db: Session, explanation_id: int) -> dict[str, Any]:
+    """An explanation's values on the calibrate set, with their calibrations."""
+    one = db.scalars(
+        select(Simulation).filter_by(explanation_id=explanation_id, set="calibrate")
+    ).one()
+    maps = db.scalars(select(Calibration).filter_by(simulation_id=one.id)).all()
+    return {row.method: (row.x, row.y) for row in maps} | {"": one.values.tolist().__repr__()}
 
 
 def _single(db: Session, study: Study, simulate: Job, llm: Failing) -> None:
