@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from interp.errors import InputError
 from jobs.params import (
+    AttributeParams,
     CheckParams,
     CollectParams,
     EmbedParams,
@@ -20,6 +21,9 @@ from jobs.params import (
 )
 from models import Job
 
+BACKGROUND = -1
+"""Priority of a job that nobody waits for: inner points of a rewrite, other calibrations and
+orderings, the other protocol, estimates of all latents, individual loss effects in bulk."""
 ORDINARY = 0
 WAITED_FOR = 1
 """Priority of a job that somebody waits for: it is about one sentence, prompt or explanation."""
@@ -47,6 +51,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("score", "Score", "gpu", ORDINARY, ScoreParams),
         Kind("simulate", "Simulate", "gpu", ORDINARY, SimulateParams),
         Kind("rewrite", "Rewrite", "gpu", ORDINARY, RewriteParams),
+        Kind("attribute", "Attribute", "gpu", BACKGROUND, AttributeParams),
         Kind("generate", "Generate", "gpu", WAITED_FOR, GenerateParams),
         Kind("sentence", "Sentence", "gpu", WAITED_FOR, SentenceParams),
         Kind("check", "Check", "gpu", ORDINARY, CheckParams),
@@ -65,6 +70,8 @@ def kind_of(params: Params) -> Kind:
 
 def priority_of(params: Params) -> int:
     """The priority of a job: its kind's, but somebody waits for one explanation's simulation."""
+    if isinstance(params, SimulateParams) and params.background:
+        return BACKGROUND
     if isinstance(params, SimulateParams) and len(params.explanation_ids) == 1:
         return WAITED_FOR
     return kind_of(params).priority

@@ -67,6 +67,8 @@ class SimulateParams(Params):
     then_rewrite: bool = False
     again: bool = False
     """True to simulate again what is simulated already."""
+    background: bool = False
+    """True if nobody waits for it."""
     estimate: Estimate | None = None
 
 
@@ -115,6 +117,14 @@ class RewriteParams(Params):
     """The author of the explanations, the newest of each latent. Empty for the current ones."""
     repeat: bool = False
     """Repeat the newest rewrite, with the explanations that are current when the job begins."""
+
+
+class AttributeParams(Params):
+    """Estimate the loss effects of all simulated latents, to first order."""
+
+    simulator_id: int | None = None
+    renew: bool = False
+    """Do so only if enough explanations lack an estimate when the job begins."""
 
 
 class GenerateParams(Params):

@@ -104,6 +104,8 @@ WORDS = {
     "then_rewrite": "measure the layer afterwards",
     "then_simulate": "simulate afterwards",
     "repeat": "repeats the rewrite before it",
+    "renew": "only if enough has changed",
+    "background": "in the background",
     "again": "missing values are simulated again",
     "llm": "language model",
     "path": "file",

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from jobs.events import get_redis, publish
 from jobs.kinds import KINDS, QUEUES, kind_of, priority_of
 from jobs.log import note
-from jobs.params import Params, RewriteParams
+from jobs.params import AttributeParams, Params, RewriteParams
 from models import Generation, Job, Sentence, Study
 from models.settings import get_settings
 
@@ -126,7 +126,9 @@ def _make(session: Session, study_id: int, params: Params, by: str) -> tuple[Job
     session.flush()
     note(session, job.id, f"Queued by {by}.")
     # It takes the current explanations when it begins, so it does what earlier ones would.
-    repeats = isinstance(params, RewriteParams) and params.repeat
+    repeats = (isinstance(params, RewriteParams) and params.repeat) or (
+        isinstance(params, AttributeParams) and params.renew
+    )
     return job, _supersede(session, job) if repeats else []
 
 

@@ -47,6 +47,7 @@ PATHS = {
     "others": f"{_LATENT}/others",
     "preview": f"{_LATENT}/preview",
     "simulate": f"{_LATENT}/simulate",
+    "measure": f"{_LATENT}/measure",
     "errors": f"{_LATENT}/errors",
     "compare": f"{_LATENT}/compare",
     "comments": f"{_LATENT}/comments",

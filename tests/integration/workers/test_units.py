@@ -10,9 +10,11 @@ import pytest
 from sqlalchemy import func, literal_column, select
 from sqlalchemy.orm import Session
 
-from interp.vocabulary import Protocol
-from jobs.kinds import kind_of
+from app.services.latents.edit_next import edit_next
+from interp.vocabulary import Linearisation, Protocol
+from jobs.kinds import BACKGROUND, kind_of
 from jobs.params import (
+    AttributeParams,
     CheckParams,
     CollectParams,
     ExplainParams,
@@ -24,9 +26,12 @@ from jobs.params import (
     SentenceParams,
 )
 from models import (
+    Attribution,
+    AttributionPart,
     Calibration,
     Check,
     Context,
+    EstimatedEffect,
     Example,
     Explanation,
     Generation,
@@ -47,7 +52,7 @@ from tests.llm_server import Failing, Reply, running, said
 from tests.studies import small_study
 from tests.working import plan, work
 from workers.deletion import remove
-from workers.tasks import generate
+from workers.tasks import attribute, generate
 from workers.tasks.collect import task as collecting
 from workers.tasks.explain import counting
 from workers.tasks.explain import file as importing
@@ -120,6 +125,7 @@ def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counting, "BLOCK", 12)
     monkeypatch.setattr(importing, "BLOCK", 20)
     monkeypatch.setattr(generate, "SECONDS", 0.0)
+    monkeypatch.setattr(attribute, "LATENTS", 6)
     monkeypatch.setattr(rewriting, "AT_ONCE", dict.fromkeys(Protocol, 16))
 
 
@@ -228,12 +234,46 @@ def test_a_study_is_made_unit_by_unit(db: Session, study: Study, llm: Failing) -
     assert keys[:4] == ["calibrate 0", "evaluate 0", "loss_effects 0", "calibrate 1"]
     assert len(keys) == 2 * 10 + 2
     rewrites = following(db, simulate)
-    assert [one.params["protocol"] for one in rewrites] == 2 * ["paper", "whole"]
-    assert {one.params["repeat"] for one in rewrites} == {False}
-    for job in rewrites[2:]:
+    *early, paper, whole, estimating = rewrites
+    assert [one.kind for one in early] == ["rewrite", "rewrite", "attribute"]
+    assert [paper.params["protocol"], whole.params["protocol"]] == ["paper", "whole"]
+    assert paper.params["repeat"] is whole.params["repeat"] is False
+    for job in (paper, whole):
         assert len(interrupted(db, job)) > 2
         assert db.get_one(Rewrite, job.state["rewrite_id"]).finished
+    _estimated(db, study, estimating)
     _single(db, study, simulate, llm)
+
+
+def _estimated(db: Session, study: Study, job: Job) -> None:
+    """Estimates of the loss effects of all latents, and exact ones of some."""
+    assert job.params == {"simulator_id": study.simulator_id, "renew": True}
+    contexts = study.contexts_rewrite
+    keys = interrupted(db, job)
+    blocks = [f"contexts {i}" for i in range(0, contexts, attribute.CONTEXTS)]
+    assert keys == [*blocks, "latents 0", "latents 6"]
+    row = db.scalars(select(Attribution).filter_by(study_id=study.id)).one()
+    assert row.finished and len(row.explanation_ids) == 10
+    assert db.scalar(select(func.count()).select_from(AttributionPart)) == 0
+    estimates = db.scalars(select(EstimatedEffect).filter_by(attribution_id=row.id)).all()
+    assert len(estimates) == 10 * len(Linearisation)
+    for one in estimates:
+        assert len(one.effects) == contexts
+        assert one.mean == pytest.approx(sum(one.effects) / contexts, abs=1e-6)
+        assert one.low is not None and one.low <= one.mean <= one.high
+    # Two were measured individually before, so the others are now.
+    (exact,) = following(db, job)
+    assert len(exact.params["explanation_ids"]) == 8 and exact.priority == BACKGROUND
+    assert len(interrupted(db, exact)) == 3 * 8
+    found = edit_next(db, study, limit=20)
+    assert found.estimated and found.total == 10
+    assert found.agreement.latents == 10 and found.on_same_contexts.latents == 10
+    assert interrupted(db, add_job(db, study, AttributeParams(renew=True))) == []
+    again = add_job(db, study, AttributeParams())
+    assert len(interrupted(db, again)) == len(keys)
+    assert db.scalars(select(Attribution.id).filter_by(study_id=study.id)).all() == [
+        again.state["attribution_id"]
+    ]
 
 
 def _single(db: Session, study: Study, simulate: Job, llm: Failing) -> None:

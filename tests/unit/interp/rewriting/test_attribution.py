@@ -59,9 +59,9 @@ def simulated(coder: Coder, protocol: Protocol, seed: int = 0) -> Tensor:
 #
 #   slope on A = −ln 2 / (1 + 2^g)       slope on B = ln 2 / (1 + 2^−g)
 #
-# With all latents real, g is 3 on A and −1 on B: the slopes are −ln 2 / 9 and ln 2 / 3. On A, latent
-# 0 goes from 3 to 2. On B it goes from 0 to 4 and drives out latent 1, which was at 3: together the
-# gap grows by 7. A context has one A and one B, and its loss is the mean of both.
+# With all latents real, g is 3 on A and −1 on B: the slopes are −ln 2 / 9 and ln 2 / 3. On A,
+# latent 0 goes from 3 to 2. On B it goes from 0 to 4 and drives out latent 1, which was at 3:
+# together the gap grows by 7. A context has one A and one B, and its loss is the mean of both.
 #
 # The untouched model has g = 1 on A and −3 on B: the slopes are −ln 2 / 3 and ln 2 / 9.
 #
