@@ -7,7 +7,6 @@ limits.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import sqrt
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -24,9 +23,6 @@ from interp.rewriting.splice import Site, Values
 from interp.scoring.statistics import RESAMPLES, Estimate, by_document
 from interp.vocabulary import Linearisation, Protocol
 
-BETWEEN = {0.0: 1 / 12, (1 - 1 / sqrt(5)) / 2: 5 / 12, (1 + 1 / sqrt(5)) / 2: 5 / 12, 1.0: 1 / 12}
-"""Places on the way from all latents real to the layer rewritten, with their weights in a mean: the
-four nodes of the Gauss-Lobatto rule on [0, 1]."""
 LATENTS_AT_ONCE = 512
 """Latents whose resamples are in memory at once."""
 
@@ -97,13 +93,13 @@ def _attribute(
         mixture = site.real.clone()
         mixture[:, latents] = given
         start, end = site.decode(site.real), site.decode(mixture)
-    between = [_linearise(suspended, start + share * (end - start)) for share in BETWEEN]
+    at_real, at_rewritten = _linearise(suspended, start), _linearise(suspended, end)
     untouched = _linearise(suspended, suspended.hooked.output)
     with torch.no_grad():
         decoder = coder.decoder.float()
         alone, among = _TopK.of(site.real, coder.k), _TopK.of(mixture, coder.k)
-        at_real, at_rewritten = between[0], between[-1]
-        path = sum(w * one.gradient for w, one in zip(BETWEEN.values(), between, strict=True))
+        # Both ends stand for the way between them: the trapezoidal rule.
+        path = (at_real.gradient + at_rewritten.gradient) / 2
         changes = (given.where(among.kept[:, latents], 0.0) - real).where(~missing, 0.0)
         effects = {
             Linearisation.UNTOUCHED: alone.change(

@@ -209,8 +209,8 @@ def _to_measure(session: Session, row: Attribution) -> list[int]:
         )
         .order_by(EstimatedEffect.mean.desc(), EstimatedEffect.explanation_id)
     ).all()
-    steps = np.linspace(0, len(ranked) - 1, SPREAD).round().astype(int) if ranked else []
-    wanted = dict.fromkeys([*ranked[:TOP], *(ranked[step] for step in steps)])
+    steps: list[int] = np.linspace(0, len(ranked) - 1, SPREAD).round().astype(int).tolist()
+    wanted = dict.fromkeys([*ranked[:TOP], *(ranked[step] for step in steps if ranked)])
     measured = session.scalars(
         select(LossEffect.explanation_id).where(
             LossEffect.explanation_id.in_(wanted), LossEffect.simulator_id == row.simulator_id

@@ -4,7 +4,7 @@ A first-order estimate ranks all simulated latents. The exact loss effect takes 
 only some have one. Where nothing is estimated yet, the exact one ranks those that have it.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -81,13 +81,13 @@ def edit_next(
             Latent.index,
             Explanation.id.label("explanation_id"),
             Explanation.text.label("explanation"),
-            *(_figures(ranking, "estimate") if estimated else _nothing("estimate")),
+            *(_figures(ranking, "estimate", ranking.mean) if estimated else _nothing("estimate")),
             *(
-                _figures(among, "estimate_rewritten")
+                _figures(among, "estimate_rewritten", among.mean)
                 if estimated
                 else _nothing("estimate_rewritten")
             ),
-            *_figures(exact, "loss_effect"),
+            *_figures(exact, "loss_effect", exact.mean),
             *_figures(correlation, "correlation", correlation.value),
         )
         .select_from(Latent)
@@ -147,18 +147,14 @@ def measure(session: Session, study: Study, latent: Latent, user: str) -> Job:
     return enqueue(session, study, order, by=user)
 
 
-def _defined(value: ColumnElement[float | None]) -> ColumnElement[float | None]:
+def _defined(value: Any) -> ColumnElement[float | None]:
     """NaN sorts, and compares, above all numbers in PostgreSQL; what is not defined is missing."""
     return func.nullif(value, cast("NaN", REAL))
 
 
-def _figures(
-    of: type[LossEffect] | type[EstimatedEffect] | type[Score],
-    name: str,
-    value: ColumnElement[float | None] | None = None,
-) -> list[ColumnElement[float | None]]:
-    mean = getattr(of, "mean", None) if value is None else value
-    columns = zip(("", "_low", "_high"), (mean, of.low, of.high), strict=True)
+def _figures(of: Any, name: str, value: Any) -> list[ColumnElement[float | None]]:
+    """A figure of a row with its interval, as three columns."""
+    columns = zip(("", "_low", "_high"), (value, of.low, of.high), strict=True)
     return [_defined(column).label(name + end) for end, column in columns]
 
 

@@ -7,9 +7,20 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from interp.errors import InputError
+from interp.vocabulary import Protocol
 from jobs import chain, queue
-from jobs.kinds import KINDS, ORDINARY, QUEUES, WAITED_FOR, kind_of, params_of, priority_of
+from jobs.kinds import (
+    BACKGROUND,
+    KINDS,
+    ORDINARY,
+    QUEUES,
+    WAITED_FOR,
+    kind_of,
+    params_of,
+    priority_of,
+)
 from jobs.params import (
+    AttributeParams,
     CheckParams,
     CollectParams,
     EmbedParams,
@@ -32,6 +43,7 @@ MINIMAL: dict[str, Params] = {
     "score": ScoreParams(),
     "simulate": SimulateParams(),
     "rewrite": RewriteParams(),
+    "attribute": AttributeParams(),
     "generate": GenerateParams(generation_id=1),
     "sentence": SentenceParams(sentence_id=1),
     "check": CheckParams(),
@@ -80,9 +92,11 @@ def test_pages_say_the_label_of_a_kind(pages: httpx.Client, db: Session, study: 
 
 
 def test_what_somebody_waits_for_is_urgent(db: Session) -> None:
-    urgent = {"sentence", "generate"}
+    other = {"sentence": WAITED_FOR, "generate": WAITED_FOR, "attribute": BACKGROUND}
     for kind, params in MINIMAL.items():
-        assert priority_of(params) == (WAITED_FOR if kind in urgent else ORDINARY)
+        assert priority_of(params) == other.get(kind, ORDINARY)
+    nobody_waits = SimulateParams(explanation_ids=(1,), background=True)
+    assert priority_of(nobody_waits) == BACKGROUND
     for ids, priority in (((1,), WAITED_FOR), ((1, 2), ORDINARY), ((), ORDINARY)):
         assert priority_of(SimulateParams(explanation_ids=ids)) == priority
     study = little_study(db)
@@ -122,12 +136,17 @@ def test_the_chain() -> None:
     (simulate,) = chain.after(second, {})
     assert simulate.stored() == {"first_latents": 20, "individually": 3, "then_rewrite": True}
     state = {"explanation_ids": list(range(20)), "simulator_id": 4}
-    assert [one.stored() for one in chain.after(simulate, state)] == [
-        {"protocol": protocol, "simulator_id": 4, "repeat": False}
-        for protocol in ("paper", "whole")
+    *rewrites, attribute = chain.after(simulate, state)
+    assert [one.stored() for one in rewrites] == [
+        {"protocol": str(protocol), "simulator_id": 4, "repeat": False} for protocol in Protocol
     ]
+    assert attribute.stored() == {"simulator_id": 4, "renew": True}
+    assert chain.after(attribute, {}) == [], "the estimates were not made anew"
+    (exact,) = chain.after(attribute, {"measure": [7, 8]})
+    assert exact.stored() == {"explanation_ids": [7, 8], "simulator_id": 4, "background": True}
     edit = SimulateParams(explanation_ids=(7,), simulator_id=5, then_rewrite=True)
-    assert {one.repeat for one in chain.after(edit, {})} == {True}  # type: ignore[attr-defined]
+    *rewrites, _ = chain.after(edit, {})
+    assert {one.repeat for one in rewrites} == {True}  # type: ignore[attr-defined]
     assert chain.after(edit.model_copy(update={"then_rewrite": False}), {}) == []
 
 
