@@ -135,6 +135,31 @@ class Change(Term):
     REWRITTEN = "rewritten", "rewritten", "The latent is simulated, all others are real."
 
 
+class Linearisation(Term):
+    """The point at which the loss is linearised, to estimate the loss effects of all latents."""
+
+    REAL_LATENTS = (
+        "real_latents",
+        "all latents real",
+        "Each latent is rewritten alone, all others are real: as the exact loss effect.",
+    )
+    REWRITTEN = (
+        "rewritten",
+        "layer rewritten",
+        "Each latent is rewritten while all others are: the loss that making it real saves.",
+    )
+    PATH = (
+        "path",
+        "from real to rewritten",
+        "The share of each latent in the loss increase, by the mean gradient of both ends.",
+    )
+    UNTOUCHED = (
+        "untouched",
+        "untouched model",
+        "Each latent is rewritten alone, but the gradient is that of the untouched model.",
+    )
+
+
 class Stratum(Term):
     """Contexts of the evaluate set that are sampled alike to measure a latent's loss effect."""
 
@@ -236,6 +261,7 @@ VOCABULARY: tuple[type[Term], ...] = (
     Protocol,
     Condition,
     Change,
+    Linearisation,
     Stratum,
     ScoreName,
     Independence,

@@ -1,17 +1,18 @@
 """The chain of jobs: the jobs that one job queues.
 
-========  =====================================  ===========================================
-job       when it has                            what follows
-========  =====================================  ===========================================
-collect   finished, if nothing explains yet      explain, by the first of its methods
-explain   finished, if methods are left          explain, by the next one
-explain   finished, if simulating was asked for  simulate, the explanations that it wrote
-explain   finished, if first latents were named  simulate, so many latents
-simulate  done ``EARLY`` of more explanations    rewrite, the main point
-simulate  finished, if rewriting was asked for   rewrite, the main point
-simulate  finished, of several explanations      simulate, the rest: examples, loss effects
-rewrite   measured a new main point              rewrite, the rest, once under each protocol
-========  =====================================  ===========================================
+=========  =====================================  ===========================================
+job        when it has                            what follows
+=========  =====================================  ===========================================
+collect    finished, if nothing explains yet      explain, by the first of its methods
+explain    finished, if methods are left          explain, by the next one
+explain    finished, if simulating was asked for  simulate, the explanations that it wrote
+explain    finished, if first latents were named  simulate, so many latents
+simulate   done ``EARLY`` of more explanations    rewrite, the main point
+simulate   finished, if rewriting was asked for   rewrite, the main point
+simulate   finished, of several explanations      simulate, the rest: examples, loss effects
+rewrite    measured a new main point              attribute; rewrite, the rest, each protocol
+attribute  finished, if it made new estimates     simulate, the loss effects of some latents
+=========  =====================================  ===========================================
 
 An edit queues a simulate job of one explanation. Nothing follows the other kinds.
 
@@ -26,6 +27,7 @@ from typing import Any
 
 from interp.vocabulary import Protocol
 from jobs.params import (
+    AttributeParams,
     CollectParams,
     ExplainParams,
     Params,
@@ -65,7 +67,15 @@ def after(asked: Params, state: Mapping[str, Any]) -> Sequence[Params]:
                 author=asked.author,
                 rewrite_id=state["rewrite_id"],
             )
-            return [others.model_copy(update={"protocol": protocol}) for protocol in Protocol]
+            return [
+                AttributeParams(simulator_id=asked.simulator_id, renew=True),
+                *(others.model_copy(update={"protocol": protocol}) for protocol in Protocol),
+            ]
+        case AttributeParams():
+            ids = tuple(state.get("measure", ()))
+            simulator_id = asked.simulator_id
+            then = SimulateParams(explanation_ids=ids, simulator_id=simulator_id, rest=True)
+            return [then] if ids else []
     return []
 
 

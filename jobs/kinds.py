@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from interp.errors import InputError
 from jobs.params import (
+    AttributeParams,
     CheckParams,
     CollectParams,
     EmbedParams,
@@ -54,6 +55,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("score", "Score", "gpu", ORDINARY, ScoreParams),
         Kind("simulate", "Simulate", "gpu", ORDINARY, SimulateParams),
         Kind("rewrite", "Rewrite", "gpu", ORDINARY, RewriteParams),
+        Kind("attribute", "Attribute", "gpu", BACKGROUND, AttributeParams),
         Kind("generate", "Generate", "gpu", WAITED_FOR, GenerateParams),
         Kind("sentence", "Sentence", "gpu", WAITED_FOR, SentenceParams),
         Kind("check", "Check", "gpu", ORDINARY, CheckParams),

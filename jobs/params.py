@@ -125,6 +125,14 @@ class RewriteParams(Params):
     """Measure the rest of this rewrite; under another protocol, the same set in the same orders."""
 
 
+class AttributeParams(Params):
+    """Estimate the loss effects of all simulated latents, to first order."""
+
+    simulator_id: int | None = None
+    renew: bool = False
+    """Do so only if enough explanations lack an estimate when the job begins."""
+
+
 class GenerateParams(Params):
     """Write the continuations of a generation."""
 

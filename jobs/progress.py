@@ -127,6 +127,7 @@ WORDS = {
     "edited": "edited explanations",
     "main_point": "the main point only",
     "rest": "the examples and loss effects of an earlier job",
+    "renew": "only if enough has changed",
     "again": "missing values are simulated again",
     "llm": "language model",
     "path": "file",

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from jobs.events import get_redis, publish
 from jobs.kinds import INTERACTIVE, KINDS, QUEUES, kind_of, priority_of, queue_of
 from jobs.log import note
-from jobs.params import Params, RewriteParams
+from jobs.params import AttributeParams, Params, RewriteParams
 from jobs.status import ACTIVE
 from models import Generation, Job, Sentence, Study
 from models.settings import get_settings
@@ -131,17 +131,22 @@ def _make(session: Session, study_id: int, params: Params, by: str) -> tuple[Job
     session.add(job)
     session.flush()
     note(session, job.id, f"Queued by {by}.")
-    rest = isinstance(params, RewriteParams) and params.rewrite_id is not None
-    return job, _supersede(session, job) if rest else []
+    # A later one does what this one would, with explanations that are newer.
+    replaces = (isinstance(params, RewriteParams) and params.rewrite_id is not None) or (
+        isinstance(params, AttributeParams) and params.renew
+    )
+    return job, _supersede(session, job) if replaces else []
 
 
 def _supersede(session: Session, job: Job) -> Sequence[int]:
-    """Cancel the jobs of the rest of earlier rewrites, whether they have begun or not.
+    """Cancel earlier jobs that do what this one does anew.
 
-    So at most one such job a protocol waits or runs. Measured points stay: the new job takes over
-    those that it shares.
+    The rest of an earlier rewrite is cancelled whether it has begun or not: measured points stay,
+    and the new job takes over those that it shares. So at most one such job a protocol waits or
+    runs. Estimates that have begun go on, or no edit in a row would ever have any.
     """
-    line = f"Superseded by job {job.id}, which measures a newer rewrite."
+    rest = "rewrite_id" in job.params
+    line = f"Superseded by job {job.id}, which measures a newer state."
     by = bindparam(None, {"superseded_by": job.id}, type_=JSONB)
     needless = session.scalars(
         update(Job)
@@ -149,7 +154,7 @@ def _supersede(session: Session, job: Job) -> Sequence[int]:
             Job.study_id == job.study_id,
             Job.kind == job.kind,
             Job.params - "rewrite_id" == {n: v for n, v in job.params.items() if n != "rewrite_id"},
-            Job.params["rewrite_id"].astext.is_not(None),
+            Job.params["rewrite_id"].astext.is_not(None) if rest else Job.turn_at.is_(None),
             Job.id < job.id,
             Job.status.in_(ACTIVE),
         )

@@ -3,17 +3,29 @@
 from models.base import Base
 from models.explanation import Calibration, Comment, Explanation, Score, Simulation, Simulator
 from models.job import Job, JobEvent
-from models.rewrite import Check, Generation, LossEffect, Rewrite, RewritePoint
+from models.rewrite import (
+    Attribution,
+    AttributionPart,
+    Check,
+    EstimatedEffect,
+    Generation,
+    LossEffect,
+    Rewrite,
+    RewritePoint,
+)
 from models.sentence import Sentence
 from models.study import Context, Example, Latent, LatentList, LatentListItem, Study
 from models.user import User
 
 __all__ = [
+    "Attribution",
+    "AttributionPart",
     "Base",
     "Calibration",
     "Check",
     "Comment",
     "Context",
+    "EstimatedEffect",
     "Example",
     "Explanation",
     "Generation",

@@ -38,10 +38,11 @@ class Job(Base):
     state: Mapped[Json] = mapped_column(default=dict, server_default=text("'{}'"))
     """What its worker notes for itself and for what follows.
 
-    ``explanation_ids``, ``simulator_id``, ``rewrite_id``: what it resolved once, when it began;
-    ``cleared``, ``writing``, ``explained``, ``explained_latents``: how far it is, where no other
-    table says so; ``queued``: at which points it has queued what follows; ``anew``: forget what was
-    collected first; ``superseded_by``: the job that made it needless."""
+    ``explanation_ids``, ``simulator_id``, ``rewrite_id``, ``attribution_id``: what it resolved
+    once, when it began; ``measure``: what is to be measured individually afterwards; ``cleared``,
+    ``writing``, ``explained``, ``explained_latents``: how far it is, where no other table says so;
+    ``queued``: at which points it has queued what follows; ``anew``: forget what was collected
+    first; ``superseded_by``: the job that made it needless."""
     status: Mapped[str] = mapped_column(default="queued")
     priority: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     """Jobs of a higher one go first, see :mod:`jobs.kinds`."""

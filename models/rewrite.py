@@ -1,5 +1,7 @@
 """Evaluations of the layer with some of its latents simulated."""
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -15,7 +17,7 @@ from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Created, Floats, Id, Ids, Json
+from models.base import Base, Created, Floats, Id, Ids, Json, Matrix
 
 
 class Rewrite(Base):
@@ -167,6 +169,69 @@ class LossEffect(Base):
     """Paired difference from the parent explanation's loss effect where the latent fires, on the
     contexts of both: mean, low, high, p, detectable, contexts_needed. None without a parent."""
     created_at: Mapped[Created]
+
+
+class Attribution(Base):
+    """Estimates of the loss effects of all simulated latents, made together.
+
+    First-order, see ``interp.rewriting.attribution``: with isotonic values, at every position. The
+    newest finished one of a study and a simulator counts, and earlier ones are removed.
+    """
+
+    __tablename__ = "attribution"
+    __table_args__ = (Index(None, "study_id", "simulator_id", "id"),)
+
+    id: Mapped[Id]
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"))
+    simulator_id: Mapped[int] = mapped_column(ForeignKey("simulator.id"), index=True)
+    explanation_ids: Mapped[Ids]
+    """The current explanations when it began. All of them are rewritten in the layer rewritten."""
+    context_ids: Mapped[Ids]
+    seed: Mapped[int]
+    finished: Mapped[bool] = mapped_column(default=False)
+    code_version: Mapped[str]
+    created_at: Mapped[Created]
+
+
+class AttributionPart(Base):
+    """The estimates on some contexts of an attribution that is not finished."""
+
+    __tablename__ = "attribution_part"
+
+    attribution_id: Mapped[int] = mapped_column(
+        ForeignKey("attribution.id", ondelete="CASCADE"), primary_key=True
+    )
+    start: Mapped[int] = mapped_column(primary_key=True)
+    """Its first context."""
+    effects: Mapped[NDArray[np.float32]] = mapped_column(Matrix)
+    """A row for each context, of each point of linearisation in turn; a column for each
+    explanation."""
+
+
+class EstimatedEffect(Base):
+    """The first-order estimate of an explanation's loss effect, at one point of linearisation."""
+
+    __tablename__ = "estimated_effect"
+    __table_args__ = (
+        Index(None, "explanation_id", "attribution_id"),
+        Index(None, "attribution_id", "point", "mean", "explanation_id"),
+    )
+
+    attribution_id: Mapped[int] = mapped_column(
+        ForeignKey("attribution.id", ondelete="CASCADE"), primary_key=True
+    )
+    point: Mapped[str] = mapped_column(primary_key=True)
+    """``real_latents``, ``rewritten``, ``path`` or ``untouched``."""
+    explanation_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("explanation.id", ondelete="CASCADE"), primary_key=True
+    )
+    effects: Mapped[Floats]
+    """On each context, in nats, in the order of ``Attribution.context_ids``."""
+    mean: Mapped[float | None]
+    low: Mapped[float | None]
+    high: Mapped[float | None]
+    """Mean over these contexts, with its bootstrap 95% interval over documents. None where the loss
+    is no finite number."""
 
 
 class Generation(Base):

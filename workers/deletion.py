@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from jobs.queue import REMOVE, celery, send_removal
 from models import (
+    Attribution,
     Context,
     Generation,
     Job,
@@ -44,6 +45,7 @@ AFTER_ERROR = 60.0
 """Seconds until a removal that failed is tried again."""
 BLOCKS: dict[What, list[tuple[Any, Any, int]]] = {
     "study": [
+        (Attribution, Attribution.study_id, 1),
         (Latent, Latent.study_id, 256),
         (Rewrite, Rewrite.study_id, 8),
         (Context, Context.study_id, 2000),
@@ -53,6 +55,7 @@ BLOCKS: dict[What, list[tuple[Any, Any, int]]] = {
         (Simulation, Simulation.simulator_id, 256),
         (Score, Score.simulator_id, 2000),
         (LossEffect, LossEffect.simulator_id, 256),
+        (Attribution, Attribution.simulator_id, 1),
         (Rewrite, Rewrite.simulator_id, 8),
         (Generation, Generation.simulator_id, 256),
     ],

@@ -7,6 +7,7 @@ from jobs.kinds import params_of
 from models import Job
 from workers.task import Task
 from workers.tasks import explain
+from workers.tasks.attribute import Attribute
 from workers.tasks.check import Check
 from workers.tasks.collect.task import Collect
 from workers.tasks.embed import Embed
@@ -23,6 +24,7 @@ TASKS: Mapping[str, Callable[[Any], Task]] = {
     "score": ScoreWithModel,
     "simulate": Simulate,
     "rewrite": Rewrite,
+    "attribute": Attribute,
     "generate": Generate,
     "sentence": ReadSentence,
     "check": Check,

@@ -48,6 +48,7 @@ PATHS = {
     "preview": f"{_LATENT}/preview",
     "draft": f"{_LATENT}/draft",
     "simulate": f"{_LATENT}/simulate",
+    "measure": f"{_LATENT}/measure",
     "errors": f"{_LATENT}/errors",
     "compare": f"{_LATENT}/compare",
     "comments": f"{_LATENT}/comments",

@@ -39,7 +39,6 @@ class Suspended:
     tuples: bool
     """Whether this architecture's layers put out tuples."""
 
-    @torch.inference_mode()
     def resume(
         self,
         rows: Int[Tensor, "row"],
@@ -47,7 +46,8 @@ class Suspended:
         places: Int[Tensor, "row node"],
         sees: Bool[Tensor, "row node node"],
     ) -> Float[Tensor, "row node vocab"]:
-        """Logits of some nodes, with these outputs in the module's place.
+        """Logits of some nodes, with these outputs in the module's place. Gradients with respect to
+        the outputs are recorded if the outputs require them.
 
         A node stands at a spliced position of its row's context. It sees the context's prefix, and
         those nodes of its row that ``sees`` says.

@@ -16,6 +16,7 @@ Column = Literal[
     "specificity",
     "explained_variance",
     "loss_effect",
+    "estimated_effect",
     "author",
 ]
 """What the list can show of a latent besides its index and its explanation."""
@@ -46,6 +47,7 @@ Sort = Literal[
     "specificity",
     "explained_variance",
     "loss_effect",
+    "estimated_effect",
 ]
 
 

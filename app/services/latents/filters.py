@@ -9,6 +9,7 @@ from sqlalchemy import (
     REAL,
     BigInteger,
     ColumnElement,
+    ScalarSelect,
     any_,
     cast,
     exists,
@@ -20,7 +21,10 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from app.services.latents.filter_schemas import LatentMatch
 from app.services.rows import read
+from interp.vocabulary import Linearisation
 from models import (
+    Attribution,
+    EstimatedEffect,
     Explanation,
     Latent,
     LatentList,
@@ -109,6 +113,31 @@ def loss_effect_of(
         effect.condition == "rewritten",
         effect.calibration == "isotonic",
     )
+
+
+def newest_attribution(study: Study) -> ScalarSelect[int]:
+    """The attribution whose estimates count."""
+    return (
+        select(Attribution.id)
+        .where(
+            Attribution.study_id == study.id,
+            Attribution.simulator_id == study.simulator_id,
+            Attribution.finished,
+        )
+        .order_by(Attribution.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+
+
+def estimate_of(
+    study: Study,
+    estimate: type[EstimatedEffect] = EstimatedEffect,
+    point: Linearisation = Linearisation.REAL_LATENTS,
+) -> tuple[ColumnElement[bool], ...]:
+    """The estimate that the list shows: at all latents real, because the exact effect is measured
+    there."""
+    return estimate.attribution_id == newest_attribution(study), estimate.point == str(point)
 
 
 def has(explanation: type[Explanation], wanted: LatentMatch) -> ColumnElement[bool]:

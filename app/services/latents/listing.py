@@ -21,10 +21,19 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.services.latents.filter_schemas import NEAREST, STARRED, LatentFilter, Part
-from app.services.latents.filters import loss_effect_of, matched, matching
+from app.services.latents.filters import estimate_of, loss_effect_of, matched, matching
 from app.services.latents.walk import FIGURES, SCORES, Place, Placed, nearest, place_of, walk
 from app.services.rows import read
-from models import Explanation, Latent, LatentList, LatentListItem, LossEffect, Score, Study
+from models import (
+    EstimatedEffect,
+    Explanation,
+    Latent,
+    LatentList,
+    LatentListItem,
+    LossEffect,
+    Score,
+    Study,
+)
 
 
 class Found(NamedTuple):
@@ -51,7 +60,8 @@ def list_latents(
     """One page of the list of latents.
 
     Args:
-        figures: The scores to read, and ``loss_effect``. Each takes its time to look up.
+        figures: The scores to read, ``loss_effect`` and ``estimated_effect``. Each takes its time
+            to look up.
 
     Raises:
         Conflict: It is a search by meaning, and the model for that is not fetched.
@@ -121,6 +131,10 @@ def _rows_query(figures: frozenset[str]) -> Select[*tuple[Any, ...]]:
         columns.append(LossEffect.mean.label("loss_effect"))
         mine = LossEffect.explanation_id == Latent.explanation_id
         joins.append((LossEffect, mine, *loss_effect_of(study)))
+    if "estimated_effect" in figures:
+        columns.append(EstimatedEffect.mean.label("estimated_effect"))
+        mine = EstimatedEffect.explanation_id == Latent.explanation_id
+        joins.append((EstimatedEffect, mine, *estimate_of(study)))
     if scores:
         # All of them are beside each other in one index: one look there, and not one each.
         wanted = [_score(name, Score.value, name) for name in scores]

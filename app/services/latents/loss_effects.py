@@ -5,29 +5,20 @@ from typing import NamedTuple
 
 from sqlalchemy import (
     ARRAY,
-    REAL,
     BigInteger,
-    RowMapping,
     any_,
     bindparam,
-    cast,
     func,
     or_,
     select,
 )
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from app.services.latents.schemas import LossEffectOut
 from app.services.rows import columns
 from app.services.schemas import Comparison
 from app.services.simulators.independence import independence_of
-from models import (
-    Explanation,
-    Latent,
-    LossEffect,
-    Score,
-    Study,
-)
+from models import Explanation, LossEffect, Study
 
 
 class ShownEffect(NamedTuple):
@@ -44,16 +35,6 @@ class Reworded(NamedTuple):
     comparison: Comparison
     contexts: int
     """Contexts in which the latent fires, and on which both were measured."""
-
-
-class EditNext(NamedTuple):
-    """Latents whose explanations have the largest loss effects, largest first."""
-
-    rows: list[RowMapping]
-    total: int
-    """Latents with a known loss effect."""
-    clear: int
-    """How many of these loss effects are clearly above zero: their intervals leave it out."""
 
 
 _LOSS_EFFECTS = (
@@ -134,49 +115,3 @@ def reworded(effects: list[ShownEffect]) -> Reworded | None:
     }
     shared = firing.intersection(previous.context_ids)
     return Reworded(Comparison.model_validate(this.before), len(shared))
-
-
-def edit_next(session: Session, study: Study, *, limit: int, offset: int = 0) -> EditNext:
-    """Latents by how much loss a better explanation could still win back.
-
-    That is the loss effect of the current explanation (isotonic) minus that of the real latent. The
-    latter is 0, because all loss effects are differences from all latents real.
-    """
-    correlation = aliased(Score)
-    # NaN sorts, and compares, above all numbers in PostgreSQL; what is not defined is missing.
-    mean = func.nullif(LossEffect.mean, cast("NaN", REAL))
-    low = func.nullif(LossEffect.low, cast("NaN", REAL))
-    query = (
-        select(
-            Latent.index,
-            Explanation.id.label("explanation_id"),
-            Explanation.text.label("explanation"),
-            mean.label("loss_effect"),
-            low.label("loss_effect_low"),
-            LossEffect.high.label("loss_effect_high"),
-            correlation.value.label("correlation"),
-            correlation.low.label("correlation_low"),
-            correlation.high.label("correlation_high"),
-        )
-        .join(Explanation, Explanation.id == Latent.explanation_id)
-        .join(LossEffect, LossEffect.explanation_id == Explanation.id)
-        .outerjoin(
-            correlation,
-            (correlation.explanation_id == Explanation.id)
-            & (correlation.simulator_id == study.simulator_id)
-            & (correlation.name == "correlation"),
-        )
-        .where(
-            Latent.study_id == study.id,
-            LossEffect.simulator_id == study.simulator_id,
-            LossEffect.condition == "rewritten",
-            LossEffect.calibration == "isotonic",
-            mean.is_not(None),
-        )
-    )
-    all_known = query.subquery()
-    total, clear = session.execute(
-        select(func.count(), func.count().filter(all_known.c.loss_effect_low > 0))
-    ).one()
-    query = query.order_by(mean.desc(), Latent.index).limit(limit).offset(offset)
-    return EditNext(list(session.execute(query).mappings()), total, clear)

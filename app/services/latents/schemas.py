@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.services.schemas import Comparison, ExplanationOut, Number, ScoreOut
 from app.services.simulators.schemas import IndependenceOrNone, IndependenceOut
-from interp.vocabulary import Change, ExampleKind, Stratum, ValueState
+from interp.vocabulary import Change, ExampleKind, Linearisation, Stratum, ValueState
 
 
 class LatentSummary(BaseModel):
@@ -28,6 +28,9 @@ class LatentSummary(BaseModel):
     explained_variance: Number
     loss_effect: Number = Field(
         description="Loss increase when only this latent is rewritten, in nats."
+    )
+    estimated_effect: Number = Field(
+        description="First-order estimate of the loss effect, at all latents real."
     )
     author: str | None = Field(description="Author of the explanation.")
     starred: bool
@@ -90,9 +93,20 @@ class EditNextOut(BaseModel):
     index: int
     explanation_id: int
     explanation: str
-    loss_effect: float = Field(
-        description="Loss increase when only this latent is rewritten (isotonic), in nats. The "
-        "real latent's own is 0, so this is what can be won."
+    estimate: Number = Field(
+        description="First-order estimate of its loss effect, in nats, at the point of "
+        "linearisation of the list; null if nothing is estimated yet."
+    )
+    estimate_low: Number
+    estimate_high: Number
+    estimate_rewritten: Number = Field(
+        description="The estimate while all other latents are rewritten too."
+    )
+    estimate_rewritten_low: Number
+    estimate_rewritten_high: Number
+    loss_effect: Number = Field(
+        description="Exact loss increase when only this latent is rewritten (isotonic), in nats. "
+        "The real latent's own is 0, so this is what can be won. Null if it is not measured."
     )
     loss_effect_low: Number
     loss_effect_high: Number
@@ -101,11 +115,29 @@ class EditNextOut(BaseModel):
     correlation_high: Number
 
 
+class AgreementOfEstimates(BaseModel):
+    """How far the estimates agree with the exact loss effects of the latents that have both."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    latents: int
+    rank_correlation: Number = Field(description="Spearman's; null for very few latents.")
+    slope: Number = Field(description="Of the exact effect on the estimate, by least squares.")
+
+
 class EditNextList(BaseModel):
     """Latents whose explanations have the largest loss effects, largest first."""
 
-    total: int = Field(description="Latents with a known loss effect.")
+    total: int = Field(description="Latents in the ranking.")
     clear: int = Field(description="Those of them whose interval is above zero.")
+    estimated: bool = Field(description="Whether the estimate ranks, not the exact effect.")
+    point: Linearisation = Field(description="The point of linearisation of the estimate.")
+    agreement: AgreementOfEstimates | None = Field(
+        description="Of the estimates with the exact effects, as listed; null without estimates."
+    )
+    on_same_contexts: AgreementOfEstimates | None = Field(
+        description="The same, with both as means over the contexts on which both are known."
+    )
     independence: IndependenceOrNone
     items: list[EditNextOut]
 

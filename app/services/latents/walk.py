@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session, aliased
 
 from app.services.latents import meaning
 from app.services.latents.filter_schemas import NEAREST, LatentFilter
-from app.services.latents.filters import NAN, Matched, loss_effect_of, real
+from app.services.latents.filters import NAN, Matched, estimate_of, loss_effect_of, real
 from app.services.rows import read
-from models import Latent, LossEffect, Score, Study
+from models import EstimatedEffect, Latent, LossEffect, Score, Study
 
 SCORES = ("correlation", "sensitivity", "specificity", "explained_variance")
-FIGURES = frozenset((*SCORES, "loss_effect"))
+FIGURES = frozenset((*SCORES, "loss_effect", "estimated_effect"))
 """What the list says of the current explanation of a latent, besides its text and its author."""
 
 
@@ -145,6 +145,10 @@ def _column(study: Study, sort: str) -> tuple[Any, Any, list[ColumnElement[bool]
     if sort == "loss_effect":
         mine = LossEffect.explanation_id == Latent.explanation_id
         return LossEffect.mean, LossEffect.explanation_id, [mine, *loss_effect_of(study)]
+    if sort == "estimated_effect":
+        mine = EstimatedEffect.explanation_id == Latent.explanation_id
+        value = EstimatedEffect.mean
+        return value, EstimatedEffect.explanation_id, [mine, *estimate_of(study)]
     if sort in SCORES:
         mine = Score.explanation_id == Latent.explanation_id
         of = Score.simulator_id == study.simulator_id
@@ -158,6 +162,10 @@ def _without(study: Study, figure: str) -> ColumnElement[bool]:
         effect = aliased(LossEffect)
         mine = effect.explanation_id == Latent.explanation_id
         return ~exists().where(mine, *loss_effect_of(study, effect), effect.mean < NAN)
+    if figure == "estimated_effect":
+        estimate = aliased(EstimatedEffect)
+        mine = estimate.explanation_id == Latent.explanation_id
+        return ~exists().where(mine, *estimate_of(study, estimate), estimate.mean < NAN)
     score = aliased(Score)
     return ~exists().where(
         score.explanation_id == Latent.explanation_id,

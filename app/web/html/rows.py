@@ -92,7 +92,7 @@ def _written(name: Column, row: Row) -> str:
             return _correlation(row)
         case "specificity":
             return figure(row[name], 3)
-        case "loss_effect":
+        case "loss_effect" | "estimated_effect":
             return figure(row[name], 5, sign=True)
         case "author":
             return _author(row)

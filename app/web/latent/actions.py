@@ -8,6 +8,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from app.services.errors import Conflict
 from app.services.explanations import comments, queries
 from app.services.explanations.diff import word_diff
+from app.services.latents import edit_next
 from app.services.latents.queries import study_and_latent
 from app.web.database import Database
 from app.web.explanations.api import CommentId
@@ -18,6 +19,7 @@ from app.web.latent.opened import here_of
 from app.web.latent.pages import show_latent
 from app.web.params import Index, Slug
 from app.web.templates import render
+from app.web.urls import url
 from interp import cleaning
 from models import Explanation
 
@@ -82,6 +84,13 @@ def simulate(
     else:
         to = here.to() + "#edit"
     return RedirectResponse(to, 303)
+
+
+@router.post("/studies/{slug}/latents/{index}/measure")
+def measure(slug: Slug, index: Index, session: Database, user: CurrentUser) -> RedirectResponse:
+    """The overview's button that measures a loss effect that is only estimated."""
+    edit_next.measure(session, *study_and_latent(session, slug, index), user)
+    return RedirectResponse(url("study", slug) + "#edit-next", 303)
 
 
 @router.get("/studies/{slug}/latents/{index}/others")

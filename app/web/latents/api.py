@@ -5,8 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from app.services.jobs.schemas import JobOut
-from app.services.latents import listing, loss_effects, meaning
+from app.services.latents import edit_next as next_ones
+from app.services.latents import listing, meaning
 from app.services.latents.filter_schemas import LatentQuery
+from app.services.latents.queries import study_and_latent
 from app.services.latents.schemas import (
     EditNextList,
     EditNextOut,
@@ -17,7 +19,8 @@ from app.services.simulators.independence import independence_of
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.guard.security import CurrentUser
-from app.web.params import Slug
+from app.web.params import Index, Slug
+from interp.vocabulary import Linearisation
 from models import Job
 
 router = APIRouter(tags=["latents"])
@@ -60,16 +63,35 @@ def edit_next(
     session: Database,
     limit: Annotated[int, Query(ge=1, le=500, description="Most rows to return.")] = 50,
     offset: Annotated[int, Query(ge=0, lt=2**31, description="Rows to skip first.")] = 0,
+    point: Annotated[
+        Linearisation, Query(description="The point of linearisation of the estimates that rank.")
+    ] = Linearisation.REAL_LATENTS,
 ) -> EditNextList:
     """Latents by how much loss a better explanation could still win back, dearest first.
 
-    Latents whose loss effect is not known are not in it.
+    A first-order estimate ranks them, if one is made; else the exact loss effect. Latents without
+    the one that ranks are not in it.
     """
     study = get_study(session, slug)
-    found = loss_effects.edit_next(session, study, limit=limit, offset=offset)
+    found = next_ones.edit_next(session, study, limit=limit, offset=offset, point=point)
     return EditNextList(
         total=found.total,
         clear=found.clear,
+        estimated=found.estimated,
+        point=found.point,
+        agreement=found.agreement,
+        on_same_contexts=found.on_same_contexts,
         independence=independence_of(session, study, study.simulator_id),
         items=[EditNextOut.model_validate(dict(row)) for row in found.rows],
     )
+
+
+@router.post(
+    "/studies/{slug}/latents/{index}/measure",
+    summary="Measure the loss effect of a latent",
+    status_code=201,
+    response_model=JobOut,
+)
+def measure(slug: Slug, index: Index, session: Database, user: CurrentUser) -> Job:
+    """Queue the exact measurement of a simulated latent's loss effect, which is estimated only."""
+    return next_ones.measure(session, *study_and_latent(session, slug, index), user)

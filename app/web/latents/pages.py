@@ -66,6 +66,11 @@ COLUMN_NAMES: dict[Column, tuple[str, str, str]] = {
         "Loss increase when only this latent is rewritten (isotonic)",
         "asc",
     ),
+    "estimated_effect": (
+        "est. effect, nats",
+        "First-order estimate of the loss effect, at all latents real",
+        "desc",
+    ),
     "author": ("author", "Who wrote the explanation", ""),
 }
 """Heading of each column, its meaning, and the order that a first click gives. No order if the list

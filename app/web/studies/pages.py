@@ -14,7 +14,8 @@ from app.services.errors import Conflict, FieldErrors
 from app.services.explanations.queries import authors
 from app.services.fields import Sought
 from app.services.jobs.queries import latest_job
-from app.services.latents.loss_effects import edit_next
+from app.services.latents.edit_next import edit_next
+from app.services.latents.filter_schemas import COLUMNS
 from app.services.latents.queries import simulated_explanations
 from app.services.rewrites.queries import latest_results, measured_authors, statistics_of
 from app.services.rewrites.views import BASELINES, LINES, OVERS, VIEWS, Over, View
@@ -30,7 +31,7 @@ from app.web.params import Slug
 from app.web.rewrites.charts import loss_chart, missing_latents
 from app.web.templates import render
 from app.web.urls import url
-from interp.vocabulary import Protocol
+from interp.vocabulary import Linearisation, Protocol
 from models import Study
 
 router = APIRouter()
@@ -202,6 +203,8 @@ def study_overview(
             else None,
             "simulated": bool(simulated_explanations(session, study)),
             "edit_next": edit_next(session, study, limit=EDIT_NEXT),
+            "points": Linearisation,
+            "list_columns": [*COLUMNS, "estimated_effect"],
             "jobs": request.state.jobs(),
             "last_job": latest_job(session, study),
             "correctable": queries.can_correct(session, study) is not None,

@@ -20,6 +20,7 @@ from jobs.kinds import (
     priority_of,
 )
 from jobs.params import (
+    AttributeParams,
     CheckParams,
     CollectParams,
     EmbedParams,
@@ -42,6 +43,7 @@ MINIMAL: dict[str, Params] = {
     "score": ScoreParams(),
     "simulate": SimulateParams(),
     "rewrite": RewriteParams(),
+    "attribute": AttributeParams(),
     "generate": GenerateParams(generation_id=1),
     "sentence": SentenceParams(sentence_id=1),
     "check": CheckParams(),
@@ -90,9 +92,11 @@ def test_pages_say_the_label_of_a_kind(pages: httpx.Client, db: Session, study: 
 
 
 def test_what_somebody_waits_for_is_urgent(db: Session) -> None:
-    urgent = {"sentence", "generate"}
+    other = {"sentence": WAITED_FOR, "generate": WAITED_FOR, "attribute": BACKGROUND}
     for kind, params in MINIMAL.items():
-        assert priority_of(params) == (WAITED_FOR if kind in urgent else ORDINARY)
+        assert priority_of(params) == other.get(kind, ORDINARY)
+    nobody_waits = SimulateParams(explanation_ids=(1,), rest=True)
+    assert priority_of(nobody_waits) == BACKGROUND
     for ids, priority in (((1,), WAITED_FOR), ((1, 2), ORDINARY), ((), ORDINARY)):
         assert priority_of(SimulateParams(explanation_ids=ids)) == priority
     study = little_study(db)
@@ -134,7 +138,12 @@ def test_the_chain() -> None:
     state = {"explanation_ids": list(range(20)), "simulator_id": 4}
     (main,) = chain.after(simulate, state)
     assert main.stored() == {"protocol": "whole", "simulator_id": 4, "main_point": True}
-    assert [one.stored() for one in chain.after(main, {"rewrite_id": 9})] == [
+    attribute, *others = chain.after(main, {"rewrite_id": 9})
+    assert attribute.stored() == {"simulator_id": 4, "renew": True}
+    assert chain.after(attribute, {}) == [], "the estimates were not made anew"
+    (exact,) = chain.after(attribute, {"measure": [7, 8]})
+    assert exact.stored() == {"explanation_ids": [7, 8], "simulator_id": 4, "rest": True}
+    assert [one.stored() for one in others] == [
         {"protocol": protocol, "simulator_id": 4, "author": "", "rewrite_id": 9}
         for protocol in ("whole", "paper")
     ]

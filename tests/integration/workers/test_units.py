@@ -7,10 +7,12 @@ import pytest
 from sqlalchemy import func, literal_column, select
 from sqlalchemy.orm import Session
 
+from app.services.latents.edit_next import edit_next
 from interp.simulate.prompted.json_reply import JSON_REPLY
-from interp.vocabulary import Protocol
+from interp.vocabulary import Linearisation, Protocol
 from jobs.kinds import BACKGROUND, params_of, priority_of
 from jobs.params import (
+    AttributeParams,
     CheckParams,
     CollectParams,
     ExplainParams,
@@ -22,9 +24,12 @@ from jobs.params import (
     SimulateParams,
 )
 from models import (
+    Attribution,
+    AttributionPart,
     Calibration,
     Check,
     Context,
+    EstimatedEffect,
     Example,
     Explanation,
     Generation,
@@ -41,7 +46,7 @@ from models import (
 from models.database import new_session
 from tests.llm_server import Failing
 from tests.working import add_job, following, plan, work
-from workers.tasks import generate
+from workers.tasks import attribute, generate
 from workers.tasks.collect import task as collecting
 from workers.tasks.explain import counting
 from workers.tasks.explain import file as importing
@@ -70,6 +75,7 @@ def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counting, "BLOCK", 12)
     monkeypatch.setattr(importing, "BLOCK", 20)
     monkeypatch.setattr(generate, "SECONDS", 0.0)
+    monkeypatch.setattr(attribute, "LATENTS", 6)
     monkeypatch.setattr(rewriting, "AT_ONCE", dict.fromkeys(Protocol, 16))
 
 
@@ -168,7 +174,7 @@ def test_a_study_is_made_unit_by_unit(db: Session, study: Study, llm: Failing) -
     assert interrupted(db, main) == ["points 0", "points 5"]
     rewrite = db.get_one(Rewrite, main.state["rewrite_id"])
     assert not rewrite.finished and not rewrite.edited_ids
-    others = following(db, main)
+    estimating, *others = following(db, main)
     assert [one.params["protocol"] for one in others] == ["whole", "paper"]
     for job in others:
         assert len(interrupted(db, job)) > 2
@@ -176,6 +182,7 @@ def test_a_study_is_made_unit_by_unit(db: Session, study: Study, llm: Failing) -
     assert rewrite.finished
     assert interrupted(db, rest) == ["loss_effects 0", "loss_effects 1"]
     assert priority_of(params_of(rest)) == BACKGROUND
+    _estimated(db, study, estimating)
     _single(db, study, simulate, llm)
 
 
@@ -229,6 +236,37 @@ def _made(db: Session, explanation_id: int) -> dict[str, Any]:
     ).one()
     maps = db.scalars(select(Calibration).filter_by(simulation_id=one.id)).all()
     return {row.method: (row.x, row.y) for row in maps} | {"": one.values.tolist().__repr__()}
+
+
+def _estimated(db: Session, study: Study, job: Job) -> None:
+    """Estimates of the loss effects of all latents, and exact ones of some."""
+    assert job.params == {"simulator_id": study.simulator_id, "renew": True}
+    contexts = study.contexts_rewrite
+    keys = interrupted(db, job)
+    blocks = [f"contexts {i}" for i in range(0, contexts, attribute.CONTEXTS)]
+    assert keys == [*blocks, "latents 0", "latents 6"]
+    row = db.scalars(select(Attribution).filter_by(study_id=study.id)).one()
+    assert row.finished and len(row.explanation_ids) == 10
+    assert db.scalar(select(func.count()).select_from(AttributionPart)) == 0
+    estimates = db.scalars(select(EstimatedEffect).filter_by(attribution_id=row.id)).all()
+    assert len(estimates) == 10 * len(Linearisation)
+    for one in estimates:
+        assert len(one.effects) == contexts
+        assert one.mean == pytest.approx(sum(one.effects) / contexts, abs=1e-6)
+        assert one.low is not None and one.low <= one.mean <= one.high
+    # Two were measured individually before, so the others are now.
+    (exact,) = following(db, job)
+    assert len(exact.params["explanation_ids"]) == 8 and exact.priority == BACKGROUND
+    assert interrupted(db, exact) == [f"loss_effects {i}" for i in range(8)]
+    found = edit_next(db, study, limit=20)
+    assert found.estimated and found.total == 10
+    assert found.agreement.latents == 10 and found.on_same_contexts.latents == 10
+    assert interrupted(db, add_job(db, study, AttributeParams(renew=True))) == []
+    again = add_job(db, study, AttributeParams())
+    assert len(interrupted(db, again)) == len(keys)
+    assert db.scalars(select(Attribution.id).filter_by(study_id=study.id)).all() == [
+        again.state["attribution_id"]
+    ]
 
 
 def _single(db: Session, study: Study, simulate: Job, llm: Failing) -> None:

@@ -1,0 +1,212 @@
+"""Estimate the loss effects of all latents at once, to first order.
+
+For a small change of the module's output, the loss changes by the gradient times the change. So one
+backward pass, at one *point of linearisation*, estimates the loss effects of all latents on a
+context. This is *attribution patching*. docs/method.md has the formulas, the references and the
+limits.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from interp.coders.protocol import Coder
+from interp.model.resume import Suspended, suspend
+from interp.model.subject import Hidden, Subject
+from interp.rewriting.evaluate import TOKENS_AT_ONCE
+from interp.rewriting.splice import Site, Values
+from interp.scoring.statistics import RESAMPLES, Estimate, by_document
+from interp.vocabulary import Linearisation, Protocol
+
+LATENTS_AT_ONCE = 512
+"""Latents whose resamples are in memory at once."""
+
+PerLatent = Float[Tensor, "token rewritten"]
+
+
+class Attributed(NamedTuple):
+    """First-order estimates for some contexts, in nats. NaN where one is no finite number."""
+
+    effects: Mapping[Linearisation, Float[np.ndarray, "context rewritten"]]
+    """By point of linearisation. Zero where a value is missing, because there the latent stays
+    real."""
+    real: Float[np.ndarray, "context"]
+    """The loss with all latents real."""
+    rewritten: Float[np.ndarray, "context"]
+    """The loss with the layer rewritten."""
+
+
+def attribute(
+    subject: Subject,
+    coder: Coder,
+    tokens: Int[Tensor, "context seq"],
+    values: Values,
+    *,
+    protocol: Protocol,
+    first_position: int,
+    rows: Sequence[int] | None = None,
+) -> Attributed:
+    """Estimate what each latent's rewriting does to the loss of each context.
+
+    The change of the module's output is exact, the top k included. Only the loss is linearised.
+
+    Args:
+        values: The latents and their calibrated values. All of them are rewritten in the layer
+            rewritten.
+        rows: Contexts to run; None runs them all.
+    """
+    wanted = torch.tensor(list(range(len(tokens)) if rows is None else rows), dtype=torch.long)
+    where = protocol.spliced(tokens.shape[1], first_position)
+    size = max(1, TOKENS_AT_ONCE[subject.device.type] // (where.stop - where.start))
+    parts = [
+        _attribute(suspend(subject, tokens[batch], where), coder, values, batch)
+        for batch in wanted.split(size)
+        if len(batch)
+    ]
+    return Attributed(
+        {one: _joined([part.effects[one] for part in parts]) for one in Linearisation},
+        _joined([part.real for part in parts]),
+        _joined([part.rewritten for part in parts]),
+    )
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    whole = np.concatenate(parts)
+    return np.where(np.isfinite(whole), whole, np.nan)
+
+
+def _attribute(
+    suspended: Suspended, coder: Coder, values: Values, batch: Int[Tensor, "batch"]
+) -> Attributed:
+    with torch.no_grad():
+        site = Site(coder, suspended.hooked)
+        latents = values.latents.to(site.x.device)
+        real = site.real[:, latents]
+        given = values.at(batch).to(site.x).flatten(0, 1)
+        missing = given.isnan()
+        given = given.where(~missing, real)
+        mixture = site.real.clone()
+        mixture[:, latents] = given
+        start, end = site.decode(site.real), site.decode(mixture)
+    at_real, at_rewritten = _linearise(suspended, start), _linearise(suspended, end)
+    untouched = _linearise(suspended, suspended.hooked.output)
+    with torch.no_grad():
+        decoder = coder.decoder.float()
+        alone, among = _TopK.of(site.real, coder.k), _TopK.of(mixture, coder.k)
+        # Both ends stand for the way between them: the trapezoidal rule.
+        path = (at_real.gradient + at_rewritten.gradient) / 2
+        changes = (given.where(among.kept[:, latents], 0.0) - real).where(~missing, 0.0)
+        effects = {
+            Linearisation.UNTOUCHED: alone.change(
+                untouched.gradient @ decoder.T, latents, real, given
+            ),
+            Linearisation.REAL_LATENTS: alone.change(
+                at_real.gradient @ decoder.T, latents, real, given
+            ),
+            Linearisation.REWRITTEN: among.change(
+                at_rewritten.gradient @ decoder.T, latents, real, given
+            ),
+            Linearisation.PATH: changes * (path @ decoder[latents].T),
+        }
+    summed = {
+        name: one.unflatten(0, (len(batch), -1)).sum(1).cpu().numpy()
+        for name, one in effects.items()
+    }
+    return Attributed(summed, at_real.loss.cpu().numpy(), at_rewritten.loss.cpu().numpy())
+
+
+class _Linear(NamedTuple):
+    """The loss of each context at one output of the module, and its gradient there."""
+
+    loss: Float[Tensor, "context"]
+    gradient: Float[Tensor, "token d_model"]
+
+
+def _linearise(suspended: Suspended, output: Hidden) -> _Linear:
+    output = output.clone().requires_grad_()
+    every = torch.arange(len(output), device=output.device)
+    with torch.enable_grad():
+        logits = suspended.resume_paths(every, output).float()
+        targets = suspended.tokens[:, suspended.where.start + 1 : suspended.where.stop + 1]
+        losses = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+        loss = losses.view(targets.shape).mean(1)
+        (gradient,) = torch.autograd.grad(loss.sum(), output)
+    return _Linear(loss.detach(), gradient.float().flatten(0, 1))
+
+
+class _TopK(NamedTuple):
+    """The top k of a mixture, and how they change with a single activation.
+
+    The other latents hold k − 1 of the k places for certain. The latent has the last place if its
+    activation is above the k-th largest of the others', its *threshold*. Else the latent at the
+    threshold has it.
+    """
+
+    kept: Bool[Tensor, "token latent"]
+    last: Int[Tensor, "token 1"]
+    """The smallest latent that is kept: at the threshold of all that are not."""
+    next: Int[Tensor, "token 1"]
+    """The largest latent that is not kept: at the threshold of all that are."""
+    last_value: Float[Tensor, "token 1"]
+    next_value: Float[Tensor, "token 1"]
+
+    @classmethod
+    def of(cls, mixture: Float[Tensor, "token latent"], k: int) -> Self:
+        # A coder that keeps all its latents has no next one: one of value zero stands for it.
+        top = mixture.topk(min(k + 1, mixture.shape[1]), dim=-1)
+        kept = torch.zeros_like(mixture, dtype=torch.bool).scatter_(1, top.indices[:, :k], True)
+        last = slice(min(k, mixture.shape[1]) - 1, min(k, mixture.shape[1]))
+        after, after_value = top.indices[:, k:], top.values[:, k:]
+        if not after.shape[1]:
+            after, after_value = top.indices[:, last], torch.zeros_like(top.values[:, last])
+        return cls(kept, top.indices[:, last], after, top.values[:, last], after_value)
+
+    def change(
+        self,
+        slopes: Float[Tensor, "token latent"],
+        latents: Int[Tensor, "rewritten"],
+        real: PerLatent,
+        given: PerLatent,
+    ) -> PerLatent:
+        """First-order change of the loss if one latent goes from real to given, for each alone.
+
+        Args:
+            slopes: The gradient times each latent's decoder direction.
+        """
+        kept, own = self.kept[:, latents], slopes[:, latents]
+        threshold = torch.where(kept, self.next_value, self.last_value)
+        instead = torch.where(
+            kept,
+            self.next_value * slopes.gather(1, self.next),
+            self.last_value * slopes.gather(1, self.last),
+        )
+        after = torch.where(given > threshold, given * own, instead)
+        before = torch.where(real > threshold, real * own, instead)
+        return after - before
+
+
+def means(
+    effects: Float[np.ndarray, "context latent"], documents: Sequence[str], *, seed: int
+) -> Iterator[Estimate]:
+    """The mean of each latent over contexts, with its percentile bootstrap 95% interval.
+
+    Documents are resampled, the same ones for all latents, see :mod:`interp.scoring.statistics`.
+    No interval with one document; NaN where a context has no figure.
+    """
+    sums = by_document(effects.T, documents)
+    counts = by_document(np.ones(len(documents)), documents)
+    units = len(counts)
+    drawn = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), RESAMPLES)
+    totals = drawn @ counts
+    for start in range(0, len(sums), LATENTS_AT_ONCE):
+        some = sums[start : start + LATENTS_AT_ONCE]
+        low, high = np.full((2, len(some)), np.nan)
+        if units > 1:
+            low, high = np.quantile(some @ drawn.T / totals, [0.025, 0.975], axis=1)
+        values = some.sum(1) / counts.sum()
+        yield from (Estimate(*map(float, one)) for one in zip(values, low, high, strict=True))

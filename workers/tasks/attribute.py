@@ -1,0 +1,264 @@
+"""Estimate the loss effects of all simulated latents at once, to first order."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from sqlalchemy import delete, func, insert, select
+from sqlalchemy.orm import Session
+
+from interp.errors import InputError
+from interp.rewriting.attribution import attribute, means
+from interp.vocabulary import CalibrationMethod, ContextSet, Linearisation, Protocol
+from jobs import chain
+from jobs.events import publish
+from jobs.params import AttributeParams
+from jobs.queue import follow
+from models import (
+    Attribution,
+    AttributionPart,
+    EstimatedEffect,
+    Explanation,
+    Job,
+    Latent,
+    LossEffect,
+    Simulation,
+    Study,
+)
+from workers.resources import coder_of, subject_of
+from workers.task import Done, Task, Unit
+from workers.tasks.rewrite.values import SimulatedValues
+from workers.tasks.rows import context_tokens, documents_of, finite
+from workers.version import code_version
+
+CONTEXTS, LATENTS = 4, 512
+"""Contexts run, and latents averaged, in one unit of work."""
+TOP, SPREAD = 16, 32
+"""Latents whose loss effects are measured exactly afterwards: those with the largest estimates, and
+others at even steps of the ranking, to tell how well the estimates agree."""
+FEW, SHARE = 8, 0.05
+"""A job that renews the estimates does so if so many explanations lack one, or such a share."""
+
+
+class Attribute(Task):
+    """Estimates the effects on a block of contexts, then averages a block of latents."""
+
+    counts = "contexts and latents"
+
+    def __init__(self, asked: AttributeParams) -> None:
+        self.asked = asked
+        self._values: SimulatedValues | None = None
+        self._effects: Float[np.ndarray, "point context explanation"] | None = None
+
+    def prepare(self, session: Session, job: Job, study: Study) -> None:
+        """Make the row of the attribution, once: its explanations stay as they are then."""
+        if "attribution_id" in job.state:
+            return
+        simulator_id = self.asked.simulator_id or study.simulator_id
+        if simulator_id is None:
+            raise InputError("This study has no simulator yet. Run its collect job first.")
+        current = _simulated(session, study, simulator_id)
+        if not current:
+            raise InputError(
+                "No explanation of this study has been simulated yet. Simulate some first."
+            )
+        if self.asked.renew and not _outdated(session, study, simulator_id, current):
+            return
+        row = Attribution(
+            study_id=study.id,
+            simulator_id=simulator_id,
+            explanation_ids=current,
+            context_ids=context_tokens(session, study, ContextSet.EVALUATE)[0][
+                : study.contexts_rewrite
+            ],
+            seed=study.seed,
+            code_version=code_version(),
+        )
+        session.add(row)
+        session.flush()
+        job.state = {**job.state, "attribution_id": row.id}
+        session.commit()
+
+    def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:
+        """Blocks of contexts, then blocks of latents, or none if few explanations have changed."""
+        row = _row(session, job)
+        if row is None:
+            return []
+        parts = set(
+            session.scalars(
+                select(AttributionPart.start).where(AttributionPart.attribution_id == row.id)
+            )
+        )
+        averaged = session.scalar(
+            select(func.count())
+            .select_from(EstimatedEffect)
+            .where(
+                EstimatedEffect.attribution_id == row.id,
+                EstimatedEffect.point == Linearisation.REAL_LATENTS,
+            )
+        )
+        contexts, latents = len(row.context_ids), len(row.explanation_ids)
+        if row.finished:  # and its parts are removed
+            parts = set(range(contexts))
+        return [
+            *(
+                Unit(
+                    "contexts", i, min(i + CONTEXTS, contexts), _size(i, CONTEXTS, contexts, parts)
+                )
+                for i in range(0, contexts, CONTEXTS)
+            ),
+            *(
+                Unit("latents", i, stop, stop - i if stop <= (averaged or 0) else 0)
+                for i in range(0, latents, LATENTS)
+                for stop in [min(i + LATENTS, latents)]
+            ),
+        ]
+
+    def do(self, session: Session, job: Job, study: Study, unit: Unit) -> Done:
+        """Do one block, and commit it."""
+        row = _row(session, job)
+        assert row is not None, "or there is no unit"
+        if unit.name == "contexts":
+            self._run(session, study, row, unit)
+        else:
+            self._average(session, row, unit)
+        session.commit()
+        return Done("estimating" if unit.name == "contexts" else "averaging")
+
+    def finish(self, session: Session, job: Job, study: Study) -> None:
+        """Let it stand as the newest, in the place of earlier ones."""
+        row = _row(session, job)
+        if row is None:
+            return
+        if not row.finished:
+            job.state = {**job.state, "measure": _to_measure(session, row)}
+        row.finished = True
+        session.execute(delete(AttributionPart).where(AttributionPart.attribution_id == row.id))
+        session.execute(
+            delete(Attribution).where(
+                Attribution.study_id == study.id,
+                Attribution.simulator_id == row.simulator_id,
+                Attribution.id < row.id,
+            )
+        )
+        session.commit()
+        publish(study.id, "latents")
+        follow(session, job, "last", chain.after(self.asked, job.state))
+
+    def _run(self, session: Session, study: Study, row: Attribution, unit: Unit) -> None:
+        where = Protocol.WHOLE.spliced(study.context_length, study.first_position)
+        if self._values is None:
+            self._values = SimulatedValues(
+                session, row.explanation_ids, row.simulator_id, row.context_ids, where
+            )
+        ids, tokens = context_tokens(session, study, ContextSet.EVALUATE)
+        place = {context_id: number for number, context_id in enumerate(ids)}
+        found = attribute(
+            subject_of(study),
+            coder_of(study),
+            tokens[[place[i] for i in row.context_ids]],
+            self._values.values(str(CalibrationMethod.ISOTONIC), row.explanation_ids),
+            protocol=Protocol.WHOLE,
+            first_position=study.first_position,
+            rows=range(unit.start, unit.stop),
+        )
+        effects = np.concatenate([found.effects[point] for point in Linearisation])
+        session.add(AttributionPart(attribution_id=row.id, start=unit.start, effects=effects))
+
+    def _average(self, session: Session, row: Attribution, unit: Unit) -> None:
+        if self._effects is None:
+            parts = session.scalars(
+                select(AttributionPart.effects)
+                .where(AttributionPart.attribution_id == row.id)
+                .order_by(AttributionPart.start)
+            )
+            shape = len(Linearisation), -1, len(row.explanation_ids)
+            self._effects = np.concatenate([part.reshape(shape) for part in parts], axis=1)
+        explanations = row.explanation_ids[unit.start : unit.stop]
+        documents = documents_of(session, row.context_ids)
+        rows = []
+        for point, effects in zip(
+            Linearisation, self._effects[:, :, unit.start : unit.stop], strict=True
+        ):
+            for number, each, one in zip(
+                explanations, effects.T, means(effects, documents, seed=row.seed), strict=True
+            ):
+                mean, low, high = map(finite, one)
+                rows.append(
+                    {
+                        "attribution_id": row.id,
+                        "point": str(point),
+                        "explanation_id": number,
+                        "effects": each.tolist(),
+                        "mean": mean,
+                        "low": low,
+                        "high": high,
+                    }
+                )
+        session.execute(insert(EstimatedEffect), rows)
+
+
+def _to_measure(session: Session, row: Attribution) -> list[int]:
+    """The explanations whose loss effects are to be measured exactly, without those that are."""
+    ranked = session.scalars(
+        select(EstimatedEffect.explanation_id)
+        .where(
+            EstimatedEffect.attribution_id == row.id,
+            EstimatedEffect.point == Linearisation.REAL_LATENTS,
+            EstimatedEffect.mean.is_not(None),
+        )
+        .order_by(EstimatedEffect.mean.desc(), EstimatedEffect.explanation_id)
+    ).all()
+    steps: list[int] = np.linspace(0, len(ranked) - 1, SPREAD).round().astype(int).tolist()
+    wanted = dict.fromkeys([*ranked[:TOP], *(ranked[step] for step in steps if ranked)])
+    measured = session.scalars(
+        select(LossEffect.explanation_id).where(
+            LossEffect.explanation_id.in_(wanted), LossEffect.simulator_id == row.simulator_id
+        )
+    )
+    there = set(measured)
+    return [number for number in wanted if number not in there]
+
+
+def _size(start: int, size: int, total: int, there: set[int]) -> int:
+    return min(size, total - start) if start in there else 0
+
+
+def _row(session: Session, job: Job) -> Attribution | None:
+    number = job.state.get("attribution_id")
+    return session.get_one(Attribution, number) if number else None
+
+
+def _simulated(session: Session, study: Study, simulator_id: int) -> list[int]:
+    """The current explanations that are simulated on the evaluate set."""
+    return list(
+        session.scalars(
+            select(Explanation.id)
+            .join(Latent, Latent.explanation_id == Explanation.id)
+            .join(Simulation, Simulation.explanation_id == Explanation.id)
+            .where(
+                Latent.study_id == study.id,
+                Simulation.simulator_id == simulator_id,
+                Simulation.set == str(ContextSet.EVALUATE),
+            )
+            .order_by(Latent.index)
+        )
+    )
+
+
+def _outdated(session: Session, study: Study, simulator_id: int, current: list[int]) -> bool:
+    """Whether enough explanations lack an estimate to make all of them anew."""
+    newest = session.scalar(
+        select(Attribution)
+        .where(
+            Attribution.study_id == study.id,
+            Attribution.simulator_id == simulator_id,
+            Attribution.finished,
+        )
+        .order_by(Attribution.id.desc())
+        .limit(1)
+    )
+    if newest is None:
+        return True
+    lacking = len(set(current) - set(newest.explanation_ids))
+    return lacking >= min(FEW, max(1, SHARE * len(current)))
