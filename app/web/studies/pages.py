@@ -20,6 +20,7 @@ from app.services.rewrites.queries import latest_results, measured_authors, stat
 from app.services.rewrites.views import BASELINES, LINES, OVERS, VIEWS, Over, View
 from app.services.simulators.independence import study_simulator, study_simulators
 from app.services.studies import queries
+from app.services.studies.steps import steps_to_chart
 from app.services.studies.schemas import StudyCreate, StudyUpdate
 from app.services.studies.text import text_doubts
 from app.web.database import Database
@@ -168,6 +169,10 @@ def study_overview(
     results = latest_results(session, study, protocol, author)
     simulator = study_simulator(session, study)
     top = results.top if results else None
+    jobs, last_job = request.state.jobs(), latest_job(session, study)
+    wrote = authors(session, study)
+    simulated = bool(simulated_explanations(session, study))
+    made = {"collect": latents, "explain": wrote, "simulate": simulated}
     return render(
         request,
         "pages/study/overview.html",
@@ -178,7 +183,7 @@ def study_overview(
             "latents": latents,
             "text_doubts": text_doubts(session, study),
             "author": author,
-            "authors": authors(session, study),
+            "authors": wrote,
             "measured_authors": sorted({"", *measured_authors(session, study, protocol)}),
             "protocol": protocol,
             "protocols": Protocol,
@@ -200,10 +205,13 @@ def study_overview(
             )
             if results
             else None,
-            "simulated": bool(simulated_explanations(session, study)),
+            "simulated": simulated,
+            "steps": steps_to_chart(
+                jobs, last_job, done=[kind for kind, found in made.items() if found]
+            ),
             "edit_next": edit_next(session, study, limit=EDIT_NEXT),
-            "jobs": request.state.jobs(),
-            "last_job": latest_job(session, study),
+            "jobs": jobs,
+            "last_job": last_job,
             "correctable": queries.can_correct(session, study) is not None,
         },
     )
