@@ -66,6 +66,12 @@ class ExampleView(BaseModel):
     lanes: Lanes = "both"
     text: Literal["snippet", "full"] = "snippet"
     breaks: bool = False
+    more: bool = False
+    """True to show all examples of the kind, and not only the first ones."""
+
+
+FIRST = 8
+"""Examples of a kind that are shown at first. A page with all of them takes long to write."""
 
 
 class Copy(NamedTuple):
@@ -127,6 +133,8 @@ class Shown(NamedTuple):
     simulated: bool
     counted: bool
     """True if the shares of the intervals are counted, and not read off quantiles."""
+    more: Choice | None
+    """All examples, where some are left out, or the first ones alone where all are shown."""
 
 
 def asked_view(request: Request) -> ExampleView:
@@ -180,9 +188,12 @@ def shown_examples(
     """
     dead, top = latent.firing_rate == 0, latent.max_activation
     if not counts:
-        return Shown(view, [], {}, [], "", top, dead, False, False, True)
+        return Shown(view, [], {}, [], "", top, dead, False, False, True, None)
     _, kinds, note = TABS[view.examples]
-    examples = list_examples(session, study, latent, explanation, kinds)
+    most = max(counts.get(kind, 0) for kind in kinds)
+    by_parts = view.examples != "interval" and most > FIRST
+    first = FIRST if by_parts and not view.more else most
+    examples = list_examples(session, study, latent, explanation, kinds, first)
     look = Look(view.lanes, view.breaks, top)
     snippet = view.text == "snippet"
     if view.examples == "interval":
@@ -224,7 +235,12 @@ def shown_examples(
         calibrated,
         simulated,
         view.examples != "interval" or bins(latent, 1)[1],
+        link("examples-more", _more(view, most), False, more=not view.more) if by_parts else None,
     )
+
+
+def _more(view: ExampleView, count: int) -> str:
+    return f"Show the first {FIRST} only" if view.more else f"Show all {count}"
 
 
 def _items(examples: list[ShownExample], look: Look, snippet: bool) -> list[Item]:
