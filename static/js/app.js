@@ -1,6 +1,8 @@
 // What the pages do beyond htmx: draw charts, show token values, count characters, copy links, and
 // say when a request failed.
 
+document.documentElement.classList.add("js");
+
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 function draw(root) {
@@ -70,3 +72,19 @@ for (const lost of ["htmx:sendError", "htmx:timeout"]) {
     notice.textContent = `The server does not answer. ${saves ? "Nothing was saved" : "The page is as it was"}; try again.`;
   });
 }
+
+// The address of the page as it is now. Browsers copy only over HTTPS or on this machine; elsewhere the
+// button shows the address, ready to be copied.
+document.addEventListener("click", async ({ target }) => {
+  if (!target.matches?.("[data-copy-link]")) return;
+  try {
+    await navigator.clipboard.writeText(location.href);
+    target.textContent = "Copied";
+    setTimeout(() => (target.textContent = "Copy link"), 2000);
+  } catch {
+    const field = Object.assign(document.createElement("input"), { value: location.href, readOnly: true });
+    field.setAttribute("aria-label", "Address of this page");
+    target.replaceWith(field);
+    field.select();
+  }
+});

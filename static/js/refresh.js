@@ -17,7 +17,12 @@ function remember(id, element) {
   return same;
 }
 
-for (const part of document.querySelectorAll("#main [id]")) remember(part.id, part);
+const asking = [...document.querySelectorAll("[hx-select-oob]")];
+const parts = new Set(asking.flatMap((one) => one.getAttribute("hx-select-oob").split(",")));
+for (const name of parts) {
+  const part = document.querySelector(name.trim());
+  if (part) remember(part.id, part);
+}
 
 // Somebody has typed, ticked or chosen here since the page came.
 function isTouched(field) {
@@ -84,6 +89,16 @@ document.addEventListener("htmx:oobBeforeSwap", ({ detail }) => {
   for (const folded of document.querySelectorAll("details[data-fetched][data-follows]")) {
     if (folded.dataset.follows.split(" ").includes(id)) renew(folded);
   }
+});
+
+// What somebody asks for takes the place of a whole part; what is open in it stays open.
+let opened = [];
+document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  opened = [...detail.target.querySelectorAll("details[open][id]")].map((one) => one.id);
+});
+document.addEventListener("htmx:afterSwap", () => {
+  for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
+  opened = [];
 });
 
 // A folded part that was fetched is about figures that have changed.
