@@ -240,7 +240,7 @@ class Concept(Term):
     SPARSE_CODER = (
         "sparse_coder",
         "sparse coder",
-        "A transcoder or a sparse autoencoder: it writes a module's output as a sum of few latents.",
+        "A transcoder or a sparse autoencoder: it writes an output as a sum of few latents.",
     )
     HOOKPOINT = (
         "hookpoint",

@@ -62,8 +62,13 @@ document.addEventListener("htmx:afterRequest", ({ detail }) => {
   if (xhr.status === 0 || elt.matches("[data-follow]")) return;
   const answer = new DOMParser().parseFromString(xhr.responseText ?? "", "text/html");
   const why = answer.querySelector("#error-detail")?.textContent;
-  notice.textContent = xhr.status >= 400 ? (why ?? (xhr.status >= 500 ? "The server failed. Try again." : "")) : "";
+  if (xhr.status >= 500) notice.textContent = why ?? "The server failed. Try again.";
+  else if (xhr.status >= 400) notice.textContent = why ?? "";
+  else if (detail.requestConfig.verb !== "get") notice.textContent = "";
 });
+
+// What is done next is another matter.
+document.addEventListener("click", () => (notice.textContent = ""), true);
 
 for (const lost of ["htmx:sendError", "htmx:timeout"]) {
   document.addEventListener(lost, ({ detail }) => {

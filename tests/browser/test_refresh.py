@@ -72,7 +72,9 @@ def test_a_latents_page_keeps_what_is_open(
     expect(page.locator("#errors .worst")).to_be_visible()
     page.wait_for_load_state("networkidle")
     for part in ("errors", "agreement"):
-        assert any(re.search(rf"/latents/0/{part}", url) for url in asked), "what follows is renewed"
+        assert any(re.search(rf"/latents/0/{part}", url) for url in asked), (
+            "what follows is renewed"
+        )
 
 
 def test_the_chart_is_drawn_again_only_when_its_figures_change(
@@ -104,7 +106,7 @@ def test_a_server_that_is_away_is_told_of(web: str, study: Study, browser: Brows
         (f"{here}/latents/0", lambda: page.locator("#lanes-real").click()),
         (f"{here}/latents/0", lambda: page.locator("#errors summary").click()),
         (f"{here}/latents", lambda: page.locator("#latents thead a").first.click()),
-        (here, lambda: page.locator("nav.tabs a").last.click()),
+        (here, lambda: page.get_by_role("link", name="Orderings").click()),
     ):
         page.goto(address)
         expect(page.get_by_role("alert").first).to_be_empty()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from jobs.progress import JobLine
+from jobs.status import STOPPED
 from models import Job
 
 State = Literal["done", "running", "queued", "failed", "cancelled", "later"]
@@ -46,8 +47,7 @@ def steps_to_chart(
             state = "done"
         elif job is not None:
             state = "running" if job.status == "running" else "queued"
-        elif not active and last is not None and last.kind == kind:
-            if last.status == "failed" or last.status == "cancelled":
-                job, state = last, last.status
+        elif not active and last is not None and last.kind == kind and last.status in STOPPED:
+            job, state = last, "failed" if last.status == "failed" else "cancelled"
         found.append(Step(label, meaning, state, job))
     return found
