@@ -38,6 +38,8 @@ from app.web.latents import pages as latents_pages
 from app.web.lists import api as lists_api
 from app.web.lists import pages as lists_pages
 from app.web.patterns import pages as patterns_pages
+from app.web.reference import pages as reference_pages
+from app.web.reference.operations import API
 from app.web.rewrites import api as rewrites_api
 from app.web.rewrites import pages as rewrites_pages
 from app.web.sentences import api as sentences_api
@@ -51,8 +53,6 @@ from app.web.work import pages as work_pages
 from jobs.events import get_redis
 from models.database import new_session
 from models.shipped import STATIC
-
-API = "/api/v1"
 
 
 @asynccontextmanager
@@ -121,6 +121,7 @@ def create_app() -> FastAPI:
         work_pages,
         jobs_pages,
         patterns_pages,
+        reference_pages,
     ):
         pages.include_router(module.router)
 

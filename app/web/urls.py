@@ -65,8 +65,9 @@ PATHS = {
     "retry": "/jobs/{}/retry",
     "again": "/jobs/{}/again",
     "takeback": "/jobs/{}/takeback",
+    "api": "/api",
     # What pages use of the API
-    "api": "/api/v1/openapi.json",
+    "openapi": "/api/v1/openapi.json",
     "api_export": f"/api/v1{_STUDY}/export",
     "api_figures": f"/api/v1{_STUDY}/figures",
 }

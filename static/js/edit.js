@@ -286,11 +286,3 @@ document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   sent.querySelector("textarea").value = "";
   sent.closest("details").open = false;
 });
-
-document.addEventListener("htmx:oobBeforeSwap", ({ detail }) => {
-  if (detail.target.id !== "history") return;
-  for (const typed of detail.target.querySelectorAll("textarea[id]")) {
-    const again = detail.fragment.querySelector(`#${typed.id}`);
-    if (again && typed.value) again.textContent = typed.value;
-  }
-});

@@ -87,7 +87,7 @@ keys.addEventListener("close", () => {
   if (keys.returnValue !== "guide") return;
   rememberGuide("again");
   if (guide) showGuide();
-  else location.href = "/studies";
+  else location.href = document.querySelector(".site nav a").href; // the overview has it
   keys.returnValue = "";
 });
 

@@ -3,7 +3,8 @@
 import pytest
 
 from app.describe import documents
-from app.main import API, create_app
+from app.main import create_app
+from app.web.reference.operations import API
 from tests.routes import page_routes
 
 STUDY = "/studies/{slug}"
@@ -78,6 +79,7 @@ COUNTERPARTS = {
     "POST /jobs/{job_id}/retry": ["POST /jobs/{job_id}/retry"],
     "GET /events": [],  # that something changed; what, the other operations say
     "GET /patterns": [],  # sample data
+    "GET /api": [],  # a list of the operations
     f"GET {STUDY}/events": [],
 }
 """For every address of the pages, the operations by which a program does or reads the same."""
