@@ -5,13 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from psycopg import sql
-from sqlalchemy import inspect, text
-from sqlalchemy.dialects.postgresql import JSONB, dialect
+from sqlalchemy import Dialect, inspect, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from models.base import Base
-
-_DIALECT = dialect()
 
 
 def copy_in(session: Session, rows: Sequence[Base]) -> None:
@@ -23,10 +21,11 @@ def copy_in(session: Session, rows: Sequence[Base]) -> None:
     if not rows:
         return
     mapper = inspect(type(rows[0]))
-    table = mapper.local_table
+    table = type(rows[0]).__tablename__
+    dialect = session.get_bind().dialect
     numbers = session.scalars(
         text(
-            f"SELECT nextval(pg_get_serial_sequence('{table.name}', 'id'))"
+            f"SELECT nextval(pg_get_serial_sequence('{table}', 'id'))"
             " FROM generate_series(1, :rows)"
         ),
         {"rows": len(rows)},
@@ -34,12 +33,12 @@ def copy_in(session: Session, rows: Sequence[Base]) -> None:
     for row, number in zip(rows, numbers, strict=True):
         row.id = number  # type: ignore[attr-defined]
     written = {
-        prop.columns[0].name: (prop.key, _stored(prop.columns[0].type))
+        prop.columns[0].name: (prop.key, _stored(prop.columns[0].type, dialect))
         for prop in mapper.column_attrs
         if any(prop.key in inspect(row).dict for row in rows)
     }
     query = sql.SQL("COPY {} ({}) FROM STDIN").format(
-        sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, written))
+        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, written))
     )
     connection: Any = session.connection().connection.driver_connection
     with connection.cursor() as cursor, cursor.copy(query) as copy:
@@ -47,8 +46,8 @@ def copy_in(session: Session, rows: Sequence[Base]) -> None:
             copy.write_row([stored(getattr(row, key)) for key, stored in written.values()])
 
 
-def _stored(kind: Any) -> Callable[[Any], Any]:
+def _stored(kind: Any, dialect: Dialect) -> Callable[[Any], Any]:
     """What psycopg is given for a value of a column."""
     if isinstance(kind, JSONB):
         return json.dumps
-    return kind.bind_processor(_DIALECT) or (lambda value: value)
+    return kind.bind_processor(dialect) or (lambda value: value)

@@ -69,7 +69,7 @@ class Sorted(NamedTuple):
     @property
     def counts(self) -> Int[np.ndarray, "knot"]:
         """How often it occurs."""
-        return np.diff(self.starts, append=len(self.values))
+        return np.asarray(np.diff(self.starts, append=len(self.values)))
 
     @property
     def ranks(self) -> Float[np.ndarray, "knot"]:

@@ -118,7 +118,7 @@ class Ranked:
             if len(other.tokens):
                 fitted = other.isotonic(real)
                 calibrated[half.tokens] = np.interp(half.values, fitted.x, fitted.y)
-        return calibrated[self.whole.tokens]
+        return np.asarray(calibrated[self.whole.tokens])
 
 
 class Sums(NamedTuple):
@@ -160,7 +160,8 @@ def score_block(
     They are scored on the same resamples, which are drawn once.
     """
     there = [i for i, one in enumerate(simulations) if len(one.whole.tokens)]
-    found = [Scores(*6 * (UNDEFINED,), 0, 0)] * len(simulations)
+    nothing = Scores(UNDEFINED, UNDEFINED, UNDEFINED, UNDEFINED, UNDEFINED, UNDEFINED, 0, 0)
+    found = [nothing] * len(simulations)
     if not there:
         return found
     contexts = simulations[there[0]].contexts
@@ -177,7 +178,12 @@ def score_block(
     estimated = estimates_of_counts(statistics, contexts.documents, seed=contexts.seed)
     for place, (i, one) in enumerate(zip(there, sums, strict=True)):
         tokens, active = int(one.parts[0].sum()), int(one.parts[8].sum())
-        found[i] = Scores(*estimated[6 * place : 6 * place + 6], tokens, active)
+        correlation, explained, sensitivity, specificity, f1, area = estimated[
+            6 * place : 6 * place + 6
+        ]
+        found[i] = Scores(
+            correlation, explained, sensitivity, specificity, f1, area, tokens, active
+        )
     return found
 
 
