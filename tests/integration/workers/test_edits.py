@@ -167,18 +167,43 @@ def test_an_older_explanation_does_not_come_back(
     assert newest(db, study).id == row.id and "rewrite_id" not in main_of_first.state
 
 
-def test_an_edit_whose_job_is_retried_joins_the_newest_rewrite(
-    db: Session, study: Study, rewritten: Rewrite
+@pytest.mark.parametrize("status", ["failed", "running"])
+def test_an_edit_whose_job_goes_on_later_joins_the_newest_rewrite(
+    db: Session, study: Study, rewritten: Rewrite, status: str
 ) -> None:
     first, second = rewritten.explanation_ids[:2]
-    one, failed = edit(db, study, first, "one")
-    do(db, failed, most=1)
-    failed.status = "failed"
+    one, late = edit(db, study, first, "one")
+    do(db, late, most=1)
+    late.status = status
     two, main = edit(db, study, second, "two")
     do(db, main)
     assert newest(db, study).edited_ids == [two.id]
-    failed.status = "running"
-    do(db, failed)
+    do(db, late)
     row = newest(db, study)
     assert row.edited_ids == [one.id] and {one.id, two.id} < set(row.explanation_ids)
-    assert db.scalar(select(Rewrite.id).filter_by(parent_id=row.id)) is None
+    for one_row in (row, db.get_one(Rewrite, row.parent_id)):
+        main_point = points(db, one_row)["rewritten", "isotonic", "score", LATENTS]
+        assert main_point.statistics["against"]["before"]["mean"] is not None
+
+
+def test_two_workers_at_once_lose_no_edit(db: Session, study: Study, rewritten: Rewrite) -> None:
+    first, second = rewritten.explanation_ids[:2]
+    one, slow = edit(db, study, first, "one")
+    two, fast = edit(db, study, second, "two")
+    do(db, slow, most=2)  # measured, and not ended
+    overtaken = db.get_one(Rewrite, slow.state["rewrite_id"])
+    do(db, fast)
+    row = newest(db, study)
+    row.parent_id = rewritten.id
+    changed = {one.id: first}
+    row.explanation_ids = [changed.get(i, i) for i in row.explanation_ids]
+    row.orderings = {
+        name: [changed.get(i, i) for i in order] for name, order in row.orderings.items()
+    }
+    db.commit()
+    do(db, slow)
+    assert overtaken.edited_ids == [one.id]
+    (again,) = (job for job in following(db, fast) if job.params == slow.params)
+    do(db, again)
+    row = newest(db, study)
+    assert row.edited_ids == [one.id] and {one.id, two.id} < set(row.explanation_ids)

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import exists, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from interp.errors import InputError
 from interp.vocabulary import ContextSet
 from jobs.params import RewriteParams
-from jobs.status import ACTIVE
-from models import Explanation, Job, Latent, LossEffect, Rewrite, Score, Simulation, Study
+from models import Explanation, Latent, LossEffect, Rewrite, Score, Simulation, Study
 from models.base import among
 from models.rewrite import has_main_point
 from workers.resources import coder_of
@@ -138,12 +137,7 @@ def _edits(session: Session, parent: Rewrite, edited: Sequence[int]) -> list[int
 def _newest(
     session: Session, study: Study, simulator_id: int, protocol: str, author: str
 ) -> Rewrite | None:
-    """The newest rewrite that a new one can repeat: its main point is measured, or will be soon."""
-    being_measured = exists().where(
-        Job.study_id == study.id,
-        Job.status.in_(ACTIVE),
-        Job.state["rewrite_id"].as_integer() == Rewrite.id,
-    )
+    """The newest rewrite that a new one can repeat: its main point is measured."""
     return session.scalar(
         select(Rewrite)
         .where(
@@ -151,7 +145,7 @@ def _newest(
             Rewrite.simulator_id == simulator_id,
             Rewrite.protocol == protocol,
             Rewrite.author == author,
-            Rewrite.finished | has_main_point() | being_measured,
+            Rewrite.finished | has_main_point(),
         )
         .order_by(Rewrite.id.desc())
         .limit(1)

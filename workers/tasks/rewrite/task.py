@@ -50,7 +50,8 @@ class Rewrite(Task):
         session.commit()
 
     def _outdated(self, session: Session, job: Job) -> bool:
-        """True if an edit's job is retried, and a newer rewrite lacks its edit."""
+        """True if an edit's job goes on after a newer rewrite was measured: that lacks the edit, as
+        it repeats a measured one."""
         rewrite = _row(session, job)
         if rewrite is None or not self.asked.edited or not _has_newer(session, rewrite):
             return False
@@ -90,8 +91,11 @@ class Rewrite(Task):
         if rewrite is None:
             return
         if self.asked.main_point:
-            if not _has_newer(session, rewrite):
-                follow(session, job, "last", chain.after(self.asked, job.state))
+            # One that another worker made meanwhile lacks what is new here. So a job of the same
+            # joins both, and does nothing if the newer one has it.
+            overtaken = _has_newer(session, rewrite)
+            rest = chain.after(self.asked, job.state)
+            follow(session, job, "last", [self.asked] if overtaken else rest)
             return
         rewrite.finished = True
         session.commit()
