@@ -151,7 +151,7 @@ class Linearisation(Term):
     PATH = (
         "path",
         "from real to rewritten",
-        "Each latent's share of the layer's loss increase, by the mean of the gradients at both ends.",
+        "Each latent's share of the layer's loss increase: the gradient is the mean of both ends.",
     )
     UNTOUCHED = (
         "untouched",
