@@ -151,7 +151,7 @@ class Linearisation(Term):
     PATH = (
         "path",
         "from real to rewritten",
-        "The share of each latent in the loss increase, by the mean gradient of both ends.",
+        "Each latent's share of the layer's loss increase: the gradient is the mean of both ends.",
     )
     UNTOUCHED = (
         "untouched",

@@ -62,20 +62,22 @@ def after(asked: Params, state: Mapping[str, Any]) -> Sequence[Params]:
             rewriting = rewrites(asked, state) if asked.then_rewrite else []
             return [*rewriting, *rest(asked, state)]
         case RewriteParams(main_point=True) if "rewrite_id" in state:
-            others = RewriteParams(
+            inner = RewriteParams(
                 simulator_id=asked.simulator_id,
                 author=asked.author,
                 rewrite_id=state["rewrite_id"],
             )
             return [
                 AttributeParams(simulator_id=asked.simulator_id, renew=True),
-                *(others.model_copy(update={"protocol": protocol}) for protocol in Protocol),
+                *(inner.model_copy(update={"protocol": protocol}) for protocol in Protocol),
             ]
         case AttributeParams():
-            ids = tuple(state.get("measure", ()))
-            simulator_id = asked.simulator_id
-            then = SimulateParams(explanation_ids=ids, simulator_id=simulator_id, rest=True)
-            return [then] if ids else []
+            exact = SimulateParams(
+                explanation_ids=tuple(state.get("measure", ())),
+                simulator_id=asked.simulator_id,
+                rest=True,
+            )
+            return [exact] if exact.explanation_ids else []
     return []
 
 
