@@ -124,7 +124,7 @@ def test_the_chain() -> None:
     state = {"explanation_ids": list(range(20)), "simulator_id": 4}
     assert [one.stored() for one in chain.after(simulate, state)] == [
         {"protocol": protocol, "simulator_id": 4, "repeat": False}
-        for protocol in ("paper", "whole")
+        for protocol in ("whole", "paper")
     ]
     edit = SimulateParams(explanation_ids=(7,), simulator_id=5, then_rewrite=True)
     assert {one.repeat for one in chain.after(edit, {})} == {True}  # type: ignore[attr-defined]

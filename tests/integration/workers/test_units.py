@@ -228,7 +228,7 @@ def test_a_study_is_made_unit_by_unit(db: Session, study: Study, llm: Failing) -
     assert keys[:4] == ["calibrate 0", "evaluate 0", "loss_effects 0", "calibrate 1"]
     assert len(keys) == 2 * 10 + 2
     rewrites = following(db, simulate)
-    assert [one.params["protocol"] for one in rewrites] == 2 * ["paper", "whole"]
+    assert [one.params["protocol"] for one in rewrites] == 2 * ["whole", "paper"]
     assert {one.params["repeat"] for one in rewrites} == {False}
     for job in rewrites[2:]:
         assert len(interrupted(db, job)) > 2

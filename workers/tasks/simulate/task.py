@@ -31,7 +31,7 @@ class Simulate(Task):
     """Simulates some explanations.
 
     Each is simulated on its latent's examples and on the calibrate set, and scored. Then it is
-    simulated on the evaluate set. The job names how many of them are measured individually
+    simulated on the evaluate set. The job names how many of them are measured
     individually. A unit is one of these steps, for one explanation or for a block.
     """
 
