@@ -69,7 +69,8 @@ class Sorted(NamedTuple):
     @property
     def counts(self) -> Int[np.ndarray, "knot"]:
         """How often it occurs."""
-        return np.asarray(np.diff(self.starts, append=len(self.values)))
+        ends = np.append(self.starts[1:], len(self.values))
+        return np.asarray(ends - self.starts)
 
     @property
     def ranks(self) -> Float[np.ndarray, "knot"]:

@@ -130,7 +130,7 @@ class TwoTower:
         new = {one: self.reader.explanation(one[0]) for one in kept if kept[one] is None}
         for one in list(kept)[: max(len(kept) - max(KEPT_EXPLANATIONS, len(asked)), 0)]:
             del kept[one]
-        features = map(self.projection, self.reader.states(list(new.values())))
+        features = [self.projection(one) for one in self.reader.states(list(new.values()))]
         by_fold: dict[int, dict[tuple[str, int], Tensor]] = {}
         for one, feature in zip(new, features, strict=True):
             if len(feature):
