@@ -64,7 +64,7 @@ class Sorted(NamedTuple):
     @property
     def x(self) -> Float[np.ndarray, "knot"]:
         """Each value once."""
-        return self.values[self.starts]
+        return np.asarray(self.values[self.starts])
 
     @property
     def counts(self) -> Int[np.ndarray, "knot"]:
