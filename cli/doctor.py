@@ -128,28 +128,18 @@ def _workers(settings: Settings, servers: Servers | None) -> Finding:
         return Finding(False, f"not running. {START}")
     answers = _inspect().ping() or {}
     if not answers:
-        where = settings.data / "log"
         return Finding(
             False,
-            f"none answers. Their logs are {where / 'worker.log'} and {where / 'interactive.log'}; "
-            "workers of your own start with `celery -A jobs.queue worker -Q gpu,cpu` and "
-            "`celery -A jobs.queue worker -Q interactive`.",
+            f"none answers. Their logs are in {settings.data / 'log'}; workers of your own start "
+            "with `celery -A jobs.queue worker -Q gpu,cpu` and the same with `-Q interactive`.",
         )
-    names, lacking = ", ".join(sorted(answers)), unserved()
-    if queues := ",".join(sorted(lacking - {INTERACTIVE})):
-        return Finding(
-            False,
-            f"{names}; nobody takes jobs of {queues}. Start a worker for them with "
-            f"`celery -A jobs.queue worker -Q {queues}`.",
-        )
-    if lacking:
-        return Finding(
-            False,
-            f"{names}; there is no interactive worker. So nothing is simulated while people type, "
-            "and what they wait for comes between units of other jobs. Start one with "
-            "`celery -A jobs.queue worker -Q interactive`, or with one small GPU let one worker "
-            "serve all queues: `-Q interactive,gpu,cpu`.",
-        )
+    names = ", ".join(sorted(answers))
+    if queues := ",".join(sorted(lacking := unserved())):
+        what = f"nobody takes jobs of {queues}"
+        if lacking == {INTERACTIVE}:
+            what = "without an interactive worker nothing is simulated while people type"
+        start = f"`celery -A jobs.queue worker -Q {queues}`"
+        return Finding(False, f"{names}; {what}. Start one with {start}.")
     return Finding(True, names)
 
 
