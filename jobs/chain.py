@@ -57,12 +57,12 @@ def after(asked: Params, state: Mapping[str, Any]) -> Sequence[Params]:
         case SimulateParams(then_rewrite=True):
             return rewrites(asked, state)
         case RewriteParams(main_point=True) if "rewrite_id" in state:
-            rest = RewriteParams(
+            left = RewriteParams(
                 simulator_id=asked.simulator_id,
                 author=asked.author,
                 rewrite_id=state["rewrite_id"],
             )
-            return [rest.model_copy(update={"protocol": protocol}) for protocol in Protocol]
+            return [left.model_copy(update={"protocol": protocol}) for protocol in Protocol]
     return []
 
 

@@ -189,14 +189,14 @@ def _with_last_edit(session: Session, rewrite: Rewrite) -> Results:
     parent = session.get(Rewrite, rewrite.parent_id) if rewrite.parent_id else None
     if parent is not None and _comparable(rewrite, parent):
         rows = session.execute(
-            select(Latent.index, Explanation.author_kind, Explanation.imported_by)
+            select(Latent.index.label("latent"), Explanation.author_kind, Explanation.imported_by)
             .join(Explanation, Explanation.latent_id == Latent.id)
             .where(among(Explanation.id, rewrite.edited_ids))
             .order_by(Latent.index)
         ).all()
         if rows and all(row.author_kind == "person" and not row.imported_by for row in rows):
             results.before = Results(parent, list_points(session, parent)).line(ISOTONIC)
-            results.edited = [row.index for row in rows]
+            results.edited = [row.latent for row in rows]
     return results
 
 

@@ -186,8 +186,8 @@ class SimulatedValues:
         changed = [(i, other[latent]) for latent, i in one.items() if other[latent] != i]
         if not changed:
             return True
-        lacking = (self._lacking(ids) for ids in zip(*changed, strict=True))
-        return bool(np.array_equal(*lacking))
+        before, after = zip(*changed, strict=True)
+        return bool(np.array_equal(self._lacking(before), self._lacking(after)))
 
     def _lacking(self, explanation_ids: Sequence[int]) -> NDArray[np.bool_]:
         columns = [self._here[i].column for i in explanation_ids]
