@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 from app.services.activity.schemas import Activity
 from app.services.rewrites.queries import statistics_of
 from app.services.schemas import Comparison
-from jobs.status import ACTIVE
+from jobs.kinds import ORDINARY
+from jobs.status import ACTIVE, Status
 from models import Explanation, Job, Latent, LossEffect, Rewrite, RewritePoint, Study
 from models.base import among
 from models.rewrite import has_main_point
@@ -105,9 +106,18 @@ def _writer(explanation: Explanation) -> str:
 
 
 def _jobs(session: Session, study: Study, limit: int) -> list[Activity]:
+    """Jobs that ended, but for those that follow an edit and say nothing beside it: the finished and
+    the superseded ones."""
+    of_edits = Job.kind.in_(("simulate", "rewrite")) & (Job.priority != ORDINARY)
     ended = (
         select(Job)
-        .where(Job.study_id == study.id, Job.status.not_in(ACTIVE), Job.finished_at.is_not(None))
+        .where(
+            Job.study_id == study.id,
+            Job.status.not_in(ACTIVE),
+            Job.finished_at.is_not(None),
+            ~(of_edits & (Job.status == Status.FINISHED)),
+            ~Job.state.has_key("superseded_by"),
+        )
         .order_by(Job.id.desc())
         .limit(limit)
     )
