@@ -6,9 +6,8 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from app.services.errors import Conflict
-from app.services.explanations import comments, queries
+from app.services.explanations import comments, measuring, queries
 from app.services.explanations.diff import word_diff
-from app.services.latents import edit_next
 from app.services.latents.queries import study_and_latent
 from app.web.database import Database
 from app.web.explanations.api import CommentId
@@ -89,7 +88,7 @@ def simulate(
 @router.post("/studies/{slug}/latents/{index}/measure")
 def measure(slug: Slug, index: Index, session: Database, user: CurrentUser) -> RedirectResponse:
     """The overview's button that measures a loss effect that is only estimated."""
-    edit_next.measure(session, *study_and_latent(session, slug, index), user)
+    measuring.measure(session, *study_and_latent(session, slug, index), user)
     return RedirectResponse(url("study", slug) + "#edit-next", 303)
 
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from app.services.explanations import measuring
 from app.services.jobs.schemas import JobOut
 from app.services.latents import edit_next as next_ones
 from app.services.latents import listing, meaning
@@ -94,4 +95,4 @@ def edit_next(
 )
 def measure(slug: Slug, index: Index, session: Database, user: CurrentUser) -> Job:
     """Queue the exact measurement of a simulated latent's loss effect, which is estimated only."""
-    return next_ones.measure(session, *study_and_latent(session, slug, index), user)
+    return measuring.measure(session, *study_and_latent(session, slug, index), user)
