@@ -106,8 +106,8 @@ def _writer(explanation: Explanation) -> str:
 
 
 def _jobs(session: Session, study: Study, limit: int) -> list[Activity]:
-    """Jobs that ended, but for those that follow an edit and say nothing beside it: the finished and
-    the superseded ones."""
+    """Jobs that ended, but for the finished and superseded ones of an edit: they say nothing beside
+    it."""
     of_edits = Job.kind.in_(("simulate", "rewrite")) & (Job.priority != ORDINARY)
     ended = (
         select(Job)

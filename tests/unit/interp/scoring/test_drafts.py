@@ -22,7 +22,7 @@ def test_quick_scores_are_the_scores(missing: int) -> None:
     raw, real = simulated(0, 2.0)
     raw.ravel()[np.random.default_rng(1).permutation(raw.size)[:missing]] = np.nan
     quick = quick_scores(raw, real)
-    slow = score(raw, real, DOCUMENTS, seed=0, intervals=False)
+    slow = score(raw, real, DOCUMENTS, seed=0)
     for name, value in quick._asdict().items():
         assert value == pytest.approx(getattr(slow, name).value), name
 
