@@ -56,6 +56,7 @@ bench: .venv/installed-bench
 	$(BIN)/python -m benchmarks.simulator_quality
 	$(BIN)/python -m benchmarks.simulation
 	$(BIN)/python -m benchmarks.pages
+	$(BIN)/python -m benchmarks.loop
 	$(BIN)/python -m benchmarks.soak
 
 # make migration message="Latents have names"
