@@ -39,6 +39,7 @@ COUNTERPARTS = {
     f"GET {LATENT}/compare": [f"GET {LATENT}/compare"],
     f"GET {LATENT}/errors": ["GET /explanations/{explanation_id}/errors"],
     f"GET {LATENT}/examples": [f"GET {LATENT}/examples"],
+    f"POST {LATENT}/measure": [f"POST {LATENT}/measure"],
     f"GET {LATENT}/others": [f"GET {LATENT}/explanations"],
     f"GET {LATENT}/prompts": [f"GET {LATENT}/prompts"],
     f"GET {LATENT}/similar": [f"GET {LATENT}/similar"],
