@@ -7,8 +7,9 @@ docs/vocabulary.md.
 from pathlib import Path
 from typing import Any
 
-from app.main import API, create_app
-from interp.vocabulary import VOCABULARY
+from app.main import create_app
+from app.web.reference.operations import Operation, by_subject, named, schemas
+from interp.vocabulary import VOCABULARY, Term
 from jobs.status import Status
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -27,8 +28,9 @@ def documents() -> dict[Path, str]:
 
 def _terms() -> str:
     """Every term with its label and meaning, a table for each kind of term."""
-    made = []
-    for terms in (*VOCABULARY, Status):
+    made: list[str] = []
+    kinds: tuple[type[Term], ...] = (*VOCABULARY, Status)
+    for terms in kinds:
         made += [
             f"\n## {terms.__name__}\n\n{terms.__doc__}\n",
             "| value | label | meaning |\n|---|---|---|",
@@ -39,73 +41,29 @@ def _terms() -> str:
 
 def _operations(api: dict[str, Any]) -> str:
     """Every operation by subject: what it takes and what it answers with."""
-    subjects: dict[str, list[str]] = {}
-    for path, methods in api["paths"].items():
-        if not path.startswith(API):
-            continue
-        for method, operation in methods.items():
-            lines = [
-                f"### `{method.upper()} {path.removeprefix(API)}`\n",
-                f"**{operation['summary']}.** {' '.join(operation['description'].split())}\n",
-            ]
-            query = [p["name"] for p in operation.get("parameters", []) if p["in"] == "query"]
-            if query:
-                lines.append(f"- in the address: {_names(query)}")
-            lines += [f"- takes {_content(api, one)}" for one in _bodies(operation)]
-            lines += _answers(operation)
-            subjects.setdefault(operation["tags"][0], []).append("\n".join(lines) + "\n")
-    schemas = [
-        f"| `{name}` | {_names(schema['properties'])} |"
-        for name, schema in sorted(api["components"]["schemas"].items())
-        if schema.get("properties") and not name.startswith(("Body_", "HTTPValidation"))
-    ]
+    made = []
+    for name, found in by_subject(api).items():
+        made.append(f"## {name.capitalize()}\n\n" + "\n".join(map(_operation, found)))
+    objects = [f"| `{name}` | {named(fields)} |" for name, fields in schemas(api)]
     return "\n".join(
         [
             "",
-            *(f"## {name.capitalize()}\n\n" + "\n".join(made) for name, made in subjects.items()),
+            *made,
             "## What is sent and answered\n",
             "| object | fields |\n|---|---|",
-            *schemas,
+            *objects,
             "",
         ]
     )
 
 
-def _bodies(operation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    content = operation.get("requestBody", {}).get("content", {})
-    return [(kind, one["schema"]) for kind, one in content.items()]
-
-
-def _content(api: dict[str, Any], body: tuple[str, dict[str, Any]]) -> str:
-    kind, schema = body
-    if kind == "multipart/form-data":
-        fields = api["components"]["schemas"][schema["$ref"].rpartition("/")[2]]["properties"]
-        return f"a form with {_names(fields)}"
-    return _type(schema)
-
-
-def _answers(operation: dict[str, Any]) -> list[str]:
-    """The responses of a request that succeeds."""
-    made = []
-    for status, answer in operation["responses"].items():
-        if not status.startswith("2"):
-            continue
-        content = answer.get("content", {})
-        kinds = [_type(c["schema"]) if c.get("schema") else f"`{k}`" for k, c in content.items()]
-        made.append(f"- answers {status}: {' or '.join(kinds) or 'nothing'}")
-    return made
-
-
-def _type(schema: dict[str, Any]) -> str:
-    if "$ref" in schema:
-        return f"`{schema['$ref'].rpartition('/')[2]}`"
-    if schema.get("type") == "array":
-        return f"a list of {_type(schema['items'])}"
-    return f"`{schema.get('type', 'anything')}`"
-
-
-def _names(names: Any) -> str:
-    return ", ".join(f"`{name}`" for name in names)
+def _operation(one: Operation) -> str:
+    lines = [f"### `{one.method} {one.path}`\n", f"**{one.summary}.** {one.description}\n"]
+    if one.query:
+        lines.append(f"- in the address: {named([field.name for field in one.query])}")
+    lines += [f"- takes {body}" for body in one.takes]
+    lines += [f"- answers {status}: {content}" for status, content in one.answers]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -31,12 +31,15 @@ from app.web.guard.security import current_user, same_site, security_headers
 from app.web.jobs import api as jobs_api
 from app.web.jobs import pages as jobs_pages
 from app.web.latent import api as latent_api
+from app.web.latent import draft as latent_draft
 from app.web.latent import routes as latent_room
 from app.web.latents import api as latents_api
 from app.web.latents import pages as latents_pages
 from app.web.lists import api as lists_api
 from app.web.lists import pages as lists_pages
 from app.web.patterns import pages as patterns_pages
+from app.web.reference import pages as reference_pages
+from app.web.reference.operations import API
 from app.web.rewrites import api as rewrites_api
 from app.web.rewrites import pages as rewrites_pages
 from app.web.sentences import api as sentences_api
@@ -50,8 +53,6 @@ from app.web.work import pages as work_pages
 from jobs.events import get_redis
 from models.database import new_session
 from models.shipped import STATIC
-
-API = "/api/v1"
 
 
 @asynccontextmanager
@@ -120,11 +121,17 @@ def create_app() -> FastAPI:
         work_pages,
         jobs_pages,
         patterns_pages,
+        reference_pages,
     ):
         pages.include_router(module.router)
 
+    # It has no head, whose session would be open while the worker computes.
+    drafts = APIRouter(dependencies=guards, include_in_schema=False)
+    drafts.include_router(latent_draft.router)
+
     # Routes are tried in turn, and people wait for pages.
     app.include_router(pages)
+    app.include_router(drafts)
     app.include_router(api)
     app.add_api_route("/healthz", health, tags=["health"], response_class=JSONResponse)
     app.add_api_route(styles.PATH, styles.style_sheet, include_in_schema=False)

@@ -12,8 +12,8 @@ from models.shipped import DEMO
 MODEL, BASE = "smollm2-135m-instruct", "gemma-3-270m"
 """The subject model, and the one under the simulator: another one, so that the two do not agree
 because they are one."""
-FIRST_LATENTS, MEASURED_ALONE = 512, 32
-"""Latents simulated at once, and those of them that are measured individually."""
+FIRST_LATENTS, MEASURED_ALONE = 4096, 32
+"""Latents simulated at once, which are all, and those of them that are measured individually."""
 
 
 def create_demo(session: Session, user: str) -> Study:

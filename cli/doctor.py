@@ -120,26 +120,26 @@ def _redis(settings: Settings, servers: Servers | None) -> Finding:
     return Finding(True, f"{get_redis().info('server')['redis_version']}")
 
 
-def _worker(settings: Settings, servers: Servers | None) -> Finding:
+def _workers(settings: Settings, servers: Servers | None) -> Finding:
+    from jobs.kinds import INTERACTIVE
     from jobs.queue import unserved
 
     if servers is None:
         return Finding(False, f"not running. {START}")
     answers = _inspect().ping() or {}
     if not answers:
-        where = settings.data / "log" / "worker.log"
         return Finding(
             False,
-            f"none answers. Its log is {where}; a worker of your own starts with "
-            "`celery -A jobs.queue worker -Q gpu,cpu`.",
+            f"none answers. Their logs are in {settings.data / 'log'}; workers of your own start "
+            "with `celery -A jobs.queue worker -Q gpu,cpu` and the same with `-Q interactive`.",
         )
     names = ", ".join(sorted(answers))
-    if queues := ",".join(sorted(unserved())):
-        return Finding(
-            False,
-            f"{names}; nobody takes jobs of {queues}. Start a worker for them with "
-            f"`celery -A jobs.queue worker -Q {queues}`.",
-        )
+    if queues := ",".join(sorted(lacking := unserved())):
+        what = f"nobody takes jobs of {queues}"
+        if lacking == {INTERACTIVE}:
+            what = "without an interactive worker nothing is simulated while people type"
+        start = f"`celery -A jobs.queue worker -Q {queues}`"
+        return Finding(False, f"{names}; {what}. Start one with {start}.")
     return Finding(True, names)
 
 
@@ -338,7 +338,7 @@ CHECKS: dict[str, Check] = {
     "torch": _torch,
     "PostgreSQL": _postgres,
     "Redis": _redis,
-    "worker": _worker,
+    "workers": _workers,
     "jobs": _jobs,
     "web server": _web,
     "model files": _models,

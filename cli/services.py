@@ -1,4 +1,4 @@
-"""The worker and the web server, as child processes."""
+"""The workers and the web server, as child processes."""
 
 import signal
 import socket
@@ -14,14 +14,21 @@ from cli.errors import CommandError
 
 HEALTH_TIMEOUT = 60.0
 """Seconds that the web server may take to answer."""
-WORKER = ["celery", "-A", "jobs.queue", "worker", "-Q", "gpu,cpu", "--concurrency", "1"]
+WORKERS = {"worker": "gpu,cpu", "interactive": "interactive"}
+"""The workers, each with its queues: one for long work, and one for what people wait for."""
 
 
-def start_worker(data: Path) -> processes.Child:
-    """Start a worker on both queues."""
+def start_worker(data: Path, name: str = "worker") -> processes.Child:
+    """Start one of the workers."""
     # SIGQUIT: leave the task in hand, which loses one unit of it; SIGTERM would wait for its end.
-    command = [sys.executable, "-m", *WORKER, "--pool", "prefork", "--loglevel", "INFO"]
-    return processes.start("worker", command, data, stop_signal=signal.SIGQUIT)
+    return processes.start(name, worker_command(name), data, stop_signal=signal.SIGQUIT)
+
+
+def worker_command(name: str) -> list[str]:
+    """The command that runs one of the workers."""
+    command = ["celery", "-A", "jobs.queue", "worker", "-Q", WORKERS[name], "-n", f"{name}@%h"]
+    options = ["--concurrency", "1", "--pool", "prefork", "--loglevel", "INFO"]
+    return [sys.executable, "-m", *command, *options]
 
 
 def start_web(data: Path, host: str, port: int) -> processes.Child:

@@ -43,7 +43,7 @@ def up(console: Console, settings: Settings, with_demo: bool) -> None:
     """Start what there is to start, print the address, and stay until Ctrl-C or SIGTERM.
 
     Raises:
-        CommandError: Something cannot start, a server ended by itself, or the worker or the web
+        CommandError: Something cannot start, a server ended by itself, or a worker or the web
             server did so again and again.
     """
     for number in STOPPING:
@@ -101,12 +101,13 @@ def _serve(console: Console, settings: Settings, servers: Servers, with_demo: bo
 
     try:
         for start in (
-            lambda: services.start_worker(data),
+            lambda: services.start_worker(data, "worker"),
+            lambda: services.start_worker(data, "interactive"),
             lambda: services.start_web(data, host, port),
         ):
             kept.append(processes.Kept(start, say))
         (data / ADDRESS).write_text(url)
-        with console.status("Starting the worker and the web server"):
+        with console.status("Starting the workers and the web server"):
             services.wait_until_healthy(url, [*servers.children, *(one.child for one in kept)])
         console.print(Panel(_welcome(url, settings), title="Palimpsest", expand=False))
         unfinished = select(Job).where(Job.status.in_(("queued", "running")))

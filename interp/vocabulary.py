@@ -235,7 +235,12 @@ class Verdict(Term):
 
     LOWER = "lower", "lower", "The interval is below zero, and p is below 0.05."
     HIGHER = "higher", "higher", "The interval is above zero, and p is below 0.05."
-    CANNOT_TELL = "cannot tell", "cannot tell", "The contexts do not decide."
+    CANNOT_TELL = (
+        "cannot tell",
+        "cannot tell",
+        "The 95% interval includes zero, or p is 0.05 or more. Where only one of the two says that "
+        "there is a difference, the documents are too few or too unlike to be sure.",
+    )
 
 
 class Outcome(Term):
@@ -253,6 +258,81 @@ class AuthorKind(Term):
     MODEL = "model", "model", "An explainer or a language model wrote it."
 
 
+class Concept(Term):
+    """A word of the field that pages use, and no value of a table or of the API."""
+
+    LATENT = "latent", "latent", "One direction of a sparse coder. It is active on few tokens."
+    SPARSE_CODER = (
+        "sparse_coder",
+        "sparse coder",
+        "A transcoder or a sparse autoencoder: it writes an output as a sum of few latents.",
+    )
+    HOOKPOINT = (
+        "hookpoint",
+        "hookpoint",
+        "The module of the model whose output the coder reads or replaces.",
+    )
+    EXPLANATION = "explanation", "explanation", "A text that says where a latent is active."
+    SIMULATOR = (
+        "simulator",
+        "simulator",
+        "A model that reads an explanation and predicts the latent's activation on each token.",
+    )
+    PREDICTED = "predicted", "predicted", "Said of an activation: the simulator gave it."
+    REWRITE = (
+        "rewrite",
+        "rewrite",
+        "The model runs with simulated activations of some latents in place of the real ones.",
+    )
+    CALIBRATION_MAP = (
+        "calibration_map",
+        "calibration map",
+        "It turns raw simulated values into activations, and is linear between its knots.",
+    )
+    LOSS_INCREASE = (
+        "loss_increase",
+        "loss increase",
+        "Cross-entropy of the next token, less that of the untouched model. 0 is no harm.",
+    )
+    NATS = (
+        "nats",
+        "nats",
+        "The unit of cross-entropy with the natural logarithm. At 0.1 nats more, the probability "
+        "of the true next token is about 10% lower (geometric mean).",
+    )
+    LOSS_EFFECT = (
+        "loss_effect",
+        "loss effect",
+        "The loss increase, in nats, when only this latent is changed and all others are real.",
+    )
+    LEFT_TO_WIN = (
+        "left_to_win",
+        "left to win",
+        "The loss increase of the rewritten layer over real latents. Perfect explanations and a "
+        "perfect simulator would win it back.",
+    )
+    LOSS_RECOVERED = (
+        "loss_recovered",
+        "loss recovered",
+        "0% is as bad as no latents or as zero ablation, 100% as good as real latents.",
+    )
+    FVU = (
+        "fvu",
+        "FVU",
+        "Fraction of variance unexplained: the coder's squared error over the variance of the "
+        "module's output, on the calibrate set.",
+    )
+    FIRING_RATE = "firing_rate", "firing rate", "The share of tokens on which a latent is active."
+    RANDOM_BASELINE = (
+        "random_baseline",
+        "random baseline",
+        "The same score for other latents' explanations, with the same simulator and text.",
+    )
+    CEILING = "ceiling", "ceiling", "The score of a perfect simulation."
+    SCORER = "scorer", "scorer", "A language model that scores an explanation."
+    USAGE = "usage", "usage", "The tokens and seconds that a job takes."
+
+
 VOCABULARY: tuple[type[Term], ...] = (
     ContextSet,
     ExampleKind,
@@ -268,5 +348,6 @@ VOCABULARY: tuple[type[Term], ...] = (
     Verdict,
     Outcome,
     AuthorKind,
+    Concept,
 )
 """All of them, in the order in which the docs list them."""

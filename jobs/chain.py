@@ -1,18 +1,25 @@
 """The chain of jobs: the jobs that one job queues.
 
-=========  =====================================  ============================================
+=========  =====================================  ===========================================
 job        when it has                            what follows
-=========  =====================================  ============================================
+=========  =====================================  ===========================================
 collect    finished, if nothing explains yet      explain, by the first of its methods
 explain    finished, if methods are left          explain, by the next one
 explain    finished, if simulating was asked for  simulate, the explanations that it wrote
 explain    finished, if first latents were named  simulate, so many latents
-simulate   done ``EARLY`` of more explanations    rewrite, once under each protocol; attribute
-simulate   finished, if rewriting was asked for   rewrite, once under each protocol; attribute
-attribute  finished, if it made new estimates     simulate, to measure some latents individually
-=========  =====================================  ============================================
+simulate   done ``EARLY`` of more explanations    rewrite, the main point
+simulate   finished, if rewriting was asked for   rewrite, the main point
+simulate   finished, of several explanations      simulate, the rest: examples, loss effects
+rewrite    measured a new main point              attribute; rewrite, the rest, each protocol
+attribute  finished, if it made new estimates     simulate, the loss effects of some latents
+=========  =====================================  ===========================================
 
 An edit queues a simulate job of one explanation. Nothing follows the other kinds.
+
+The main point of a rewrite has the whole set of latents rewritten, under ``whole`` and isotonic
+calibration. After an edit somebody waits for it. The rest is measured in the background: a later
+one takes the place of an earlier one (``jobs/queue.py``). So each edit has its own main point, and
+any number of edits one rest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,48 +45,69 @@ def after(asked: Params, state: Mapping[str, Any]) -> Sequence[Params]:
 
     Args:
         asked: The parameters of the job.
-        state: The notes of its worker, see ``Job.state``.
+        state: The notes of its worker, see ``Job.state``. Of a simulate job, ``left`` says whether
+            there is a rest.
     """
     match asked:
-        case CollectParams(explain=(first, *rest)):
-            return [_explain(first, asked, rest)]
-        case ExplainParams(following=(first, *rest)):
-            return [_explain(first, asked, rest)]
+        case CollectParams(explain=(first, *others)):
+            return [_explain(first, asked, others)]
+        case ExplainParams(following=(first, *others)):
+            return [_explain(first, asked, others)]
         case ExplainParams(then_simulate=SimulateParams() as then):
             ids = state.get("explained", [])
             return [then.model_copy(update={"explanation_ids": tuple(ids)})] if ids else []
         case ExplainParams() if asked.first_latents:
             return [SimulateParams(**_latents(asked), then_rewrite=True)]
-        case SimulateParams(then_rewrite=True):
-            return rewrites(asked, state)
+        case SimulateParams(rest=False):
+            rewriting = rewrites(asked, state) if asked.then_rewrite else []
+            return [*rewriting, *rest(asked, state)]
+        case RewriteParams(main_point=True) if "rewrite_id" in state:
+            inner = RewriteParams(
+                simulator_id=asked.simulator_id,
+                author=asked.author,
+                rewrite_id=state["rewrite_id"],
+            )
+            return [
+                AttributeParams(simulator_id=asked.simulator_id, renew=True),
+                *(inner.model_copy(update={"protocol": protocol}) for protocol in Protocol),
+            ]
         case AttributeParams():
-            ids = tuple(state.get("measure", ()))
-            simulator_id = asked.simulator_id
-            then = SimulateParams(explanation_ids=ids, simulator_id=simulator_id, background=True)
-            return [then] if ids else []
+            exact = SimulateParams(
+                explanation_ids=tuple(state.get("measure", ())),
+                simulator_id=asked.simulator_id,
+                rest=True,
+            )
+            return [exact] if exact.explanation_ids else []
     return []
 
 
 def rewrites(asked: SimulateParams, state: Mapping[str, Any]) -> Sequence[Params]:
-    """The rewrites that follow a simulate job, and the estimates of all latents.
+    """The rewrite that follows a simulate job.
 
-    An edit repeats the newest rewrites. A job of many latents orders all latents anew.
+    An edit repeats the newest rewrite with nothing else changed. A job of many latents orders all
+    latents anew.
     """
-    repeat = len(asked.explanation_ids or state["explanation_ids"]) < EARLY
+    ids = tuple(asked.explanation_ids or state["explanation_ids"])
     simulator_id = asked.simulator_id or state["simulator_id"]
-    return [
-        *(
-            RewriteParams(protocol=protocol, simulator_id=simulator_id, repeat=repeat)
-            for protocol in Protocol
-        ),
-        AttributeParams(simulator_id=simulator_id, renew=True),
-    ]
+    main = RewriteParams(protocol=Protocol.WHOLE, simulator_id=simulator_id, main_point=True)
+    edit = {"repeat": True, "edited": ids} if len(ids) < EARLY else {}
+    return [main.model_copy(update=edit)]
+
+
+def rest(asked: SimulateParams, state: Mapping[str, Any]) -> Sequence[Params]:
+    """What a simulate job of several explanations leaves for later, as nobody waits for it."""
+    if not state.get("left"):
+        return []
+    ids = tuple(asked.explanation_ids or state["explanation_ids"])
+    simulator_id = asked.simulator_id or state["simulator_id"]
+    later = SimulateParams(explanation_ids=ids, simulator_id=simulator_id, rest=True)
+    return [later.model_copy(update={"individually": asked.individually})]
 
 
 def _explain(
-    first: ExplainParams, asked: CollectParams | ExplainParams, rest: Sequence[ExplainParams]
+    first: ExplainParams, asked: CollectParams | ExplainParams, others: Sequence[ExplainParams]
 ) -> ExplainParams:
-    return first.model_copy(update={**_latents(asked), "following": tuple(rest)})
+    return first.model_copy(update={**_latents(asked), "following": tuple(others)})
 
 
 def _latents(asked: CollectParams | ExplainParams) -> dict[str, Any]:

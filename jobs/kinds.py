@@ -22,11 +22,15 @@ from jobs.params import (
 from models import Job
 
 BACKGROUND = -1
-"""Priority of a job that nobody waits for: inner points of a rewrite, other calibrations and
-orderings, the other protocol, estimates of all latents, individual loss effects in bulk."""
+"""Priority of a job that nobody waits for: it runs when nothing ordinary waits."""
 ORDINARY = 0
 WAITED_FOR = 1
 """Priority of a job that somebody waits for: it is about one sentence, prompt or explanation."""
+
+INTERACTIVE = "interactive"
+"""The queue of what people wait for: jobs of priority ``WAITED_FOR`` of all kinds, and requests
+(:mod:`jobs.requests`). A worker of its own serves it. While none does, such jobs go to the queue of
+their kind, first of all."""
 
 
 class Kind(NamedTuple):
@@ -35,7 +39,7 @@ class Kind(NamedTuple):
     name: str
     label: str
     queue: str
-    """A process that serves ``gpu`` takes one task at a time."""
+    """Of the jobs that nobody waits for. A process that serves ``gpu`` takes one task at a time."""
     priority: int
     """A job of a higher priority goes first."""
     params: type[Params]
@@ -57,7 +61,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("check", "Check", "gpu", ORDINARY, CheckParams),
     )
 }
-QUEUES = tuple(sorted({kind.queue for kind in KINDS.values()}))
+QUEUES = tuple(sorted({INTERACTIVE, *(kind.queue for kind in KINDS.values())}))
 LISTED = "{} or {}".format(", ".join([*KINDS][:-1]), [*KINDS][-1])
 """All kinds, for a sentence."""
 _BY_PARAMS = {kind.params: kind for kind in KINDS.values()}
@@ -69,12 +73,27 @@ def kind_of(params: Params) -> Kind:
 
 
 def priority_of(params: Params) -> int:
-    """The priority of a job: its kind's, but somebody waits for one explanation's simulation."""
-    if isinstance(params, SimulateParams) and params.background:
-        return BACKGROUND
-    if isinstance(params, SimulateParams) and len(params.explanation_ids) == 1:
-        return WAITED_FOR
+    """The priority of a job: its kind's, with exceptions.
+
+    Somebody waits for one explanation's simulation and for the main point after it. That of many
+    new latents takes longer, as nothing is known of it. Nobody waits for the rest of a simulation
+    or of a rewrite.
+    """
+    match params:
+        case SimulateParams(rest=True):
+            return BACKGROUND
+        case SimulateParams(explanation_ids=(_,)):
+            return WAITED_FOR
+        case RewriteParams(main_point=True) if params.edited:
+            return WAITED_FOR
+        case RewriteParams() if params.rewrite_id is not None:
+            return BACKGROUND
     return kind_of(params).priority
+
+
+def queue_of(kind: str, priority: int) -> str:
+    """The queue of a job."""
+    return INTERACTIVE if priority >= WAITED_FOR else KINDS[kind].queue
 
 
 def params_of(job: Job) -> Params:

@@ -67,8 +67,8 @@ class SimulateParams(Params):
     then_rewrite: bool = False
     again: bool = False
     """True to simulate again what is simulated already."""
-    background: bool = False
-    """True if nobody waits for it."""
+    rest: bool = False
+    """Do what another job of the same explanations has left: their examples and loss effects."""
     estimate: Estimate | None = None
 
 
@@ -117,6 +117,12 @@ class RewriteParams(Params):
     """The author of the explanations, the newest of each latent. Empty for the current ones."""
     repeat: bool = False
     """Repeat the newest rewrite, with the explanations that are current when the job begins."""
+    edited: tuple[int, ...] = ()
+    """If it repeats one: the only explanations to change. Without any: all that are current."""
+    main_point: bool = False
+    """Measure the main point and its baselines only. Jobs of the rest follow."""
+    rewrite_id: int | None = None
+    """Measure the rest of this rewrite; under another protocol, the same set in the same orders."""
 
 
 class AttributeParams(Params):

@@ -1,10 +1,11 @@
 """The progress of jobs and their parameters, in words."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from jobs.kinds import KINDS
+from jobs.kinds import INTERACTIVE, KINDS, queue_of
 from jobs.status import ACTIVE
 from models import Job
 
@@ -24,6 +25,8 @@ class JobLine(NamedTuple):
     unit: str
     message: str
     usage: dict[str, Any]
+    priority: int = 0
+    rates: Mapping[str, Any] = MappingProxyType({})
 
 
 class Now(NamedTuple):
@@ -73,20 +76,37 @@ def no_worker(job: Job | JobLine) -> str:
         return ""
     if time.monotonic() - _heard[0] > ASK_SECONDS:
         _heard = (time.monotonic(), unserved())
-    queue = KINDS[job.kind].queue
-    return queue if queue in _heard[1] else ""
+    lacking, queue = _heard[1], KINDS[job.kind].queue
+    if queue not in lacking:
+        return ""
+    # The interactive worker takes what somebody waits for, of any kind.
+    taken = INTERACTIVE not in lacking and queue_of(job.kind, job.priority) == INTERACTIVE
+    return "" if taken else queue
 
 
 def seconds_left(job: Job | JobLine) -> float | None:
-    """The time that a running job still needs, in seconds at work, from its own rate so far.
+    """The time that a running job still needs, in seconds at work.
 
-    None before its first unit is done, and for a job that does not run. Time in which the worker
-    is busy with other jobs comes on top.
+    Each kind of its units has a rate of its own: that of this job so far, or of an earlier job
+    alike. A kind that has neither counts with the rate of the job as a whole. None while nothing
+    tells a rate, and for a job that does not run. Time in which the worker is busy with other jobs
+    comes on top.
     """
-    spent = job.usage.get("seconds", 0)
-    if job.status != "running" or not job.total or not job.done or not spent:
+    if job.status != "running" or not job.total:
         return None
-    return float(max(job.total - job.done, 0) * spent / job.done)
+    spent = job.usage.get("seconds", 0)
+    whole = spent / job.done if job.done and spent else None
+    # A job that an older version began has none.
+    kinds = (job.rates or {"": {"done": job.done, "total": job.total}}).values()
+    left = 0.0
+    for kind in kinds:
+        rate = kind["seconds"] / kind["timed"] if kind.get("timed") else kind.get("before", whole)
+        rate = whole if rate is None else rate
+        things = max(kind["total"] - kind["done"], 0)
+        if things and rate is None:
+            return None
+        left += things * (rate or 0.0)
+    return left
 
 
 WORDS = {
@@ -104,8 +124,10 @@ WORDS = {
     "then_rewrite": "measure the layer afterwards",
     "then_simulate": "simulate afterwards",
     "repeat": "repeats the rewrite before it",
+    "edited": "edited explanations",
+    "main_point": "the main point only",
+    "rest": "the examples and loss effects of an earlier job",
     "renew": "only if enough has changed",
-    "background": "in the background",
     "again": "missing values are simulated again",
     "llm": "language model",
     "path": "file",

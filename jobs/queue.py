@@ -2,6 +2,8 @@
 
 The table ``job`` is the queue. A Celery message says only that there is something to do. PostgreSQL
 holds the jobs and their progress (see ``workers/turns.py``).
+
+What people wait for has a queue and a worker of its own (:data:`jobs.kinds.INTERACTIVE`).
 """
 
 import logging
@@ -15,9 +17,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from jobs.events import get_redis, publish
-from jobs.kinds import KINDS, QUEUES, kind_of, priority_of
+from jobs.kinds import INTERACTIVE, KINDS, QUEUES, kind_of, priority_of, queue_of
 from jobs.log import note
 from jobs.params import AttributeParams, Params, RewriteParams
+from jobs.status import ACTIVE
 from models import Generation, Job, Sentence, Study
 from models.settings import get_settings
 
@@ -26,8 +29,11 @@ log = logging.getLogger(__name__)
 WORK = "palimpsest.work"
 """The task of jobs: take the one whose turn it is, and go on with it for one chunk of time."""
 
+ANSWER = "palimpsest.answer"
+"""The task of requests: answer those that wait (:mod:`jobs.requests`)."""
+
 REMOVE = "palimpsest.remove"
-"""The other task: remove the rows and files of what a person deleted."""
+"""The task of deletions: remove the rows and files of what a person deleted."""
 
 BEAT_SECONDS = 10
 """Seconds between two reports of a worker about the queues that it serves."""
@@ -39,7 +45,7 @@ LOOK_SECONDS = 30
 celery = Celery(
     "palimpsest",
     broker=get_settings().redis_url,
-    include=["workers.runner", "workers.deletion", "workers.watch"],
+    include=["workers.runner", "workers.interactive.serve", "workers.deletion", "workers.watch"],
 )
 celery.conf.update(
     task_acks_late=True,
@@ -125,26 +131,32 @@ def _make(session: Session, study_id: int, params: Params, by: str) -> tuple[Job
     session.add(job)
     session.flush()
     note(session, job.id, f"Queued by {by}.")
-    # It takes the current explanations when it begins, so it does what earlier ones would.
-    repeats = (isinstance(params, RewriteParams) and params.repeat) or (
+    # A later one does what this one would, with explanations that are newer.
+    replaces = (isinstance(params, RewriteParams) and params.rewrite_id is not None) or (
         isinstance(params, AttributeParams) and params.renew
     )
-    return job, _supersede(session, job) if repeats else []
+    return job, _supersede(session, job) if replaces else []
 
 
 def _supersede(session: Session, job: Job) -> Sequence[int]:
-    """Cancel the jobs that were asked for the same earlier and have not begun."""
-    line = f"Superseded by job {job.id}, which was asked for the same later."
+    """Cancel earlier jobs that do what this one does anew.
+
+    The rest of an earlier rewrite is cancelled whether it has begun or not: measured points stay,
+    and the new job takes over those that it shares. So at most one such job a protocol waits or
+    runs. Estimates that have begun go on, or no edit in a row would ever have any.
+    """
+    rest = "rewrite_id" in job.params
+    line = f"Superseded by job {job.id}, which measures a newer state."
     by = bindparam(None, {"superseded_by": job.id}, type_=JSONB)
     needless = session.scalars(
         update(Job)
         .where(
             Job.study_id == job.study_id,
             Job.kind == job.kind,
-            Job.params == job.params,
+            Job.params - "rewrite_id" == {n: v for n, v in job.params.items() if n != "rewrite_id"},
+            Job.params["rewrite_id"].astext.is_not(None) if rest else Job.turn_at.is_(None),
             Job.id < job.id,
-            Job.status == "queued",
-            Job.turn_at.is_(None),
+            Job.status.in_(ACTIVE),
         )
         .values(
             status="cancelled",
@@ -165,19 +177,26 @@ def _announce(
 ) -> None:
     """Commit jobs, wake workers for them, and tell browsers."""
     session.commit()
-    asleep = {queue for queue in {KINDS[job.kind].queue for job in jobs} if not wake(queue)}
-    if asleep:
+    queues = {job.id: _queue(job) for job in jobs}
+    awake = {queue: wake(queue) for queue in set(queues.values())}
+    if not all(awake.values()):
         line = "Redis cannot be reached, so no worker was woken. It starts once Redis answers again"
         for job in jobs:
-            if KINDS[job.kind].queue in asleep:
+            if not awake[queues[job.id]]:
                 note(session, job.id, f"{line}; nothing is lost.")
         session.commit()
     for job_id in (*(job.id for job in jobs), *needless):
         publish(study_id, "job", job_id)
 
 
-def wake(queue: str) -> bool:
-    """Make sure that a message about jobs is on a queue, so that a worker looks at the table.
+def _queue(job: Job) -> str:
+    """The queue on which a job finds a worker just now."""
+    queue = queue_of(job.kind, job.priority)
+    return KINDS[job.kind].queue if queue == INTERACTIVE and INTERACTIVE in unserved() else queue
+
+
+def wake(queue: str, task: str = WORK) -> bool:
+    """Make sure that a message of a task is on a queue, so that a worker looks for what waits.
 
     Returns:
         False if Redis cannot be reached.
@@ -185,8 +204,8 @@ def wake(queue: str) -> bool:
     try:
         # The transport keeps a queue as a list. A message names its task in plain text.
         there = get_redis().lrange(queue, 0, -1)
-        if not any(WORK.encode() in message for message in there):
-            celery.send_task(WORK, queue=queue)
+        if not any(task.encode() in message for message in there):
+            celery.send_task(task, queue=queue)
     except (OperationalError, RedisError, RuntimeError) as error:
         log.error("No worker was woken for the queue %s: %s", queue, error)
         return False

@@ -2,7 +2,17 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    Text,
+    UniqueConstraint,
+    exists,
+    func,
+)
 from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
@@ -14,7 +24,10 @@ class Rewrite(Base):
     """One evaluation on the evaluate set: which explanations, in which orders, where spliced."""
 
     __tablename__ = "rewrite"
-    __table_args__ = (CheckConstraint("protocol IN ('paper', 'whole')", name="protocol"),)
+    __table_args__ = (
+        CheckConstraint("protocol IN ('paper', 'whole')", name="protocol"),
+        Index(None, "edited_ids", postgresql_using="gin"),
+    )
 
     id: Mapped[Id]
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"), index=True)
@@ -37,8 +50,12 @@ class Rewrite(Base):
     parent_id: Mapped[int | None] = mapped_column(
         ForeignKey("rewrite.id", ondelete="SET NULL"), index=True
     )
-    """The rewrite that this one repeats with one explanation changed."""
+    """The rewrite that this one repeats with some explanations changed."""
+    edited_ids: Mapped[Ids] = mapped_column(server_default=sql("'{}'"))
+    """The explanations that it has and its parent has not. Empty without a parent."""
     finished: Mapped[bool] = mapped_column(default=False)
+    """True if all its points are measured. A rewrite that a newer one supersedes may have its main
+    point only."""
     code_version: Mapped[str]
     created_at: Mapped[Created]
 
@@ -91,6 +108,17 @@ class RewritePoint(Base):
     )
     """The point of an earlier rewrite this was taken from, as nothing it depends on changed."""
     created_at: Mapped[Created]
+
+
+def has_main_point() -> ColumnElement[bool]:
+    """True of a rewrite if its main point is measured: the whole set, isotonic."""
+    return exists().where(
+        RewritePoint.rewrite_id == Rewrite.id,
+        RewritePoint.condition == "rewritten",
+        RewritePoint.calibration == "isotonic",
+        RewritePoint.ordering == "score",
+        RewritePoint.count == func.cardinality(Rewrite.explanation_ids),
+    )
 
 
 class LossEffect(Base):

@@ -23,22 +23,24 @@ import platformdirs
 import pytest
 from filelock import FileLock
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from app.services.simulators.adding import add_simulator
+from app.services.simulators.schemas import SimulatorCreate
 from cli.fetch import fetch
 from cli.processes import Child, last_line, start, stop
 from cli.servers import Servers, embedded_servers, free_port, migrate, use
-from cli.services import web_command
+from cli.services import web_command, worker_command
 from jobs import queue
 from jobs.events import get_redis
-from jobs.kinds import QUEUES
+from jobs.kinds import INTERACTIVE, QUEUES
 from jobs.progress import ASK_SECONDS
-from models import Job, Study
+from models import Job, Latent, Simulator, Study
 from models.database import get_engine, new_session
 from tests import REPOSITORY
 from tests.factories import little_study
-from tests.studies import make_study, small_study, wait_for_jobs
+from tests.studies import is_held, make_study, queue_job, small_study, wait_for_jobs, wait_until
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 CHROMIUM_FLAGS = [
@@ -136,6 +138,7 @@ def _nobody_at_work(request: pytest.FixtureRequest) -> None:
     if not needs_worker(request.node):
         while _workers:
             stop([_workers.pop()])
+            get_redis().delete(f"palimpsest:served:{INTERACTIVE}")
 
 
 @pytest.fixture(scope="session")
@@ -196,6 +199,102 @@ def living_study(servers: Servers, worker: Child) -> Study:
         assert all(job.status == "finished" for job in jobs), [job.message for job in jobs]
         session.refresh(study)
         return study
+
+
+TAUGHT = 24
+"""Latents that the tests' simulator is trained on and evaluated with: too few to be any good."""
+
+
+@pytest.fixture(scope="session")
+def trained(
+    living_study: Study, model_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A two-tower simulator trained, for a moment, on a few latents of the study."""
+    from cli.train import read_corpus  # imports torch, like all that follows
+    from interp.simulate.two_tower.method import Settings
+    from interp.simulate.two_tower.networks import Shape
+    from interp.simulate.two_tower.train import train
+    from tests.engine import smollm2
+
+    corpus, text = read_corpus(living_study.slug, [])
+    some = dict(list(corpus.explanations.items())[:TAUGHT])
+    subject = smollm2(model_cache)
+    out = tmp_path_factory.mktemp("trained") / "two_tower"
+    train(
+        subject.model,
+        subject.tokenizer,
+        "smollm2-135m-instruct",
+        corpus._replace(explanations=some),
+        text,
+        out,
+        shape=Shape(features=32, width=16, token_hidden=16, explanation_hidden=16),
+        settings=Settings(folds=2, steps=4, latents=8, tokens=128, check_every=2),
+        command="palimpsest train-simulator living",
+        say=lambda _: None,
+    )
+    return out
+
+
+@pytest.fixture(scope="session")
+def interactive_worker(worker: Child, data_folder: Path) -> Iterator[Child]:
+    """A real worker for what people wait for, beside the other one."""
+    child = start("interactive", worker_command("interactive"), data_folder, cwd=REPOSITORY)
+    _workers.append(child)
+    deadline = time.monotonic() + 60
+    while INTERACTIVE in queue.unserved():
+        assert child.process.poll() is None, last_line(child.log)
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    yield child
+    stop([child])
+    get_redis().delete(f"palimpsest:served:{INTERACTIVE}")
+
+
+@pytest.fixture
+def instant_study(
+    db: Session,
+    living_study: Study,
+    model_cache: Path,
+    trained: Path,
+    interactive_worker: Child,
+    api: httpx.Client,
+) -> Iterator[Study]:
+    """The living study with the quick simulator, and a worker that answers while somebody types."""
+    study = db.get_one(Study, living_study.id)
+    before = study.simulator_id
+    base = str(model_cache / "smollm2-135m-instruct")
+    given = SimulatorCreate(method="two_tower", model=base, folder=str(trained))
+    study.simulator_id = add_simulator(db, given).id
+    db.commit()
+    first = f"/studies/{study.slug}/latents/0/draft"
+    deadline = time.monotonic() + 120
+    while api.post(first, json={"text": "words"}).status_code == 503:  # it loads its models
+        assert time.monotonic() < deadline
+    yield study
+    unfinished = Job.study_id == study.id, Job.status.in_(("queued", "running"))
+    db.execute(update(Job).where(*unfinished).values(status="cancelled"))
+    db.execute(update(Study).where(Study.id == study.id).values(simulator_id=before))
+    db.commit()
+
+
+@pytest.fixture
+def bulk(db: Session, instant_study: Study) -> Job:
+    """A long job that the other worker is at, with a simulator that takes seconds for each text."""
+    slow = select(Simulator.id).where(Simulator.method == "all_at_once").order_by(Simulator.id)
+    ids = select(Latent.explanation_id).where(
+        Latent.study_id == instant_study.id, Latent.firing_rate > 0.001
+    )
+    job = queue_job(
+        db,
+        instant_study,
+        "simulate",
+        explanation_ids=list(db.scalars(ids.order_by(Latent.index).limit(64))),
+        simulator_id=db.scalars(slow).first(),
+        individually=0,
+        again=True,
+    )
+    wait_until(db, lambda: is_held(db, job), what="the worker to take up the long job")
+    return job
 
 
 def wait_for(url: str, child: Child, timeout: float = 60) -> None:

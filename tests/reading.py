@@ -22,6 +22,7 @@ def problem_of(response: httpx.Response, status: int) -> str:
 def text_of(response: httpx.Response) -> str:
     """A page as it reads, without its markup."""
     page = re.sub(r"<script.*?</script>", "", response.text, flags=re.DOTALL)
+    page = re.sub(r"<span[^>]* popover>.*?</span>", "", page, flags=re.DOTALL)  # closed at first
     page = re.sub(r"</t[dh]>", " ", page)
     return " ".join(unescape(re.sub(r"<[^>]+>", "", page)).split())
 

@@ -53,6 +53,7 @@ def rewrite(
         context_ids=list(contexts),
         seed=0,
         parent_id=parent.id if parent else None,
+        edited_ids=sorted(set(explanation_ids) - set(parent.explanation_ids)) if parent else [],
         finished=True,
         code_version="test",
     )

@@ -258,4 +258,4 @@ def _simulate(
         session.add(simulation)
         session.flush()
         if name == "calibrate":
-            calibrate_and_score(session, study, latent, simulation)
+            calibrate_and_score(session, study, [latent], [simulation])

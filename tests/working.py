@@ -2,11 +2,28 @@
 
 from typing import NamedTuple
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from jobs.kinds import kind_of
+from jobs.params import Params
 from models import Job, Study
 from workers.registry import task_of
 from workers.task import Done, Unit
+
+
+def add_job(db: Session, study: Study, params: Params) -> Job:
+    kind = kind_of(params).name
+    job = Job(study_id=study.id, kind=kind, params=params.stored(), state={}, created_by="tests")
+    db.add(job)
+    db.commit()
+    return job
+
+
+def following(db: Session, job: Job) -> list[Job]:
+    """The jobs of the study that came after a job."""
+    own = select(Job).where(Job.study_id == job.study_id, Job.id > job.id)
+    return list(db.scalars(own.order_by(Job.id)))
 
 
 class Step(NamedTuple):

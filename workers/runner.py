@@ -29,9 +29,11 @@ from jobs.status import ACTIVE
 from models import Job, Study
 from models.database import get_engine, new_session
 from models.settings import get_settings
+from workers import rates
+from workers.interactive.serve import answer_between
 from workers.reasons import in_words, passes
 from workers.task import Done
-from workers.turns import WORKER, let_go, served, take, unlock, waiting, wake_waiting
+from workers.turns import SHARES, WORKER, let_go, served, take, unlock, waiting, wake_waiting
 
 log = logging.getLogger(__name__)
 
@@ -138,18 +140,21 @@ def _turn(session: Session, job: Job) -> bool:
     units = task.plan(session, job, study)
     total = sum(unit.size for unit in units)
     progress = Progress(sum(unit.done for unit in units), total, task.counts)
-    if not _planned(session, job, progress):
+    if not _planned(session, job, progress, rates.planned(session, job, units)):
         return False
     for unit in units:
         while unit.done < unit.size:
             done = task.do(session, job, study, unit)
             upto = unit.size if done.part is None else done.part
             progress = progress._replace(done=progress.done + upto - unit.done)
-            unit = unit._replace(done=upto)
             now = time.monotonic()
-            if not _record(session, job, progress, done, now - began):
+            SHARES.spent(job.priority, now - began)
+            known = rates.spent(job.rates, unit, upto - unit.done, now - began)
+            unit = unit._replace(done=upto)
+            if not _record(session, job, progress, done, now - began, known):
                 return False
-            began = now
+            answer_between()
+            began = time.monotonic()
             # After its last unit a job goes on to its end: it would be finished, and not say so.
             if progress.done < total and _gives_way(session, job, progress, now > deadline):
                 return False
@@ -166,8 +171,9 @@ def _gives_way(session: Session, job: Job, progress: Progress, over: bool) -> bo
     """
     others = waiting(served()).where(Job.id != job.id).limit(1)
     first = session.execute(others).first()
+    rank = SHARES.rank(job.priority)
     if first is not None and (
-        first.priority > job.priority
+        SHARES.rank(first.priority) > rank
         or (first.priority == job.priority > ORDINARY and first.turn_at is None)
     ):
         note(session, job.id, "It waits: another job goes first.")
@@ -205,13 +211,20 @@ def _go_on_later(job_id: int) -> None:
             time.sleep(1)
 
 
-def _planned(session: Session, job: Job, progress: Progress) -> bool:
+def _planned(session: Session, job: Job, progress: Progress, known: dict[str, Any]) -> bool:
     """Save what is planned and how much of it is done. False as :func:`_record`."""
     values = progress._asdict() if progress.total else {}
-    return _update(session, job, **values)
+    return _update(session, job, **values, rates=known)
 
 
-def _record(session: Session, job: Job, progress: Progress, done: Done, seconds: float) -> bool:
+def _record(
+    session: Session,
+    job: Job,
+    progress: Progress,
+    done: Done,
+    seconds: float,
+    known: dict[str, Any],
+) -> bool:
     """Save the progress and usage of the job. False if it was meanwhile cancelled, or deleted with
     its study.
 
@@ -236,6 +249,7 @@ def _record(session: Session, job: Job, progress: Progress, done: Done, seconds:
         message=message,
         missing=Job.missing + done.missing,
         setbacks=0,
+        rates=known,
         usage={name: job.usage.get(name, 0) + value for name, value in spent.items()},
     )
 

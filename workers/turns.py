@@ -5,9 +5,13 @@ table, where the worker takes the first job that nobody holds. To hold a job is 
 advisory lock, which ends with the holder's connection. So no message can be the wrong one or come
 twice, and jobs go in the order of the table:
 
-1. jobs of a higher priority, which somebody waits for,
+1. jobs of a higher priority: first those that somebody waits for, last those in the background,
 2. the job whose last turn is longest ago, so that jobs alike alternate,
 3. the oldest job.
+
+A worker of its own takes the jobs that somebody waits for (the queue ``INTERACTIVE``). A worker of
+another queue takes them only while none of that kind is there. A worker that does both gives at
+least a third of its time to the others (:class:`Shares`).
 
 No job that waits is forgotten. A job begins to wait when it is queued, or when a worker lets go of
 it. After either, somebody calls :func:`wake`, which leaves at least one message on the job's queue.
@@ -27,11 +31,23 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, Connection, Select, and_, literal_column, select, text, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    case,
+    literal_column,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import DBAPIError
 
-from jobs.kinds import KINDS
-from jobs.queue import celery, wake
+from jobs.kinds import BACKGROUND, INTERACTIVE, KINDS, WAITED_FOR, queue_of
+from jobs.queue import celery, unserved, wake
 from jobs.status import ACTIVE
 from models import Job, Study
 from models.database import get_engine
@@ -58,15 +74,56 @@ def served() -> list[str]:
     return list(celery.amqp.queues.consume_from)
 
 
+class Shares:
+    """The time of this worker that jobs have had: those that somebody waits for, and the others.
+
+    While both wait, the others get at least one second for each two, whatever people do. Within
+    ``BURST`` seconds of debt a short wait is not made longer by it.
+    """
+
+    BURST = 6.0
+    """Seconds that the worker may owe to the others. Then they go first, until it owes a third."""
+
+    def __init__(self) -> None:
+        self._owed = 0.0
+        self.others_first = False
+        """True if jobs that nobody waits for go first."""
+
+    def spent(self, priority: int, seconds: float) -> None:
+        """Count the time that a job has had."""
+        change = seconds / 2 if priority >= WAITED_FOR else -seconds
+        self._owed = min(max(self._owed + change, 0.0), 2 * self.BURST)
+        self.others_first = self._owed > (self.BURST / 3 if self.others_first else self.BURST)
+
+    def rank(self, priority: int) -> int:
+        """The rank of a job of some priority just now: a higher one goes first."""
+        return BACKGROUND - 1 if self.others_first and priority >= WAITED_FOR else priority
+
+
+SHARES = Shares()
+"""Of this process, which is the only one of its worker that works."""
+
+
 def waiting(queues: Collection[str]) -> Select[int, str, int, datetime | None]:
-    """Jobs of some queues that nobody holds, first the one whose turn it is: the id, kind,
-    priority, and when its last turn began."""
-    kinds = [kind.name for kind in KINDS.values() if kind.queue in queues]
+    """Jobs that a worker of some queues may take and that nobody holds, first the one whose turn it
+    is: the id, kind, priority, and when its last turn began."""
+    rank: Any = Job.priority
+    if SHARES.others_first:
+        rank = case((Job.priority >= WAITED_FOR, BACKGROUND - 1), else_=Job.priority)
     return (
         select(Job.id, Job.kind, Job.priority, Job.turn_at)
-        .where(_TO_DO, Job.kind.in_(kinds), ~HELD)
-        .order_by(Job.priority.desc(), Job.turn_at.asc().nulls_first(), Job.id)
+        .where(_TO_DO, _of(queues), ~HELD)
+        .order_by(rank.desc(), Job.turn_at.asc().nulls_first(), Job.id)
     )
+
+
+def _of(queues: Collection[str]) -> ColumnElement[bool]:
+    """The jobs that a worker of some queues may take."""
+    own = Job.kind.in_([kind.name for kind in KINDS.values() if kind.queue in queues])
+    if INTERACTIVE in queues:
+        return or_(Job.priority >= WAITED_FOR, own)
+    # They go to the interactive worker, if there is one.
+    return own if INTERACTIVE in unserved() else and_(own, Job.priority < WAITED_FOR)
 
 
 def take(holder: Connection, queues: Collection[str]) -> int | None:
@@ -103,9 +160,13 @@ def let_go(job_id: int | None = None) -> None:
 def wake_waiting(queues: Collection[str]) -> None:
     """Wake a worker for each of some queues in which jobs wait."""
     with get_engine().connect() as connection:
-        kinds = {row.kind for row in connection.execute(waiting(queues))}
-    for queue in {KINDS[kind].queue for kind in kinds}:
+        found = {(row.kind, row.priority) for row in connection.execute(waiting(queues))}
+    for queue in {_within(queues, queue_of(*one), KINDS[one[0]].queue) for one in found}:
         wake(queue)
+
+
+def _within(queues: Collection[str], own: str, other: str) -> str:
+    return own if own in queues else other
 
 
 def _keys(job_id: int) -> dict[str, Any]:

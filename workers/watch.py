@@ -1,7 +1,10 @@
 """A worker's duties beside its jobs: it says that it is there, and looks for jobs that wait."""
 
 import logging
+import os
 import signal
+from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -11,11 +14,16 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs import queue
-from jobs.queue import celery
+from jobs.kinds import INTERACTIVE
+from jobs.queue import ANSWER, celery
 from models.database import get_engine
 from workers import turns
 
 log = logging.getLogger(__name__)
+
+NICENESS = 10
+"""Added to that of a worker that nobody waits for: the system gives the processor to the
+interactive worker, the web server and PostgreSQL first, and what they leave to this one."""
 
 
 class Watch(bootsteps.StartStopStep):
@@ -72,9 +80,13 @@ def _beat() -> None:
 
 
 def _look() -> None:
-    """Wake workers for jobs that no message would bring up."""
+    """Wake workers for jobs that no message would bring up. An interactive worker prepares itself
+    for requests too."""
+    queues = turns.served()
+    if INTERACTIVE in queues:
+        queue.wake(INTERACTIVE, ANSWER)
     try:
-        turns.wake_waiting(turns.served())
+        turns.wake_waiting(queues)
     except SQLAlchemyError as error:
         log.error("The jobs that wait could not be looked up: %s", error)
 
@@ -83,3 +95,15 @@ def _look() -> None:
 def _forked(**_: object) -> None:
     """A process that works makes connections of its own: a fork must not use its parent's."""
     get_engine().dispose(close=False)
+    if INTERACTIVE not in turns.served():
+        _give_way()
+
+
+def _give_way() -> None:
+    """Let the system give the processor to all other processes first."""
+    os.nice(NICENESS)
+    # Linux shares it out among sessions, where that is on, and looks at niceness only within one.
+    leads_session = os.getsid(0) == os.getppid()
+    if leads_session:
+        with suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(NICENESS))

@@ -14,6 +14,10 @@ class NotFound(Refused):
     """There is no such thing. The message says what there is instead."""
 
 
+class NoStudy(NotFound):
+    """There is no such study."""
+
+
 class Conflict(Refused):
     """The thing is in a state in which this cannot be done."""
 

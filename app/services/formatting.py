@@ -34,7 +34,11 @@ def percent(share: float | None) -> str:
     size = abs(share)
     if size == 0:
         return "0%"
-    digits = 0 if size >= 0.1 else 1 if size >= 0.01 else 2 if size >= 0.001 else 3
+    # What is small is told from nothing, and what is nearly all from all.
+    least = min(size, 1 - size) if 0.99 < size < 1 else size
+    digits = 0 if least >= 0.1 else 1 if least >= 0.01 else 2 if least >= 0.001 else 3
+    if size < 1 and float(f"{size:.{digits}%}"[:-1]) >= 100:
+        return "> 99.999%".replace("> ", "> −" if share < 0 else "> ")
     return f"{share:.{digits}%}".replace("-", "−")
 
 

@@ -4,8 +4,9 @@ Under ``/api`` errors are problem details (RFC 9457). Elsewhere they are pages w
 """
 
 import logging
+import re
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,7 +18,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
-from app.services.errors import Conflict, FieldErrors, Forbidden, NotFound, Refused
+from app.services.errors import Conflict, FieldErrors, Forbidden, NoStudy, NotFound, Refused
 from app.web.templates import render
 from interp.cleaning import HALF
 from interp.errors import InputError
@@ -63,16 +64,44 @@ def _field(error: ErrorDetails) -> str:
     return next((part for part in reversed(error["loc"]) if isinstance(part, str)), "form")
 
 
+class NamedStudy(NamedTuple):
+    """A study by its address alone, for the way back to its pages."""
+
+    slug: str
+    title: str
+
+
+def _named(path: str) -> NamedStudy | None:
+    """The study that an address is of, if it is of one. Nobody knows whether there is one."""
+    found = re.match(r"/studies/(?!new(?:/|$))([a-z0-9-]{1,80})(?:/|$)", path)
+    return NamedStudy(found[1], found[1]) if found else None
+
+
 def respond(
-    request: Request, status: int, detail: str, errors: list[dict[str, str]] | None = None
+    request: Request,
+    status: int,
+    detail: str,
+    errors: list[dict[str, str]] | None = None,
+    *,
+    of_study: bool = True,
 ) -> Response:
-    """The answer to a request that failed."""
+    """The answer to a request that failed.
+
+    Args:
+        of_study: False if the study of the address does not exist: there is no way back to it.
+    """
     title = HTTPStatus(status).phrase
     if request.url.path.startswith("/api/"):
         problem = Problem(title=title, status=status, detail=detail, errors=errors or [])
         return JSONResponse(problem.model_dump(), status, media_type="application/problem+json")
     # What runs is not asked for: the database may be what failed.
-    context = {"title": title, "status": status, "detail": detail, "now": None}
+    context = {
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "now": None,
+        "study": _named(request.url.path) if of_study and status != 401 else None,
+    }
     return render(request, "pages/error.html", context, status)
 
 
@@ -120,7 +149,7 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(Refused)
     def refused(request: Request, error: Refused) -> Response:
         status = next(code for kind, code in STATUS.items() if isinstance(error, kind))
-        return respond(request, status, str(error))
+        return respond(request, status, str(error), of_study=not isinstance(error, NoStudy))
 
     @app.exception_handler(RequestValidationError)
     def not_valid(request: Request, error: RequestValidationError) -> Response:

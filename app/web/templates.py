@@ -23,6 +23,7 @@ from app.services.formatting import (
     visible,
 )
 from app.web.urls import url
+from interp.vocabulary import VOCABULARY
 from jobs import progress
 from jobs.kinds import KINDS
 from models.shipped import STATIC, TEMPLATES
@@ -50,6 +51,7 @@ environment.filters |= {
     "job_label": lambda kind: KINDS[kind].label,
 }
 environment.globals |= {
+    **{terms.__name__: terms for terms in VOCABULARY},
     "url": url,
     "duration": duration,
     "seconds_left": progress.seconds_left,

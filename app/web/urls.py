@@ -46,6 +46,7 @@ PATHS = {
     "explanations": f"{_LATENT}/explanations",
     "others": f"{_LATENT}/others",
     "preview": f"{_LATENT}/preview",
+    "draft": f"{_LATENT}/draft",
     "simulate": f"{_LATENT}/simulate",
     "measure": f"{_LATENT}/measure",
     "errors": f"{_LATENT}/errors",
@@ -64,8 +65,9 @@ PATHS = {
     "retry": "/jobs/{}/retry",
     "again": "/jobs/{}/again",
     "takeback": "/jobs/{}/takeback",
+    "api": "/api",
     # What pages use of the API
-    "api": "/api/v1/openapi.json",
+    "openapi": "/api/v1/openapi.json",
     "api_export": f"/api/v1{_STUDY}/export",
     "api_figures": f"/api/v1{_STUDY}/figures",
 }

@@ -31,6 +31,10 @@ class Shown(NamedTuple):
     activations: Sequence[float]
 
 
+READ = {"top": 5, "quantile": 3, "hard_negative": 3}
+"""Examples of each kind that a prompt shows, the first ones by rank. Pages show more."""
+
+
 class Error(NamedTuple):
     """A context on which a simulation is wrong, most of all at one position."""
 

@@ -1,7 +1,8 @@
 """The loss effect of splices, and their divergence from the model's predictions, on the evaluate
 set."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,8 @@ BATCH_SIZE = 8
 """The most contexts prepared at once."""
 TOKENS_AT_ONCE = {"cpu": 256, "cuda": 4096}
 """Spliced positions run at once, whose logits are in memory together."""
+KEPT_BYTES = 512 * 2**20
+"""The most memory for predictions that are kept from one evaluation to the next."""
 TREE_NODES = 256
 """Spliced positions in one sequence: different outputs of one context, see
 :mod:`interp.rewriting.tree`."""
@@ -36,6 +39,40 @@ class Known(NamedTuple):
     loss: Array
     """Of each context; NaN where it is not known."""
     kl: Array
+
+
+class Kept:
+    """The state that evaluations of the same contexts share: the runs up to the hookpoint, and the
+    untouched model's predictions.
+
+    It holds a few vectors for each spliced position, and predictions up to ``KEPT_BYTES``.
+    """
+
+    def __init__(self) -> None:
+        self._started: dict[tuple[int, ...], tuple[Suspended, Site]] = {}
+        self._references: dict[int, tuple[_Reference, _Outcome]] = {}
+        self._bytes = 0
+
+    def started(
+        self, rows: tuple[int, ...], start: Callable[[], tuple[Suspended, Site]]
+    ) -> tuple[Suspended, Site]:
+        """A batch of contexts at the hookpoint, by their rows."""
+        if rows not in self._started:
+            self._started[rows] = start()
+        suspended, site = self._started[rows]
+        return suspended, site.thin()
+
+    def reference(self, row: int) -> "tuple[_Reference, _Outcome] | None":
+        """The untouched model's predictions on a context, if they are kept."""
+        return self._references.get(row)
+
+    def keep(self, row: int, reference: "_Reference", outcome: "_Outcome") -> None:
+        """Keep predictions, while there is room."""
+        size = reference.logits.numel() * reference.logits.element_size()
+        if self._bytes + size <= KEPT_BYTES:
+            # A copy, as the logits are a part of those of a whole batch.
+            self._references[row] = reference._replace(logits=reference.logits.clone()), outcome
+            self._bytes += size
 
 
 class Evaluated(NamedTuple):
@@ -62,6 +99,7 @@ def evaluate(
     rows: Sequence[int] | None = None,
     known: Sequence[Known] = (),
     divergence: bool = True,
+    kept: Kept | None = None,
 ) -> Evaluated:
     """Run contexts under many splices.
 
@@ -73,6 +111,7 @@ def evaluate(
         rows: Contexts to run; None runs them all.
         known: Their arrays belong to ``rows``.
         divergence: False leaves ``kl`` NaN, and saves running the untouched model.
+        kept: From earlier evaluations of the same contexts, model and protocol.
     """
     wanted = list(range(len(tokens)) if rows is None else rows)
     where = protocol.spliced(tokens.shape[1], first_position)
@@ -83,8 +122,11 @@ def evaluate(
     size = max(1, min(BATCH_SIZE, at_once))
     for start in range(0, len(wanted), size):
         batch = torch.tensor(wanted[start : start + size])
-        suspended = suspend(subject, tokens[batch], where)
-        site = Site(coder, suspended.hooked)
+        start_here = partial(_start, subject, coder, tokens[batch], where)
+        if kept is None:
+            suspended, site = start_here()
+        else:
+            suspended, site = kept.started(tuple(batch.tolist()), start_here)
         every = [*splices, *(one.splice for one in known), untouched]
         outputs = torch.stack([splice(site, batch) for splice in every], dim=1)
         numbers = [numbered(context) for context in outputs]
@@ -99,9 +141,16 @@ def evaluate(
         needed = [_needed(ids[: len(splices)], found[b]) for b, ids in enumerate(numbers)]
         references: dict[int, _Reference] = {}
         if divergence:
-            for b, reference, outcome in _run_untouched(suspended, needed):
+            for b, some in enumerate(needed):
+                if kept and some and (there := kept.reference(int(batch[b]))):
+                    references[b] = there[0]
+                    found[b].setdefault(numbers[b][-1], there[1])
+            lacking = [{} if b in references else some for b, some in enumerate(needed)]
+            for b, reference, outcome in _run_untouched(suspended, lacking):
                 references[b] = reference
                 found[b].setdefault(numbers[b][-1], outcome)
+                if kept:
+                    kept.keep(int(batch[b]), reference, outcome)
             needed = [_needed(ids[: len(splices)], found[b]) for b, ids in enumerate(numbers)]
         trees = [tree for b, some in enumerate(needed) for tree in grow(b, some, TREE_NODES)]
         for tree, outcomes in _run_trees(suspended, outputs, trees, references):
@@ -111,6 +160,13 @@ def evaluate(
             for s in range(len(splices)):
                 loss[s, start + b], kl[s, start + b] = found[b][ids[s]]
     return Evaluated(_finite(loss), _finite(kl), nodes)
+
+
+def _start(
+    subject: Subject, coder: Coder, tokens: Int[Tensor, "context seq"], where: slice
+) -> tuple[Suspended, Site]:
+    suspended = suspend(subject, tokens, where)
+    return suspended, Site(coder, suspended.hooked)
 
 
 def _finite(figures: Float[np.ndarray, "splice context"]) -> Float[np.ndarray, "splice context"]:

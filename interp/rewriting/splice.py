@@ -31,11 +31,20 @@ class Site:
         return coder_input(self.coder, self.hooked).float().flatten(0, 1)
 
     @cached_property
+    def top(self) -> Latents:
+        """The coder's top k latents, with their activations."""
+        return self.coder.encode(self.x)
+
+    @cached_property
     def real(self) -> Float[Tensor, "token latent"]:
         """Activations of all latents: the coder's top k, and zero for the others."""
-        top = self.coder.encode(self.x)
         dense = torch.zeros(len(self.x), self.coder.num_latents, device=self.x.device)
-        return dense.scatter_(1, top.indices, top.activations)
+        return dense.scatter_(1, self.top.indices, self.top.activations)
+
+    def thin(self) -> Self:
+        """The same site without the activations of all latents, the largest part in memory."""
+        self.__dict__.pop("real", None)
+        return self
 
     def decode(self, activations: Float[Tensor, "token latent"]) -> Hidden:
         """The coder's output for the k largest activations of each token.

@@ -1,15 +1,14 @@
 """Scores of simulated values against a latent's real activations."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike, NDArray
 
-from interp.scoring.calibrate import fit
-from interp.scoring.statistics import UNDEFINED, Estimate, by_document, estimate, estimates
-from interp.vocabulary import CalibrationMethod
+from interp.scoring.calibrate import Sorted
+from interp.scoring.statistics import UNDEFINED, Estimate, by_document, estimates_of_counts
 
 Array = NDArray[np.float64]
 
@@ -37,13 +36,105 @@ class Scores(NamedTuple):
     """Tokens on which the latent is really active."""
 
 
+class Contexts(NamedTuple):
+    """The contexts that simulations are scored on, alike for all of a block."""
+
+    document: Int[np.ndarray, "context"]
+    """The number of each context's document."""
+    documents: int
+    first: Bool[np.ndarray, "context"]
+    """The half of the documents that the others are cross-fitted on, see :func:`halves`."""
+    seed: int
+
+    @classmethod
+    def of(cls, documents: Sequence[Any], *, seed: int) -> Self:
+        """
+        Args:
+            documents: The document of each context.
+        """
+        names, number = np.unique(np.asarray(documents), return_inverse=True)
+        return cls(number, len(names), halves(documents, seed=seed), seed)
+
+
+class Ranked:
+    """A simulation whose values are sorted once, for all that is fitted and scored of it."""
+
+    def __init__(self, raw: Float[np.ndarray, "context position"], contexts: Contexts) -> None:
+        """
+        Args:
+            raw: Simulated values; NaN where missing.
+        """
+        positions = raw.shape[1]
+        self.contexts = contexts
+        self.whole = Sorted.of(raw.ravel())
+        first = np.repeat(contexts.first, positions)
+        self._halves = self.whole.part(first), self.whole.part(~first)
+        self._document = np.repeat(contexts.document, positions)[self.whole.tokens]
+        values = self.whole.values
+        self._centred = values - values.mean() if len(values) else values
+
+    def figures(self, real: Float[np.ndarray, "context position"]) -> Float[np.ndarray, "6"]:
+        """Correlation, explained variance, sensitivity, specificity, F1 and AUROC against a
+        latent's real activations, without intervals. NaN where one is not defined."""
+        if not len(self.whole.tokens):
+            return np.full(6, np.nan)
+        parts = self._parts(real.ravel())
+        actives = parts[-3].sum()
+        active = (real.ravel() > 0)[self.whole.tokens]
+        ranks = np.repeat(self.whole.ranks, self.whole.counts)
+        won = ranks[active].sum() - actives * (actives - 1) / 2
+        return _statistics(parts.sum(1), won)
+
+    def sums(self, real: Float[np.ndarray, "context position"]) -> "Sums":
+        """What the scores and their intervals are functions of."""
+        of_document = np.stack(
+            [
+                np.bincount(self._document, part, minlength=self.contexts.documents)
+                for part in self._parts(real.ravel())
+            ]
+        )
+        active = (real.ravel() > 0)[self.whole.tokens]
+        wins = _wins(self.whole.values, active, self._document, self.contexts.documents)
+        return Sums(of_document, wins)
+
+    def _parts(self, real: Float[np.ndarray, "token"]) -> Float[np.ndarray, "11 seen"]:
+        """What is summed over tokens. Values are centred, or the sums of squares would drown small
+        differences."""
+        own = real[self.whole.tokens].astype(np.float64)
+        active = own > 0
+        # Predicted active are the tokens whose rank has a real activation above zero.
+        above = self.whole.starts[self.whole.ranks > (~active).sum() - 1]
+        predicted = np.arange(len(own)) >= (above[0] if len(above) else len(own))
+        s, r = self._centred, own - own.mean()
+        residual = (own - self._cross_fitted(real)) ** 2
+        cells = active & predicted, active, ~active & ~predicted, ~active
+        return np.stack([np.ones(len(own)), s, r, s * s, r * r, s * r, residual, *cells])
+
+    def _cross_fitted(self, real: Float[np.ndarray, "token"]) -> Float[np.ndarray, "seen"]:
+        """Isotonic calibration of each half by the map of the other; NaN where that has no
+        value."""
+        calibrated = np.full(len(real), np.nan)
+        for half, other in (self._halves, self._halves[::-1]):
+            if len(other.tokens):
+                fitted = other.isotonic(real)
+                calibrated[half.tokens] = np.interp(half.values, fitted.x, fitted.y)
+        return np.asarray(calibrated[self.whole.tokens])
+
+
+class Sums(NamedTuple):
+    """A simulation and the real activations, summed over the tokens of each document: so a resample
+    of documents needs no token."""
+
+    parts: Float[np.ndarray, "11 document"]
+    wins: "_Wins"
+
+
 def score(
     raw: Array,
     real: NDArray[np.floating],
     documents: Sequence[Any],
     *,
     seed: int,
-    intervals: bool = True,
 ) -> Scores:
     """Score one latent's simulation at the natural rate of its activations.
 
@@ -55,64 +146,68 @@ def score(
         raw: Simulated values, shape (context, position); NaN where missing.
         real: Real activations, same shape.
         documents: The document of each context.
-        intervals: Without them the bounds are NaN: resampling is nearly all of the work.
         seed: Fixes the resamples, and the halves that the explained variance is cross-fitted on.
     """
-    seen = ~np.isnan(raw)
-    if not seen.any():
-        return Scores(UNDEFINED, UNDEFINED, UNDEFINED, UNDEFINED, UNDEFINED, UNDEFINED, 0, 0)
-    active = real > 0
-    predicted = fit(CalibrationMethod.QUANTILE, raw[seen], real[seen], maximum=1.0)(raw) > 0
-    calibrated = _cross_fitted(raw, real, halves(documents, seed=seed))
+    contexts = Contexts.of(documents, seed=seed)
+    return score_block([Ranked(raw, contexts)], [np.asarray(real)])[0]
 
-    # Everything is a function of sums over tokens, so a resample needs only the documents' sums.
-    # They are centred, or the sums of squares would drown small differences.
-    s = np.where(seen, raw - raw[seen].mean(), 0.0).astype(np.float64)
-    r = np.where(seen, real - real[seen].mean(), 0.0).astype(np.float64)
-    residual = np.where(seen, real - calibrated, 0.0) ** 2
-    cells = [seen & cell for cell in (active & predicted, active, ~active & ~predicted, ~active)]
-    parts = [seen, s, r, s * s, r * r, s * r, residual, *cells]
-    sums = by_document([part.sum(1) for part in parts], documents)
-    _, number = np.unique(np.asarray(documents), return_inverse=True)
-    of_token = np.broadcast_to(number[:, None], raw.shape)
-    wins = _wins(raw[seen], active[seen], of_token[seen], sums.shape[1])
 
-    def statistics(rows: Int[np.ndarray, "*resample document"]) -> Float[np.ndarray, "6 *resample"]:
-        times = _times(rows)
-        n, s1, r1, s2, r2, sr, rss, hits, actives, passes, silents = np.moveaxis(
-            times @ sums.T, -1, 0
+def score_block(
+    simulations: Sequence[Ranked], real: Sequence[Float[np.ndarray, "context position"]]
+) -> list[Scores]:
+    """Score simulations of some latents on the same contexts, each as :func:`score` does.
+
+    They are scored on the same resamples, which are drawn once.
+    """
+    there = [i for i, one in enumerate(simulations) if len(one.whole.tokens)]
+    nothing = Scores(UNDEFINED, UNDEFINED, UNDEFINED, UNDEFINED, UNDEFINED, UNDEFINED, 0, 0)
+    found = [nothing] * len(simulations)
+    if not there:
+        return found
+    contexts = simulations[there[0]].contexts
+    sums = [simulations[i].sums(real[i]) for i in there]
+
+    def statistics(times: Float[np.ndarray, "*resample document"]) -> Array:
+        return np.concatenate(
+            [
+                _statistics(np.moveaxis(times @ one.parts.T, -1, 0), _won(one.wins, times))
+                for one in sums
+            ]
         )
-        spread_s, spread_r = n * s2 - s1 * s1, n * r2 - r1 * r1
-        real_varies = spread_r > ROUNDING * n * r2
-        both_vary = real_varies & (spread_s > ROUNDING * n * s2)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.stack(
-                [
-                    np.where(both_vary, (n * sr - s1 * r1) / np.sqrt(spread_s * spread_r), np.nan),
-                    np.where(real_varies, 1 - n * rss / spread_r, np.nan),
-                    hits / actives,
-                    passes / silents,
-                    np.where(actives > 0, 2 * hits / (actives + hits + silents - passes), np.nan),
-                    _won(wins, times) / (actives * silents),
-                ]
-            )
 
-    if intervals:
-        found = estimates(statistics, sums.shape[1], seed=seed)
-    else:
-        once = statistics(np.arange(sums.shape[1]))
-        found = [Estimate(float(value), np.nan, np.nan) for value in once]
-    correlation, explained, sensitivity, specificity, f1, area = found
-    return Scores(
-        correlation,
-        explained,
-        sensitivity,
-        specificity,
-        f1,
-        area,
-        int(seen.sum()),
-        int((seen & active).sum()),
-    )
+    estimated = estimates_of_counts(statistics, contexts.documents, seed=contexts.seed)
+    for place, (i, one) in enumerate(zip(there, sums, strict=True)):
+        tokens, active = int(one.parts[0].sum()), int(one.parts[8].sum())
+        correlation, explained, sensitivity, specificity, f1, area = estimated[
+            6 * place : 6 * place + 6
+        ]
+        found[i] = Scores(
+            correlation, explained, sensitivity, specificity, f1, area, tokens, active
+        )
+    return found
+
+
+def _statistics(parts: Float[np.ndarray, "11 *resample"], won: ArrayLike) -> Array:
+    """The six scores, from sums over tokens.
+
+    Args:
+        won: Over pairs of an active and a silent token, how often the active one is above.
+    """
+    n, s1, r1, s2, r2, sr, rss, hits, actives, passes, silents = parts
+    spread_s, spread_r = n * s2 - s1 * s1, n * r2 - r1 * r1
+    real_varies = spread_r > ROUNDING * n * r2
+    both_vary = real_varies & (spread_s > ROUNDING * n * s2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.stack(
+            [
+                np.where(both_vary, (n * sr - s1 * r1) / np.sqrt(spread_s * spread_r), np.nan),
+                np.where(real_varies, 1 - n * rss / spread_r, np.nan),
+                hits / actives,
+                passes / silents,
+                np.where(actives > 0, 2 * hits / (actives + hits + silents - passes), np.nan),
+                np.asarray(won) / (actives * silents),
+            ]
+        )
 
 
 def halves(documents: Sequence[Any], *, seed: int) -> Bool[np.ndarray, "context"]:
@@ -120,18 +215,6 @@ def halves(documents: Sequence[Any], *, seed: int) -> Bool[np.ndarray, "context"
     names, number = np.unique(np.asarray(documents), return_inverse=True)
     first = np.random.default_rng(seed).permutation(len(names)) < (len(names) + 1) // 2
     return np.asarray(first[number])
-
-
-def _cross_fitted(raw: Array, real: NDArray[np.floating], first: NDArray[np.bool_]) -> Array:
-    """Isotonic calibration of each half by the map of the other; NaN where that has no value."""
-    calibrated = np.full(raw.shape, np.nan)
-    for half in (first, ~first):
-        if not np.isnan(raw[~half]).all():
-            fitted = fit(
-                CalibrationMethod.ISOTONIC, raw[~half].ravel(), real[~half].ravel(), maximum=1.0
-            )
-            calibrated[half] = fitted(raw[half])
-    return calibrated
 
 
 def auroc(
@@ -147,23 +230,12 @@ def auroc(
     wins = _wins(np.asarray(values, dtype=np.float64), positive, number, len(names))
     counts = by_document([positive, ~positive], documents)
 
-    def statistic(rows: Int[np.ndarray, "*resample document"]) -> Array:
-        times = _times(rows)
+    def statistic(times: Float[np.ndarray, "*resample document"]) -> Array:
         positives, negatives = np.moveaxis(times @ counts.T, -1, 0)
         with np.errstate(invalid="ignore"):
-            return np.asarray(_won(wins, times) / (positives * negatives))
+            return np.asarray(_won(wins, times) / (positives * negatives))[None]
 
-    return estimate(statistic, len(names), seed=seed)
-
-
-def _times(rows: Int[np.ndarray, "*resample unit"]) -> Float[np.ndarray, "*resample unit"]:
-    """The number of times that each resample has each unit."""
-    units = rows.shape[-1]
-    flat = rows.reshape(-1, units)
-    offset = np.arange(len(flat))[:, None] * units
-    return (
-        np.bincount((flat + offset).ravel(), minlength=flat.size).reshape(rows.shape).astype(float)
-    )
+    return estimates_of_counts(statistic, len(names), seed=seed)[0]
 
 
 class _Wins(NamedTuple):

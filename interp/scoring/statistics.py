@@ -4,19 +4,21 @@ The unit that is resampled is the document: every figure is a function of sums o
 docs/method.md for the formulas.
 """
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from math import sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import DegenerateDataWarning, bootstrap, norm, permutation_test
+from scipy.stats import norm, permutation_test
 
 RESAMPLES = 4_999
 BATCH = 1_000
 """Resamples in memory at once."""
+BOUNDS = 0.025, 0.975
+"""The quantiles of the resamples that an interval ends at."""
 POWER = 0.8
 """The chance of telling a difference from none that makes it a detectable one."""
 
@@ -59,39 +61,55 @@ def estimate(statistic: Statistic, units: int, *, seed: int) -> Estimate:
     Args:
         units: Number of independent units.
     """
-    return estimates(lambda rows: statistic(rows)[None], units, seed=seed)[0]
+    values = np.asarray(statistic(np.arange(units)))[None]
+    if units < 2:
+        return _estimates(values, None)[0]
+    drawn = np.split(_drawn(units, seed), range(BATCH, RESAMPLES, BATCH))
+    return _estimates(values, np.concatenate([statistic(rows) for rows in drawn])[None])[0]
 
 
-def estimates(statistics: Statistic, units: int, *, seed: int) -> list[Estimate]:
+def estimates_of_counts(
+    statistics: Callable[[Float[np.ndarray, "*resample unit"]], Array], units: int, *, seed: int
+) -> list[Estimate]:
     """Several statistics of a sample, on the same resamples, see :func:`estimate`.
 
     Args:
-        statistics: Gives shape (statistic, *resample).
+        statistics: Takes how often each unit is in some resamples. Gives shape
+            (statistic, *resample).
     """
-    values = statistics(np.arange(units))
-    values = np.where(np.isfinite(values), values, np.nan)
-    if units < 2 or np.isnan(values).all():
-        return [Estimate(float(value), np.nan, np.nan) for value in values]
-    with warnings.catch_warnings():
-        # A statistic that is the same on all resamples has an interval of no width.
-        warnings.simplefilter("ignore", DegenerateDataWarning)
-        result = bootstrap(
-            (np.arange(units),),
-            lambda indices, axis: statistics(indices),
-            n_resamples=RESAMPLES,
-            batch=BATCH,
-            vectorized=True,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        )
-    found = []
-    for value, resampled in zip(values, result.bootstrap_distribution, strict=True):
-        if np.isnan(value):
-            found.append(UNDEFINED)
-            continue
-        low, high = np.nanquantile(resampled, [0.025, 0.975])
-        found.append(Estimate(float(value), float(low), float(high)))
-    return found
+    values = statistics(np.ones(units))
+    return _estimates(values, statistics(_counts(units, seed)) if units > 1 else None)
+
+
+def _estimates(
+    values: Array, resampled: Float[np.ndarray, "statistic resample"] | None
+) -> list[Estimate]:
+    """Values with the intervals of their resamples. None: there is nothing to resample."""
+    defined = np.isfinite(values)
+    bounds = np.full((len(values), 2), np.nan)
+    if resampled is not None:
+        whole = defined & ~np.isnan(resampled).any(1)
+        bounds[whole] = np.quantile(resampled[whole], BOUNDS, axis=1).T
+        for i in np.flatnonzero(defined & ~whole):
+            bounds[i] = np.nanquantile(resampled[i], BOUNDS)
+    return [
+        Estimate(float(value), float(low), float(high)) if inside else UNDEFINED
+        for value, (low, high), inside in zip(values, bounds, defined, strict=True)
+    ]
+
+
+def _drawn(units: int, seed: int) -> Int[np.ndarray, "resample unit"]:
+    """The units of each resample."""
+    return np.random.default_rng(seed).integers(0, units, (RESAMPLES, units))
+
+
+@lru_cache(maxsize=8)
+def _counts(units: int, seed: int) -> Float[np.ndarray, "resample unit"]:
+    """The number of times that each resample has each unit."""
+    flat = _drawn(units, seed) + np.arange(RESAMPLES)[:, None] * units
+    counts = np.bincount(flat.ravel(), minlength=flat.size).reshape(flat.shape).astype(float)
+    counts.flags.writeable = False
+    return counts
 
 
 def by_document(values: ArrayLike, documents: Sequence[Any]) -> Array:

@@ -70,6 +70,9 @@ class Method:
     """The class of the simulator."""
     batch: int = 1
     """Explanations in one unit of work. Methods that take seconds for each simulate one."""
+    instant: bool = False
+    """True if it takes a small part of a second for an explanation on some hundred contexts, once
+    it is loaded: then pages simulate a text while somebody types it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """The interface of a simulator to the rest of the program."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,3 +57,11 @@ class Simulator(Protocol):
             contexts: Token strings of the subject model, all of one length.
             first_position: Positions before it are not simulated: their values are NaN.
         """
+
+
+@runtime_checkable
+class ReadsPart(Protocol):
+    """A simulator that reads only the beginning of a long explanation."""
+
+    def unread(self, explanation: str) -> str:
+        """The end of an explanation that it does not read. Empty if it reads all of it."""

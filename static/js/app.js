@@ -1,5 +1,7 @@
-// What the pages do beyond htmx: draw charts, leave unchanged parts alone, show token values,
-// count characters, and say when a request failed.
+// What the pages do beyond htmx: draw charts, show token values, count characters, copy links, and
+// say when a request failed.
+
+document.documentElement.classList.add("js");
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -21,36 +23,6 @@ function draw(root) {
 }
 
 document.addEventListener("htmx:load", (event) => draw(event.detail.elt));
-
-// A live part comes again with every event. One that is the same as before is not swapped, so that
-// charts do not flicker and open details stay open.
-const seen = new Map();
-
-function text(element) {
-  // Times such as "2 minutes ago" alone are no reason to swap.
-  const copy = element.cloneNode(true);
-  for (const time of copy.querySelectorAll("time")) time.textContent = "";
-  return copy.innerHTML;
-}
-
-function remember(id, element) {
-  const now = text(element);
-  const same = seen.get(id) === now;
-  seen.set(id, now);
-  return same;
-}
-
-for (const part of document.querySelectorAll("#main [id]")) remember(part.id, part);
-
-document.addEventListener("htmx:oobBeforeSwap", (event) => {
-  const { target, fragment } = event.detail;
-  const part = fragment.firstElementChild;
-  if (!part) return;
-  if (remember(target.id, part)) event.detail.shouldSwap = false;
-  for (const open of target.querySelectorAll("details[open][id]")) {
-    part.querySelector(`#${open.id}`)?.setAttribute("open", "");
-  }
-});
 
 // The value of a token: by pointer, by touch, without waiting for the browser's own tooltip.
 const tip = document.createElement("div");
@@ -81,13 +53,43 @@ document.addEventListener("input", ({ target }) => {
   }
 });
 
-// A refused request that brought no part of this page says why, at the top.
-document.addEventListener("htmx:afterRequest", (event) => {
-  const { xhr, requestConfig } = event.detail;
-  if (requestConfig.verb === "get") return;
-  const notice = document.querySelector("#notice");
+// A request that failed says so at the top of the window, whatever it was for. What asks by itself
+// stays quiet: it asks again with the next event.
+const notice = document.querySelector("#notice");
+
+document.addEventListener("htmx:afterRequest", ({ detail }) => {
+  const { elt, xhr } = detail;
+  if (xhr.status === 0 || elt.matches("[data-follow]") || elt.closest("#draft")) return;
   const answer = new DOMParser().parseFromString(xhr.responseText ?? "", "text/html");
-  const detail = answer.querySelector("#error-detail")?.textContent;
-  if (xhr.status === 0) notice.textContent = "The server does not answer. Nothing was saved; try again.";
-  else notice.textContent = xhr.status >= 400 ? (detail ?? "") : "";
+  const why = answer.querySelector("#error-detail")?.textContent;
+  if (xhr.status >= 500) notice.textContent = why ?? "The server failed. Try again.";
+  else if (xhr.status >= 400) notice.textContent = why ?? "";
+  else if (detail.requestConfig.verb !== "get") notice.textContent = "";
+});
+
+// What is done next is another matter.
+document.addEventListener("click", () => (notice.textContent = ""), true);
+
+for (const lost of ["htmx:sendError", "htmx:timeout"]) {
+  document.addEventListener(lost, ({ detail }) => {
+    if (detail.elt.matches("[data-follow]") || detail.elt.closest("#draft")) return;
+    const saves = detail.requestConfig.verb !== "get";
+    notice.textContent = `The server does not answer. ${saves ? "Nothing was saved" : "The page is as it was"}; try again.`;
+  });
+}
+
+// The address of the page as it is now. Browsers copy only over HTTPS or on this machine; elsewhere the
+// button shows the address, ready to be copied.
+document.addEventListener("click", async ({ target }) => {
+  if (!target.matches?.("[data-copy-link]")) return;
+  try {
+    await navigator.clipboard.writeText(location.href);
+    target.textContent = "Copied";
+    setTimeout(() => (target.textContent = "Copy link"), 2000);
+  } catch {
+    const field = Object.assign(document.createElement("input"), { value: location.href, readOnly: true });
+    field.setAttribute("aria-label", "Address of this page");
+    target.replaceWith(field);
+    field.select();
+  }
 });

@@ -182,6 +182,41 @@ function follow() {
   });
 }
 
+// What the text would change is asked for while it is typed. The server answers the newest request of
+// this tab; one that is older is dropped.
+const tab = newId();
+let number = 0;
+
+function moveWithText() {
+  const draft = form.querySelector("#draft");
+  if (!draft) return;
+  const ours = (event) => draft.contains(event.detail.requestConfig?.elt ?? event.detail.elt);
+  const changed = () => one(box.value) !== one(asLoaded);
+  const follows = draft.hasAttribute("hx-post");
+
+  document.addEventListener("htmx:configRequest", (event) => {
+    if (draft.contains(event.detail.elt)) Object.assign(event.detail.parameters, { tab, number: ++number });
+  });
+
+  // Others' news and other tabs of the examples come without the draft's lane.
+  document.addEventListener("htmx:afterSettle", (event) => {
+    if (!follows || ours(event)) return;
+    const examples = document.querySelector("#examples");
+    if (draft.querySelector("table") && changed() && !("draft" in examples.dataset)) htmx.trigger(draft, "draft");
+  });
+
+  document.addEventListener("htmx:afterRequest", (event) => {
+    if (event.detail.elt === form && event.detail.successful && follows) htmx.trigger(draft, "draft");
+  });
+
+  document.addEventListener("htmx:sendError", (event) => {
+    if (!ours(event)) return;
+    const away = "The server does not answer, so nothing moves. This browser keeps your text; go on typing to try again.";
+    draft.querySelector("#draft-said").textContent = away;
+    draft.querySelector(".draft-part").replaceChildren(make("p", { className: "empty-line", textContent: away }));
+  });
+}
+
 // Examples to think of while rewording, kept until they are taken away.
 const notes = stored("notes");
 
@@ -241,6 +276,7 @@ if (about) {
 if (box) {
   begin();
   follow();
+  moveWithText();
 }
 
 // A comment that is being typed survives when the history is swapped; one that is posted goes.
@@ -249,12 +285,4 @@ document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   if (!sent.matches(".comment-form") || detail.xhr.status >= 400) return;
   sent.querySelector("textarea").value = "";
   sent.closest("details").open = false;
-});
-
-document.addEventListener("htmx:oobBeforeSwap", ({ detail }) => {
-  if (detail.target.id !== "history") return;
-  for (const typed of detail.target.querySelectorAll("textarea[id]")) {
-    const again = detail.fragment.querySelector(`#${typed.id}`);
-    if (again && typed.value) again.textContent = typed.value;
-  }
 });

@@ -33,7 +33,7 @@ const TARGETS = {
   j: first('[data-key="j"]', 'a[rel="next"]'),
   k: first('[data-key="k"]', 'a[rel="prev"]'),
   e: first('[data-key="e"]', "#text"),
-  s: first('[data-key="s"]', "#edit button:not([type=button])", ".works button", ".work button"),
+  s: first('[data-key="s"]', ".works button", ".work button"),
 };
 const GO = {
   o: () => document.querySelector(".site nav a"),
@@ -87,7 +87,7 @@ keys.addEventListener("close", () => {
   if (keys.returnValue !== "guide") return;
   rememberGuide("again");
   if (guide) showGuide();
-  else location.href = "/studies";
+  else location.href = document.querySelector(".site nav a").href; // the overview has it
   keys.returnValue = "";
 });
 

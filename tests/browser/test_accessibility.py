@@ -95,6 +95,8 @@ def everything(session: Session) -> dict[str, str]:
     a_latent, dead, old = f"{here}/latents/0", f"{here}/latents/2", f"{here}/latents/1"
     return {
         "patterns": "/patterns",
+        "api": "/api",
+        "simulators of a study": f"/simulators?study={study.slug}",
         "studies": "/studies",
         "new study": "/studies/new",
         "new study like this": f"/studies/new?like={study.slug}",

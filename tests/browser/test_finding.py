@@ -17,7 +17,7 @@ def test_find_star_and_walk(web: str, study: Study, browser_page: Page) -> None:
         "5 of 6 latents with “numb” in the explanation"
     )
     page.locator("#more-filters summary").click()
-    page.get_by_label("Fires on, at least").fill("0.02")
+    page.get_by_label("Fires on, at least").fill("2")
     page.get_by_label("Fires on, at least").blur()
     expect(page.locator("#latents tbody tr")).to_have_count(4)
     page.get_by_role("link", name="fires on", exact=True).click()
@@ -33,7 +33,7 @@ def test_find_star_and_walk(web: str, study: Study, browser_page: Page) -> None:
     page.locator("tbody th a", has_text="3").click()
     expect(page.get_by_role("button", name="Star latent 3")).to_have_text("★")
     expect(page.locator(".within")).to_contain_text(
-        "firing on a share ≥ 0.02; by firing rate, largest first"
+        "firing on ≥ 2% of tokens; by firing rate, largest first"
     )
     expect(page.locator("a[rel=prev]")).to_have_text("← 4")
     page.locator("a[rel=next]").click()

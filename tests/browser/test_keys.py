@@ -4,8 +4,11 @@ import re
 
 import pytest
 from playwright.sync_api import Page, expect
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from models import Study
+from models import Job, Study
+from tests.reading import current_of
 
 
 def test_keys_lead_through_the_pages(web: str, study: Study, browser_page: Page) -> None:
@@ -43,14 +46,20 @@ def test_keys_lead_through_the_pages(web: str, study: Study, browser_page: Page)
         expect(page).to_have_url(here + path)
 
 
-def test_s_presses_the_button_of_the_page(web: str, study: Study, browser_page: Page) -> None:
+def test_s_simulates_and_never_saves(
+    web: str, db: Session, study: Study, browser_page: Page
+) -> None:
     page = browser_page
     page.goto(f"{web}/studies/{study.slug}/latents/3")
     page.keyboard.press("e")
     page.keyboard.type("the word state")
     page.keyboard.press("Escape")
     page.keyboard.press("s")
-    expect(page.locator("#edit-feedback")).to_contain_text("Saved.")
+    expect(page.locator("#scores")).to_contain_text("Being simulated")
+    job = db.scalars(select(Job).filter_by(study_id=study.id, kind="simulate")).one()
+    assert job.params["explanation_ids"] == [current_of(db, study, 3).id]
+    assert current_of(db, study, 3).text != "the word state"
+    expect(page.locator("#text")).to_have_value("the word state")
 
 
 def test_the_first_visit_is_led_through_the_loop_once(
@@ -61,11 +70,13 @@ def test_the_first_visit_is_led_through_the_loop_once(
     expect(guide.locator("li")).to_have_count(3)
     expect(guide).to_be_visible()
     page.goto(f"{web}/studies/{study.slug}/latents/0")
-    expect(guide).to_be_visible()
+    expect(guide).to_have_count(0)
+    page.goto(f"{web}/studies/{study.slug}")
     guide.get_by_role("button", name="Got it").click()
     expect(guide).to_be_hidden()
     page.reload()
     expect(guide).to_be_hidden()
+    page.goto(f"{web}/studies/{study.slug}/latents/0")
     page.get_by_role("button", name=re.compile("Keys")).click()
     page.get_by_role("button", name="Show the first steps again").click()
     expect(guide).to_be_visible()

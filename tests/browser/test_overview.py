@@ -27,7 +27,7 @@ def test_the_chart_moves_without_a_reload(
     top.increase, top.low, top.high = 0.377, 0.3, 0.4
     db.commit()
     publish(study.id, "chart")
-    expect(page.locator("#results .sentence")).to_contain_text("+0.377 [+0.300, +0.400]")
+    expect(page.locator("#results .story")).to_contain_text("+0.377 [+0.300, +0.400]")
     script = page.locator("#loss-chart script").text_content() or ""
     assert "0.377" in script and "oracle gating" in script, "the view stays"
     expect(page.locator("#loss-chart svg.marks")).to_be_visible()

@@ -21,6 +21,7 @@ def test_lines_are_chosen(web: str, db: Session, study: Study, browser_page: Pag
     expect(drawn).to_contain_text("rewritten, none")
     expect(drawn).to_contain_text("zero ablation +")
     expect(bare).to_have_count(0)
+    page.locator("#choose-lines summary").click()
     none.uncheck()
     expect(page).to_have_url(re.compile("chosen=true"))
     expect(drawn).not_to_contain_text("rewritten, none")

@@ -14,7 +14,8 @@ from celery.bin.worker import worker as celery_worker
 from app import server
 from app.main import create_app
 from cli.main import app as command
-from jobs.kinds import QUEUES
+from cli.services import WORKERS
+from jobs.kinds import INTERACTIVE, QUEUES
 from models.settings import Settings
 from tests import REPOSITORY
 
@@ -40,16 +41,21 @@ def test_services_and_profiles() -> None:
         "fetch",
         "web",
         "worker",
+        "interactive",
         "worker-gpu",
+        "interactive-gpu",
         "postgres",
         "redis",
         "vllm",
     }
     profiles = {name: service.get("profiles", []) for name, service in SERVICES.items()}
-    assert profiles["worker-gpu"] == ["gpu"]
-    assert profiles["vllm"] == ["vllm"]
-    assert not any(profiles[name] for name in SERVICES if name not in ("worker-gpu", "vllm"))
-    for name in ("worker-gpu", "vllm"):
+    on_gpu = {
+        "worker-gpu": ["gpu", "gpu2"],
+        "interactive-gpu": ["gpu2"],
+        "vllm": ["vllm"],
+    }
+    assert {name: profile for name, profile in profiles.items() if profile} == on_gpu
+    for name in on_gpu:
         (device,) = SERVICES[name]["deploy"]["resources"]["reservations"]["devices"]
         assert device["driver"] == "nvidia"
 
@@ -97,8 +103,12 @@ def test_every_queue_is_served() -> None:
     def queues(service: str) -> set[str]:
         return set(re.search(r"-Q (\S+)", filled_in(OURS[service]["command"]))[1].split(","))  # type: ignore[index]
 
-    assert queues("worker") == set(QUEUES)
-    assert queues("worker-gpu") == {"gpu"}
+    assert queues("worker") | queues("interactive") == set(QUEUES)
+    assert queues("interactive") == queues("interactive-gpu") == {INTERACTIVE}
+    assert queues("worker-gpu") == {INTERACTIVE, "gpu"}, "one GPU does both"
+    started = [set(queues.split(",")) for queues in WORKERS.values()]
+    assert set.union(*started) == set(QUEUES), "`palimpsest up` serves them too"
+    assert {INTERACTIVE} in started
 
 
 def test_health_checks_ask_what_is_there() -> None:

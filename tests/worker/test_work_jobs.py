@@ -18,9 +18,6 @@ from app.services.simulators.independence import assess
 from app.services.simulators.schemas import SimulatorCreate
 from cli.errors import CommandError
 from cli.train import read_corpus
-from interp.simulate.two_tower.method import Settings
-from interp.simulate.two_tower.networks import Shape
-from interp.simulate.two_tower.train import train
 from interp.vocabulary import ContextSet
 from models import (
     Calibration,
@@ -34,13 +31,11 @@ from models import (
     Simulator,
     Study,
 )
-from tests.engine import smollm2
+from tests.conftest import TAUGHT
 from tests.studies import queue_job, wait_for_jobs
 from workers.resources import real_activations
 
 SMOLLM2 = "smollm2-135m-instruct"
-TAUGHT = 24
-"""Latents that the tests' simulator is trained on and evaluated with: too few to be any good."""
 
 
 def run(db: Session, study: Study, kind: str, **params: Any) -> Job:
@@ -217,30 +212,6 @@ def test_a_model_scores_an_explanation(db: Session, living_study: Study, model_c
 
 
 # --- A trained simulator --------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def trained(
-    living_study: Study, model_cache: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A two-tower simulator trained, for a moment, on a few latents of the study."""
-    corpus, text = read_corpus(living_study.slug, [])
-    some = dict(list(corpus.explanations.items())[:TAUGHT])
-    subject = smollm2(model_cache)
-    out = tmp_path_factory.mktemp("trained") / "two_tower"
-    train(
-        subject.model,
-        subject.tokenizer,
-        SMOLLM2,
-        corpus._replace(explanations=some),
-        text,
-        out,
-        shape=Shape(features=32, width=16, token_hidden=16, explanation_hidden=16),
-        settings=Settings(folds=2, steps=4, latents=8, tokens=128, check_every=2),
-        command="palimpsest train-simulator living",
-        say=lambda _: None,
-    )
-    return out
 
 
 def test_training_reads_what_the_study_has(db: Session, living_study: Study) -> None:

@@ -148,9 +148,8 @@ class Attribute(Task):
     def _run(self, session: Session, study: Study, row: Attribution, unit: Unit) -> None:
         where = Protocol.WHOLE.spliced(study.context_length, study.first_position)
         if self._values is None:
-            self._values = SimulatedValues(
-                session, row.explanation_ids, row.simulator_id, row.context_ids, where
-            )
+            self._values = SimulatedValues(row.simulator_id, row.context_ids, where)
+            self._values.load(session, row.explanation_ids)
         ids, tokens = context_tokens(session, study, ContextSet.EVALUATE)
         place = {context_id: number for number, context_id in enumerate(ids)}
         found = attribute(

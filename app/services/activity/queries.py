@@ -2,15 +2,17 @@
 
 from datetime import datetime
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from app.services.activity.schemas import Activity
 from app.services.rewrites.queries import statistics_of
 from app.services.schemas import Comparison
-from jobs.status import ACTIVE
+from jobs.kinds import ORDINARY
+from jobs.status import ACTIVE, Status
 from models import Explanation, Job, Latent, LossEffect, Rewrite, RewritePoint, Study
 from models.base import among
+from models.rewrite import has_main_point
 
 
 def recent_activity(session: Session, study: Study, *, limit: int) -> list[Activity]:
@@ -50,18 +52,16 @@ def _layers(
 ) -> dict[int, tuple[int, Comparison | None]]:
     """Of each explanation the first whole-context rewrite that has it and whose parent has not, and
     how its largest set compares with the parent's."""
-    parent = aliased(Rewrite)
+    edited = func.unnest(Rewrite.edited_ids).column_valued("edited")
     rows = session.execute(
-        select(Explanation.id, Rewrite.id)
-        .join(Rewrite, Explanation.id == Rewrite.explanation_ids.any_())
-        .join(parent, parent.id == Rewrite.parent_id)
+        select(edited, Rewrite.id)
         .where(
-            among(Explanation.id, ids),
+            Rewrite.edited_ids.overlap(ids),
+            edited.in_(ids),
             Rewrite.study_id == study.id,
             Rewrite.simulator_id == study.simulator_id,
             Rewrite.protocol == "whole",
-            Rewrite.finished,
-            Explanation.id != parent.explanation_ids.all_(),
+            has_main_point(),
         )
         .order_by(Rewrite.id.desc())
     )
@@ -106,9 +106,18 @@ def _writer(explanation: Explanation) -> str:
 
 
 def _jobs(session: Session, study: Study, limit: int) -> list[Activity]:
+    """Jobs that ended, but for the finished and superseded ones of an edit: they say nothing beside
+    it."""
+    of_edits = Job.kind.in_(("simulate", "rewrite")) & (Job.priority != ORDINARY)
     ended = (
         select(Job)
-        .where(Job.study_id == study.id, Job.status.not_in(ACTIVE), Job.finished_at.is_not(None))
+        .where(
+            Job.study_id == study.id,
+            Job.status.not_in(ACTIVE),
+            Job.finished_at.is_not(None),
+            ~(of_edits & (Job.status == Status.FINISHED)),
+            ~Job.state.has_key("superseded_by"),
+        )
         .order_by(Job.id.desc())
         .limit(limit)
     )

@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from app.services.latents.schemas import LossEffectOut
+from app.services.latents.schemas import ExampleOut, LossEffectOut
 from app.services.schemas import Comparison, ExplanationOut, ScoreOut, ValueOut
 from interp.cleaning import MAX_LENGTH, comment, explanation
 from interp.vocabulary import ExampleKind
+from jobs.drafts import Difference, Figures, Moved
 
 
 class ExplanationCreate(BaseModel):
@@ -44,6 +45,26 @@ class ReadingOut(BaseModel):
     explanation: str
     after: str
     note: str = Field(description="What the text does not show.")
+
+
+class DraftOut(BaseModel):
+    """What the study's simulator makes of a text that is not saved.
+
+    Figures are on the calibrate set. The scores have no intervals; those come with a saved
+    explanation.
+    """
+
+    current: Figures | None = Field(description="Of the current explanation; null if none.")
+    draft: Figures | None
+    change: Difference | None = Field(
+        description="Of the correlation, from the current explanation to the draft, paired."
+    )
+    better: list[Moved] = Field(description="The tokens whose error shrinks most.")
+    worse: list[Moved] = Field(description="The tokens whose error grows most.")
+    unread: str = Field(description="The end of the text that the simulator does not read.")
+    problem: str = Field(description="Reason why nothing is simulated; empty if something is.")
+    seconds: float = Field(description="Time of the worker.")
+    examples: list[ExampleOut] = Field(description="With the draft's simulated values.")
 
 
 class CommentCreate(BaseModel):

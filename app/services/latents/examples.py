@@ -99,6 +99,7 @@ _EXAMPLES = (
     .where(
         Example.latent_id == bindparam("latent"),
         Example.kind == any_(bindparam("kinds", type_=ARRAY(Text))),
+        Example.rank < bindparam("most"),
     )
 )
 _OF_EXPLANATION = (
@@ -141,10 +142,17 @@ def list_examples(
     latent: Latent,
     explanation: Explanation | None,
     kinds: Sequence[ExampleKind] = KINDS,
+    most: int = 1000,
+    lane: Lane | None = None,
 ) -> list[ShownExample]:
-    """Examples of a latent with what the study's simulator makes of an explanation on them."""
-    lane = lane_of(session, study, explanation, "explain")
-    found = read(session, _EXAMPLES, {"latent": latent.id, "kinds": list(kinds)})
+    """Examples of a latent with what the study's simulator makes of an explanation on them.
+
+    Args:
+        most: The largest number of each kind, by rank.
+        lane: Of a text that is not saved, in place of the explanation's.
+    """
+    lane = lane or lane_of(session, study, explanation, "explain")
+    found = read(session, _EXAMPLES, {"latent": latent.id, "kinds": list(kinds), "most": most})
     shown = [
         ShownExample(
             kind,

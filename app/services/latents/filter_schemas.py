@@ -98,16 +98,16 @@ class LatentMatch(BaseModel):
     def in_words(self) -> str:
         """The filter in words, such as “starred, with correlation ≤ 0.3”."""
         parts = [f"with “{self.q}” in the explanation"] if self.q else []
-        for label, low, high in (
-            ("firing on a share", self.firing_rate_min, self.firing_rate_max),
-            ("with correlation", self.correlation_min, self.correlation_max),
-            ("with loss effect", self.loss_effect_min, self.loss_effect_max),
+        for label, low, high, words in (
+            ("firing on", self.firing_rate_min, self.firing_rate_max, _percent),
+            ("with correlation", self.correlation_min, self.correlation_max, _figure),
+            ("with loss effect", self.loss_effect_min, self.loss_effect_max, _figure),
         ):
             if low is not None and high is not None:
-                parts.append(f"{label} {_figure(low)} to {_figure(high)}")
+                parts.append(f"{label} {words(low)} to {words(high)}")
             elif low is not None or high is not None:
                 sign, bound = ("≥", low) if low is not None else ("≤", high)
-                parts.append(f"{label} {sign} {_figure(bound)}")
+                parts.append(f"{label} {sign} {words(bound)}")
         if self.written_by:
             parts.append(f"explained by {self.written_by}")
         if self.edited:
@@ -127,6 +127,10 @@ STARRED = "starred"
 
 def _figure(value: float | None) -> str:
     return f"{value:g}".replace("-", "−")
+
+
+def _percent(share: float | None) -> str:
+    return f"{_figure(None if share is None else 100 * share)}% of tokens"
 
 
 class LatentFilter(LatentMatch):

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from interp.errors import InputError
 from interp.explain.explainer import LatentRecord
-from interp.explain.prompts import Shown
+from interp.explain.prompts import READ, Shown
 from interp.explain.registry import asking
 from interp.llm.llm import Message
 from models import Context, Example, Latent, Study
@@ -27,12 +27,15 @@ def prompts(session: Session, study: Study, latent: Latent) -> list[Prompt]:
     found = session.execute(
         select(Example.kind, Example.activations, Context.strings)
         .join(Context, Context.id == Example.context_id)
-        .where(Example.latent_id == latent.id)
+        .where(Example.latent_id == latent.id, Example.kind.in_(READ))
+        .where(Example.rank < max(READ.values()))
         .order_by(Example.rank)
     ).all()
     examples: dict[str, list[Shown]] = {}
     for row in found:
-        examples.setdefault(row.kind, []).append(Shown(row.strings, row.activations))
+        shown = examples.setdefault(row.kind, [])
+        if len(shown) < READ[row.kind]:
+            shown.append(Shown(row.strings, row.activations))
     record = LatentRecord(
         index=latent.index,
         maximum=latent.max_activation,

@@ -1,5 +1,6 @@
 """Two rewrites, compared context by context."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -74,6 +75,35 @@ def compare_rewrites(session: Session, first: Rewrite, second: Rewrite) -> Compa
             comparison = Comparison.model_validate(found._asdict())
             pairs.append(Pair(line.name, one.count, one, other, comparison))
     return Compared(a, b, len(shared), pairs, _changed(session, first, second))
+
+
+def opening(
+    offered: Sequence[Rewrite], first: Rewrite | None, second: Rewrite | None
+) -> tuple[Rewrite | None, Rewrite | None]:
+    """Two rewrites that can be compared: those that are named, and the newest that go with them.
+
+    Args:
+        offered: Newest first.
+    """
+    pairs = (
+        (one, other)
+        for other in ([second] if second else offered)
+        for one in ([first] if first else offered)
+        if (one.id < other.id or first or second) and _can_compare(one, other)
+    )
+    # Two that are named are compared whatever they are: the page says why they cannot be.
+    named = first, second or next(iter(offered), None)
+    return named if first and second else next(pairs, named)
+
+
+def _can_compare(one: Rewrite, other: Rewrite) -> bool:
+    """True if the two share contexts, and a number of latents."""
+    return (
+        one.id != other.id
+        and one.protocol == other.protocol
+        and len(set(one.context_ids) & set(other.context_ids)) > 1
+        and not set(one.counts).isdisjoint(other.counts)
+    )
 
 
 def _paired(a: Results, b: Results) -> list[tuple[Line, RewritePoint, RewritePoint]]:

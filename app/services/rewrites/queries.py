@@ -3,21 +3,21 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sqlalchemy import exists, select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict, NotFound
 from app.services.explanations.queries import authors
 from app.services.jobs.queries import need_ended
 from app.services.rewrites.schemas import PointStatistics
-from app.services.rewrites.views import BASELINES, BEFORE, ISOTONIC, LINES, Line, View
+from app.services.rewrites.views import BASELINES, BEFORE, ISOTONIC, LINES, NEWEST, Line, View
 from interp.vocabulary import Protocol
 from jobs.events import publish as tell
 from jobs.params import RewriteParams
 from jobs.queue import enqueue
-from jobs.status import ACTIVE
 from models import Explanation, Job, Latent, Rewrite, RewritePoint, Study
 from models.base import among
+from models.rewrite import has_main_point
 
 
 class Row(NamedTuple):
@@ -34,10 +34,14 @@ class Results:
 
     rewrite: Rewrite
     points: list[RewritePoint]
+    newest: "Results | None" = None
+    """A newer rewrite, if this one is finished and of the newer one only the main point counts yet.
+    """
     before: list[RewritePoint] = field(default_factory=list)
-    """The isotonic line of the parent, if it was measured in the same way."""
+    """The isotonic line before the last edit, as far as it was measured, and in the same way. Empty
+    if anything but an edit by a person came last."""
     edited: list[int] = field(default_factory=list)
-    """Indices of the latents whose explanations are not the parent's."""
+    """Indices of the latents that the last edit is of."""
 
     def baseline(self, condition: str) -> RewritePoint | None:
         """The point of a condition without a set, if it is measured yet."""
@@ -50,6 +54,9 @@ class Results:
         """
         if line is BEFORE:
             return self.before
+        if line is NEWEST:
+            main = self.newest.main if self.newest else None
+            return [main] if main else []
         whole = self.rewrite.counts[-1]
         found = [
             point
@@ -62,9 +69,20 @@ class Results:
         return [] if only_the_end else sorted(found, key=lambda point: point.count)
 
     @property
+    def main(self) -> RewritePoint | None:
+        """The main point: the whole set rewritten with isotonic calibration."""
+        line = self.line(ISOTONIC)
+        return line[-1] if line and line[-1].count == self.rewrite.counts[-1] else None
+
+    @property
+    def headline(self) -> "Results":
+        """The rewrite that the newest main point belongs to."""
+        return self.newest or self
+
+    @property
     def top(self) -> RewritePoint | None:
         """The largest set rewritten with isotonic calibration, as far as it is measured."""
-        return next(reversed(self.line(ISOTONIC)), None)
+        return next(reversed(self.headline.line(ISOTONIC)), None)
 
     @property
     def zeroed(self) -> RewritePoint | None:
@@ -75,7 +93,7 @@ class Results:
         return next(
             (
                 p
-                for p in self.points
+                for p in self.headline.points
                 if (p.condition, p.ordering, p.count) == ("set_zeroed", top.ordering, top.count)
             ),
             None,
@@ -135,42 +153,50 @@ def measured_authors(session: Session, study: Study, protocol: Protocol) -> list
 def latest_results(
     session: Session, study: Study, protocol: Protocol, author: str = ""
 ) -> Results | None:
-    """The newest rewrite by the study's simulator that is finished, or is being measured and has a
-    point of a rewritten layer; with the line of its parent.
+    """The newest finished rewrite by the study's simulator, with the main point of a newer one if
+    there is any.
 
-    One whose job was cancelled or failed does not hide the last finished one.
+    Before any is finished: the newest one that has a main point, with its points so far.
     """
-    being_measured = exists().where(
-        Job.study_id == study.id,
-        Job.status.in_(ACTIVE),
-        Job.state["rewrite_id"].as_integer() == Rewrite.id,
-    )
-    has_a_point = exists().where(
-        RewritePoint.rewrite_id == Rewrite.id, RewritePoint.condition == "rewritten"
-    )
-    rewrite = session.scalar(
+    of = (
         select(Rewrite)
         .where(
             Rewrite.study_id == study.id,
             Rewrite.simulator_id == study.simulator_id,
             Rewrite.protocol == protocol,
             Rewrite.author == author,
-            Rewrite.finished | (being_measured & has_a_point),
         )
         .order_by(Rewrite.id.desc())
         .limit(1)
     )
-    if rewrite is None:
+    newest = session.scalar(of.where(Rewrite.finished | has_main_point()))
+    if newest is None:
         return None
+    finished = newest if newest.finished else session.scalar(of.where(Rewrite.finished))
+    last = _with_last_edit(session, newest)
+    if finished is None or finished is newest:
+        return last
+    whole = Results(finished, list_points(session, finished), newest=last)
+    whole.edited = last.edited
+    if newest.parent_id != finished.id:  # or its line would be drawn twice
+        whole.before = last.before
+    return whole
+
+
+def _with_last_edit(session: Session, rewrite: Rewrite) -> Results:
+    """A rewrite with its points, and those before the edit that it came from."""
     results = Results(rewrite, list_points(session, rewrite))
     parent = session.get(Rewrite, rewrite.parent_id) if rewrite.parent_id else None
     if parent is not None and _comparable(rewrite, parent):
-        results.before = Results(parent, list_points(session, parent)).line(ISOTONIC)
-        changed = set(rewrite.explanation_ids) - set(parent.explanation_ids)
-        edited = select(Latent.index).join(Explanation, Explanation.latent_id == Latent.id)
-        results.edited = list(
-            session.scalars(edited.where(among(Explanation.id, changed)).order_by(Latent.index))
-        )
+        rows = session.execute(
+            select(Latent.index.label("latent"), Explanation.author_kind, Explanation.imported_by)
+            .join(Explanation, Explanation.latent_id == Latent.id)
+            .where(among(Explanation.id, rewrite.edited_ids))
+            .order_by(Latent.index)
+        ).all()
+        if rows and all(row.author_kind == "person" and not row.imported_by for row in rows):
+            results.before = Results(parent, list_points(session, parent)).line(ISOTONIC)
+            results.edited = [row.latent for row in rows]
     return results
 
 
@@ -208,8 +234,8 @@ def delete_rewrite(session: Session, rewrite: Rewrite) -> None:
     Raises:
         Conflict: Its job waits or runs.
     """
-    of = Job.state["rewrite_id"].as_integer() == rewrite.id
-    for job_id in session.scalars(select(Job.id).where(Job.study_id == rewrite.study_id, of)):
+    of = [column["rewrite_id"].as_integer() == rewrite.id for column in (Job.state, Job.params)]
+    for job_id in session.scalars(select(Job.id).where(Job.study_id == rewrite.study_id, or_(*of))):
         need_ended(session, job_id)
     session.delete(rewrite)
     session.commit()

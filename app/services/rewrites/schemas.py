@@ -33,7 +33,7 @@ class Comparisons(BaseModel):
     no_latents: Comparison | None = Field(default=None, description="With no latents.")
     set_zeroed: Comparison | None = Field(default=None, description="The same latents zeroed.")
     before: Comparison | None = Field(
-        default=None, description="The same point before the last edit."
+        default=None, description="The same point of the rewrite that this one repeats."
     )
 
 
@@ -158,7 +158,8 @@ class RewriteSummary(BaseModel):
     counts: list[int]
     seed: int
     parent_id: int | None
-    finished: bool
+    edited_ids: list[int] = Field(description="Explanations that it has and its parent has not.")
+    finished: bool = Field(description="Whether all points are measured.")
     code_version: str
     created_at: datetime
 

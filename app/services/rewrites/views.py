@@ -44,7 +44,7 @@ class Line(NamedTuple):
     name: str
     color: str
     meaning: str
-    condition: Condition | Literal["before"]
+    condition: Condition | Literal["before", "newest"]
     calibration: str = ""
     orderings: tuple[str, ...] = ("score",)
     dash: tuple[int, int] = (1, 0)
@@ -87,6 +87,14 @@ BEFORE = Line(
     "before",
     dash=(2, 3),
 )
+NEWEST = Line(
+    "newest explanations",
+    "#b3261e",
+    "Rewritten, isotonic, with the newest explanations: the whole set. Its other points follow in "
+    "the background.",
+    "newest",
+    width=4.0,
+)
 LINES: dict[View, tuple[Line, ...]] = {
     "calibrations": (
         ISOTONIC,
@@ -107,6 +115,7 @@ LINES: dict[View, tuple[Line, ...]] = {
         ),
         ZEROED,
         BEFORE,
+        NEWEST,
     ),
     "ceilings": (
         ISOTONIC,

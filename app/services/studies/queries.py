@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
-from app.services.errors import Conflict, NotFound
+from app.services.errors import Conflict, NoStudy
 from app.services.simulators.queries import get_simulator
 from app.services.studies.checked import checked
 from app.services.studies.schemas import StudyCreate, StudyUpdate
@@ -38,11 +38,11 @@ def get_study(session: Session, slug: str) -> Study:
     """One study.
 
     Raises:
-        NotFound: There is none of this name.
+        NoStudy: There is none of this name.
     """
     study = session.scalar(_BY_SLUG, {"slug": slug})
     if study is None:
-        raise NotFound(f"There is no study named {slug}. The first page lists all studies.")
+        raise NoStudy(f"There is no study named {slug}. The first page lists all studies.")
     return study
 
 

@@ -11,6 +11,7 @@ from app.services.work.schemas import Estimate, ExplainCreate, ScoreCreate
 from interp.explain.registry import EXPLAINERS
 from interp.llm.usage import Tokens
 from interp.simulate.registry import SIMULATORS
+from jobs.rates import earlier
 from models import Example, Explanation, Job, Latent, Score, Simulation, Simulator, Study
 from models.base import among
 
@@ -73,7 +74,9 @@ def of_new_simulations(
     all_contexts = explanations * contexts + measured * more
     past = _past_simulations(session, simulator)
     if past is not None:
-        return _measured(explanations, all_contexts, past)
+        estimate = _measured(explanations, all_contexts, past)
+        seconds = _by_rates(session, study, simulator, explanations, measured)
+        return estimate if seconds is None else estimate.model_copy(update={"seconds": seconds})
     tokens = SIMULATORS.named(simulator.method).usage(
         explanations,
         length=length,
@@ -94,6 +97,20 @@ def _contexts(session: Session, study: Study, simulator: Simulator) -> int:
     )
     calibrate = simulator.options.get("calibrate_contexts") or study.contexts_calibrate
     return min(calibrate, study.contexts_calibrate) + (examples or 0) + study.contexts_rewrite
+
+
+def _by_rates(
+    session: Session, study: Study, simulator: Simulator, explanations: int, measured: int
+) -> float | None:
+    """The time of a job and of its rest, from what each kind of their units took in earlier ones.
+    None if there was none alike."""
+    rates = earlier(session, study.id, "simulate", simulator.id)
+    blocks = explanations > 1 and SIMULATORS.named(simulator.method).batch > 1
+    steps = ("scores", "examples") if blocks else ("calibrate", "evaluate")
+    if not rates.keys() >= set(steps):
+        return None
+    each = sum(rates[step] for step in steps)
+    return explanations * each + measured * rates.get("loss_effects", 0.0)
 
 
 class Past(NamedTuple):

@@ -3,9 +3,12 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
+from fastapi.concurrency import run_in_threadpool
+from sqlalchemy.orm import Session
 
 from app.services.explanations import comments, queries
 from app.services.explanations.compare import compare, compared_out
+from app.services.explanations.drafts import draft_request, lane_of_draft
 from app.services.explanations.history import list_versions
 from app.services.explanations.preview import preview
 from app.services.explanations.schemas import (
@@ -13,6 +16,7 @@ from app.services.explanations.schemas import (
     CommentOut,
     ComparedOut,
     Draft,
+    DraftOut,
     ExplanationCreate,
     ExplanationList,
     ExplanationSaved,
@@ -22,14 +26,17 @@ from app.services.explanations.schemas import (
 from app.services.explanations.scores import scores_of
 from app.services.explanations.worst import worst_of
 from app.services.jobs.schemas import JobOut
+from app.services.latents.examples import list_examples
 from app.services.latents.loss_effects import loss_effects_of
 from app.services.latents.queries import study_and_latent
 from app.services.latents.schemas import LossEffectOut
 from app.services.schemas import ExplanationOut, ScoreOut
-from app.web.database import Database
+from app.web.asking import answer_to
+from app.web.database import Database, session_of
 from app.web.guard.security import CurrentUser
 from app.web.params import Index, Slug
 from interp.simulate.reads import Reading
+from jobs.drafts import DraftAnswer, DraftRequest
 from models import Comment, Explanation, Job, Latent, Study
 
 router = APIRouter(tags=["explanations"])
@@ -75,6 +82,31 @@ def preview_explanation(slug: Slug, index: Index, data: Draft, session: Database
     example. Nothing is saved."""
     study, latent = study_and_latent(session, slug, index)
     return preview(session, study, latent, data.text)
+
+
+@router.post("/studies/{slug}/latents/{index}/draft", summary="Simulate a draft")
+async def simulate_draft(slug: Slug, index: Index, data: Draft) -> DraftOut:
+    """What the study's simulator makes of a text, beside the current explanation. Nothing is saved.
+
+    The interactive worker answers at once. 503 if none is running or it gives no answer, 409 if the
+    study's simulator takes seconds for each text.
+    """
+
+    def asked(session: Session) -> tuple[int, DraftRequest]:
+        study, latent = study_and_latent(session, slug, index)
+        return study.id, draft_request(session, study, latent, data.text)
+
+    def shown(session: Session, answer: DraftAnswer) -> DraftOut:
+        study, latent = study_and_latent(session, slug, index)
+        examples = list_examples(session, study, latent, None, lane=lane_of_draft(answer))
+        figures = answer.model_dump(exclude={"context_ids", "values", "calibration_map"})
+        return DraftOut.model_validate({**figures, "examples": examples}, from_attributes=True)
+
+    async with session_of(reads=True) as session:
+        study_id, request = await run_in_threadpool(asked, session)
+    answer = await answer_to("draft", study_id, request, DraftAnswer)
+    async with session_of(reads=True) as session:
+        return await run_in_threadpool(shown, session, answer)
 
 
 @router.get("/studies/{slug}/latents/{index}/compare", summary="Compare two explanations")

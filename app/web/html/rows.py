@@ -46,7 +46,7 @@ def _row(row: Row, cells: list[tuple[Column, str]], here: str, query: str, by_me
     address = f"{here}/{index}{query}"
     near = f'<td{_NUMBER} data-label="nearness">{figure(row["nearness"], 2)}</td>'
     written = "".join([f"{begin}{_written(name, row)}</td>" for name, begin in cells])
-    return f"""<tr>
+    return f"""<tr id="row-{index}">
         <td class="mark"><input type="checkbox" form="latents-form" name="latents" value="{index}" \
 aria-label="Choose latent {index}">{_star(f"{here}/{index}/star", index, row["starred"])}</td>
         <th scope="row"><a href="{address}">{index}</a></th>

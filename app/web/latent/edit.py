@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from app.services.explanations.diff import Change
+from app.services.explanations.drafts import is_instant
 from app.web.latent.opened import Opened
 from app.web.latents.within import Here
 from interp.cleaning import MAX_LENGTH
@@ -41,6 +42,10 @@ class Edit(NamedTuple):
     """The worst errors of the shown version, or None where there is none to look at."""
     earlier: bool
     """True if the shown version is an earlier one."""
+    draft: str | None
+    """The address that simulates the text in the box. None where the study has no simulator."""
+    instant: bool
+    """True if the simulator is quick enough to answer while somebody types."""
 
 
 class Others(NamedTuple):
@@ -72,4 +77,6 @@ def edit(opened: Opened, draft: Draft) -> Edit:
         MAX_LENGTH,
         opened.here.to("errors", version=opened.old) if current else None,
         opened.old is not None,
+        opened.here.to("draft", version=opened.old) if opened.simulator else None,
+        bool(opened.simulator and is_instant(opened.simulator.simulator)),
     )

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.services.latents.examples import (
     Interval,
+    Lane,
     ShownExample,
     bins,
     by_interval,
@@ -66,6 +67,12 @@ class ExampleView(BaseModel):
     lanes: Lanes = "both"
     text: Literal["snippet", "full"] = "snippet"
     breaks: bool = False
+    more: bool = False
+    """True to show all examples of the kind, and not only the first ones."""
+
+
+FIRST = 8
+"""Examples of a kind that are shown at first. A page with all of them takes long to write."""
 
 
 class Copy(NamedTuple):
@@ -127,6 +134,10 @@ class Shown(NamedTuple):
     simulated: bool
     counted: bool
     """True if the shares of the intervals are counted, and not read off quantiles."""
+    more: Choice | None
+    """All examples, where some are left out, or the first ones alone where all are shown."""
+    draft: bool = False
+    """True if the simulated values are of a text that is not saved."""
 
 
 def asked_view(request: Request) -> ExampleView:
@@ -171,18 +182,23 @@ def shown_examples(
     here: Here,
     version: int | None,
     counts: dict[str, int],
+    lane: Lane | None = None,
 ) -> Shown:
     """The examples of one view, with links to the others.
 
     Args:
+        lane: Of a draft, in place of the explanation's.
         version: Named in the links, where it is not the current explanation.
         counts: The number of examples of each kind.
     """
     dead, top = latent.firing_rate == 0, latent.max_activation
     if not counts:
-        return Shown(view, [], {}, [], "", top, dead, False, False, True)
+        return Shown(view, [], {}, [], "", top, dead, False, False, True, None)
     _, kinds, note = TABS[view.examples]
-    examples = list_examples(session, study, latent, explanation, kinds)
+    most = max(counts.get(kind, 0) for kind in kinds)
+    by_parts = view.examples != "interval" and most > FIRST
+    first = FIRST if by_parts and not view.more else most
+    examples = list_examples(session, study, latent, explanation, kinds, first, lane)
     look = Look(view.lanes, view.breaks, top)
     snippet = view.text == "snippet"
     if view.examples == "interval":
@@ -224,7 +240,13 @@ def shown_examples(
         calibrated,
         simulated,
         view.examples != "interval" or bins(latent, 1)[1],
+        link("examples-more", _more(view, most), False, more=not view.more) if by_parts else None,
+        lane is not None,
     )
+
+
+def _more(view: ExampleView, count: int) -> str:
+    return f"Show the first {FIRST} only" if view.more else f"Show all {count}"
 
 
 def _items(examples: list[ShownExample], look: Look, snippet: bool) -> list[Item]:

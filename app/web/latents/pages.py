@@ -6,10 +6,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
-from pydantic import Field
+from pydantic import Field, model_validator
 from sqlalchemy import Select, select
 
-from app.services.errors import NotFound
 from app.services.explanations.queries import (
     authors_query,
 )
@@ -31,7 +30,7 @@ from app.web.database import Database
 from app.web.guard.security import CurrentUser
 from app.web.params import Slug
 from app.web.templates import render
-from app.web.urls import url
+from app.web.urls import url, with_query
 from models import Study
 
 router = APIRouter()
@@ -78,12 +77,29 @@ cannot be sorted by it."""
 
 
 class ListState(Part):
-    """The state of the list of latents, all of it in the address."""
+    """The state of the list of latents, all of it in the address.
+
+    The form takes the firing rate in per cent, as its column shows it. Addresses and the API have
+    the share.
+    """
 
     show: list[Column] = Field(default=list(COLUMNS), max_length=20)
     """Columns, besides the index and the explanation."""
     go: Sought = Field(default="", max_length=40)
     """Index of a latent to jump to."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_percent(cls, fields: Any) -> Any:
+        shares = {}
+        for bound in ("min", "max"):
+            typed = fields.get(f"firing_percent_{bound}", "")
+            if typed:
+                try:
+                    shares[f"firing_rate_{bound}"] = f"{float(typed) / 100:.9g}"
+                except ValueError:
+                    shares[f"firing_rate_{bound}"] = typed  # refused with the other fields
+        return {**fields, **shares}
 
 
 @router.get("/studies/{slug}/latents")
@@ -154,9 +170,9 @@ def random_latent(
     """Any latent of the list."""
     study = get_study(session, slug)
     index = listing.random_latent(session, study, wanted)
-    if index is None:
-        raise NotFound("No latent matches the filter, so there is none to draw.")
-    to = url("latent", slug, index, **wanted.state())
+    # Where there is none, the list says why.
+    to = url("latents", slug) if index is None else url("latent", slug, index)
+    to += with_query(wanted.state())
     return RedirectResponse(to, 303, {"Cache-Control": "no-store"})
 
 

@@ -163,6 +163,7 @@ def _rule_layers(rules: list[Spec], axis: alt.Y) -> list[alt.Chart]:
 
 def _line_layers(lines: list[Spec], named: Sequence[Line], axis: alt.Y) -> list[alt.Chart]:
     fractions = [row["fraction"] for row in lines]
+    ticks = sorted({row["tick"] for row in lines})
     log = max(fractions) >= LOG_FROM * min(fractions) > 0
     x = alt.X(
         "fraction:Q",
@@ -171,9 +172,8 @@ def _line_layers(lines: list[Spec], named: Sequence[Line], axis: alt.Y) -> list[
         if log
         else alt.Scale(zero=False, nice=False, padding=28),
         axis=alt.Axis(
-            # In significant digits: 60%, 5%, 0.1%.
-            labelExpr="format(datum.value, datum.value < 0.01 ? '.1~p' : '.2~p')",
-            values=sorted({row["tick"] for row in lines}),
+            labelExpr=f"format(datum.value, '.{_digits(ticks)}~p')",
+            values=ticks,
             labelOverlap=True,
         ),
     )
@@ -211,6 +211,13 @@ def _line_layers(lines: list[Spec], named: Sequence[Line], axis: alt.Y) -> list[
             tooltip=tooltip,
         ),
     ]
+
+
+def _digits(shares: Sequence[float]) -> int:
+    """The fewest significant digits in which shares are told apart: 60%, 5%, 0.1%."""
+    return next(
+        (d for d in range(2, 6) if len({f"{share:.{d}g}" for share in shares}) == len(shares)), 6
+    )
 
 
 def _place_labels(rules: list[Spec], domain: list[float]) -> None:

@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from app.services.errors import NotFound
 from app.services.fields import Sought
 from app.services.rewrites import queries
-from app.services.rewrites.compare import compare_rewrites
+from app.services.rewrites.compare import compare_rewrites, opening
 from app.services.rewrites.figures import as_csv, figures
 from app.services.rewrites.views import View
 from app.services.studies.queries import count_latents, get_study
@@ -93,13 +93,11 @@ def figures_as_csv(
 def compare(
     request: Request, slug: Slug, session: Database, a: RewriteId = None, b: RewriteId = None
 ) -> HTMLResponse:
-    """Two rewrites side by side, by default the newest one and the one before it."""
+    """Two rewrites side by side, by default the newest two that can be compared."""
     study = get_study(session, slug)
     offered = [one for one in queries.list_rewrites(session, study) if one.finished][:OFFERED]
-    newest = offered[0] if offered else None
-    alike = [one for one in offered if newest and one.protocol == newest.protocol]
-    second = queries.get_rewrite(session, study, b) if b else newest
-    first = queries.get_rewrite(session, study, a) if a else next(iter(alike[1:2]), None)
+    named = [queries.get_rewrite(session, study, number) if number else None for number in (a, b)]
+    first, second = opening(offered, *named)
     found = compare_rewrites(session, first, second) if first and second else None
     latents = count_latents(session, study)
     context = {

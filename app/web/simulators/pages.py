@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
@@ -22,15 +22,23 @@ from app.web.urls import url
 from interp.errors import InputError
 from interp.llm.registry import BACK_ENDS, servers
 from interp.simulate.registry import SIMULATORS, trained
-from models import Simulator
+from models import Simulator, Study
 
 router = APIRouter()
 
 
 @router.get("/simulators")
-def list_simulators(request: Request, session: Database) -> HTMLResponse:
-    """All simulators, and the form to add one."""
-    return _page(request, session, {}, {})
+def list_simulators(
+    request: Request,
+    session: Database,
+    study: Annotated[str, Query(max_length=80, pattern=r"^[a-z0-9-]*$")] = "",
+) -> HTMLResponse:
+    """All simulators, and the form to add one.
+
+    Args:
+        study: Whose pages the head links to.
+    """
+    return _page(request, session, {}, {}, study=get_study(session, study) if study else None)
 
 
 @router.post("/simulators")
@@ -103,8 +111,10 @@ def _page(
     values: dict[str, Any],
     errors: dict[str, str],
     status: int = 200,
+    study: Study | None = None,
 ) -> HTMLResponse:
     context = {
+        "study": study,
         "simulators": queries.list_simulators(session),
         "studies": list_studies(session),
         "fields": SimulatorCreate.model_fields,

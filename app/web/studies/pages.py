@@ -14,7 +14,7 @@ from app.services.errors import Conflict, FieldErrors
 from app.services.explanations.queries import authors
 from app.services.fields import Sought
 from app.services.jobs.queries import latest_job
-from app.services.latents.edit_next import edit_next
+from app.services.latents.edit_next import EditNext, edit_next
 from app.services.latents.filter_schemas import COLUMNS
 from app.services.latents.queries import simulated_explanations
 from app.services.rewrites.queries import latest_results, measured_authors, statistics_of
@@ -22,6 +22,7 @@ from app.services.rewrites.views import BASELINES, LINES, OVERS, VIEWS, Over, Vi
 from app.services.simulators.independence import study_simulator, study_simulators
 from app.services.studies import queries
 from app.services.studies.schemas import StudyCreate, StudyUpdate
+from app.services.studies.steps import steps_to_chart
 from app.services.studies.text import text_doubts
 from app.web.database import Database
 from app.web.errors import messages
@@ -169,6 +170,11 @@ def study_overview(
     results = latest_results(session, study, protocol, author)
     simulator = study_simulator(session, study)
     top = results.top if results else None
+    jobs, last_job = request.state.jobs(), latest_job(session, study)
+    wrote = authors(session, study)
+    simulated = bool(simulated_explanations(session, study))
+    next_ones = edit_next(session, study, limit=EDIT_NEXT)
+    made = {"collect": latents, "explain": wrote, "simulate": simulated}
     return render(
         request,
         "pages/study/overview.html",
@@ -179,7 +185,7 @@ def study_overview(
             "latents": latents,
             "text_doubts": text_doubts(session, study),
             "author": author,
-            "authors": authors(session, study),
+            "authors": wrote,
             "measured_authors": sorted({"", *measured_authors(session, study, protocol)}),
             "protocol": protocol,
             "protocols": Protocol,
@@ -201,15 +207,28 @@ def study_overview(
             )
             if results
             else None,
-            "simulated": bool(simulated_explanations(session, study)),
-            "edit_next": edit_next(session, study, limit=EDIT_NEXT),
+            "simulated": simulated,
+            "steps": steps_to_chart(
+                jobs, last_job, done=[kind for kind, found in made.items() if found]
+            ),
+            "edit_next": next_ones,
             "points": Linearisation,
             "list_columns": [*COLUMNS, "estimated_effect"],
-            "jobs": request.state.jobs(),
-            "last_job": latest_job(session, study),
+            "open_one": _one_to_open(study, next_ones, latents, simulated),
+            "jobs": jobs,
+            "last_job": last_job,
             "correctable": queries.can_correct(session, study) is not None,
         },
     )
+
+
+def _one_to_open(study: Study, found: EditNext, latents: int, simulated: bool) -> str:
+    """The address of a latent for a first look: one with much to win, or any with a simulation."""
+    if found.rows:
+        return url("latent", study.slug, found.rows[0]["index"])
+    if not latents:
+        return url("latents", study.slug)
+    return url("random_latent", study.slug, **({"simulated": True} if simulated else {}))
 
 
 def _addresses(

@@ -1,7 +1,7 @@
 """The frozen base of a trained simulator: it turns texts and explanations into hidden states."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +10,18 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from interp.corpus.text import encode
+from interp.corpus.text import encode, encode_placed
 from interp.errors import InputError
 from interp.simulate.reads import EXPLANATION_TOKENS
 from interp.simulate.training.align import Aligned, align
 from interp.simulate.training.trained import Trained
 
 BATCH = 32
-"""Texts that are read at once."""
+"""The most texts that are read at once."""
+LONGER = 1.15
+"""A text that is so many times as long as the shortest of a batch begins another one: what is read
+of the others beyond their ends is lost. Batches of fewer than ``FEW`` texts are no faster."""
+FEW = 6
 
 
 class Reader:
@@ -52,14 +56,18 @@ class Reader:
         ids = encode(self.tokenizer, text)[:EXPLANATION_TOKENS]
         return Aligned(ids, np.arange(len(ids)))
 
+    def unread(self, text: str) -> str:
+        """The part of an explanation that is cut off. Empty if all of it is read."""
+        starts = encode_placed(self.tokenizer, text).starts
+        return text[starts[EXPLANATION_TOKENS] :] if len(starts) > EXPLANATION_TOKENS else ""
+
     @torch.inference_mode()
     def states(self, batch: Sequence[Aligned]) -> list[Float[Tensor, "place state"]]:
         """Hidden states at the places of each text, in float32 on the CPU."""
         bos = [self.tokenizer.bos_token_id] if self.tokenizer.bos_token_id is not None else []
         found: list[Tensor] = [torch.empty(0)] * len(batch)
         order = sorted(range(len(batch)), key=lambda i: len(batch[i].ids))
-        for start in range(0, len(order), BATCH):
-            rows = order[start : start + BATCH]
+        for rows in _batches(order, [len(one.ids) + len(bos) for one in batch]):
             width = len(bos) + len(batch[rows[-1]].ids)
             ids = torch.zeros(len(rows), width, dtype=torch.long)
             mask = torch.zeros_like(ids)
@@ -107,6 +115,19 @@ class Reader:
             for handle in handles:
                 handle.remove()
         return torch.cat([taken[depth] for depth in self.layers], dim=-1)
+
+
+def _batches(order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Texts of about one length each, from their order by length."""
+    rows: list[int] = []
+    for number in order:
+        longer = rows and len(rows) >= FEW and lengths[number] > LONGER * lengths[rows[0]]
+        if longer or len(rows) == BATCH:
+            yield rows
+            rows = []
+        rows.append(number)
+    if rows:
+        yield rows
 
 
 def layers_of(model: PreTrainedModel) -> nn.ModuleList:

@@ -49,6 +49,7 @@ TWO_TOWER = Trained(
     usage=_usage,
     reads=_reads,
     batch=64,
+    instant=True,
     loader="interp.simulate.two_tower.simulator:TwoTower",
     trainer="interp.simulate.two_tower.train:train",
     settings=Settings,

@@ -27,10 +27,11 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from interp.simulate.protocol import TOP, Ask, Simulated
-from interp.simulate.training.reader import BATCH, Reader, check_base
+from interp.simulate.training.reader import Reader, check_base
 from interp.simulate.training.trained import Trained
 from interp.simulate.two_tower.networks import (
     PROJECTION,
+    Encoded,
     Projection,
     Shape,
     load_tensors,
@@ -42,6 +43,10 @@ VERSION = "two_tower-1"
 """Version of the architecture; stored with every simulator that has it."""
 KEPT_CONTEXTS = 8192
 """Contexts whose tokens' encodings are kept: 17 kB a fold for one of 33 tokens."""
+
+
+KEPT_EXPLANATIONS = 16384
+"""Explanations whose encodings are kept, by fold: 1 kB each."""
 
 
 class TwoTower:
@@ -72,10 +77,15 @@ class TwoTower:
         self.projection = Projection(**load_tensors(folder / PROJECTION))
         self.folds = [load_towers(shape, folder / fold.file) for fold in self.trained.folds]
         self._kept: dict[str, list[Tensor]] = {}
+        self._explanations: dict[tuple[str, int], Encoded | None] = {}
 
     @property
     def version(self) -> str:
         return self.trained.version
+
+    def unread(self, explanation: str) -> str:
+        """The end of an explanation that it does not read."""
+        return self.reader.unread(explanation)
 
     @torch.inference_mode()
     def simulate(
@@ -88,31 +98,49 @@ class TwoTower:
         started = time.perf_counter()
         texts = ["".join(tokens[first_position:]) for tokens in contexts]
         read = self._read(contexts, texts, first_position)
+        asked = [(ask.explanation, self.trained.fold_for(self.coder, ask.latent)) for ask in asks]
+        new = self._read_explanations([(text, fold) for text, fold in asked if fold is not None])
         tokens: dict[int, Tensor] = {}
-        for start in range(0, len(asks), BATCH):
-            some = asks[start : start + BATCH]
-            asked = [self.reader.explanation(ask.explanation) for ask in some]
-            features = [self.projection(states) for states in self.reader.states(asked)]
-            for ask, text, feature in zip(some, asked, features, strict=True):
-                values = np.full((len(contexts), len(contexts[0])), np.nan, np.float32)
-                simulated = values[:, first_position:]
-                failures = {}
-                fold = self.trained.fold_for(self.coder, ask.latent)
-                if fold is None:
-                    failures["every fold was trained on this latent"] = simulated.size
-                elif not text.ids:
-                    failures["the explanation has no text"] = simulated.size
-                else:
-                    if fold not in tokens:
-                        kept = [self._kept[one][fold] for one in texts]
-                        tokens[fold] = torch.cat(kept).float()
-                    encoded = self.folds[fold].explanations([feature])
-                    share = torch.sigmoid(logits(tokens[fold], encoded))
-                    simulated[:] = TOP * share.view(simulated.shape).numpy()
-                # What is done for all of them at once is told with the first.
-                seconds = time.perf_counter() - started
-                yield Simulated(values, failures, read + len(text.ids), 0, seconds)
-                read, started = 0, time.perf_counter()
+        for text, fold in asked:
+            values = np.full((len(contexts), len(contexts[0])), np.nan, np.float32)
+            simulated = values[:, first_position:]
+            failures = {}
+            if fold is None:
+                failures["every fold was trained on this latent"] = simulated.size
+            elif (encoded := self._explanations[text, fold]) is None:
+                failures["the explanation has no text"] = simulated.size
+            else:
+                if fold not in tokens:
+                    kept = [self._kept[one][fold] for one in texts]
+                    tokens[fold] = torch.cat(kept).float()
+                share = torch.sigmoid(logits(tokens[fold], encoded))
+                simulated[:] = TOP * share.view(simulated.shape).numpy()
+                read += new.pop((text, fold), 0)
+            # What is done for all of them at once is told with the first.
+            yield Simulated(values, failures, read, 0, time.perf_counter() - started)
+            read, started = 0, time.perf_counter()
+
+    def _read_explanations(self, asked: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Encode explanations by their folds unless they are kept, and keep them: an explanation is
+        simulated on one set of contexts after another. Returns how many tokens had to be read of
+        each."""
+        kept = self._explanations
+        for one in asked:
+            kept[one] = kept.pop(one, None)  # the newest come last
+        new = {one: self.reader.explanation(one[0]) for one in kept if kept[one] is None}
+        for one in list(kept)[: max(len(kept) - max(KEPT_EXPLANATIONS, len(asked)), 0)]:
+            del kept[one]
+        features = [self.projection(one) for one in self.reader.states(list(new.values()))]
+        by_fold: dict[int, dict[tuple[str, int], Tensor]] = {}
+        for one, feature in zip(new, features, strict=True):
+            if len(feature):
+                by_fold.setdefault(one[1], {})[one] = feature
+        for fold, some in by_fold.items():
+            encoded = self.folds[fold].explanations(list(some.values()))
+            for row, one in enumerate(some):
+                alone = slice(row, row + 1)
+                kept[one] = Encoded(encoded.vector[alone], encoded.bias[alone])
+        return {one: len(text.ids) for one, text in new.items()}
 
     def _read(
         self, contexts: Sequence[Sequence[str]], texts: list[str], first_position: int

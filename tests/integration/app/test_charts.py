@@ -1,8 +1,9 @@
 """Charts show the figures of the database, and nothing else."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import altair as alt
+import httpx
 import numpy as np
 import pytest
 from sqlalchemy import select
@@ -14,7 +15,7 @@ from app.services.rewrites.queries import Results, latest_results, list_points
 from app.services.rewrites.views import LINES, View
 from app.web.latent.charts import effect_chart
 from app.web.rewrites.charts import loss_chart, missing_latents
-from models import Explanation, Job, Latent, Rewrite, RewritePoint, Study
+from models import Explanation, Latent, Rewrite, RewritePoint, Study
 from tests.factories import little_study, reword
 from tests.reading import chart_values
 from tests.rewrites import rewrite
@@ -89,7 +90,7 @@ def test_lines_and_rules_are_told_apart(results: Results, view: View) -> None:
         "real latents",
     }
     lines = [row for row in rows if "series" in row]
-    names = {line.name for line in LINES[view]} - {"before the last edit"}
+    names = {line.name for line in LINES[view]} - {"before the last edit", "newest explanations"}
     assert {row["series"] for row in lines} == names
     assert {row["latents"] for row in lines} == {f"{n} of 14" for n in (1, 2, 4, 8)}
     assert all(row["missing"] == 1 for row in lines)
@@ -223,12 +224,7 @@ def test_a_repeat_shows_the_line_before(db: Session, study: Study, results: Resu
     assert found is not None
     assert found.rewrite.id == first.id, "a rewrite without a point of its own is not shown yet"
 
-    another = Explanation(
-        latent_id=latents[3].id, text="another", author_kind="person", author="ana"
-    )
-    db.add(another)
-    db.flush()
-    latents[3].explanation_id = another.id
+    _edited(db, latents[3])
     second = rewrite(db, study, latents[:8], parent=first)
     db.commit()
     found = latest_results(db, study, "whole")
@@ -243,9 +239,20 @@ def test_a_repeat_shows_the_line_before(db: Session, study: Study, results: Resu
     assert sorted(r["increase"] for r in before) == sorted(p.increase for p in stored)
 
 
+def _edited(db: Session, latent: Latent, **changes: object) -> Explanation:
+    """A new current explanation of a latent, by a person."""
+    by = {"author_kind": "person", "author": "ana"} | changes
+    edited = Explanation(latent_id=latent.id, text="another", **by)
+    db.add(edited)
+    db.flush()
+    latent.explanation_id = edited.id
+    return edited
+
+
 def test_only_a_comparable_parent_is_shown(db: Session, study: Study, results: Results) -> None:
-    first = results.rewrite
-    second = rewrite(db, study, _latents(db, study)[:8], parent=first)
+    first, latents = results.rewrite, _latents(db, study)
+    _edited(db, latents[3])
+    second = rewrite(db, study, latents[:8], parent=first)
     for changed in (
         {"code_version": "another"},
         {"context_ids": first.context_ids[:-1]},
@@ -260,38 +267,57 @@ def test_only_a_comparable_parent_is_shown(db: Session, study: Study, results: R
         assert bool(found.before) == (not changed)
 
 
-@pytest.mark.parametrize(
-    ("status", "shown"),
-    [
-        ("queued", True),
-        ("running", True),
-        ("cancelled", False),
-        ("failed", False),
-        ("finished", False),
-    ],
-)
-def test_a_rewrite_that_stopped_does_not_hide_the_finished_one(
-    db: Session, study: Study, results: Results, status: str, shown: bool
+@pytest.mark.parametrize("changes", [{"author_kind": "model"}, {"details": {"imported_by": "ben"}}])
+def test_only_a_persons_edit_is_the_last_edit(
+    db: Session, study: Study, pages: httpx.Client, results: Results, changes: dict[str, Any]
 ) -> None:
-    unfinished = rewrite(db, study, _latents(db, study)[:4])
-    unfinished.finished = False
-    job = Job(study_id=study.id, kind="rewrite", status=status, created_by="test")
-    job.params = {"protocol": "whole", "repeat": False}
-    job.state = {"rewrite_id": unfinished.id}
-    others = Job(study_id=study.id, kind="rewrite", status="running", created_by="test")
-    others.params = {"protocol": "paper", "repeat": False}
-    db.add_all([job, others])
+    latents = _latents(db, study)
+    _edited(db, latents[3])
+    _edited(db, latents[4], **changes)
+    rewrite(db, study, latents[:8], parent=results.rewrite)
     db.commit()
     found = latest_results(db, study, "whole")
-    assert found is not None
-    assert found.rewrite.id == (unfinished.id if shown else results.rewrite.id)
-    # Its first points are of no rewritten layer.
+    assert found is not None and not found.before and not found.edited
+    assert "before the last edit" not in pages.get(f"/studies/{study.slug}").text
+
+
+def test_a_new_main_point_joins_the_finished_rewrite(
+    db: Session, study: Study, pages: httpx.Client, results: Results
+) -> None:
+    latents = _latents(db, study)
+    _edited(db, latents[3])
+    unfinished = rewrite(db, study, latents[:8], parent=results.rewrite)
+    unfinished.finished = False
+    whole = unfinished.counts[-1]
     for point in db.scalars(select(RewritePoint).filter_by(rewrite_id=unfinished.id)):
-        if point.condition == "rewritten":
+        kept = not point.count or (point.count == whole and point.calibration == "isotonic")
+        if not kept or point.ordering not in ("score", ""):
             db.delete(point)
     db.commit()
     found = latest_results(db, study, "whole")
+    assert found is not None
+    assert found.rewrite.id == results.rewrite.id, "the finished one keeps its chart"
+    assert len(found.points) == len(results.points)
+    assert found.top is not None and found.top.rewrite_id == unfinished.id
+    assert found.edited == [3]
+    (marked,) = [r for r in _lines(found, "calibrations") if r["series"] == "newest explanations"]
+    assert marked["increase"] == found.top.increase
+    assert "before the last edit" in pages.get(f"/studies/{study.slug}").text
+    # Without its main point it is not there.
+    db.delete(found.top)
+    db.commit()
+    found = latest_results(db, study, "whole")
+    assert found is not None and found.newest is None
+
+
+def test_the_main_point_is_shown_before_any_rewrite_is_finished(
+    db: Session, study: Study, pages: httpx.Client, results: Results
+) -> None:
+    results.rewrite.finished = False
+    db.commit()
+    found = latest_results(db, study, "whole")
     assert found is not None and found.rewrite.id == results.rewrite.id
+    assert "follow in the background" in pages.get(f"/studies/{study.slug}").text
 
 
 def test_protocols_are_kept_apart(db: Session, study: Study, results: Results) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.services.rewrites.views import VIEWS
+from interp.vocabulary import Protocol
 from models import Explanation, Job, Latent, LossEffect, Rewrite, Study
 from tests.factories import little_study, reword
 from tests.reading import current_of, headline_point, latent_of, text_of
@@ -18,7 +19,7 @@ def test_the_overview_says_what_the_figures_say(
 ) -> None:
     path = f"/studies/{study.slug}"
     text = text_of(pages.get(path))
-    assert "2 of 6 latents rewritten (33%)." in text
+    assert "33% of the latents" in text and "2 of 6 latents rewritten" in text
     assert "Lower than zeroing the same latents (+0.1" in text
     assert "Lower than zero ablation (+0." in text
     assert "Lower than no latents (+0." in text
@@ -52,7 +53,7 @@ def test_the_overview_says_what_the_figures_say(
         "none; the observed one would take about 930 contexts."
     ) in text
     assert "zeroing the same latents (" not in text, "it is not stored, so it is not said"
-    assert "1 of 6 latents rewritten (17%)." in text
+    assert "17% of the latents" in text and "1 of 6 latents rewritten" in text
     assert "and 1 of its 2 latents has no value at all" in text
 
     top.statistics = {}
@@ -85,7 +86,8 @@ def test_protocols_and_views_are_plain_links(
         assert f'href="{path}?protocol={protocol}&amp;view=calibrations"' in page
     for view in VIEWS:
         assert f'href="{path}?protocol=whole&amp;view={view}"' in page
-    assert page.count('aria-current="page"') == 3
+    # The page in the head, the view, the protocol, and the condition that losses are compared with.
+    assert page.count('aria-current="page"') == 4
     ceilings = text_of(pages.get(path, params={"view": "ceilings"}))
     assert "oracle gating" in ceilings and "rewritten, linear" not in ceilings
     assert "rewritten minus gating is the loss of the false positives" in ceilings
@@ -93,7 +95,7 @@ def test_protocols_and_views_are_plain_links(
     assert "random 3" in orderings and "oracle gating" not in orderings
 
     paper = pages.get(path, params={"protocol": "paper"})
-    assert "Last token Only the last input token" in text_of(paper), "not: as published"
+    assert Protocol.PAPER.meaning in text_of(paper)
     assert "The layer is not measured under this protocol yet." in text_of(paper)
     measured = pages.post(f"{path}/rewrites", data={"protocol": "paper"})
     assert (measured.status_code, measured.headers["location"]) == (303, f"{path}?protocol=paper")

@@ -64,6 +64,31 @@ def test_two_rewrites_are_compared_context_by_context(
     problem_of(pages.get(path, params={"a": first.id}), 422)
 
 
+def test_the_comparison_opens_on_two_that_can_be_compared(
+    pages: httpx.Client, db: Session, study: Study
+) -> None:
+    path = f"/studies/{study.slug}/compare"
+    first, second = _second(db, study)
+    latents = [latent_of(db, study, 0), latent_of(db, study, 1)]
+    paper = rewrite(db, study, latents, protocol="paper")
+    other = rewrite(db, study, latents)
+    other.counts = [7]
+    unfinished = rewrite(db, study, latents, parent=second)
+    unfinished.finished = False
+    db.commit()
+
+    def chosen(**named: int) -> list[str]:
+        page = pages.get(path, params=named).text
+        found = re.findall(r'<option value="(\d+)" selected', page)
+        assert ("cannot be compared" in page) == (named.get("b") == paper.id)
+        return found
+
+    assert chosen() == [str(first.id), str(second.id)], "the newest two that share a number"
+    assert chosen(b=second.id) == [str(first.id), str(second.id)]
+    assert chosen(a=first.id) == [str(first.id), str(second.id)]
+    assert chosen(a=first.id, b=paper.id) == [str(first.id), str(paper.id)]
+
+
 def test_only_shared_contexts_are_compared(pages: httpx.Client, db: Session, study: Study) -> None:
     first, second = _second(db, study)
     ids = list(first.context_ids)
@@ -146,6 +171,9 @@ def test_recent_activity(pages: httpx.Client, db: Session, study: Study) -> None
     before = _isotonic(db, second, 2).statistics["against"]["before"]
     assert found[2]["layer"]["mean"] == pytest.approx(before["mean"])
     assert found[1]["own"]["verdict"] == "lower" and found[1]["layer"] is None
+    second.finished = False  # the main point is enough
+    db.commit()
+    assert pages.get(f"/api/v1{path}/activity").json()[2]["layer"] == found[2]["layer"]
     text = text_of(pages.get(path))
     assert f"Explain job {failed.id} failed, asked by bo" in text
     assert "There is no such model." in text

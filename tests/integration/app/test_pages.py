@@ -57,7 +57,8 @@ def test_every_page_answers(pages: httpx.Client, study: Study) -> None:
 
 def test_pages_of_a_study_with_nothing_collected(pages: httpx.Client, db: Session) -> None:
     study = little_study(db, latents=0, simulator=False)
-    assert "Nothing is collected yet" in pages.get(f"/studies/{study.slug}").text
+    steps = re.findall(r'<li data-state="(\w+)">', pages.get(f"/studies/{study.slug}").text)
+    assert steps == ["later"] * 4
     assert "when the activations are collected" in pages.get(f"/studies/{study.slug}/latents").text
     assert "There is nothing to rewrite yet" in pages.get(f"/studies/{study.slug}/generate").text
     assert "There is nothing to check yet" in pages.get(f"/studies/{study.slug}/checks").text

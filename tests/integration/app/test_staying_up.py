@@ -23,9 +23,10 @@ from redis import Redis
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from app.main import API, create_app
+from app.main import create_app
 from app.web.guard.security import hasher
 from app.web.places import Busy, Places
+from app.web.reference.operations import API
 from cli.processes import start, stop
 from cli.servers import Servers, free_port
 from interp.simulate.prompted.all_at_once import VERSION

@@ -161,7 +161,10 @@ def test_doctor_finds_a_web_server_that_does_not_answer(used: Path) -> None:
         assert "web server" in line and up.url in line
 
 
-@pytest.mark.parametrize(("name", "word"), [("worker", "celery"), ("web", "app.server")])
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("worker", "worker@"), ("interactive", "interactive@"), ("web", "app.server")],
+)
 def test_dead_child_starts_again(used: Path, name: str, word: str) -> None:
     with running(used) as up:
         first = up.child(word)

@@ -7,10 +7,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from interp.errors import InputError
-from interp.vocabulary import Protocol
 from jobs import chain, queue
 from jobs.kinds import (
     BACKGROUND,
+    INTERACTIVE,
     KINDS,
     ORDINARY,
     QUEUES,
@@ -77,7 +77,7 @@ def test_a_job_of_unknown_parameters_says_so(db: Session, study: Study) -> None:
 
 def test_every_kind_has_a_task_a_queue_and_an_entry_in_the_api(api: httpx.Client) -> None:
     assert set(TASKS) == set(KINDS)
-    assert {kind.queue for kind in KINDS.values()} == set(QUEUES)
+    assert {kind.queue for kind in KINDS.values()} | {INTERACTIVE} == set(QUEUES)
     described = api.get("/openapi.json").json()["components"]["schemas"]["JobOut"]["properties"]
     assert described["kind"]["enum"] == list(KINDS)
     assert all(name in described["kind"]["description"] for name in KINDS)
@@ -95,7 +95,7 @@ def test_what_somebody_waits_for_is_urgent(db: Session) -> None:
     other = {"sentence": WAITED_FOR, "generate": WAITED_FOR, "attribute": BACKGROUND}
     for kind, params in MINIMAL.items():
         assert priority_of(params) == other.get(kind, ORDINARY)
-    nobody_waits = SimulateParams(explanation_ids=(1,), background=True)
+    nobody_waits = SimulateParams(explanation_ids=(1,), rest=True)
     assert priority_of(nobody_waits) == BACKGROUND
     for ids, priority in (((1,), WAITED_FOR), ((1, 2), ORDINARY), ((), ORDINARY)):
         assert priority_of(SimulateParams(explanation_ids=ids)) == priority
@@ -136,18 +136,45 @@ def test_the_chain() -> None:
     (simulate,) = chain.after(second, {})
     assert simulate.stored() == {"first_latents": 20, "individually": 3, "then_rewrite": True}
     state = {"explanation_ids": list(range(20)), "simulator_id": 4}
-    *rewrites, attribute = chain.after(simulate, state)
-    assert [one.stored() for one in rewrites] == [
-        {"protocol": str(protocol), "simulator_id": 4, "repeat": False} for protocol in Protocol
-    ]
+    (main,) = chain.after(simulate, state)
+    assert main.stored() == {"protocol": "whole", "simulator_id": 4, "main_point": True}
+    attribute, *others = chain.after(main, {"rewrite_id": 9})
     assert attribute.stored() == {"simulator_id": 4, "renew": True}
     assert chain.after(attribute, {}) == [], "the estimates were not made anew"
     (exact,) = chain.after(attribute, {"measure": [7, 8]})
-    assert exact.stored() == {"explanation_ids": [7, 8], "simulator_id": 4, "background": True}
+    assert exact.stored() == {"explanation_ids": [7, 8], "simulator_id": 4, "rest": True}
+    assert [one.stored() for one in others] == [
+        {"protocol": protocol, "simulator_id": 4, "author": "", "rewrite_id": 9}
+        for protocol in ("whole", "paper")
+    ]
+    assert chain.after(main, {}) == [], "nothing has changed"
+    # What nobody waits for is a job of its own, behind the rewrites.
+    *_, rest = chain.after(simulate, state | {"left": True})
+    assert rest.stored() == {
+        "explanation_ids": list(range(20)),
+        "simulator_id": 4,
+        "individually": 3,
+        "rest": True,
+    }
+    assert priority_of(rest) == BACKGROUND
+    assert chain.after(rest, {"left": True}) == []
     edit = SimulateParams(explanation_ids=(7,), simulator_id=5, then_rewrite=True)
-    *rewrites, _ = chain.after(edit, {})
-    assert {one.repeat for one in rewrites} == {True}  # type: ignore[attr-defined]
+    (main,) = chain.after(edit, {})
+    assert main.stored() == {
+        "protocol": "whole",
+        "simulator_id": 5,
+        "repeat": True,
+        "edited": [7],
+        "main_point": True,
+    }
     assert chain.after(edit.model_copy(update={"then_rewrite": False}), {}) == []
+
+
+def test_somebody_waits_for_a_main_point_and_nobody_for_the_rest() -> None:
+    assert priority_of(RewriteParams(main_point=True, edited=(7,))) == WAITED_FOR
+    assert priority_of(RewriteParams(main_point=True)) == ORDINARY
+    assert priority_of(RewriteParams(rewrite_id=3)) == BACKGROUND
+    assert priority_of(RewriteParams()) == ORDINARY
 
 
 def test_an_explainer_is_followed_by_what_it_wrote() -> None:

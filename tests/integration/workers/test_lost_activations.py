@@ -42,7 +42,7 @@ def test_nothing_is_scored_on_lost_activations(db: Session, scored: Study) -> No
     db.execute(delete(Score).filter_by(explanation_id=simulation.explanation_id))
     shutil.rmtree(folder_of(scored, "calibrate"))
     with pytest.raises(StoreError, match=r"no folder .*calibrate.*palimpsest collect"):
-        calibrate_and_score(db, scored, latent, simulation)
+        calibrate_and_score(db, scored, [latent], [simulation])
     assert not db.scalar(
         select(func.count()).where(Score.explanation_id == simulation.explanation_id)
     )

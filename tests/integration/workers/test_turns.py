@@ -12,7 +12,9 @@ from sqlalchemy.orm import Session
 from app.services.jobs.queries import retry_job
 from cli.follow import require_finished
 from interp.errors import InputError
-from jobs.kinds import KINDS
+from jobs import queue
+from jobs.events import get_redis
+from jobs.kinds import INTERACTIVE, KINDS, QUEUES
 from jobs.log import LONGEST
 from models import Job, JobEvent
 from models.database import new_session
@@ -97,28 +99,96 @@ def test_urgent_jobs_come_first_and_the_others_take_turns(db: Session) -> None:
     db.commit()
 
 
-def test_an_edit_makes_the_rewrites_of_earlier_ones_needless(db: Session) -> None:
+def test_the_interactive_worker_takes_what_people_wait_for(db: Session) -> None:
     study = little_study(db)
-    params = {"protocol": "whole", "simulator_id": study.simulator_id, "repeat": True}
+    db.execute(update(Job).where(Job.status.in_(("queued", "running"))).values(status="cancelled"))
+    kinds = (("simulate", 1), ("rewrite", 0), ("explain", 1), ("rewrite", -1), ("explain", 0))
+    jobs = [
+        Job(study_id=study.id, kind=kind, status="queued", priority=priority, created_by="tests")
+        for kind, priority in kinds
+    ]
+    db.add_all(jobs)
+    db.commit()
+    edit, rewrite, explain_one, background, explain = (job.id for job in jobs)
 
-    def rewrite(**changes: Any) -> Job:
-        return queue_job(db, study, "rewrite", **params | changes)
+    def order(*queues: str) -> list[int]:
+        return [row.id for row in db.execute(turns.waiting(queues))]
 
-    begun = rewrite()
-    begun.turn_at = func.now()
-    paper = rewrite(protocol="paper")
-    whole = rewrite(repeat=False)
-    needless = rewrite()
-    newest = rewrite()
+    everything = [edit, explain_one, rewrite, explain, background]
+    try:
+        assert order("gpu", "cpu") == everything, "there is no interactive worker"
+        queue.beat([INTERACTIVE])
+        assert order(INTERACTIVE) == [edit, explain_one]
+        assert order("gpu", "cpu") == [rewrite, explain, background]
+        assert order("gpu") == [rewrite, background]
+        assert order(INTERACTIVE, "gpu", "cpu") == everything
+        turns.SHARES.spent(1, 100)
+        assert order(INTERACTIVE, "gpu", "cpu") == [
+            rewrite,
+            explain,
+            background,
+            edit,
+            explain_one,
+        ], "the others have their third"
+    finally:
+        turns.SHARES.spent(0, 100)
+        get_redis().delete(f"palimpsest:served:{INTERACTIVE}")
+        db.execute(update(Job).where(Job.study_id == study.id).values(status="cancelled"))
+        db.commit()
+
+
+def test_an_urgent_job_wakes_whoever_takes_it(db: Session) -> None:
+    study = little_study(db)
+
+    def messages() -> dict[str, int]:
+        return {name: get_redis().llen(name) for name in QUEUES}
+
+    get_redis().delete(*QUEUES)
+    queue_job(db, study, "sentence", sentence_id=1)
+    assert messages() == {"cpu": 0, "gpu": 1, INTERACTIVE: 0}
+    get_redis().delete(*QUEUES)
+    queue.beat([INTERACTIVE])
+    try:
+        queue_job(db, study, "sentence", sentence_id=1)
+        queue_job(db, study, "check")
+        assert messages() == {"cpu": 0, "gpu": 1, INTERACTIVE: 1}
+        get_redis().delete(*QUEUES)
+        turns.wake_waiting(["gpu", "cpu"])
+        assert messages() == {"cpu": 0, "gpu": 1, INTERACTIVE: 0}
+        get_redis().delete(*QUEUES)
+        turns.wake_waiting([INTERACTIVE, "gpu"])
+        assert messages() == {"cpu": 0, "gpu": 1, INTERACTIVE: 1}
+    finally:
+        get_redis().delete(f"palimpsest:served:{INTERACTIVE}", *QUEUES)
+        db.execute(update(Job).where(Job.study_id == study.id).values(status="cancelled"))
+        db.commit()
+
+
+def test_the_rest_of_a_rewrite_supersedes_that_of_earlier_ones(db: Session) -> None:
+    study = little_study(db)
+
+    def rest(rewrite_id: int | None, **changes: Any) -> Job:
+        values = {"protocol": "whole", "simulator_id": study.simulator_id, "rewrite_id": rewrite_id}
+        return queue_job(db, study, "rewrite", **values | changes)
+
+    main = rest(None, main_point=True)
+    ordinary = rest(None)
+    paper = rest(1, protocol="paper")
+    begun = rest(1)
+    begun.status, begun.turn_at = "running", func.now()
+    db.commit()
+    waits = rest(2)
+    newest = rest(3)
     states = {}
-    for job in (begun, paper, whole, needless, newest):
+    for job in (main, ordinary, paper, begun, waits, newest):
         db.refresh(job)
         states[job.id] = job.status
-    assert [*states.values()] == ["queued", "queued", "queued", "cancelled", "queued"]
-    assert f"job {newest.id}" in needless.message and needless.finished_at is not None
-    assert needless.state == {"superseded_by": newest.id}
-    require_finished([needless])
-    retry_job(db, needless)
-    assert (needless.params, needless.state) == (params, {})
+    assert [*states.values()] == ["queued"] * 3 + ["cancelled"] * 2 + ["queued"]
+    assert f"job {newest.id}" in waits.message and waits.finished_at is not None
+    assert begun.state == {"superseded_by": waits.id}
+    assert waits.state == {"superseded_by": newest.id}
+    require_finished([begun, waits])
+    retry_job(db, waits)
+    assert waits.state == {} and waits.params["rewrite_id"] == 2
     db.execute(update(Job).where(Job.study_id == study.id).values(status="cancelled"))
     db.commit()

@@ -1,8 +1,6 @@
 """Every kind of job, with another worker after each unit: nothing is planned or done twice."""
 
 import json
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +9,9 @@ from sqlalchemy import func, literal_column, select
 from sqlalchemy.orm import Session
 
 from app.services.latents.edit_next import edit_next
+from interp.simulate.prompted.json_reply import JSON_REPLY
 from interp.vocabulary import Linearisation, Protocol
-from jobs.kinds import BACKGROUND, kind_of
+from jobs.kinds import BACKGROUND, params_of, priority_of
 from jobs.params import (
     AttributeParams,
     CheckParams,
@@ -20,10 +19,10 @@ from jobs.params import (
     ExplainParams,
     GenerateParams,
     LanguageModel,
-    Params,
     RewriteParams,
     ScoreParams,
     SentenceParams,
+    SimulateParams,
 )
 from models import (
     Attribution,
@@ -43,20 +42,17 @@ from models import (
     Score,
     Sentence,
     Simulation,
-    Simulator,
     Study,
 )
 from models.database import new_session
-from tests.checkpoints import living_folders
-from tests.llm_server import Failing, Reply, running, said
-from tests.studies import small_study
-from tests.working import plan, work
-from workers.deletion import remove
+from tests.llm_server import Failing
+from tests.working import add_job, following, plan, work
 from workers.tasks import attribute, generate
 from workers.tasks.collect import task as collecting
 from workers.tasks.explain import counting
 from workers.tasks.explain import file as importing
 from workers.tasks.rewrite import task as rewriting
+from workers.tasks.simulate import task as simulating
 
 NEVER_CHANGED = (
     Context,
@@ -70,51 +66,6 @@ NEVER_CHANGED = (
     Check,
 )
 """Tables whose rows are written once."""
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return living_folders(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture
-def llm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Failing]:
-    """A server that simulates any text, and says "yes" to all else."""
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-
-    def behave(body: dict[str, Any], before: int) -> Reply:
-        if "messages" not in body:
-            return Reply(404, b"{}")
-        found = re.findall(r"\[\".*\"\]", str(body["messages"][-1]["content"]))
-        if not found:
-            return said("yes")
-        tokens = json.loads(found[-1])
-        return said(json.dumps([[token, sum(token.encode()) % 10] for token in tokens]))
-
-    with running() as server:
-        server.behave = behave
-        yield server
-
-
-@pytest.fixture
-def study(db: Session, folders: dict[str, str], llm: Failing) -> Iterator[Study]:
-    """A study of a tiny model that no worker takes up: it counts as deleted."""
-    options = {"backend": "openai", "base_url": llm.url}
-    simulator = Simulator(method="json_reply", model="m", prompt_version="1", options=options)
-    lengths = {"context_length": 16, "contexts_explain": 600, "contexts_evaluate": 12}
-    data = small_study("units", "", **(folders | lengths))
-    study = Study(**data.model_dump(exclude={"first_latents"}))
-    db.add_all([study, simulator])
-    db.flush()
-    study.simulator_id, study.deleted_at = simulator.id, func.now()
-    db.commit()
-    yield study
-    db.rollback()
-    study.simulator_id = None
-    db.commit()
-    list(remove(db, "study", study.id))
-    db.delete(simulator)
-    db.commit()
 
 
 @pytest.fixture(autouse=True)
@@ -150,14 +101,6 @@ def newest(db: Session) -> dict[str, int]:
         table.__tablename__: db.scalar(select(func.max(table.id))) or 0  # type: ignore[attr-defined]
         for table in NEVER_CHANGED
     }
-
-
-def add_job(db: Session, study: Study, params: Params) -> Job:
-    kind = kind_of(params).name
-    job = Job(study_id=study.id, kind=kind, params=params.stored(), state={}, created_by="tests")
-    db.add(job)
-    db.commit()
-    return job
 
 
 def interrupted(db: Session, job: Job) -> list[str]:
@@ -203,12 +146,6 @@ def _jobs(db: Session, study_id: int) -> list[tuple[int, str]]:
     return [(number, kind) for number, kind in rows]
 
 
-def following(db: Session, job: Job) -> list[Job]:
-    """The jobs of the study that came after a job."""
-    own = select(Job).where(Job.study_id == job.study_id, Job.id > job.id)
-    return list(db.scalars(own.order_by(Job.id)))
-
-
 def test_a_study_is_made_unit_by_unit(db: Session, study: Study, llm: Failing) -> None:
     described = LanguageModel(backend="openai", model="m", base_url=llm.url)
     methods = (
@@ -231,19 +168,76 @@ def test_a_study_is_made_unit_by_unit(db: Session, study: Study, llm: Failing) -
     assert simulate.params == {"first_latents": 10, "individually": 2, "then_rewrite": True}
 
     keys = interrupted(db, simulate)
-    assert keys[:4] == ["calibrate 0", "evaluate 0", "loss_effects 0", "calibrate 1"]
-    assert len(keys) == 2 * 10 + 2
-    rewrites = following(db, simulate)
-    *early, one, other, estimating = rewrites
-    assert [job.kind for job in early] == ["rewrite", "rewrite", "attribute"]
-    assert {one.params["protocol"], other.params["protocol"]} == set(Protocol)
-    assert one.params["repeat"] is other.params["repeat"] is False
-    for job in (one, other):
+    assert keys[:3] == ["calibrate 0", "evaluate 0", "calibrate 1"]
+    assert len(keys) == 2 * 10
+    early, main, rest = following(db, simulate)
+    assert early.params == main.params
+    assert interrupted(db, main) == ["points 0", "points 5"]
+    rewrite = db.get_one(Rewrite, main.state["rewrite_id"])
+    assert not rewrite.finished and not rewrite.edited_ids
+    estimating, *others = following(db, main)
+    assert [one.params["protocol"] for one in others] == ["whole", "paper"]
+    for job in others:
         assert len(interrupted(db, job)) > 2
         assert db.get_one(Rewrite, job.state["rewrite_id"]).finished
+    assert rewrite.finished
+    assert interrupted(db, rest) == ["loss_effects 0", "loss_effects 1"]
+    assert priority_of(params_of(rest)) == BACKGROUND
     _single(db, study, simulate, llm)
     # Last, because a rewrite orders latents by the exact loss effects if all have one.
     _estimated(db, study, estimating)
+
+
+def test_many_are_scored_in_blocks(
+    db: Session, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a simulator that takes many at once: what a rewrite needs of all of them comes first."""
+    collect = add_job(db, study, CollectParams(explain=(ExplainParams(method="lexical"),)))
+    interrupted(db, collect)
+    interrupted(db, following(db, collect)[0])
+    ids = db.scalars(select(Latent.explanation_id).filter_by(study_id=study.id)).all()
+    some = tuple(sorted(number for number in ids if number is not None)[:8])
+    object.__setattr__(JSON_REPLY, "batch", 5)
+    monkeypatch.setattr(simulating, "FIRST", 2)
+    monkeypatch.setattr(simulating, "SECONDS", 0.0)
+    simulating._seconds.clear()
+    try:
+        order = SimulateParams(explanation_ids=some, individually=2)
+        job = add_job(db, study, order)
+        assert interrupted(db, job) == ["scores 0", "scores 5"]
+        for table, each in ((Simulation, 2), (Score, 6)):
+            count = select(func.count()).where(table.explanation_id.in_(some))  # type: ignore[attr-defined]
+            assert db.scalar(count) == each * len(some), table
+        (rest,) = following(db, job)
+        assert rest.params == {
+            "explanation_ids": list(some),
+            "simulator_id": study.simulator_id,
+            "individually": 2,
+            "rest": True,
+        }
+        assert priority_of(params_of(rest)) == BACKGROUND
+        keys = ["examples 0", "examples 5", "loss_effects 0", "loss_effects 1"]
+        assert interrupted(db, rest) == keys
+    finally:
+        object.__setattr__(JSON_REPLY, "batch", 1)
+    sets = select(Simulation.set, func.count()).where(Simulation.explanation_id.in_(some))
+    found = {name: count for name, count in db.execute(sets.group_by(Simulation.set))}
+    assert found == dict.fromkeys(("calibrate", "evaluate", "explain"), len(some))
+    measured = select(LossEffect.explanation_id).where(LossEffect.explanation_id.in_(some))
+    assert set(db.scalars(measured)) == set(some[:2])
+    # Alone it is simulated to the same values and calibrated by the same maps.
+    before = _made(db, some[0])
+    interrupted(db, add_job(db, study, SimulateParams(explanation_ids=some[:1], again=True)))
+    assert _made(db, some[0]) == before
+
+
+def _made(db: Session, explanation_id: int) -> dict[str, Any]:
+    """An explanation's values on the calibrate set, with their calibrations."""
+    one = db.scalars(
+        select(Simulation).filter_by(explanation_id=explanation_id, set="calibrate")
+    ).one()
+    maps = db.scalars(select(Calibration).filter_by(simulation_id=one.id)).all()
+    return {row.method: (row.x, row.y) for row in maps} | {"": one.values.tolist().__repr__()}
 
 
 def _estimated(db: Session, study: Study, job: Job) -> None:
@@ -265,7 +259,7 @@ def _estimated(db: Session, study: Study, job: Job) -> None:
     # Two were measured individually before, so the others are now.
     (exact,) = [one for one in following(db, job) if one.kind == "simulate"]
     assert len(exact.params["explanation_ids"]) == 8 and exact.priority == BACKGROUND
-    assert len(interrupted(db, exact)) == 3 * 8
+    assert interrupted(db, exact) == [f"loss_effects {i}" for i in range(8)]
     found = edit_next(db, study, limit=20)
     assert found.estimated and found.total == 10
     assert found.agreement is not None and found.on_same_contexts is not None

@@ -3,7 +3,8 @@
 import pytest
 
 from app.describe import documents
-from app.main import API, create_app
+from app.main import create_app
+from app.web.reference.operations import API
 from tests.routes import page_routes
 
 STUDY = "/studies/{slug}"
@@ -45,6 +46,8 @@ COUNTERPARTS = {
     f"GET {LATENT}/similar": [f"GET {LATENT}/similar"],
     f"POST {LATENT}/explanations": [f"POST {LATENT}/explanations"],
     f"POST {LATENT}/preview": [f"POST {LATENT}/preview"],
+    f"POST {LATENT}/draft": [f"POST {LATENT}/draft"],
+    f"POST {LATENT}/measure": [f"POST {LATENT}/measure"],
     f"POST {LATENT}/simulate": ["POST /explanations/{explanation_id}/simulate"],
     f"POST {LATENT}/comments": ["POST /explanations/{explanation_id}/comments"],
     "POST /comments/{comment_id}/delete": ["DELETE /comments/{comment_id}"],
@@ -78,6 +81,7 @@ COUNTERPARTS = {
     "POST /jobs/{job_id}/retry": ["POST /jobs/{job_id}/retry"],
     "GET /events": [],  # that something changed; what, the other operations say
     "GET /patterns": [],  # sample data
+    "GET /api": [],  # a list of the operations
     f"GET {STUDY}/events": [],
 }
 """For every address of the pages, the operations by which a program does or reads the same."""

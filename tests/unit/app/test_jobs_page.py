@@ -52,3 +52,18 @@ def test_parameters_in_words() -> None:
         ("measure the layer afterwards", "yes"),
         ("language model", "small, vllm"),
     ]
+
+
+def test_each_kind_of_unit_has_a_rate_of_its_own() -> None:
+    timed = {"done": 10, "total": 30, "timed": 5, "seconds": 10.0, "before": 7.0}
+    unseen = {"done": 0, "total": 4, "timed": 0, "seconds": 0.0, "before": 3.0}
+    unknown = {"done": 0, "total": 5, "timed": 0, "seconds": 0.0, "before": None}
+    job = Job(status="running", done=10, total=39, usage={"seconds": 10.0})
+    job.rates = {"scores": timed, "examples": unseen, "loss_effects": unknown}
+    # 20 of 2 s each, 4 of 3 s as in an earlier job, and 5 of the job's own 1 s.
+    assert seconds_left(job) == 20 * 2 + 4 * 3 + 5 * 1
+    # Before the first unit only earlier jobs tell.
+    job.done, job.usage, job.rates = 0, {}, {"examples": unseen}
+    assert seconds_left(job) == 12
+    job.rates = {"examples": unseen, "loss_effects": unknown}
+    assert seconds_left(job) is None

@@ -10,7 +10,7 @@ from tests.routes import page_routes
 def test_every_page_has_a_name_and_every_name_a_page() -> None:
     pages = {re.sub(r"\{\w+\}", "{}", path) for path in page_routes()}
     api = {re.sub(r"\{\w+\}", "{}", path) for path in create_app().openapi()["paths"]}
-    named = {path for path in PATHS.values() if not path.startswith("/api")}
+    named = {path for path in PATHS.values() if not path.startswith("/api/")}
     assert named == pages
     assert set(PATHS.values()) - named - api == {"/api/v1/openapi.json"}
     assert len(set(PATHS.values())) == len(PATHS), "two names of one page"

@@ -18,9 +18,9 @@ from interp.model.subject import Subject, output_head
 from interp.vocabulary import ContextSet
 from models import Example, Latent, Study
 from workers.resources import store_of
-from workers.tasks.rows import context_tokens, token_alone
+from workers.tasks.rows import array_text, context_tokens, copy_rows, token_alone
 
-EXAMPLES = {"top": 5, "quantile": 3, "random": 2}
+EXAMPLES = {"top": 20, "quantile": 3, "random": 2}
 HARD_NEGATIVES = 3
 PROMOTED = 10
 SIMILAR = 10
@@ -87,19 +87,16 @@ class Latents:
         inserted = insert(Latent).returning(Latent.id, sort_by_parameter_order=True)
         latent_ids = self.session.scalars(inserted, latents)
         ids, _ = self._contexts
-        rows = [
-            {
-                "latent_id": latent_id,
-                "context_id": ids[example.context],
-                "kind": example.kind,
-                "rank": example.rank,
-                "activations": example.activations.tolist(),
-            }
-            for latent_id, sampled in zip(latent_ids, examples, strict=True)
-            for example in sampled
-        ]
-        if rows:
-            self.session.execute(insert(Example), rows)
+        copy_rows(
+            self.session,
+            Example,
+            ("latent_id", "context_id", "kind", "rank", "activations"),
+            (
+                (latent_id, ids[one.context], one.kind, one.rank, array_text(one.activations))
+                for latent_id, sampled in zip(latent_ids, examples, strict=True)
+                for one in sampled
+            ),
+        )
 
     def _examples(self, index: int, activations: LatentActivations) -> Sequence[Any]:
         ids, words = self._contexts

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from interp.errors import InputError, ItemError
 from interp.explain.answers import Explained
 from interp.explain.explainer import Asking, LatentRecord, Trial
-from interp.explain.prompts import Shown
+from interp.explain.prompts import READ, Shown
 from interp.explain.refine import Step
 from interp.explain.registry import asking
 from interp.llm.llm import LLM
@@ -31,7 +31,6 @@ from workers.tasks.rows import (
     fields,
 )
 
-SHOWN = ("top", "quantile", "hard_negative")
 """Kinds of examples that explainers may be shown."""
 
 
@@ -164,12 +163,17 @@ def _examples(session: Session, latent: Latent) -> dict[str, list[Shown]]:
     rows = session.execute(
         select(Context.strings, Example.activations, Example.kind)
         .join(Example, Example.context_id == Context.id)
-        .where(Example.latent_id == latent.id, Example.kind.in_(SHOWN))
+        .where(
+            Example.latent_id == latent.id,
+            Example.kind.in_(READ),
+            Example.rank < max(READ.values()),
+        )
         .order_by(Example.rank)
     )
-    found: dict[str, list[Shown]] = {kind: [] for kind in SHOWN}
+    found: dict[str, list[Shown]] = {kind: [] for kind in READ}
     for row in rows:
-        found[row.kind].append(Shown(row.strings, row.activations))
+        if len(found[row.kind]) < READ[row.kind]:
+            found[row.kind].append(Shown(row.strings, row.activations))
     return found
 
 

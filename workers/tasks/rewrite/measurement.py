@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from interp.rewriting import splice
-from interp.rewriting.evaluate import Known, evaluate
+from interp.rewriting.evaluate import Kept, Known, evaluate
 from interp.rewriting.splice import Splice
 from interp.scoring import statistics
 from interp.vocabulary import Condition, ContextSet, Protocol
@@ -19,48 +20,90 @@ from workers.tasks.rewrite.values import SimulatedValues
 from workers.tasks.rows import context_tokens, documents_of, fields, finite
 
 
+class _Shared:
+    """The means that rewrites on the same contexts share: one edit changes one latent's values."""
+
+    def __init__(self, session: Session, study: Study, rewrite: Rewrite) -> None:
+        protocol = Protocol(rewrite.protocol)
+        ids, tokens = context_tokens(session, study, ContextSet.EVALUATE)
+        place = {context_id: row for row, context_id in enumerate(ids)}
+        self.key = _key(rewrite)
+        self.tokens = tokens[[place[i] for i in rewrite.context_ids]]
+        self.documents = documents_of(session, rewrite.context_ids)
+        where = protocol.spliced(study.context_length, study.first_position)
+        self.values = SimulatedValues(rewrite.simulator_id, rewrite.context_ids, where)
+        self.kept = Kept()
+
+
+_shared: _Shared | None = None
+"""Of the last rewrite that this process was at. A study's newest rewrite needs little more."""
+
+
+def _key(rewrite: Rewrite) -> tuple[object, ...]:
+    own = rewrite.study_id, rewrite.simulator_id, rewrite.protocol
+    return *own, tuple(rewrite.context_ids)
+
+
+def _shared_of(session: Session, study: Study, rewrite: Rewrite) -> _Shared:
+    global _shared
+    if _shared is None or _shared.key != _key(rewrite):
+        _shared = None  # before the next one takes as much memory
+        _shared = _Shared(session, study, rewrite)
+    return _shared
+
+
 class Measurement:
     """The means of measuring the points of one rewrite."""
 
     def __init__(self, session: Session, study: Study, rewrite: Rewrite) -> None:
         self.session, self.study, self.rewrite = session, study, rewrite
-        self.parent = parent = _comparable_parent(session, rewrite)
+        self.parent = _comparable(rewrite, _parent(session, rewrite))
+        finished = _comparable(rewrite, _last_finished(session, rewrite))
+        self.earlier = [one for one in (self.parent, finished) if one is not None]
         self.subject, self.coder = subject_of(study), coder_of(study)
         self.protocol = Protocol(rewrite.protocol)
-        ids, tokens = context_tokens(session, study, ContextSet.EVALUATE)
-        place = {context_id: row for row, context_id in enumerate(ids)}
-        self.tokens = tokens[[place[i] for i in rewrite.context_ids]]
-        self.documents = documents_of(session, rewrite.context_ids)
-        explanations = {*rewrite.explanation_ids, *(parent.explanation_ids if parent else ())}
-        self.values = SimulatedValues(
-            session,
-            list(explanations),
-            rewrite.simulator_id,
-            rewrite.context_ids,
-            self.protocol.spliced(study.context_length, study.first_position),
-        )
+        shared = _shared_of(session, study, rewrite)
+        self.tokens, self.documents, self.kept = shared.tokens, shared.documents, shared.kept
+        self.values = shared.values
+        explanations = {i for one in (rewrite, *self.earlier) for i in one.explanation_ids}
+        self.values.load(session, sorted(explanations))
 
-    def _before(self, point: Planned) -> tuple[Planned, RewritePoint] | None:
-        """The point of the parent that stands where this one does, if it was measured.
+    def _same_place(
+        self, point: Planned, earlier: Rewrite | None
+    ) -> tuple[Planned, RewritePoint] | None:
+        """The point of an earlier rewrite that stands where this one does, if it was measured.
 
         The whole set stands where the whole set did, though an edit may have added a latent to it.
         """
-        if self.parent is None:
+        if earlier is None:
             return None
         count = len(point.explanation_ids)
         if count == self.rewrite.counts[-1]:
-            count = self.parent.counts[-1]
-        order = self.parent.orderings.get(point.ordering, [])
+            count = earlier.counts[-1]
+        order = earlier.orderings.get(point.ordering, [])
         before = point._replace(explanation_ids=tuple(order[:count]))
-        found = find(self.session, self.parent, before)
+        found = find(self.session, earlier, before)
         return (before, found) if found is not None and found.kls is not None else None
 
     def copy(self, point: Planned) -> bool:
-        """Take over the parent's point if it has the same set of explanations."""
-        earlier = self._before(point)
-        if earlier is None or set(earlier[0].explanation_ids) != set(point.explanation_ids):
-            return False
-        found = earlier[1]
+        """Take over an earlier rewrite's point if nothing that it depends on changed."""
+        for earlier in self.earlier:
+            there = self._same_place(point, earlier)
+            if there is not None and self._unchanged(point, there[0]):
+                self._copy(point, there[1])
+                return True
+        return False
+
+    def _unchanged(self, point: Planned, before: Planned) -> bool:
+        if set(before.explanation_ids) == set(point.explanation_ids):
+            return True
+        # Their values do not matter: only the latents do, and the tokens where a value is missing.
+        return point.condition in (
+            Condition.SET_ZEROED,
+            Condition.RANDOM_LATENTS,
+        ) and self.values.alike(before.explanation_ids, point.explanation_ids)
+
+    def _copy(self, point: Planned, found: RewritePoint) -> None:
         against = {k: v for k, v in found.statistics["against"].items() if k != "before"}
         same = ("fraction", "missing", "losses", "increase", "low", "high", "kls", "kl")
         self.session.add(
@@ -76,7 +119,6 @@ class Measurement:
             )
         )
         self.session.flush()
-        return True
 
     def measure(self, points: Sequence[Planned]) -> None:
         """Run the model under the conditions of some points, and save them."""
@@ -90,6 +132,7 @@ class Measurement:
             protocol=self.protocol,
             first_position=self.study.first_position,
             known=list(self._known(points)),
+            kept=self.kept,
         )
         for point, losses, kls in zip(points, evaluated.loss, evaluated.kl, strict=True):
             self._save(point, losses, kls)
@@ -116,14 +159,14 @@ class Measurement:
 
     def _known(self, points: Sequence[Planned]) -> Iterator[Known]:
         """Measured results that may be the same on many contexts. They are of the real latents, and
-        of the same points before the last edit."""
+        of the same points before."""
         real = find(self.session, self.rewrite, Planned(Condition.REAL_LATENTS, "", "", ()))
         if real is not None:
             yield _as_known(splice.real_latents, real)
         for point in points:
-            if earlier := self._before(point):
-                before, found = earlier
-                yield _as_known(self._splice(before), found)
+            known = (self._same_place(point, earlier) for earlier in self.earlier)
+            if there := next(filter(None, known), None):
+                yield _as_known(self._splice(there[0]), there[1])
 
     def _save(self, point: Planned, losses: NDArray[np.float64], kls: NDArray[np.float64]) -> None:
         """Add a point with its statistics to the session."""
@@ -167,7 +210,7 @@ class Measurement:
         zero = self._losses(Planned(Condition.ZERO, "", "", ()))
         none = self._losses(Planned(Condition.NO_LATENTS, "", "", ()))
         real = self._losses(Planned(Condition.REAL_LATENTS, "", "", ()))
-        before = self._before(point)
+        before = self._same_place(point, self.parent)
         others = {
             "real_latents": real,
             "zero": zero,
@@ -204,15 +247,27 @@ def _as_stored(losses: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(losses, dtype=np.float32).astype(np.float64)
 
 
-def _comparable_parent(session: Session, rewrite: Rewrite) -> Rewrite | None:
-    """The rewrite that this one repeats, if its figures can be taken over."""
-    parent = session.get(Rewrite, rewrite.parent_id) if rewrite.parent_id else None
-    if (
-        parent is None
-        or parent.context_ids != rewrite.context_ids
-        or parent.seed != rewrite.seed
-        or parent.simulator_id != rewrite.simulator_id
-        or parent.code_version != rewrite.code_version
-    ):
+def _parent(session: Session, rewrite: Rewrite) -> Rewrite | None:
+    return session.get(Rewrite, rewrite.parent_id) if rewrite.parent_id else None
+
+
+def _last_finished(session: Session, rewrite: Rewrite) -> Rewrite | None:
+    """The last rewrite before this one with all of its points: those in between were superseded."""
+    if rewrite.parent_id is None:
         return None
-    return parent
+    same = ("study_id", "simulator_id", "protocol", "author")
+    return session.scalar(
+        select(Rewrite)
+        .filter_by(finished=True, **{name: getattr(rewrite, name) for name in same})
+        .where(Rewrite.id < rewrite.id, Rewrite.id != rewrite.parent_id)
+        .order_by(Rewrite.id.desc())
+        .limit(1)
+    )
+
+
+def _comparable(rewrite: Rewrite, earlier: Rewrite | None) -> Rewrite | None:
+    """An earlier rewrite, if its figures can be taken over."""
+    same = ("context_ids", "seed", "simulator_id", "code_version")
+    if earlier is None or any(getattr(earlier, n) != getattr(rewrite, n) for n in same):
+        return None
+    return earlier

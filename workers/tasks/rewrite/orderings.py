@@ -1,5 +1,6 @@
 """The explanations of a rewrite, and their orders."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from interp.errors import InputError
 from interp.vocabulary import ContextSet
 from jobs.params import RewriteParams
 from models import Explanation, Latent, LossEffect, Rewrite, Score, Simulation, Study
+from models.base import among
+from models.rewrite import has_main_point
 from workers.resources import coder_of
 from workers.tasks.rows import context_tokens
 from workers.version import code_version
@@ -22,56 +25,119 @@ RANDOM_ORDERS = 3
 
 
 def make_rewrite(session: Session, asked: RewriteParams, study: Study) -> Rewrite | None:
-    """A new rewrite as a job asks for it. The caller commits.
+    """The rewrite that a job asks for: a new one, or one whose rest is to be measured. The caller
+    commits.
 
     Returns:
         None if it would repeat the newest rewrite with nothing changed: an edit made meanwhile had
-        it measured already.
+        it measured already. None too if the rewrite whose rest is asked for was deleted.
 
     Raises:
         InputError: Nothing has been simulated yet, or there is no simulator.
     """
+    if asked.rewrite_id is not None:
+        return _same_set(session, asked, study)
     simulator_id = asked.simulator_id or study.simulator_id
     if simulator_id is None:
         raise InputError("This study has no simulator yet. Run its collect job first.")
     protocol, author = asked.protocol, asked.author
-    orderings = _ordered(session, study, simulator_id, author)
-    if not orderings["score"]:
-        raise InputError(
-            "No explanation of this study has been simulated yet. Simulate some first."
-        )
-    numbers = counts(len(orderings["score"]), coder_of(study).num_latents)
     parent = None
     if asked.repeat:
         parent = _newest(session, study, simulator_id, protocol, author)
-    if parent is not None and parent.orderings.keys() == orderings.keys():
-        orderings = _repeated(session, parent, orderings["score"])
-        if orderings == parent.orderings:
-            return None
-        numbers = [*parent.counts[:-1], len(orderings["score"])]
-    rewrite = Rewrite(
-        study_id=study.id,
+    if parent is not None and asked.edited:
+        orderings = _repeated(session, parent, _edits(session, parent, asked.edited))
+    else:
+        orderings = _ordered(session, study, simulator_id, author)
+        if not orderings["score"]:
+            raise InputError(
+                "No explanation of this study has been simulated yet. Simulate some first."
+            )
+        if parent is not None and parent.orderings.keys() != orderings.keys():
+            parent = None
+        if parent is not None:
+            orderings = _repeated(session, parent, orderings["score"])
+    size = len(orderings["score"])
+    if parent is None:
+        numbers = counts(size, coder_of(study).num_latents)
+    elif orderings == parent.orderings:
+        return None
+    else:
+        numbers = [*parent.counts[:-1], size]
+    context_ids = context_tokens(session, study, ContextSet.EVALUATE)[0]
+    return _make(
+        session,
+        study,
+        parent,
         simulator_id=simulator_id,
         protocol=protocol,
         author=author,
         explanation_ids=orderings["score"],
         orderings=orderings,
         counts=numbers,
-        context_ids=context_tokens(session, study, ContextSet.EVALUATE)[0][
-            : study.contexts_rewrite
-        ],
+        context_ids=context_ids[: study.contexts_rewrite],
         seed=study.seed,
+    )
+
+
+def _same_set(session: Session, asked: RewriteParams, study: Study) -> Rewrite | None:
+    """A rewrite whose main point is measured; under another protocol, a new one of the same set in
+    the same orders. So what is compared point by point under one is so under the other."""
+    given = session.get(Rewrite, asked.rewrite_id)
+    if given is None or given.protocol == asked.protocol:
+        return given
+    parent = None
+    if given.parent_id is not None:
+        parent = _newest(session, study, given.simulator_id, asked.protocol, given.author)
+    same = ("author", "simulator_id", "explanation_ids", "orderings", "counts", "context_ids")
+    columns = {name: getattr(given, name) for name in (*same, "seed")}
+    return _make(session, study, parent, protocol=asked.protocol, **columns)
+
+
+def _make(session: Session, study: Study, parent: Rewrite | None, **columns: Any) -> Rewrite:
+    there = set(parent.explanation_ids) if parent else set(columns["explanation_ids"])
+    rewrite = Rewrite(
+        study_id=study.id,
         parent_id=parent.id if parent else None,
+        edited_ids=sorted(set(columns["explanation_ids"]) - there),
         code_version=code_version(),
+        **columns,
     )
     session.add(rewrite)
     session.flush()
     return rewrite
 
 
+def _edits(session: Session, parent: Rewrite, edited: Sequence[int]) -> list[int]:
+    """Those of some explanations that change a rewrite: the current ones, and those that are newer
+    than the one of their latent there. An older one that is no longer current does not come back.
+
+    All must be simulated on the evaluate set.
+    """
+    here = (
+        select(Explanation.latent_id, Explanation.id.label("there"))
+        .where(among(Explanation.id, parent.explanation_ids))
+        .subquery()
+    )
+    rows = session.execute(
+        select(Explanation.id)
+        .join(Latent, Latent.id == Explanation.latent_id)
+        .join(Simulation, Simulation.explanation_id == Explanation.id)
+        .outerjoin(here, here.c.latent_id == Explanation.latent_id)
+        .where(
+            among(Explanation.id, edited),
+            (Latent.explanation_id == Explanation.id) | (here.c.there < Explanation.id),
+            Simulation.simulator_id == parent.simulator_id,
+            Simulation.set == str(ContextSet.EVALUATE),
+        )
+        .order_by(Explanation.id)
+    )
+    return [row.id for row in rows]
+
+
 def _newest(
     session: Session, study: Study, simulator_id: int, protocol: str, author: str
 ) -> Rewrite | None:
+    """The newest rewrite that a new one can repeat: its main point is measured."""
     return session.scalar(
         select(Rewrite)
         .where(
@@ -79,7 +145,7 @@ def _newest(
             Rewrite.simulator_id == simulator_id,
             Rewrite.protocol == protocol,
             Rewrite.author == author,
-            Rewrite.finished,
+            Rewrite.finished | has_main_point(),
         )
         .order_by(Rewrite.id.desc())
         .limit(1)
@@ -147,7 +213,7 @@ def _ordered(
         wanted = wanted.where(Latent.explanation_id == Explanation.id)
     score = [row.id for row in session.execute(wanted)]
     effects = select(LossEffect.explanation_id, LossEffect.mean).where(
-        LossEffect.explanation_id.in_(score),
+        among(LossEffect.explanation_id, score),
         LossEffect.simulator_id == simulator_id,
         LossEffect.condition == "zeroed",
     )
@@ -176,7 +242,7 @@ def _without_values(
     """
     tokens = study.context_length - study.first_position
     simulations = select(Simulation.explanation_id).where(
-        Simulation.explanation_id.in_(explanation_ids),
+        among(Simulation.explanation_id, explanation_ids),
         Simulation.simulator_id == simulator_id,
         Simulation.set.in_([str(ContextSet.CALIBRATE), str(ContextSet.EVALUATE)]),
         Simulation.missing == func.cardinality(Simulation.context_ids) * tokens,
@@ -187,15 +253,15 @@ def _without_values(
 def _repeated(session: Session, parent: Rewrite, current: list[int]) -> dict[str, list[int]]:
     """The orders of an earlier rewrite, so that the two can be compared point by point.
 
-    Each latent has its current explanation, if that is simulated, in its place. Latents that the
-    earlier rewrite lacks come last.
+    Each latent has its new explanation, if there is one, in its place. Latents that the earlier
+    rewrite lacks come last.
 
     Args:
-        current: The current explanations that are simulated, best score first.
+        current: The explanations to put in, best score first.
     """
     rows = session.execute(
         select(Explanation.id, Explanation.latent_id).where(
-            Explanation.id.in_([*parent.explanation_ids, *current])
+            among(Explanation.id, [*parent.explanation_ids, *current])
         )
     )
     latent_of = {row.id: row.latent_id for row in rows}

@@ -27,6 +27,11 @@ SET_CONDITIONS = [
 ]
 
 
+MAIN = SET_CONDITIONS[:2]
+"""The conditions of the main point, and of the other orderings: the best calibration, and the same
+latents zeroed."""
+
+
 class Planned(NamedTuple):
     """A point to measure."""
 
@@ -63,9 +68,14 @@ def points(rewrite: Rewrite) -> list[Planned]:
             for ordering, order in orderings.items()
             if ordering != "score"
             for count in counts[1:]
-            for condition, calibration in SET_CONDITIONS[:2]
+            for condition, calibration in MAIN
         ),
     ]
+
+
+def main_points(rewrite: Rewrite) -> list[Planned]:
+    """The main point with its baselines, with which :func:`points` begins."""
+    return points(rewrite)[: len(BASELINES) + len(MAIN)]
 
 
 def measured(session: Session, rewrite: Rewrite) -> set[tuple[str, str, str, int]]:

@@ -2,17 +2,28 @@
 
 from collections.abc import Iterator, Sequence
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from interp.vocabulary import Protocol
+from jobs import chain
 from jobs.events import publish
 from jobs.params import RewriteParams
+from jobs.queue import follow
 from models import Job, Study
 from models import Rewrite as RewriteRow
+from models.rewrite import has_main_point
 from workers.task import Done, Task, Unit
 from workers.tasks.rewrite.measurement import Measurement
 from workers.tasks.rewrite.orderings import make_rewrite
-from workers.tasks.rewrite.points import BASELINES, measured, points
+from workers.tasks.rewrite.points import (
+    BASELINES,
+    MAIN,
+    Planned,
+    main_points,
+    measured,
+    points,
+)
 
 AT_ONCE = {Protocol.WHOLE: 4, Protocol.PAPER: 64}
 """Points measured in one unit of work, some seconds long. More points share more of the model below
@@ -20,7 +31,8 @@ the hookpoint, and of the tree above it. Under ``paper`` that is nearly all of t
 
 
 class Rewrite(Task):
-    """Measures every point of a rewrite that is not there yet: a block of points is a unit."""
+    """Measures every point of a rewrite that is not there yet, or the main point and its baselines
+    only. A block of points is a unit."""
 
     counts = "points"
 
@@ -30,19 +42,30 @@ class Rewrite(Task):
 
     def prepare(self, session: Session, job: Job, study: Study) -> None:
         """Make the row of the rewrite, once: its sets and orders stay as they are then."""
-        if "rewrite_id" in job.state:
+        if "rewrite_id" in job.state and not self._outdated(session, job):
             return
         rewrite = make_rewrite(session, self.asked, study)
-        if rewrite is not None:
-            job.state = {**job.state, "rewrite_id": rewrite.id}
+        state = {name: value for name, value in job.state.items() if name != "rewrite_id"}
+        job.state = state | ({} if rewrite is None else {"rewrite_id": rewrite.id})
         session.commit()
+
+    def _outdated(self, session: Session, job: Job) -> bool:
+        """True if an edit's job goes on after a newer rewrite was measured: that lacks the edit, as
+        it repeats a measured one."""
+        rewrite = _row(session, job)
+        if rewrite is None or not self.asked.edited or not _has_newer(session, rewrite):
+            return False
+        if main_points(rewrite)[-1].key in measured(session, rewrite):
+            return False
+        session.delete(rewrite)
+        return True
 
     def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:
         """Blocks of points, or none if there is no rewrite, because nothing has changed."""
         rewrite = _row(session, job)
         if rewrite is None:
             return []
-        planned, there = points(rewrite), measured(session, rewrite)
+        planned, there = self._points(rewrite), measured(session, rewrite)
         return [
             Unit("points", start, stop, sum(point.key in there for point in planned[start:stop]))
             for start, stop in _blocks(len(planned), AT_ONCE[Protocol(rewrite.protocol)])
@@ -55,7 +78,7 @@ class Rewrite(Task):
         if self._measurement is None:
             self._measurement = Measurement(session, study, rewrite)
         measurement, there = self._measurement, measured(session, rewrite)
-        block = points(rewrite)[unit.start : unit.stop]
+        block = self._points(rewrite)[unit.start : unit.stop]
         new = [point for point in block if point.key not in there]
         measurement.measure([point for point in new if not measurement.copy(point)])
         session.commit()
@@ -63,22 +86,43 @@ class Rewrite(Task):
         return Done(f"{rewrite.protocol} protocol")
 
     def finish(self, session: Session, job: Job, study: Study) -> None:
-        """Let it stand as the newest rewrite."""
+        """Queue the rest, or let the rewrite stand as the newest one."""
         rewrite = _row(session, job)
         if rewrite is None:
+            return
+        if self.asked.main_point:
+            # One that another worker made meanwhile lacks what is new here. So a job of the same
+            # joins both, and does nothing if the newer one has it.
+            overtaken = _has_newer(session, rewrite)
+            rest = chain.after(self.asked, job.state)
+            follow(session, job, "last", [self.asked] if overtaken else rest)
             return
         rewrite.finished = True
         session.commit()
         publish(study.id, "chart")
 
+    def _points(self, rewrite: RewriteRow) -> Sequence[Planned]:
+        return main_points(rewrite) if self.asked.main_point else points(rewrite)
+
 
 def _row(session: Session, job: Job) -> RewriteRow | None:
     number = job.state.get("rewrite_id")
-    return session.get_one(RewriteRow, number) if number else None
+    return session.get(RewriteRow, number) if number else None
+
+
+def _has_newer(session: Session, rewrite: RewriteRow) -> bool:
+    """True if the main point of a newer rewrite is measured: its rest is the one to measure."""
+    same = ("study_id", "simulator_id", "protocol", "author")
+    newer = select(RewriteRow.id).filter_by(**{name: getattr(rewrite, name) for name in same})
+    newer = newer.where(RewriteRow.id > rewrite.id, has_main_point())
+    return session.scalar(newer.limit(1)) is not None
 
 
 def _blocks(count: int, size: int) -> Iterator[tuple[int, int]]:
-    """Baselines alone, since all others are compared with them. Then so many points at once."""
+    """Baselines alone, since all others are compared with them. Then the main point, for the same
+    reason and since somebody waits for it. Then so many points at once."""
+    main = len(BASELINES) + len(MAIN)
     yield 0, len(BASELINES)
-    for start in range(len(BASELINES), count, size):
+    yield len(BASELINES), main
+    for start in range(main, count, size):
         yield start, min(start + size, count)

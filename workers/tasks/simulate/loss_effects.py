@@ -44,11 +44,17 @@ def contexts_to_simulate(study: Study, latent: Latent) -> list[int]:
     return panel + sorted(more)
 
 
-def measure(session: Session, study: Study, latent: Latent, simulation: Simulation) -> None:
-    """Measure the loss effect of an evaluate-set simulation's explanation, under each calibration.
+def measure(
+    session: Session, study: Study, latent: Latent, simulations: Sequence[Simulation]
+) -> None:
+    """Measure the loss effect of an explanation, under each calibration.
 
     Nothing is measured without calibrations: then every calibrate-set value is missing.
+
+    Args:
+        simulations: Of the explanation on contexts of the evaluate set, each on others.
     """
+    simulation = simulations[0]
     explanation_id = simulation.explanation_id
     maps = calibrations_of(session, [explanation_id], simulation.simulator_id)[explanation_id]
     if not maps:
@@ -56,8 +62,8 @@ def measure(session: Session, study: Study, latent: Latent, simulation: Simulati
     ids, tokens = context_tokens(session, study, ContextSet.EVALUATE)
     where = Protocol.WHOLE.spliced(study.context_length, study.first_position)
     place = {context_id: row for row, context_id in enumerate(ids)}
-    rows = [place[i] for i in simulation.context_ids]
-    raw = simulation.values[:, where].astype(np.float64)
+    rows = [place[i] for one in simulations for i in one.context_ids]
+    raw = np.concatenate([one.values for one in simulations])[:, where].astype(np.float64)
     sample = _sample(study, latent, rows, maps[str(CalibrationMethod.QUANTILE)](raw))
 
     def values(activations: NDArray[np.float64]) -> Values:

@@ -1,47 +1,104 @@
-"""Calibrate a simulation on the calibrate set, and score it there."""
+"""Calibrate simulations on the calibrate set, and score them there."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
-from interp.scoring import calibrate
-from interp.scoring.scores import score
+from interp.scoring.calibrate import fit_sorted
+from interp.scoring.scores import Contexts, Ranked, Scores, score_block
 from interp.vocabulary import CalibrationMethod, ContextSet
 from models import Calibration, Explanation, Latent, Score, Simulation, Study
+from models.base import among
+from workers.copying import copy_in
 from workers.resources import real_activations
-from workers.tasks.rows import documents_of, fields
+from workers.tasks.rows import documents_of, fields, finite
 
 NAMES = ("correlation", "explained_variance", "sensitivity", "specificity", "f1", "auroc")
 RANDOM_BASELINE = 8
 """The random baseline is the mean over so many explanations of other latents."""
 
+Values = Float[np.ndarray, "context position"]
+
+
+class _Scored(NamedTuple):
+    """A simulation with what it is scored against."""
+
+    latent: Latent
+    simulation: Simulation
+    ranked: Ranked
+    real: Values
+
 
 def calibrate_and_score(
-    session: Session, study: Study, latent: Latent, simulation: Simulation
+    session: Session, study: Study, latents: Sequence[Latent], simulations: Sequence[Simulation]
 ) -> None:
-    """Fit all calibrations of a calibrate-set simulation and score it.
+    """Fit all calibrations of some calibrate-set simulations, all on the same contexts, and score
+    them.
 
     Each score comes with its random baseline: that of other latents' explanations for this one.
+
+    Args:
+        latents: The latent of each simulation.
     """
-    start = study.first_position
-    real = real_activations(study, latent.index, ContextSet.CALIBRATE, len(simulation.context_ids))[
-        :, start:
+    start, ids = study.first_position, simulations[0].context_ids
+    contexts = Contexts.of(documents_of(session, ids), seed=study.seed)
+
+    def ranked(values: Values) -> Ranked:
+        return Ranked(values[:, start:].astype(np.float64), contexts)
+
+    block = [
+        _Scored(latent, simulation, ranked(simulation.values), real[:, start:])
+        for latent, simulation in zip(latents, simulations, strict=True)
+        for real in [real_activations(study, latent.index, ContextSet.CALIBRATE, len(ids))]
     ]
-    raw = simulation.values[:, start:].astype(np.float64)
-    if not np.isnan(raw).all():
-        _calibrate(session, simulation, raw, real, latent.max_activation)
-    documents = documents_of(session, simulation.context_ids)
-    scores = score(raw, real, documents, seed=study.seed)
-    others = [
-        score(other[:, start:], real, documents, seed=study.seed, intervals=False)
-        for other in _of_other_latents(session, study, simulation)
-    ]
-    for name in NAMES:
+    copy_in(session, [row for one in block for row in _calibrations(one)])
+    chosen = _of_other_latents(session, study, block)
+    others = {one.simulation.id: one.ranked for one in block}
+    scores = score_block([one.ranked for one in block], [one.real for one in block])
+    rows = []
+    for one, found, numbers in zip(block, scores, chosen, strict=True):
+        lacking = [number for number in numbers if number not in others]
+        stored = session.execute(
+            select(Simulation.id, Simulation.values).where(among(Simulation.id, lacking))
+        )
+        others |= {number: ranked(values) for number, values in stored}
+        baseline = np.array([others[number].figures(one.real) for number in numbers])
+        rows += _scores(one.simulation, found, baseline.reshape(-1, len(NAMES)))
+    copy_in(session, rows)
+
+
+def _calibrations(one: _Scored) -> list[Calibration]:
+    """A simulation's calibrations, or none where every value is missing."""
+    values = one.ranked.whole
+    if not len(values.tokens):
+        return []
+    rows = []
+    for method in CalibrationMethod:
+        fitted = fit_sorted(method, values, one.real.ravel(), maximum=one.latent.max_activation)
+        rows.append(
+            Calibration(
+                simulation_id=one.simulation.id,
+                method=str(method),
+                x=fitted.x.tolist(),
+                y=fitted.y.tolist(),
+                tokens=len(values.tokens),
+            )
+        )
+    return rows
+
+
+def _scores(
+    simulation: Simulation, scores: Scores, baseline: Float[np.ndarray, "other score"]
+) -> list[Score]:
+    rows = []
+    for name, of_others in zip(NAMES, baseline.T, strict=True):
         value, low, high = fields(getattr(scores, name)).values()
-        random_baseline = [getattr(other, name).value for other in others]
-        defined = [one for one in random_baseline if np.isfinite(one)]
-        session.add(
+        defined = of_others[np.isfinite(of_others)]
+        rows.append(
             Score(
                 explanation_id=simulation.explanation_id,
                 simulator_id=simulation.simulator_id,
@@ -52,57 +109,37 @@ def calibrate_and_score(
                 n=scores.tokens,
                 details={
                     "active": scores.active,
-                    "random_baseline": float(np.mean(defined)) if defined else None,
+                    "random_baseline": finite(float(defined.mean())) if len(defined) else None,
                     "random_baseline_of": len(defined),
                 },
             )
         )
+    return rows
 
 
-def _calibrate(
-    session: Session,
-    simulation: Simulation,
-    raw: Float[np.ndarray, "context position"],
-    real: Float[np.ndarray, "context position"],
-    maximum: float,
-) -> None:
-    for method in CalibrationMethod:
-        fitted = calibrate.fit(method, raw.ravel(), real.ravel(), maximum=maximum)
-        session.add(
-            Calibration(
-                simulation_id=simulation.id,
-                method=str(method),
-                x=fitted.x.tolist(),
-                y=fitted.y.tolist(),
-                tokens=int((~np.isnan(raw)).sum()),
-            )
-        )
-
-
-def _of_other_latents(
-    session: Session, study: Study, simulation: Simulation
-) -> list[Float[np.ndarray, "context seq"]]:
-    """Simulations of other latents' explanations by the same simulator, on the same contexts.
+def _of_other_latents(session: Session, study: Study, block: Sequence[_Scored]) -> list[list[int]]:
+    """For each simulation of a block, those of other latents' explanations by the same simulator,
+    on the same contexts.
 
     The seed and the explanation fix a random draw of them, as far as they are there.
     """
-    others = session.scalars(
-        select(Simulation.id)
+    own = block[0].simulation
+    rows: Sequence[Row[int, int]] = session.execute(
+        select(Simulation.id, Explanation.latent_id)
         .join(Explanation, Explanation.id == Simulation.explanation_id)
         .join(Latent, Latent.id == Explanation.latent_id)
         .where(
             Latent.study_id == study.id,
-            Explanation.latent_id
-            != select(Explanation.latent_id)
-            .where(Explanation.id == simulation.explanation_id)
-            .scalar_subquery(),
-            Simulation.simulator_id == simulation.simulator_id,
+            Simulation.simulator_id == own.simulator_id,
             Simulation.set == str(ContextSet.CALIBRATE),
-            Simulation.context_ids == simulation.context_ids,
+            Simulation.context_ids == own.context_ids,
         )
         .order_by(Simulation.id)
     ).all()
-    rng = np.random.default_rng([study.seed, simulation.explanation_id])
-    chosen = rng.permutation(others)[:RANDOM_BASELINE].tolist()
-    rows = session.scalars(select(Simulation.values).where(Simulation.id.in_(chosen)))
-    return [values.astype(np.float64) for values in rows]
+    ids, latents = np.array(rows, dtype=np.int64).reshape(-1, 2).T
+    chosen = []
+    for one in block:
+        rng = np.random.default_rng([study.seed, one.simulation.explanation_id])
+        others = rng.permutation(ids[latents != one.latent.id])[:RANDOM_BASELINE]
+        chosen.append(others.tolist())
+    return chosen

@@ -1,5 +1,6 @@
 """The steps for the explanations of one unit: simulate, calibrate, score, measure."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from models import (
     Simulator,
     Study,
 )
+from workers.copying import copy_in
 from workers.resources import simulator_of
 from workers.task import Done
 from workers.tasks.rows import calibrations_of, context_strings
@@ -118,41 +120,66 @@ def score_so_far(session: Session, explanation: Explanation, simulator: Simulato
 
 
 def examples_and_scores(session: Session, study: Study, simulator: Simulator, block: Block) -> Done:
-    """Simulate the calibrate set and the latents' examples, then calibrate and score."""
+    """Simulate the calibrate set and the examples of one latent, then calibrate and score."""
     block = _lacking(session, block, simulator, ContextSet.CALIBRATE)
     if not block.explanations:
         return Done()
+    text = _calibrating(session, study, simulator)
+    shown = _examples(session, block.latents[0])
+    # One pass, as every pass of some simulators reads the explanation anew.
+    together = Text(text.ids + shown.ids, text.strings + shown.strings)
+    (whole,) = _simulate(session, study, simulator, block, ContextSet.CALIBRATE, together)
+    calibrating, explaining = _split(whole, len(text.ids), study.first_position)
+    made = [calibrating, explaining] if shown.ids else [calibrating]
+    copy_in(session, made)
+    scores.calibrate_and_score(session, study, block.latents, [calibrating])
+    return _spent(made)
+
+
+def scores_of_block(session: Session, study: Study, simulator: Simulator, block: Block) -> Done:
+    """Simulate a block on the calibrate and the evaluate set, and calibrate and score it."""
+    lacking = _lacking(session, block, simulator, ContextSet.CALIBRATE)
+    made = []
+    if lacking.explanations:
+        text = _calibrating(session, study, simulator)
+        made = _simulate(session, study, simulator, lacking, ContextSet.CALIBRATE, text)
+        copy_in(session, made)
+        scores.calibrate_and_score(session, study, lacking.latents, made)
+    lacking = _lacking(session, block, simulator, ContextSet.EVALUATE)
+    if lacking.explanations:
+        text = _evaluating(session, study, range(study.contexts_rewrite))
+        evaluated = _simulate(session, study, simulator, lacking, ContextSet.EVALUATE, text)
+        copy_in(session, evaluated)
+        made += evaluated
+    return _spent(made)
+
+
+def examples(session: Session, study: Study, simulator: Simulator, block: Block) -> Done:
+    """Simulate each explanation of a block on the examples of its latent."""
+    block = _lacking(session, block, simulator, ContextSet.EXPLAIN)
+    made = [
+        simulation
+        for explanation, latent in zip(*block, strict=True)
+        if (own := _examples(session, latent)).ids
+        for simulation in _simulate(
+            session, study, simulator, Block([explanation], [latent]), ContextSet.EXPLAIN, own
+        )
+    ]
+    copy_in(session, made)
+    return _spent(made)
+
+
+def _calibrating(session: Session, study: Study, simulator: Simulator) -> Text:
+    """The contexts that a simulator is calibrated on."""
     text = Text(*context_strings(session, study, ContextSet.CALIBRATE))
-    if few := simulator.options.get("calibrate_contexts"):
-        text = Text(text.ids[:few], text.strings[:few])
-    shown = [_examples(session, latent) for latent in block.latents]
-    if len(block.explanations) == 1:
-        # One pass, as every pass reads the explanation anew.
-        together = Text(text.ids + shown[0].ids, text.strings + shown[0].strings)
-        (whole,) = _simulate(session, study, simulator, block, ContextSet.CALIBRATE, together)
-        calibrating, explaining = _split(whole, len(text.ids), study.first_position)
-        made = [calibrating]
-        examples = [explaining] if shown[0].ids else []
-    else:
-        made = _simulate(session, study, simulator, block, ContextSet.CALIBRATE, text)
-        examples = [
-            simulation
-            for explanation, latent, own in zip(*block, shown, strict=True)
-            if own.ids
-            for simulation in _simulate(
-                session,
-                study,
-                simulator,
-                Block([explanation], [latent]),
-                ContextSet.EXPLAIN,
-                own,
-            )
-        ]
-    session.add_all([*made, *examples])
-    session.flush()
-    for latent, simulation in zip(block.latents, made, strict=True):
-        scores.calibrate_and_score(session, study, latent, simulation)
-    return _spent([*made, *examples])
+    few = simulator.options.get("calibrate_contexts")
+    return Text(text.ids[:few], text.strings[:few]) if few else text
+
+
+def _evaluating(session: Session, study: Study, rows: Sequence[int]) -> Text:
+    """Some contexts of the evaluate set."""
+    ids, strings = context_strings(session, study, ContextSet.EVALUATE)
+    return Text([ids[row] for row in rows], [strings[row] for row in rows])
 
 
 def _examples(session: Session, latent: Latent) -> Text:
@@ -202,18 +229,15 @@ def _split(simulation: Simulation, calibrating: int, first: int) -> tuple[Simula
 
 
 def evaluate(session: Session, study: Study, simulator: Simulator, block: Block) -> Done:
-    """Simulate the contexts of the evaluate set on which the whole layer is rewritten. For a single
-    explanation, add those that its loss effect is measured on."""
+    """Simulate one explanation on the contexts of the evaluate set on which the whole layer is
+    rewritten, and on those that its loss effect is measured on."""
     block = _lacking(session, block, simulator, ContextSet.EVALUATE)
     if not block.explanations:
         return Done()
-    ids, strings = context_strings(session, study, ContextSet.EVALUATE)
-    rows = list(range(study.contexts_rewrite))
-    if len(block.latents) == 1:
-        rows = loss_effects.contexts_to_simulate(study, block.latents[0])
-    text = Text([ids[row] for row in rows], [strings[row] for row in rows])
+    rows = loss_effects.contexts_to_simulate(study, block.latents[0])
+    text = _evaluating(session, study, rows)
     made = _simulate(session, study, simulator, block, ContextSet.EVALUATE, text)
-    session.add_all(made)
+    copy_in(session, made)
     return _spent(made)
 
 
@@ -229,6 +253,7 @@ def measure_loss_effects(
             )
         )
     )
+    spent: list[Simulation] = []
     for explanation, latent in zip(*block, strict=True):
         if explanation.id in measured:
             continue
@@ -243,5 +268,28 @@ def measure_loss_effects(
         ).one()
         if np.isnan(simulation.values[:, study.first_position :]).all():
             continue  # nothing would be rewritten, which costs nothing and says nothing
-        loss_effects.measure(session, study, latent, simulation)
-    return Done()
+        further = _further(session, study, simulator, explanation, latent, simulation)
+        loss_effects.measure(session, study, latent, [simulation, *further])
+        spent += further
+    return _spent(spent)
+
+
+def _further(
+    session: Session,
+    study: Study,
+    simulator: Simulator,
+    explanation: Explanation,
+    latent: Latent,
+    simulation: Simulation,
+) -> list[Simulation]:
+    """The further contexts that a loss effect is measured on, simulated and not saved: the latents
+    of a block are simulated on the same contexts."""
+    ids, _ = context_strings(session, study, ContextSet.EVALUATE)
+    there = set(simulation.context_ids)
+    wanted = loss_effects.contexts_to_simulate(study, latent)
+    rows = [row for row in wanted if ids[row] not in there]
+    if not rows:
+        return []
+    text = _evaluating(session, study, rows)
+    one = Block([explanation], [latent])
+    return _simulate(session, study, simulator, one, ContextSet.EVALUATE, text)

@@ -1,6 +1,7 @@
 """Simulate explanations, calibrate and score them, and measure their loss effects."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import delete, select
@@ -12,27 +13,66 @@ from jobs import chain
 from jobs.events import publish
 from jobs.params import SimulateParams
 from jobs.queue import follow
-from models import Explanation, Job, Latent, LossEffect, Score, Simulation, Simulator, Study
+from models import (
+    Example,
+    Explanation,
+    Job,
+    Latent,
+    LossEffect,
+    Score,
+    Simulation,
+    Simulator,
+    Study,
+)
 from models.base import among
 from workers.resources import store_of
 from workers.task import Done, Task, Unit
 from workers.tasks.simulate import chosen
-from workers.tasks.simulate.steps import Block, evaluate, examples_and_scores, measure_loss_effects
+from workers.tasks.simulate.steps import (
+    Block,
+    evaluate,
+    examples,
+    examples_and_scores,
+    measure_loss_effects,
+    scores_of_block,
+)
 
-STEPS = {
+ALONE = {
     str(ContextSet.CALIBRATE): examples_and_scores,
     str(ContextSet.EVALUATE): evaluate,
+}
+"""The steps for an explanation that is simulated alone, in this order."""
+STEPS = {
+    **ALONE,
+    "scores": scores_of_block,
+    "examples": examples,
     "loss_effects": measure_loss_effects,
 }
-"""The steps for each explanation, in this order."""
+MESSAGES = {
+    str(ContextSet.CALIBRATE): "simulating",
+    str(ContextSet.EVALUATE): "simulating",
+    "scores": "simulating",
+    "examples": "simulating the examples of",
+    "loss_effects": "measuring the loss effect of",
+}
+SECONDS = 1.0
+"""The time that a block of explanations is aimed to take: what people wait for goes between two."""
+FIRST = 4
+"""Explanations in a first block, when nobody knows yet how long one takes."""
+_seconds: dict[tuple[int, str], float] = {}
+"""By simulator and step, the seconds that an explanation took in this process's last block."""
 
 
 class Simulate(Task):
     """Simulates some explanations.
 
-    Each is simulated on its latent's examples and on the calibrate set, and scored. Then it is
-    simulated on the evaluate set. The job names how many of them are measured
-    individually. A unit is one of these steps, for one explanation or for a block.
+    An explanation alone is simulated on its latent's examples and on the calibrate set, and scored.
+    Then it is simulated on the evaluate set, and its loss effect is measured.
+
+    Several are calibrated and scored first, and simulated on the evaluate set: that is what a
+    rewrite of the layer needs. Another job, which nobody waits for, does the rest of it: the
+    examples, if the simulator takes many explanations at once, and the loss effects of as many
+    latents as the job names.
     """
 
     counts = "steps"
@@ -59,38 +99,62 @@ class Simulate(Task):
         session.commit()
 
     def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:
-        """The steps of one block after the other."""
+        """Everything that a rewrite needs first, explanation by explanation or block by block."""
         simulator = self._simulator(session, job, study)
         ids = self._explanation_ids(job)
-        measured = min(
-            len(ids) if self.asked.individually is None else self.asked.individually, len(ids)
-        )
         done = _done(session, simulator, ids)
+        size = SIMULATORS.named(simulator.method).batch
+        several = len(ids) > 1
+        if self.asked.rest:
+            steps = [("examples", start) for start in range(0, len(ids), size) if size > 1]
+        elif several and size > 1:
+            steps = [("scores", start) for start in range(0, len(ids), size)]
+        else:
+            steps, size = [(step, start) for start in range(len(ids)) for step in ALONE], 1
+        units = [(step, start, min(start + size, len(ids))) for step, start in steps]
+        if self.asked.rest or not several:
+            units += [("loss_effects", i, i + 1) for i in range(self._measured(ids))]
         return [
-            Unit(step, start, stop, sum((step, number) in done for number in ids[start:stop]))
-            for start, stop in _blocks(len(ids), measured, SIMULATORS.named(simulator.method).batch)
-            for step in STEPS
-            if step != "loss_effects" or start < measured
+            Unit(step, start, stop, sum(number in done[step] for number in ids[start:stop]))
+            for step, start, stop in units
         ]
 
     def do(self, session: Session, job: Job, study: Study, unit: Unit) -> Done:
-        """Do one step for what of the block lacks it."""
-        if unit.start == chain.EARLY and self.asked.then_rewrite:
+        """Do a step for what of the block lacks it, or for as much as there is time for."""
+        early = unit.name == str(ContextSet.CALIBRATE) and unit.start == chain.EARLY
+        if early and self.asked.then_rewrite:
             follow(session, job, "early", chain.rewrites(self.asked, job.state))
         simulator = self._simulator(session, job, study)
-        block = _block(session, self._explanation_ids(job)[unit.start : unit.stop])
-        done = STEPS[unit.name](session, study, simulator, block)
+        ids = self._explanation_ids(job)[unit.start : unit.stop]
+        if unit.size > 1:
+            done = _done(session, simulator, ids)[unit.name]
+            ids = [number for number in ids if number not in done]
+        some = ids[: _at_once(simulator, unit.name)]
+        block = _block(session, some)
+        began = time.monotonic()
+        done_now = STEPS[unit.name](session, study, simulator, block)
         session.commit()
+        _seconds[simulator.id, unit.name] = (time.monotonic() - began) / len(some)
         for latent in block.latents:
             publish(study.id, "latent", latent.id)
-        indices = [latent.index for latent in block.latents]
-        which = f"latent {indices[0]}" if len(indices) == 1 else f"{len(indices)} latents"
-        return done._replace(message=f"simulating {which}")
+        which = f"latent {block.latents[0].index}" if unit.size == 1 else "latents"
+        left = len(ids) - len(some)
+        return done_now._replace(
+            message=f"{MESSAGES[unit.name]} {which}", part=unit.size - left if left else None
+        )
 
     def finish(self, session: Session, job: Job, study: Study) -> None:
-        """Rewrite jobs follow, if the job asks for it."""
+        """Rewrite jobs follow, if the job asks for it, and a job for the rest."""
         publish(study.id, "latents")
-        follow(session, job, "last", chain.after(self.asked, job.state))
+        ids = self._explanation_ids(job)
+        at_once = SIMULATORS.named(self._simulator(session, job, study).method).batch > 1
+        left = len(ids) > 1 and (at_once or self._measured(ids) > 0)
+        follow(session, job, "last", chain.after(self.asked, {**job.state, "left": left}))
+
+    def _measured(self, ids: Sequence[int]) -> int:
+        """How many of the explanations have their loss effects measured."""
+        most = self.asked.individually
+        return len(ids) if most is None else min(most, len(ids))
 
     def _simulator(self, session: Session, job: Job, study: Study) -> Simulator:
         named = self.asked.simulator_id or job.state.get("simulator_id")
@@ -98,6 +162,12 @@ class Simulate(Task):
 
     def _explanation_ids(self, job: Job) -> Sequence[int]:
         return self.asked.explanation_ids or job.state["explanation_ids"]
+
+
+def _at_once(simulator: Simulator, step: str) -> int:
+    """Explanations to take at once, by the time that the last ones took each."""
+    seconds = _seconds.get((simulator.id, step))
+    return FIRST if seconds is None else max(1, round(SECONDS / seconds))
 
 
 def _clear(session: Session, simulator: Simulator, ids: Sequence[int]) -> None:
@@ -111,11 +181,20 @@ def _clear(session: Session, simulator: Simulator, ids: Sequence[int]) -> None:
         )
 
 
-def _done(session: Session, simulator: Simulator, ids: Sequence[int]) -> set[tuple[str, int]]:
-    """The steps that are done, each with its explanation."""
+def _done(session: Session, simulator: Simulator, ids: Sequence[int]) -> dict[str, set[int]]:
+    """The explanations that each step is done for."""
+    by_set: dict[str, set[int]] = {str(name): set() for name in ContextSet}
     simulated = session.execute(
         select(Simulation.set, Simulation.explanation_id).where(
             among(Simulation.explanation_id, ids), Simulation.simulator_id == simulator.id
+        )
+    )
+    for name, number in simulated:
+        by_set[name].add(number)
+    without_examples = session.scalars(
+        select(Explanation.id).where(
+            among(Explanation.id, ids),
+            ~select(Example.id).where(Example.latent_id == Explanation.latent_id).exists(),
         )
     )
     measured = session.scalars(
@@ -123,15 +202,14 @@ def _done(session: Session, simulator: Simulator, ids: Sequence[int]) -> set[tup
         .where(among(LossEffect.explanation_id, ids), LossEffect.simulator_id == simulator.id)
         .distinct()
     )
-    steps = {(name, number) for name, number in simulated}
-    return steps | {("loss_effects", number) for number in measured}
-
-
-def _blocks(explanations: int, measured: int, size: int) -> Iterator[tuple[int, int]]:
-    """Those that are measured individually come one by one, since that takes seconds for each."""
-    yield from ((i, i + 1) for i in range(measured))
-    for start in range(measured, explanations, size):
-        yield start, min(start + size, explanations)
+    calibrated, evaluated = by_set[ContextSet.CALIBRATE], by_set[ContextSet.EVALUATE]
+    return {
+        str(ContextSet.CALIBRATE): calibrated,
+        str(ContextSet.EVALUATE): evaluated,
+        "scores": calibrated & evaluated,
+        "examples": by_set[ContextSet.EXPLAIN] | set(without_examples),
+        "loss_effects": set(measured),
+    }
 
 
 def _block(session: Session, ids: Sequence[int]) -> Block:

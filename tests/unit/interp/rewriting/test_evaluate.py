@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from interp.coders.protocol import Coder
 from interp.model.subject import Hidden, Hooked, Subject
 from interp.rewriting import evaluate as module
-from interp.rewriting.evaluate import Evaluated, Known, evaluate
+from interp.rewriting.evaluate import Evaluated, Kept, Known, evaluate
 from interp.rewriting.splice import (
     Site,
     Splice,
@@ -375,6 +375,25 @@ def test_known_figures_belong_to_the_rows(protocol: Protocol) -> None:
             )
         assert np.array_equal(found.loss[1], known.loss)
         assert np.array_equal(found.kl[1], known.kl)
+
+
+@pytest.mark.parametrize("room", [0, module.KEPT_BYTES])
+@every_protocol
+@every_architecture
+def test_what_is_kept_changes_nothing(
+    architecture: str, protocol: Protocol, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEPT_BYTES", room)
+    subject, coder, kept = subject_of(architecture), CODERS["SAE"], Kept()
+    run = {"protocol": protocol, "first_position": 1}
+    first = evaluate(subject, coder, TOKENS, [real_latents, zero], kept=kept, **run)
+    assert_alike(first, evaluate(subject, coder, TOKENS, [real_latents, zero], **run), 0.0)
+    assert all((kept.reference(row) is not None) == bool(room) for row in range(CONTEXTS))
+    again = [no_latents, untouched, zero]
+    found = evaluate(subject, coder, TOKENS, again, kept=kept, **run)
+    other = evaluate(subject, coder, TOKENS, again, **run)
+    assert_alike(found, other, 1e-6)
+    assert found.nodes == other.nodes
 
 
 @pytest.mark.parametrize("divergence", [True, False])

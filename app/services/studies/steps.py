@@ -1,0 +1,53 @@
+"""The steps from a new study to its first chart, and how far each is."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from jobs.progress import JobLine
+from jobs.status import STOPPED
+from models import Job
+
+State = Literal["done", "running", "queued", "failed", "cancelled", "later"]
+
+STEPS = {
+    "collect": ("Collect", "Run the model over the text, and store where each latent is active."),
+    "explain": ("Explain", "Write a text for each latent that says where it is active."),
+    "simulate": ("Simulate", "Predict the activations from these texts alone."),
+    "rewrite": ("Measure", "Run the model with the predicted activations, and compare the loss."),
+}
+"""Label of each step, and what is done in it, by its kind of job."""
+
+
+class Step(NamedTuple):
+    """One step to the first chart."""
+
+    label: str
+    meaning: str
+    state: State
+    job: Job | JobLine | None
+    """The job that does it, or that stopped."""
+
+
+def steps_to_chart(
+    active: Sequence[Job | JobLine], last: Job | None, *, done: Sequence[str]
+) -> list[Step]:
+    """The steps in order.
+
+    Args:
+        active: Jobs of the study that wait or run.
+        last: Its newest job. Where nothing waits or runs, it says why a step stopped.
+        done: Kinds of job whose results are there.
+    """
+    found = []
+    for kind, (label, meaning) in STEPS.items():
+        own = sorted((job for job in active if job.kind == kind), key=lambda job: job.status)
+        job: Job | JobLine | None = next(reversed(own), None)  # "running" comes after "queued"
+        state: State = "later"
+        if kind in done:
+            state = "done"
+        elif job is not None:
+            state = "running" if job.status == "running" else "queued"
+        elif not active and last is not None and last.kind == kind and last.status in STOPPED:
+            job, state = last, "failed" if last.status == "failed" else "cancelled"
+        found.append(Step(label, meaning, state, job))
+    return found

@@ -1,0 +1,1 @@
+"""Requests that are answered at once, see :mod:`jobs.requests`."""
