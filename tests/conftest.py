@@ -36,7 +36,7 @@ from jobs import queue
 from jobs.events import get_redis
 from jobs.kinds import INTERACTIVE, QUEUES
 from jobs.progress import ASK_SECONDS
-from models import Job, Latent, Simulator, Study
+from models import Job, Latent, Rewrite, Study
 from models.database import get_engine, new_session
 from tests import REPOSITORY
 from tests.factories import little_study
@@ -280,7 +280,7 @@ def instant_study(
 @pytest.fixture
 def bulk(db: Session, instant_study: Study) -> Job:
     """A long job that the other worker is at, with a simulator that takes seconds for each text."""
-    slow = select(Simulator.id).where(Simulator.method == "all_at_once").order_by(Simulator.id)
+    slow = select(Rewrite.simulator_id).where(Rewrite.study_id == instant_study.id)
     ids = select(Latent.explanation_id).where(
         Latent.study_id == instant_study.id, Latent.firing_rate > 0.001
     )
@@ -289,7 +289,7 @@ def bulk(db: Session, instant_study: Study) -> Job:
         instant_study,
         "simulate",
         explanation_ids=list(db.scalars(ids.order_by(Latent.index).limit(64))),
-        simulator_id=db.scalars(slow).first(),
+        simulator_id=db.scalars(slow.order_by(Rewrite.id)).first(),
         individually=0,
         again=True,
     )
