@@ -20,7 +20,7 @@ function remember(id, element) {
 const asking = [...document.querySelectorAll("[hx-select-oob]")];
 const parts = new Set(asking.flatMap((one) => one.getAttribute("hx-select-oob").split(",")));
 for (const name of parts) {
-  const part = document.querySelector(name.trim());
+  const part = document.querySelector(name.split(":")[0].trim());  // how it is swapped may follow
   if (part) remember(part.id, part);
 }
 

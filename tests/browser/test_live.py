@@ -87,7 +87,7 @@ def test_a_slow_simulator_has_a_button(
     page.goto(f"{web}/studies/{study.slug}/latents/1")
     page.locator("#text").fill("the word state")
     expect(page.locator("#draft")).to_contain_text("nothing moves while you type")
-    page.get_by_role("button", name="Simulate it on these examples").click()
+    page.get_by_role("button", name="Try it on these examples").click()
     expect(page.locator("#draft .draft-part")).to_contain_text("No interactive worker is running")
     expect(page.locator("#draft-said")).to_contain_text("No interactive worker is running")
     expect(page.locator("#text")).to_have_value("the word state")

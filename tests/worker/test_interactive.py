@@ -19,7 +19,7 @@ from cli.services import worker_command
 from jobs import queue
 from jobs.events import get_redis
 from jobs.kinds import INTERACTIVE, WAITED_FOR
-from models import Calibration, Explanation, Job, Latent, Score, Simulation, Study
+from models import Calibration, Explanation, Job, Latent, Rewrite, Score, Simulation, Study
 from tests import REPOSITORY
 from tests.reading import problem_of
 from tests.studies import queue_job, wait_for_jobs, wait_until
@@ -198,7 +198,8 @@ def test_one_worker_for_all_queues_keeps_a_third_for_the_rest(
     ids = select(Latent.explanation_id).where(
         Latent.study_id == instant_study.id, Latent.firing_rate > 0.005
     )
-    explanations = list(db.scalars(ids.order_by(Latent.index).limit(16)))
+    explanations = list(db.scalars(ids.order_by(Latent.index).limit(64)))
+    slow = select(Rewrite.simulator_id).filter_by(study_id=instant_study.id).order_by(Rewrite.id)
     command = [*worker_command("worker"), "-Q", "interactive,gpu,cpu", "-n", "all@%h"]
     with suspended(worker), suspended(interactive_worker):
         for key in get_redis().scan_iter("palimpsest:served:*"):
@@ -210,13 +211,14 @@ def test_one_worker_for_all_queues_keeps_a_third_for_the_rest(
                 instant_study,
                 "simulate",
                 explanation_ids=explanations,
-                individually=None,
+                simulator_id=db.scalars(slow).first(),
+                individually=0,
                 again=True,
             )
             wait_until(db, lambda: rest.done > 0, what="the first unit")
             waited_for = [
                 queue_job(db, instant_study, "simulate", explanation_ids=[number], again=True)
-                for number in explanations
+                for number in explanations[:16]
             ]
             assert all(job.priority == WAITED_FOR for job in waited_for)
             before = rest.usage["seconds"]

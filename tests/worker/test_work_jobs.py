@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -242,12 +243,11 @@ def test_training_says_what_is_wrong_with_a_file_of_explanations(
 
 
 def test_a_trained_simulator_serves_the_whole_way(
-    db: Session, living_study: Study, model_cache: Path, trained: Path
+    db: Session, living_study: Study, model_cache: Path, trained: Path, tmp_path: Path
 ) -> None:
-    base = str(model_cache / SMOLLM2)
-    simulator = add_simulator(
-        db, SimulatorCreate(method="two_tower", model=base, folder=str(trained))
-    )
+    base, own = str(model_cache / SMOLLM2), tmp_path / "own"
+    shutil.copytree(trained, own)  # a simulator that no other test uses
+    simulator = add_simulator(db, SimulatorCreate(method="two_tower", model=base, folder=str(own)))
     assert assess(db, living_study, simulator).independence == "same model"
     query = select(Latent).where(Latent.study_id == living_study.id, Latent.max_activation > 0)
     latents = list(db.scalars(query.order_by(Latent.index).limit(TAUGHT)))
@@ -264,6 +264,7 @@ def test_a_trained_simulator_serves_the_whole_way(
     assert job.status == "finished", job.message
     assert job.missing == 0
     assert job.usage["tokens_read"] > 8 * 33
+    wait_for_jobs(db, living_study.id)  # single latents are measured after the layer
     made = db.scalars(select(Simulation).filter_by(simulator_id=simulator.id)).all()
     for name, contexts in (("calibrate", 8), ("evaluate", 8)):
         of_set = [one for one in made if one.set == name]

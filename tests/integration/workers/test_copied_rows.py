@@ -1,13 +1,21 @@
 """Rows that are inserted by COPY."""
 
 import numpy as np
+import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import Context, Example, Study
+from tests.factories import little_study
 from tests.reading import latent_of
 from workers.tasks.collect.latents import EXAMPLES
 from workers.tasks.rows import array_text, copy_rows
+
+
+@pytest.fixture
+def study(db: Session) -> Study:
+    """Made up of a few rows."""
+    return little_study(db)
 
 
 def test_examples_are_copied_to_the_last_bit(db: Session, study: Study) -> None:

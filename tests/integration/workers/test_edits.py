@@ -137,7 +137,7 @@ def test_a_rest_that_has_begun_gives_way_to_that_of_a_later_edit(
     _, main = edit(db, study, first, "one")
     do(db, main, most=1)  # as a worker that is killed after a unit
     do(db, main)
-    whole = next(job for job in following(db, main) if job.params["protocol"] == "whole")
+    whole = next(job for job in following(db, main) if job.params.get("protocol") == "whole")
     do(db, whole, most=1)
     whole.status = "running"
     db.commit()
@@ -147,7 +147,7 @@ def test_a_rest_that_has_begun_gives_way_to_that_of_a_later_edit(
     assert whole.status == "cancelled" and "superseded_by" in whole.state
     row = newest(db, study)
     assert row.edited_ids == [edited.id]
-    (rest,) = (job for job in following(db, again) if job.params["protocol"] == "whole")
+    (rest,) = (job for job in following(db, again) if job.params.get("protocol") == "whole")
     do(db, rest, most=2)
     do(db, rest)
     assert row.finished

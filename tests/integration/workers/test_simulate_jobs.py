@@ -6,9 +6,16 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from models import Explanation, Latent, LossEffect, Simulation, Simulator, Study
+from tests.factories import little_study
 from tests.reading import current_of
 from workers.tasks.rewrite.orderings import _ordered
 from workers.tasks.simulate.steps import Block, measure_loss_effects
+
+
+@pytest.fixture
+def study(db: Session) -> Study:
+    """Made up of a few rows."""
+    return little_study(db)
 
 
 def test_values_that_are_all_missing_have_no_loss_effect(db: Session, study: Study) -> None:
