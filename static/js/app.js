@@ -73,7 +73,9 @@ document.addEventListener("click", () => (notice.textContent = ""), true);
 for (const lost of ["htmx:sendError", "htmx:timeout"]) {
   document.addEventListener(lost, ({ detail }) => {
     if (detail.elt.matches("[data-follow]") || detail.elt.closest("#draft")) return;
-    const saves = detail.requestConfig.verb !== "get";
+    const { verb, triggeringEvent } = detail.requestConfig;
+    const saves = verb !== "get";
+    if (!saves && !triggeringEvent?.isTrusted) return; // nobody asked for it: it asks again by itself
     notice.textContent = `The server does not answer. ${saves ? "Nothing was saved" : "The page is as it was"}; try again.`;
   });
 }

@@ -271,7 +271,7 @@ def test_a_trained_simulator_serves_the_whole_way(
         assert {one.explanation_id for one in of_set} == set(ids)
         assert all(len(one.values) >= contexts for one in of_set)
     measured = db.scalars(select(LossEffect.explanation_id).filter_by(simulator_id=simulator.id))
-    assert set(measured) == {ids[0]}
+    assert {ids[0]} <= set(measured) <= set(ids), "others are measured to test the estimates"
     fitted = db.scalars(
         select(Calibration)
         .join(Simulation, Simulation.id == Calibration.simulation_id)
