@@ -1,9 +1,11 @@
 """Write many rows at once with COPY, which takes a fraction of the time of single inserts."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from psycopg import sql
 from sqlalchemy import Dialect, inspect, text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -37,13 +39,8 @@ def copy_in(session: Session, rows: Sequence[Base]) -> None:
         for prop in mapper.column_attrs
         if any(prop.key in inspect(row).dict for row in rows)
     }
-    query = sql.SQL("COPY {} ({}) FROM STDIN").format(
-        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, written))
-    )
-    connection: Any = session.connection().connection.driver_connection
-    with connection.cursor() as cursor, cursor.copy(query) as copy:
-        for row in rows:
-            copy.write_row([stored(getattr(row, key)) for key, stored in written.values()])
+    values = ([stored(getattr(row, key)) for key, stored in written.values()] for row in rows)
+    copy_rows(session, type(rows[0]), list(written), values)
 
 
 def _stored(kind: Any, dialect: Dialect) -> Callable[[Any], Any]:
@@ -51,3 +48,26 @@ def _stored(kind: Any, dialect: Dialect) -> Callable[[Any], Any]:
     if isinstance(kind, JSONB):
         return json.dumps
     return kind.bind_processor(dialect) or (lambda value: value)
+
+
+def copy_rows(
+    session: Session, table: type[Base], columns: Sequence[str], rows: Iterable[Sequence[object]]
+) -> None:
+    """Write the columns of new rows, in the transaction of the session.
+
+    Args:
+        rows: The values of the columns. An array may be text, as :func:`array_text` writes it: that
+            takes a tenth of the time of a list.
+    """
+    query = sql.SQL("COPY {} ({}) FROM STDIN").format(
+        sql.Identifier(table.__tablename__), sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+    connection: Any = session.connection().connection.driver_connection
+    with connection.cursor() as cursor, cursor.copy(query) as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+def array_text(values: NDArray[np.float32]) -> str:
+    """Numbers as PostgreSQL reads an array. Nine digits tell every float32 from its neighbours."""
+    return "{" + ",".join([f"{v:.9g}" if v else "0" for v in values.tolist()]) + "}"

@@ -1,13 +1,12 @@
 """Rows of the tables as the engine wants them, and back."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 from torch import Tensor
@@ -17,7 +16,7 @@ from interp.corpus.text import TokenTexts
 from interp.scoring.calibrate import CalibrationMap
 from interp.scoring.statistics import Comparison, Estimate
 from interp.vocabulary import ContextSet
-from models import Base, Calibration, Context, Simulation, Study
+from models import Calibration, Context, Simulation, Study
 
 
 def context_tokens(
@@ -106,23 +105,3 @@ def finite(value: float) -> float | None:
 def fields(figures: Comparison | Estimate) -> dict[str, float | None]:
     """Figures as JSON, see :func:`finite`."""
     return {name: finite(value) for name, value in figures._asdict().items()}
-
-
-def copy_rows(
-    session: Session, table: type[Base], columns: Sequence[str], rows: Iterable[Sequence[object]]
-) -> None:
-    """Insert rows by COPY, which takes a tenth of the time of INSERT where they hold arrays.
-
-    Args:
-        rows: The values of the columns. Arrays are text, as :func:`array_text` writes them.
-    """
-    connection: Any = session.connection().connection.driver_connection
-    into = f"COPY {table.__tablename__} ({', '.join(columns)}) FROM STDIN"
-    with connection.cursor() as cursor, cursor.copy(into) as copy:
-        for row in rows:
-            copy.write_row(row)
-
-
-def array_text(values: NDArray[np.float32]) -> str:
-    """Numbers as PostgreSQL reads an array. Nine digits tell every float32 from its neighbours."""
-    return "{" + ",".join([f"{v:.9g}" if v else "0" for v in values.tolist()]) + "}"

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from models import Context, Example, Study
 from tests.factories import little_study
 from tests.reading import latent_of
+from workers.copying import array_text, copy_rows
 from workers.tasks.collect.latents import EXAMPLES
-from workers.tasks.rows import array_text, copy_rows
 
 
 @pytest.fixture

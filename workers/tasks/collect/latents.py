@@ -17,8 +17,9 @@ from interp.corpus.examples import Occurrences, sample_examples, sample_hard_neg
 from interp.model.subject import Subject, output_head
 from interp.vocabulary import ContextSet
 from models import Example, Latent, Study
+from workers.copying import array_text, copy_rows
 from workers.resources import store_of
-from workers.tasks.rows import array_text, context_tokens, copy_rows, token_alone
+from workers.tasks.rows import context_tokens, token_alone
 
 EXAMPLES = {"top": 20, "quantile": 3, "random": 2}
 HARD_NEGATIVES = 3
