@@ -20,7 +20,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, aliased
 
-from app.services.latents.filters import estimate_of, newest_attribution
+from app.services.latents.filters import (
+    NAN,
+    estimate_of,
+    loss_effect_of,
+    newest_attribution,
+)
 from interp.vocabulary import Linearisation
 from models import Attribution, EstimatedEffect, Explanation, Latent, LossEffect, Score, Study
 
@@ -89,12 +94,7 @@ def edit_next(
         .join(Explanation, Explanation.id == Latent.explanation_id)
         .join(
             exact,
-            and_(
-                exact.explanation_id == Explanation.id,
-                exact.simulator_id == study.simulator_id,
-                exact.condition == "rewritten",
-                exact.calibration == "isotonic",
-            ),
+            and_(exact.explanation_id == Explanation.id, *loss_effect_of(study, exact)),
             isouter=estimated,
         )
         .outerjoin(
@@ -123,8 +123,8 @@ def edit_next(
 
 
 def _defined(value: Any) -> ColumnElement[float | None]:
-    """NaN sorts, and compares, above all numbers in PostgreSQL; what is not defined is missing."""
-    return func.nullif(value, cast("NaN", REAL))
+    """A figure, null where it is not defined."""
+    return func.nullif(value, NAN)
 
 
 def _figures(of: Any, name: str, value: Any) -> list[ColumnElement[float | None]]:
@@ -151,9 +151,7 @@ def _agreements(
         .join(LossEffect, LossEffect.explanation_id == EstimatedEffect.explanation_id)
         .where(
             *estimate_of(study, EstimatedEffect, point),
-            LossEffect.simulator_id == study.simulator_id,
-            LossEffect.condition == "rewritten",
-            LossEffect.calibration == "isotonic",
+            *loss_effect_of(study),
         )
     ).all()
     contexts = session.scalar(
