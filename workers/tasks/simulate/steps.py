@@ -284,12 +284,11 @@ def _further(
 ) -> list[Simulation]:
     """The further contexts that a loss effect is measured on, simulated and not saved: the latents
     of a block are simulated on the same contexts."""
-    ids, _ = context_strings(session, study, ContextSet.EVALUATE)
     there = set(simulation.context_ids)
-    wanted = loss_effects.contexts_to_simulate(study, latent)
-    rows = [row for row in wanted if ids[row] not in there]
-    if not rows:
+    wanted = _evaluating(session, study, loss_effects.contexts_to_simulate(study, latent))
+    left = [(i, strings) for i, strings in zip(*wanted, strict=True) if i not in there]
+    if not left:
         return []
-    text = _evaluating(session, study, rows)
+    text = Text([i for i, _ in left], [strings for _, strings in left])
     one = Block([explanation], [latent])
     return _simulate(session, study, simulator, one, ContextSet.EVALUATE, text)
