@@ -9,7 +9,8 @@ as a preview while they type: if nobody waits any more, it is dropped.
 
 To add a request:
 
-1. Write its two models here or in a module beside this one, and list it in :data:`REQUESTS`.
+1. Write the models of the request and of its answer in a module beside this one, and list it in
+   :data:`REQUESTS`.
 2. Write the function that answers it in ``workers/interactive``, and list it in
    ``workers/interactive/registry.py``. It gets a session that reads, the study and the request.
 3. Call :func:`ask` in an endpoint (``app/web/asking.py`` bounds how many wait at once).
@@ -25,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import RedisError
 
-from jobs.drafts import DraftAnswer, DraftRequest
+from jobs.drafts import DraftRequest
 from jobs.events import REDIS_SECONDS, get_redis
 from jobs.kinds import INTERACTIVE
 from jobs.queue import ANSWER, unserved, wake
@@ -41,17 +42,16 @@ KEPT_SECONDS = 60
 """After so long Redis forgets an answer that nobody took."""
 
 
-class Exchange(NamedTuple):
-    """A kind of request, and of the answer to it."""
+class Kind(NamedTuple):
+    """A kind of request."""
 
     request: type[BaseModel]
-    answer: type[BaseModel]
     seconds: float
     """The longest wait for an answer. It includes the loading of models."""
 
 
-REQUESTS: Mapping[str, Exchange] = {
-    "draft": Exchange(DraftRequest, DraftAnswer, 20),
+REQUESTS: Mapping[str, Kind] = {
+    "draft": Kind(DraftRequest, 20),
 }
 """All requests by name."""
 
@@ -112,7 +112,7 @@ async def ask(
 
     Args:
         name: One of :data:`REQUESTS`.
-        answer: The type of its answers, as the table says.
+        answer: The type of its answers.
         tab: See :class:`Envelope`.
         number: See :class:`Envelope`.
         seconds: The longest wait, if not the one of the table.

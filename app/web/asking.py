@@ -3,33 +3,23 @@
 Nobody holds a session meanwhile, so those who wait keep nobody else waiting.
 """
 
-from typing import TypeVar
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from fastapi import HTTPException
-from pydantic import BaseModel
 
 from app.web.places import Places
-from jobs.requests import NoAnswer, Superseded, ask
+from jobs.requests import NoAnswer, Superseded
 
 ASKING = Places(
     32, "Too many texts are being simulated at once. Go on in a few seconds.", waiting=32
 )
 """Each has a connection to Redis."""
 
-Answer = TypeVar("Answer", bound=BaseModel)
 
-
-async def answer_to(
-    name: str,
-    study_id: int,
-    request: BaseModel,
-    answer: type[Answer],
-    *,
-    tab: str = "",
-    number: int = 0,
-    seconds: float | None = None,
-) -> Answer:
-    """The interactive worker's answer to a request, see :func:`jobs.requests.ask`.
+@asynccontextmanager
+async def asking() -> AsyncIterator[None]:
+    """Hold a place while the interactive worker is asked (:func:`jobs.requests.ask`).
 
     Raises:
         Busy: Too many wait already.
@@ -37,9 +27,7 @@ async def answer_to(
     """
     async with ASKING.one():
         try:
-            return await ask(
-                name, study_id, request, answer, tab=tab, number=number, seconds=seconds
-            )
+            yield
         except NoAnswer as error:
             raise HTTPException(503, str(error)) from None
         except Superseded:

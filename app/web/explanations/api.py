@@ -31,12 +31,13 @@ from app.services.latents.loss_effects import loss_effects_of
 from app.services.latents.queries import study_and_latent
 from app.services.latents.schemas import LossEffectOut
 from app.services.schemas import ExplanationOut, ScoreOut
-from app.web.asking import answer_to
+from app.web.asking import asking
 from app.web.database import Database, session_of
 from app.web.guard.security import CurrentUser
 from app.web.params import Index, Slug
 from interp.simulate.reads import Reading
 from jobs.drafts import DraftAnswer, DraftRequest
+from jobs.requests import ask
 from models import Comment, Explanation, Job, Latent, Study
 
 router = APIRouter(tags=["explanations"])
@@ -104,7 +105,8 @@ async def simulate_draft(slug: Slug, index: Index, data: Draft) -> DraftOut:
 
     async with session_of(reads=True) as session:
         study_id, request = await run_in_threadpool(asked, session)
-    answer = await answer_to("draft", study_id, request, DraftAnswer)
+    async with asking():
+        answer = await ask("draft", study_id, request, DraftAnswer)
     async with session_of(reads=True) as session:
         return await run_in_threadpool(shown, session, answer)
 

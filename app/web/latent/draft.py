@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.services.errors import Conflict
 from app.services.explanations.drafts import draft_request, lane_of_draft
 from app.services.latents.queries import around, study_and_latent
-from app.web.asking import answer_to
+from app.web.asking import asking
 from app.web.database import session_of
 from app.web.latent.examples import TABS, Shown, asked_view, shown_examples
 from app.web.latent.opened import here_of, shown_version
@@ -19,6 +19,7 @@ from app.web.templates import render
 from interp import cleaning
 from interp.simulate.reads import EXPLANATION_TOKENS
 from jobs.drafts import DraftAnswer, DraftRequest, Moved
+from jobs.requests import ask
 from models import Explanation
 
 router = APIRouter()
@@ -128,15 +129,16 @@ async def draft_part(
     try:
         async with session_of(reads=True) as session:
             one = await run_in_threadpool(asked, session)
-        answer = await answer_to(
-            "draft",
-            one.study_id,
-            one.request,
-            DraftAnswer,
-            tab=tab,
-            number=number,
-            seconds=SLOW_SECONDS if examples_only else None,
-        )
+        async with asking():
+            answer = await ask(
+                "draft",
+                one.study_id,
+                one.request,
+                DraftAnswer,
+                tab=tab,
+                number=number,
+                seconds=SLOW_SECONDS if examples_only else None,
+            )
     except (ValueError, Conflict) as error:
         return _part(request, DraftView(str(error)))
     except HTTPException as error:
