@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import NDArray
 
 from interp.scoring.calibrate import fit
-from interp.scoring.scores import ROUNDING
+from interp.scoring.scores import pearson
 from interp.scoring.statistics import UNDEFINED, Estimate, by_document
 from interp.vocabulary import CalibrationMethod
 
@@ -45,7 +44,7 @@ def quick_scores(raw: Values, real: Values) -> Quick:
     active = r > 0
     with np.errstate(invalid="ignore", divide="ignore"):
         return Quick(
-            float(_correlation(_sums(raw, real).sum(1))),
+            float(pearson(*_sums(raw, real).sum(1))),
             float(np.divide((active & predicted).sum(), active.sum())),
             float(np.divide((~active & ~predicted).sum(), (~active).sum())),
         )
@@ -69,7 +68,7 @@ def correlation_change(
         by_document(_sums(np.where(both, raw, np.nan), real), documents) for raw in (before, after)
     ]
     units = sums[0].shape[1]
-    first, second = (_correlation(one.sum(1)) for one in sums)
+    first, second = (pearson(*one.sum(1)) for one in sums)
     value = float(second - first)
     if np.isnan(value):
         return UNDEFINED
@@ -77,7 +76,7 @@ def correlation_change(
         return Estimate(value, np.nan, np.nan)
     rng = np.random.default_rng(seed)
     times = rng.multinomial(units, np.full(units, 1 / units), size=RESAMPLES).T.astype(float)
-    changes = _correlation(sums[1] @ times) - _correlation(sums[0] @ times)
+    changes = pearson(*sums[1] @ times) - pearson(*sums[0] @ times)
     low, high = np.nanquantile(changes, [0.025, 0.975])
     return Estimate(value, float(low), float(high))
 
@@ -91,11 +90,3 @@ def _sums(raw: Values, real: Values) -> Float[np.ndarray, "6 context"]:
     s = np.where(seen, raw - (raw[seen].mean() if seen.any() else 0), 0.0).astype(np.float64)
     r = np.where(seen, real - (real[seen].mean() if seen.any() else 0), 0.0).astype(np.float64)
     return np.stack([part.sum(1) for part in (seen, s, r, s * s, r * r, s * r)]).astype(np.float64)
-
-
-def _correlation(sums: Float[np.ndarray, "6 *resample"]) -> NDArray[np.float64]:
-    n, s1, r1, s2, r2, sr = sums
-    spread_s, spread_r = n * s2 - s1 * s1, n * r2 - r1 * r1
-    vary = (spread_r > ROUNDING * n * r2) & (spread_s > ROUNDING * n * s2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(vary, (n * sr - s1 * r1) / np.sqrt(spread_s * spread_r), np.nan)

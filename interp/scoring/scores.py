@@ -194,13 +194,12 @@ def _statistics(parts: Float[np.ndarray, "11 *resample"], won: ArrayLike) -> Arr
         won: Over pairs of an active and a silent token, how often the active one is above.
     """
     n, s1, r1, s2, r2, sr, rss, hits, actives, passes, silents = parts
-    spread_s, spread_r = n * s2 - s1 * s1, n * r2 - r1 * r1
+    spread_r = n * r2 - r1 * r1
     real_varies = spread_r > ROUNDING * n * r2
-    both_vary = real_varies & (spread_s > ROUNDING * n * s2)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.stack(
             [
-                np.where(both_vary, (n * sr - s1 * r1) / np.sqrt(spread_s * spread_r), np.nan),
+                pearson(n, s1, r1, s2, r2, sr),
                 np.where(real_varies, 1 - n * rss / spread_r, np.nan),
                 hits / actives,
                 passes / silents,
@@ -208,6 +207,15 @@ def _statistics(parts: Float[np.ndarray, "11 *resample"], won: ArrayLike) -> Arr
                 np.asarray(won) / (actives * silents),
             ]
         )
+
+
+def pearson(n: Array, s1: Array, r1: Array, s2: Array, r2: Array, sr: Array) -> Array:
+    """Pearson correlation from sums over tokens: their number, the centred simulated and real
+    values, their squares, and their product. NaN where one of the two does not vary."""
+    spread_s, spread_r = n * s2 - s1 * s1, n * r2 - r1 * r1
+    vary = (spread_r > ROUNDING * n * r2) & (spread_s > ROUNDING * n * s2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(vary, (n * sr - s1 * r1) / np.sqrt(spread_s * spread_r), np.nan)
 
 
 def halves(documents: Sequence[Any], *, seed: int) -> Bool[np.ndarray, "context"]:
