@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -290,8 +290,15 @@ def test_two_people_at_one_latent(web: str, db: Session, study: Study, browser: 
     # Both save without having seen the other's: both are versions, and the later one says so.
     ana.locator("#text").fill("Congress, says Ana again")
     ben.locator("#text").fill("Congress, says Ben again")
+    # Neither is sent before both are on their way: one page would show the other's in between.
+    sent: list[Route] = []
     for page in (ana, ben):
+        page.route("**/explanations", lambda route: sent.append(route))
         page.evaluate("document.querySelector('#edit').requestSubmit()")
+    while len(sent) < 2:
+        ana.wait_for_timeout(20)
+    for route in sent:
+        route.continue_()
     for page in (ana, ben):
         expect(page.locator("#edit-feedback")).to_contain_text("Saved.")
         expect(page.locator("#history > ol > li")).to_have_count(5)

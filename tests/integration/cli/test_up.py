@@ -20,7 +20,6 @@ from cli.servers import Servers
 from tests.commands import assert_one_line
 from tests.conftest import palimpsest
 
-RESTART_SECONDS = 20
 
 
 @contextmanager
@@ -54,7 +53,6 @@ class Up:
 
     def __init__(self, home: Path, *arguments: str, **environment: str) -> None:
         inherited = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
-        started = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cli.main", "up", "--no-demo", *arguments],
             stdout=subprocess.PIPE,
@@ -64,7 +62,6 @@ class Up:
             env=inherited | {"PALIMPSEST_HOME": str(home), "COLUMNS": "200"} | environment,
         )
         self.url = self._address()
-        self.seconds = time.monotonic() - started
         self.children = psutil.Process(self.process.pid).children(recursive=True)
 
     def _address(self) -> str:
@@ -118,7 +115,6 @@ def test_starts_stops_and_starts_again(home: Path) -> None:
     assert not (home / "servers.json").exists()
 
     with running(home) as again:
-        assert again.seconds < RESTART_SECONDS
         added = palimpsest(
             "user", "add", "ada", "--password", "countess", PALIMPSEST_HOME=str(home)
         )
@@ -218,7 +214,6 @@ def test_goes_on_after_it_was_killed(used: Path) -> None:
         assert any(child.is_running() for child in up.children)
         with running(used, "--port", port) as again:
             up.assert_no_child_is_left()
-            assert again.seconds < RESTART_SECONDS
             assert httpx.get(f"{again.url}/healthz").is_success
 
 

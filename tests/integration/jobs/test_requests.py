@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -31,7 +32,9 @@ def ask(study: Study, number: int = 0, tab: str = "tab", seconds: float = 20) ->
     asking = requests.ask(
         "draft", study.id, request, DraftAnswer, tab=tab, number=number, seconds=seconds
     )
-    return asyncio.run(asking)
+    # In a thread of its own: browser tests leave a running event loop in the main one.
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(asyncio.run, asking).result()
 
 
 class Asking(threading.Thread):
