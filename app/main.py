@@ -32,6 +32,7 @@ from app.web.jobs import api as jobs_api
 from app.web.jobs import pages as jobs_pages
 from app.web.latent import api as latent_api
 from app.web.latent import draft as latent_draft
+from app.web.latent import influence as latent_influence
 from app.web.latent import routes as latent_room
 from app.web.latents import api as latents_api
 from app.web.latents import pages as latents_pages
@@ -125,9 +126,10 @@ def create_app() -> FastAPI:
     ):
         pages.include_router(module.router)
 
-    # It has no head, whose session would be open while the worker computes.
+    # They have no head, whose session would be open while the worker computes.
     drafts = APIRouter(dependencies=guards, include_in_schema=False)
     drafts.include_router(latent_draft.router)
+    drafts.include_router(latent_influence.router)
 
     # Routes are tried in turn, and people wait for pages.
     app.include_router(pages)

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -66,23 +67,35 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="loop-") as made:
         folder = arguments.keep or Path(made)
         with running(folder) as client:
-            figures = [*first_minutes(client), *previews(client), *edits(client, arguments.edits)]
-            figures += [*in_a_row(client, arguments.edits), *estimates(client)]
-    print(f"\n{'':42}{'measured':>12}{'goal':>12}{'ratio':>8}")
-    for one in figures:
-        print(
-            f"{one.name:42}{one.value:>10.2f} {one.unit:<1}{one.goal:>10.2f} {one.unit:<1}"
-            f"{one.ratio:>8.1f}"
-        )
+            print(f"{'':42}{'measured':>12}{'goal':>12}{'ratio':>8}", flush=True)
+            figures = list(measured(client, arguments.edits))
     ratio = min(one.ratio for one in figures)
     print(f"loop ratio {ratio:.1f} (goal 1.0)")
     sys.exit(int(arguments.check and ratio < 1.0))
+
+
+def measured(client: httpx.Client, count: int) -> Iterator[Figure]:
+    """All figures, each printed when it is there."""
+    for one in chain(
+        first_minutes(client),
+        previews(client),
+        edits(client, count),
+        in_a_row(client, count),
+        estimates(client),
+    ):
+        print(
+            f"{one.name:42}{one.value:>10.2f} {one.unit:<1}{one.goal:>10.2f} {one.unit:<1}"
+            f"{one.ratio:>8.1f}",
+            flush=True,
+        )
+        yield one
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[httpx.Client]:
     """A client of `palimpsest up` in a data folder, once it answers."""
     port = free_port()
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / "up.log").open("w") as log:
         up = subprocess.Popen(
             [sys.executable, "-m", "cli.main", "up", "--port", str(port)],

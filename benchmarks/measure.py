@@ -4,10 +4,13 @@ import io
 import multiprocessing
 import resource
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
 from typing import Any
+
+import httpx
 
 # Imports no torch: a child's peak memory starts at what its parent had.
 
@@ -23,6 +26,16 @@ def quietly(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function without what libraries print while they load."""
     with redirect_stdout(io.StringIO()):
         return function(*arguments)
+
+
+def answering(address: str) -> None:
+    """Wait until a server that was just started answers, a minute at most."""
+    for _ in range(300):
+        try:
+            httpx.get(address)
+            return
+        except httpx.TransportError:
+            time.sleep(0.2)
 
 
 def peak_memory() -> float:

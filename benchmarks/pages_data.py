@@ -18,6 +18,10 @@ from models.database import get_engine, new_session
 from models.settings import get_settings, model_folder
 
 SLUG = "large"
+FIRST = "the table's first page"
+DEEP = "a filtered and sorted page, deep"
+WORDS = "text search"
+MEANING = "meaning search"
 LATENT = "a latent's page"
 LENGTH = 34
 CONTEXTS = 4000
@@ -239,10 +243,10 @@ def addresses() -> dict[str, list[str]]:
     for value, number in rng.sample(found[: len(found) * 3 // 4], min(200, len(found) // 2)):
         deep.append({**narrow, "order": "desc", "after": f"{value!r}~{number}~many"})
     return {
-        "the table's first page": [at],
-        "a filtered and sorted page, deep": [f"{at}?{urlencode(query)}" for query in deep],
-        "text search": [f"{at}?{urlencode({'q': rng.choice(words)})}" for _ in range(200)],
-        "meaning search": [
+        FIRST: [at],
+        DEEP: [f"{at}?{urlencode(query)}" for query in deep],
+        WORDS: [f"{at}?{urlencode({'q': rng.choice(words)})}" for _ in range(200)],
+        MEANING: [
             f"{at}?{urlencode({'meaning': ' '.join(rng.choices(words, k=3))})}" for _ in range(200)
         ],
         LATENT: [f"{at}/{index}" for index in range(min(SIMULATED, len(found)))],

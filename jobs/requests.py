@@ -28,6 +28,7 @@ from redis.exceptions import RedisError
 
 from jobs.drafts import DraftRequest
 from jobs.events import REDIS_SECONDS, get_redis
+from jobs.influence import InfluenceRequest
 from jobs.kinds import INTERACTIVE
 from jobs.queue import ANSWER, unserved, wake
 from models.settings import get_settings
@@ -52,6 +53,7 @@ class Kind(NamedTuple):
 
 REQUESTS: Mapping[str, Kind] = {
     "draft": Kind(DraftRequest, 20),
+    "influence": Kind(InfluenceRequest, 20),
 }
 """All requests by name."""
 

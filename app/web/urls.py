@@ -47,6 +47,7 @@ PATHS = {
     "others": f"{_LATENT}/others",
     "preview": f"{_LATENT}/preview",
     "draft": f"{_LATENT}/draft",
+    "influence": f"{_LATENT}/influence",
     "simulate": f"{_LATENT}/simulate",
     "measure": f"{_LATENT}/measure",
     "errors": f"{_LATENT}/errors",

@@ -178,8 +178,8 @@ def _choose(
         pairs_open &= (room > 1) | np.isin(of_word, order)
         gains = np.concatenate(
             [
-                np.where(words_open, _gain(rest_total, rest_tokens, guess), 0),
-                np.where(pairs_open, SIMPLER * _gain(pairs.total, pairs.tokens, guess[of_word]), 0),
+                np.where(words_open, gain(rest_total, rest_tokens, guess), 0),
+                np.where(pairs_open, SIMPLER * gain(pairs.total, pairs.tokens, guess[of_word]), 0),
             ]
         )
         best = int(gains.argmax())
@@ -207,7 +207,7 @@ def _choose(
     return chosen
 
 
-def _gain(
+def gain(
     total: NDArray[np.float64], tokens: NDArray[np.float64], guess: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """The squared error saved by guessing a kind's own mean, if that is higher."""
@@ -218,7 +218,7 @@ def _gain(
 def _instances(words: _Cells, before: _Cells, vocabulary: Vocabulary) -> LexicalExplanation:
     """The words that tell most about a latent of many different words, and what often precedes."""
     everything = words.total.sum()
-    gains = _gain(words.total, words.tokens, np.array(everything / vocabulary.counts.sum()))
+    gains = gain(words.total, words.tokens, np.array(everything / vocabulary.counts.sum()))
     best = np.lexsort((-words.total, -gains))[:MAX_INSTANCES]
     terms = [
         Term(
@@ -229,12 +229,12 @@ def _instances(words: _Cells, before: _Cells, vocabulary: Vocabulary) -> Lexical
         for row in best
     ]
     often = [
-        _quote(vocabulary.words[before.ids[row]])
+        quote(vocabulary.words[before.ids[row]])
         for row in np.argsort(-before.total, kind="stable")[:2]
         if before.total[row] >= MIN_BEFORE * everything
     ]
     after = f", often after {' or '.join(often)}" if often else ""
-    some = ", ".join(_quote(term.word) for term in terms)
+    some = ", ".join(quote(term.word) for term in terms)
     return LexicalExplanation(
         f"Active on many different words, such as {some}{after}.", None, None, terms
     )
@@ -248,7 +248,7 @@ def _sentence(terms: list[Term], coverage: float) -> str:
         assert rate is not None
         how = "especially after" if term.rate is not None else "after"
         after = f", {how} {_list(term.after)}" if term.after else ""
-        groups[_level(rate)].append(f"{_quote(term.word)} ({term.share:.0%}{after})")
+        groups[_level(rate)].append(f"{quote(term.word)} ({term.share:.0%}{after})")
     said = [f"{level} on {', '.join(group)}".strip() for level, group in groups.items() if group]
     others = "; and on other words" if coverage < 0.8 else ""
     return f"Active {'; '.join(said)}{others}."
@@ -259,11 +259,12 @@ def _level(rate: float) -> str:
 
 
 def _list(words: Sequence[str]) -> str:
-    *others, last = map(_quote, words)
+    *others, last = map(quote, words)
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def _quote(word: str) -> str:
+def quote(word: str) -> str:
+    """A word as a sentence names it."""
     return VISIBLE.get(word, f"“{word}”")
 
 

@@ -44,10 +44,15 @@ def quick_scores(raw: Values, real: Values) -> Quick:
     active = r > 0
     with np.errstate(invalid="ignore", divide="ignore"):
         return Quick(
-            float(pearson(*_sums(raw, real).sum(1))),
+            correlation(raw, real),
             float(np.divide((active & predicted).sum(), active.sum())),
             float(np.divide((~active & ~predicted).sum(), (~active).sum())),
         )
+
+
+def correlation(raw: Values, real: Values) -> float:
+    """Pearson correlation over the tokens that have a value. NaN where not defined."""
+    return float(pearson(*_sums(raw, real).sum(1)))
 
 
 def correlation_change(

@@ -165,20 +165,42 @@ function begin() {
   });
 }
 
-// The preview follows the text, while it is open.
-function follow() {
-  const reads = form.querySelector("#reads");
+// A panel below the box follows the text, while it is open. Its id is the name of its event.
+function follow(panel, delay) {
   let waiting;
-  const read = () => reads.open && htmx.trigger(reads, "reads");
-  reads.addEventListener("toggle", read);
+  const ask = () => panel.open && htmx.trigger(panel, panel.id);
+  panel.addEventListener("toggle", ask);
   box.addEventListener("input", () => {
     clearTimeout(waiting);
-    waiting = setTimeout(read, 350);
+    waiting = setTimeout(ask, delay);
   });
+  return ask;
+}
+
+function followPreview() {
+  const reads = form.querySelector("#reads");
+  follow(reads, 350);
   // The explanation stands at the end of a long prompt: it is brought into sight.
   document.addEventListener("htmx:afterSettle", () => {
     const mark = reads.querySelector("mark");
     if (mark) mark.closest("pre").scrollTop = mark.offsetTop - 40;
+  });
+}
+
+// Which words do the work comes bit by bit: the page asks until all is measured.
+function followInfluence() {
+  const panel = form.querySelector("#influence");
+  if (!panel) return;
+  const ask = follow(panel, 800);
+  panel.addEventListener("htmx:afterSettle", () => panel.querySelector("[data-more]") && ask());
+  // A suggestion is taken over by hand only, and the text that it replaces is kept.
+  panel.addEventListener("click", ({ target }) => {
+    if (!target.dataset.text) return;
+    keep();
+    mine = newId();
+    show(target.dataset.text);
+    offer();
+    box.focus();
   });
 }
 
@@ -187,16 +209,16 @@ function follow() {
 const tab = newId();
 let number = 0;
 
+document.addEventListener("htmx:configRequest", ({ detail }) => {
+  if (detail.elt.closest("#draft, #influence")) Object.assign(detail.parameters, { tab, number: ++number });
+});
+
 function moveWithText() {
   const draft = form.querySelector("#draft");
   if (!draft) return;
   const ours = (event) => draft.contains(event.detail.requestConfig?.elt ?? event.detail.elt);
   const changed = () => one(box.value) !== one(asLoaded);
   const follows = draft.hasAttribute("hx-post");
-
-  document.addEventListener("htmx:configRequest", (event) => {
-    if (draft.contains(event.detail.elt)) Object.assign(event.detail.parameters, { tab, number: ++number });
-  });
 
   // Others' news and other tabs of the examples come without the draft's lane.
   document.addEventListener("htmx:afterSettle", (event) => {
@@ -275,7 +297,8 @@ if (about) {
 }
 if (box) {
   begin();
-  follow();
+  followPreview();
+  followInfluence();
   moveWithText();
 }
 

@@ -57,6 +57,30 @@ def test_figures_and_lanes_move_while_somebody_types(
     expect(page.locator("#unsaved blockquote")).to_contain_text("Congress")
 
 
+def test_the_words_that_do_the_work(
+    web: str, db: Session, instant_study: Study, browser_page: Page
+) -> None:
+    often = select(Latent).where(Latent.study_id == instant_study.id, Latent.firing_rate > 0.02)
+    latent = db.scalars(often.order_by(Latent.index.desc()).limit(1)).one()
+    page = browser_page
+    page.goto(f"{web}/studies/{instant_study.slug}/latents/{latent.index}")
+    box, panel = page.locator("#text"), page.locator("#influence")
+    mine = "banana of the moon"
+    box.fill(mine)
+    panel.locator("summary").click()
+    expect(panel.locator(".influence-word")).to_have_count(4, timeout=SLOW)
+    expect(panel.locator(".influence-part[data-more]")).to_have_count(0, timeout=SLOW)
+    expect(panel).to_contain_text("other texts were simulated")
+    suggestion = panel.locator(".suggestions li").first
+    words = suggestion.locator("[data-change]").inner_text()
+    added = suggestion.locator("[data-change]").get_attribute("data-change") == "add"
+    suggestion.get_by_role("button", name=re.compile("^Take over")).click()
+    # It is in the box, not saved, and what was typed is still offered.
+    assert (words in box.input_value()) == added and box.input_value() != mine
+    expect(page.locator("#unsaved blockquote")).to_contain_text(mine)
+    expect(panel.locator(".influence")).not_to_contain_text(mine, timeout=SLOW)
+
+
 def test_a_server_that_is_away_is_said_and_nothing_is_lost(
     web: str, db: Session, browser: Browser
 ) -> None:

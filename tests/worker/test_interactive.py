@@ -122,6 +122,40 @@ def test_what_the_simulator_does_not_read(
     problem_of(refused, 422)
 
 
+def test_the_influence_of_words_is_measured(
+    api: httpx.Client, instant_study: Study, latent: Latent
+) -> None:
+    def correlation(text: str) -> float:
+        draft = api.post(_path(instant_study, latent, "draft"), json={"text": text})
+        return float(draft.json()["draft"]["correlation"])
+
+    answer = api.post(_path(instant_study, latent, "influence"), json={"text": TEXT})
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    whole = correlation(TEXT)
+    assert found["correlation"] == pytest.approx(whole, abs=1e-5)
+    named = [TEXT[word["start"] : word["end"]] for word in found["words"]]
+    assert named == ["The", "word", "“Congress”", "and", "what", "it", "does"]
+    influence = {name: word["influence"] for name, word in zip(named, found["words"], strict=True)}
+    without = correlation("The word, and what it does.")
+    assert influence["“Congress”"]["value"] == pytest.approx(whole - without, abs=1e-5)
+    assert influence["“Congress”"]["low"] < influence["“Congress”"]["value"]
+    gains = [one["chosen"] for one in found["suggestions"]]
+    assert gains == sorted(gains, reverse=True) and all(gain > 0 for gain in gains)
+    assert found["documents_chosen"] + found["documents_checked"] > 3
+    for one in found["suggestions"]:
+        assert one["text"] != TEXT
+        assert (one["phrase"] in one["text"]) == (one["change"] == "add")
+    # Half of the documents each: the gains lie on both sides of that of all.
+    if found["suggestions"]:
+        best = found["suggestions"][0]
+        gain = correlation(best["text"]) - whole
+        sides = sorted([best["chosen"], best["checked"]["value"]])
+        assert sides[0] - 0.1 <= gain <= sides[1] + 0.1
+    empty = api.post(_path(instant_study, latent, "influence"), json={"text": " "})
+    problem_of(empty, 422)
+
+
 def test_people_do_not_wait_for_bulk_work(
     db: Session,
     api: httpx.Client,

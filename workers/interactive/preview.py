@@ -9,8 +9,7 @@ never simulated.
 """
 
 import time
-from collections import OrderedDict
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -29,6 +28,7 @@ from jobs.drafts import Difference, DraftAnswer, DraftRequest, Figures, Moved
 from models import Explanation, Latent, Simulator, Study
 from workers.interactive.texts import (
     Calibrate,
+    Latest,
     Shown,
     calibrate_set,
     collection,
@@ -62,7 +62,7 @@ class Measured(NamedTuple):
     scores: Quick
 
 
-_kept: OrderedDict[tuple[Any, ...], Measured] = OrderedDict()
+_kept: Latest[Measured] = Latest(KEPT)
 """Of the latest texts, by simulator, collection, latent and text."""
 
 
@@ -73,10 +73,7 @@ def preview_draft(session: Session, study: Study, request: DraftRequest) -> Draf
         InputError: The study has no simulator, the latent no examples, or activations are missing.
     """
     began = time.perf_counter()
-    row = session.get(Simulator, study.simulator_id) if study.simulator_id else None
-    latent = session.scalar(select(Latent).filter_by(study_id=study.id, index=request.latent))
-    if row is None or latent is None or "tokens" not in study.coder_info:
-        raise InputError("This study has no simulator yet. Its collect job gives it one.")
+    row, latent = asked_of(session, study, request.latent)
     simulator = simulator_of(row, study)
     shown = shown_examples(latent.id, request.kinds)
     if request.examples_only or not SIMULATORS.named(row.method).instant:
@@ -85,6 +82,19 @@ def preview_draft(session: Session, study: Study, request: DraftRequest) -> Draf
         answer = _compared(session, study, latent, simulator, request, shown)
     unread = simulator.unread(request.text) if isinstance(simulator, ReadsPart) else ""
     return answer.model_copy(update={"unread": unread, "seconds": time.perf_counter() - began})
+
+
+def asked_of(session: Session, study: Study, index: int) -> tuple[Simulator, Latent]:
+    """The study's simulator, and the latent that is asked about.
+
+    Raises:
+        InputError: The study has no simulator, or it is not collected.
+    """
+    row = session.get(Simulator, study.simulator_id) if study.simulator_id else None
+    latent = session.scalar(select(Latent).filter_by(study_id=study.id, index=index))
+    if row is None or latent is None or "tokens" not in study.coder_info:
+        raise InputError("This study has no simulator yet. Its collect job gives it one.")
+    return row, latent
 
 
 def _on_examples(
@@ -124,8 +134,8 @@ def _compared(
         )
     )
     for text, one in zip(texts, simulated, strict=True):
-        _keep((*key, text), _measured(one.values[:size, first:].astype(np.float64), real))
-    draft, values = _kept[(*key, request.text)], simulated[0].values[size:]
+        _kept[*key, text] = _measured(one.values[:size, first:].astype(np.float64), real)
+    draft, values = _kept[*key, request.text], simulated[0].values[size:]
     knots = draft.calibration_map
     answer = DraftAnswer(
         context_ids=shown.ids,
@@ -136,7 +146,7 @@ def _compared(
     )
     if current is None:
         return answer
-    before = _keep((*key, current.text))
+    before = _kept[*key, current.text]
     better, worse = _moved(study, latent, calibrate, real, before, draft)
     change = correlation_change(before.raw, draft.raw, real, calibrate.documents, seed=study.seed)
     return answer.model_copy(
@@ -147,15 +157,6 @@ def _compared(
             "worse": worse,
         }
     )
-
-
-def _keep(key: tuple[Any, ...], made: Measured | None = None) -> Measured:
-    """Keep a text's values, or look them up."""
-    _kept[key] = made if made is not None else _kept[key]
-    _kept.move_to_end(key)
-    while len(_kept) > KEPT:
-        _kept.popitem(last=False)
-    return _kept[key]
 
 
 def _measured(raw: Values, real: Values) -> Measured:

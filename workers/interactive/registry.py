@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from models import Study
+from workers.interactive.influence import find_influence
 from workers.interactive.preview import preview_draft
 
 Answering = Callable[[Session, Study, Any], BaseModel]
@@ -21,4 +22,5 @@ It takes well under a second once the models are loaded, as nothing else is answ
 
 ANSWERS: Mapping[str, Answering] = {
     "draft": preview_draft,
+    "influence": find_influence,
 }

@@ -10,6 +10,7 @@ from app.services.latents.examples import KINDS, Lane
 from interp.simulate.registry import SIMULATORS
 from interp.vocabulary import ExampleKind
 from jobs.drafts import DraftAnswer, DraftRequest
+from jobs.influence import InfluenceRequest
 from models import Latent, Simulator, Study
 
 
@@ -38,14 +39,7 @@ def draft_request(
     Raises:
         Conflict: The study has no simulator, or one that is too slow for the calibrate set.
     """
-    simulator = session.get(Simulator, study.simulator_id) if study.simulator_id else None
-    if simulator is None:
-        raise Conflict(f"Study {study.slug} has no simulator yet, so no draft can be simulated.")
-    if not examples_only and not is_instant(simulator):
-        raise Conflict(
-            f"The study's simulator ({simulator.method}) takes seconds for each text. Simulate the "
-            "draft on the examples only, or save it."
-        )
+    _check(session, study, instant=not examples_only)
     return DraftRequest(
         latent=latent.index,
         text=text,
@@ -53,6 +47,32 @@ def draft_request(
         kinds=tuple(kinds),
         examples_only=examples_only,
     )
+
+
+def influence_request(
+    session: Session, study: Study, latent: Latent, text: str
+) -> InfluenceRequest:
+    """The request to the interactive worker for the influence of each word.
+
+    Args:
+        text: The draft, cleaned.
+
+    Raises:
+        Conflict: The study has no simulator, or one that is too slow for it.
+    """
+    _check(session, study, instant=True)
+    return InfluenceRequest(latent=latent.index, text=text)
+
+
+def _check(session: Session, study: Study, *, instant: bool) -> None:
+    simulator = session.get(Simulator, study.simulator_id) if study.simulator_id else None
+    if simulator is None:
+        raise Conflict(f"Study {study.slug} has no simulator yet, so no draft can be simulated.")
+    if instant and not is_instant(simulator):
+        raise Conflict(
+            f"The study's simulator ({simulator.method}) takes seconds for each text. Simulate the "
+            "draft on the examples only, or save it."
+        )
 
 
 def lane_of_draft(answer: DraftAnswer) -> Lane:

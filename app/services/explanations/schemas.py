@@ -10,6 +10,7 @@ from app.services.schemas import Comparison, ExplanationOut, ScoreOut, ValueOut
 from interp.cleaning import MAX_LENGTH, comment, explanation
 from interp.vocabulary import ExampleKind
 from jobs.drafts import Difference, Figures, Moved
+from jobs.influence import Suggestion, WordInfluence
 
 
 class ExplanationCreate(BaseModel):
@@ -65,6 +66,17 @@ class DraftOut(BaseModel):
     problem: str = Field(description="Reason why nothing is simulated; empty if something is.")
     seconds: float = Field(description="Time of the worker.")
     examples: list[ExampleOut] = Field(description="With the draft's simulated values.")
+
+
+class InfluenceOut(BaseModel):
+    """Which words of a text do the work, and which changes would help, on the calibrate set."""
+
+    correlation: float | None = Field(description="Of the text; null where not defined.")
+    words: list[WordInfluence]
+    suggestions: list[Suggestion] = Field(description="Best first where they were chosen.")
+    documents_chosen: int = Field(description="Documents that the suggestions were chosen on.")
+    documents_checked: int = Field(description="Other documents, that they were checked on.")
+    unread: str = Field(description="The end of the text that the simulator does not read.")
 
 
 class CommentCreate(BaseModel):

@@ -36,17 +36,19 @@ def steps_to_chart(
     Args:
         active: Jobs of the study that wait or run.
         last: Its newest job. Where nothing waits or runs, it says why a step stopped.
-        done: Kinds of job whose results are there.
+        done: Kinds of job with results. More may come while one runs.
     """
     found = []
     for kind, (label, meaning) in STEPS.items():
         own = sorted((job for job in active if job.kind == kind), key=lambda job: job.status)
         job: Job | JobLine | None = next(reversed(own), None)  # "running" comes after "queued"
         state: State = "later"
-        if kind in done:
+        if job is not None and job.status == "running":
+            state = "running"
+        elif kind in done:
             state = "done"
         elif job is not None:
-            state = "running" if job.status == "running" else "queued"
+            state = "queued"
         elif not active and last is not None and last.kind == kind and last.status in STOPPED:
             job, state = last, "failed" if last.status == "failed" else "cancelled"
         found.append(Step(label, meaning, state, job))

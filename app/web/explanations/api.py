@@ -8,7 +8,11 @@ from sqlalchemy.orm import Session
 
 from app.services.explanations import comments, queries
 from app.services.explanations.compare import compare, compared_out
-from app.services.explanations.drafts import draft_request, lane_of_draft
+from app.services.explanations.drafts import (
+    draft_request,
+    influence_request,
+    lane_of_draft,
+)
 from app.services.explanations.history import list_versions
 from app.services.explanations.preview import preview
 from app.services.explanations.schemas import (
@@ -20,6 +24,7 @@ from app.services.explanations.schemas import (
     ExplanationCreate,
     ExplanationList,
     ExplanationSaved,
+    InfluenceOut,
     ReadingOut,
     WorstOut,
 )
@@ -37,6 +42,7 @@ from app.web.guard.security import CurrentUser
 from app.web.params import Index, Slug
 from interp.simulate.reads import Reading
 from jobs.drafts import DraftAnswer, DraftRequest
+from jobs.influence import InfluenceAnswer, InfluenceRequest
 from jobs.requests import ask
 from models import Comment, Explanation, Job, Latent, Study
 
@@ -109,6 +115,29 @@ async def simulate_draft(slug: Slug, index: Index, data: Draft) -> DraftOut:
         answer = await ask("draft", study_id, request, DraftAnswer)
     async with session_of(reads=True) as session:
         return await run_in_threadpool(shown, session, answer)
+
+
+@router.post("/studies/{slug}/latents/{index}/influence", summary="Find the words that do the work")
+async def find_influence(slug: Slug, index: Index, data: Draft) -> InfluenceOut:
+    """How much each word of a text adds to the correlation, and which changes would raise it.
+
+    A word's influence is the correlation of the text minus that of the text without the word. A
+    suggestion is chosen on one half of the calibrate documents and measured on the other. Nothing
+    is saved. It takes a few seconds. 503 if no interactive worker is running or it gives no answer,
+    409 if the study's simulator takes seconds for each text.
+    """
+
+    def asked(session: Session) -> tuple[int, InfluenceRequest]:
+        study, latent = study_and_latent(session, slug, index)
+        return study.id, influence_request(session, study, latent, data.text)
+
+    async with session_of(reads=True) as session:
+        study_id, request = await run_in_threadpool(asked, session)
+    while True:
+        async with asking():
+            answer = await ask("influence", study_id, request, InfluenceAnswer)
+        if answer.complete:
+            return InfluenceOut.model_validate(answer, from_attributes=True)
 
 
 @router.get("/studies/{slug}/latents/{index}/compare", summary="Compare two explanations")

@@ -2,16 +2,15 @@
 
 from typing import Annotated, NamedTuple
 
-from fastapi import APIRouter, Form, HTTPException, Request
+from fastapi import APIRouter, Form, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, Response
 from sqlalchemy.orm import Session
 
-from app.services.errors import Conflict
 from app.services.explanations.drafts import draft_request, lane_of_draft
 from app.services.latents.queries import around, study_and_latent
-from app.web.asking import asking
 from app.web.database import session_of
+from app.web.latent.answered import answered_part
 from app.web.latent.examples import TABS, Shown, asked_view, shown_examples
 from app.web.latent.opened import here_of, shown_version
 from app.web.params import Index, Slug, VersionId
@@ -19,8 +18,7 @@ from app.web.templates import render
 from interp import cleaning
 from interp.simulate.reads import EXPLANATION_TOKENS
 from jobs.drafts import DraftAnswer, DraftRequest, Moved
-from jobs.requests import ask
-from models import Explanation
+from models import Explanation, Latent, Study
 
 router = APIRouter()
 
@@ -76,15 +74,6 @@ class DraftView(NamedTuple):
         return f"Correlation of this text {one.draft:.2f}{was}."
 
 
-class Asked(NamedTuple):
-    """A draft that can be simulated."""
-
-    study_id: int
-    request: DraftRequest
-    current: str | None
-    """The text of the current explanation."""
-
-
 @router.post("/studies/{slug}/latents/{index}/draft")
 async def draft_part(
     request: Request,
@@ -104,10 +93,8 @@ async def draft_part(
     """
     view = asked_view(request)
 
-    def asked(session: Session) -> Asked:
-        study, latent = study_and_latent(session, slug, index)
-        current = session.get(Explanation, latent.explanation_id or 0)
-        one = draft_request(
+    def question(session: Session, study: Study, latent: Latent) -> DraftRequest:
+        return draft_request(
             session,
             study,
             latent,
@@ -115,42 +102,34 @@ async def draft_part(
             TABS[view.examples][1],
             examples_only=examples_only,
         )
-        return Asked(study.id, one, current.text if current else None)
 
-    def shown(session: Session, answer: DraftAnswer, same: bool) -> Shown:
+    def shown(session: Session, asked: DraftRequest, answer: DraftAnswer) -> DraftView:
         study, latent = study_and_latent(session, slug, index)
         explanation = shown_version(session, latent, version)
         here, counts = here_of(request, study, latent), around(session, study, latent).examples
+        current = session.get(Explanation, asked.current_id) if asked.current_id else None
+        same = current is not None and current.text == asked.text
         lane = None if same else lane_of_draft(answer)
-        return shown_examples(
+        examples = shown_examples(
             session, study, latent, explanation, view, here, version, counts, lane
         )
+        return _view(answer, examples, same, current is not None)
 
-    try:
-        async with session_of(reads=True) as session:
-            one = await run_in_threadpool(asked, session)
-        async with asking():
-            answer = await ask(
-                "draft",
-                one.study_id,
-                one.request,
-                DraftAnswer,
-                tab=tab,
-                number=number,
-                seconds=SLOW_SECONDS if examples_only else None,
-            )
-    except (ValueError, Conflict) as error:
-        return _part(request, DraftView(str(error)))
-    except HTTPException as error:
-        if error.status_code == 409:
-            return Response(status_code=204)
-        return _part(request, DraftView(error.detail))
-    if await request.is_disconnected():  # its browser has asked again meanwhile
-        return Response(status_code=204)
-    same = one.current == one.request.text
+    answered = await answered_part(
+        request,
+        (slug, index),
+        "draft",
+        question,
+        DraftAnswer,
+        lambda reason: _part(request, DraftView(reason)),
+        tab=tab,
+        number=number,
+        seconds=SLOW_SECONDS if examples_only else None,
+    )
+    if isinstance(answered, Response):
+        return answered
     async with session_of(reads=True) as session:
-        examples = await run_in_threadpool(shown, session, answer, same)
-    return _part(request, _view(answer, examples, same, one.current is not None))
+        return _part(request, await run_in_threadpool(shown, session, *answered))
 
 
 def _part(request: Request, view: DraftView) -> HTMLResponse:

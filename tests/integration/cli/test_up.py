@@ -21,7 +21,6 @@ from tests.commands import assert_one_line
 from tests.conftest import palimpsest
 
 
-
 @contextmanager
 def folder(model_cache: Path) -> Iterator[Path]:
     """A data folder with nothing in it but the fetched model."""

@@ -1,6 +1,7 @@
 """Every kind of job, with another worker after each unit: nothing is planned or done twice."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ from models import (
 )
 from models.database import new_session
 from tests.llm_server import Failing
-from tests.working import add_job, following, plan, work
+from tests.working import Step, add_job, following, plan, work
+from workers.registry import task_of
 from workers.tasks import attribute, generate
 from workers.tasks.collect import task as collecting
 from workers.tasks.explain import counting
@@ -231,6 +233,29 @@ def test_many_are_scored_in_blocks(
     before = _made(db, some[0])
     interrupted(db, add_job(db, study, SimulateParams(explanation_ids=some[:1], again=True)))
     assert _made(db, some[0]) == before
+    _by_two_workers(study, add_job(db, study, SimulateParams(explanation_ids=some[:1], again=True)))
+    assert _made(db, some[0]) == before
+
+
+def _by_two_workers(study: Study, job: Job) -> None:
+    """Two workers come to the same explanation: the second waits, and finds it simulated."""
+    steps: list[Step] = []
+
+    def second() -> None:
+        with new_session() as own:
+            steps.extend(work(own, own.get_one(Job, job.id), own.get_one(Study, study.id)))
+
+    with new_session() as first:
+        mine, here = first.get_one(Job, job.id), first.get_one(Study, study.id)
+        calibrate, *_ = plan(first, mine, here)
+        assert mine.params["explanation_ids"]
+        simulating._block(first, mine.params["explanation_ids"])
+        with ThreadPoolExecutor(1) as threads:
+            other = threads.submit(second)
+            assert not wait([other], timeout=1).done
+            task_of(mine).do(first, mine, here, calibrate)
+            other.result()
+    assert [step.done for step in steps] == [1, 2, 3]
 
 
 def _made(db: Session, explanation_id: int) -> dict[str, Any]:

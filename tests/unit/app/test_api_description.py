@@ -47,6 +47,7 @@ COUNTERPARTS = {
     f"POST {LATENT}/explanations": [f"POST {LATENT}/explanations"],
     f"POST {LATENT}/preview": [f"POST {LATENT}/preview"],
     f"POST {LATENT}/draft": [f"POST {LATENT}/draft"],
+    f"POST {LATENT}/influence": [f"POST {LATENT}/influence"],
     f"POST {LATENT}/simulate": ["POST /explanations/{explanation_id}/simulate"],
     f"POST {LATENT}/comments": ["POST /explanations/{explanation_id}/comments"],
     "POST /comments/{comment_id}/delete": ["DELETE /comments/{comment_id}"],

@@ -213,10 +213,14 @@ def _done(session: Session, simulator: Simulator, ids: Sequence[int]) -> dict[st
 
 
 def _block(session: Session, ids: Sequence[int]) -> Block:
+    """Some explanations, locked until this transaction ends: of two workers that have the same one
+    to simulate, the second waits, and finds it done."""
     rows = session.execute(
         select(Explanation, Latent)
         .join(Latent, Latent.id == Explanation.latent_id)
         .where(Explanation.id.in_(ids))
+        .order_by(Explanation.id)
+        .with_for_update(of=Explanation, key_share=True)
     )
     found = {explanation.id: (explanation, latent) for explanation, latent in rows}
     return Block([found[i][0] for i in ids], [found[i][1] for i in ids])
