@@ -37,6 +37,8 @@ TEXTS = (
     "Praise of Congress and its members",
 )
 PREVIEWS = 100
+TYPING = 3.0
+"""Seconds that somebody types before a text is saved."""
 PATIENCE = 3600.0
 T = TypeVar("T")
 
@@ -136,9 +138,16 @@ def wait_for(
 def first_minutes(client: httpx.Client) -> Iterator[Figure]:
     """The whole layer on the chart, and the bulk job that leads to it."""
     began = time.monotonic()
-    wait_for(lambda: _main_point(client), "main point of the layer")
-    yield Figure("address → the whole layer on the chart", time.monotonic() - began, 240)
-    bulk = next(one for one in _jobs(client) if one["kind"] == "simulate")
+    first = wait_for(lambda: _main_point(client), "main point of the layer")
+    many = len(first["explanation_ids"])
+    yield Figure(f"address → {many} latents on the chart", time.monotonic() - began, 240)
+    bulk = max(_jobs(client), key=lambda one: one["total"] * (one["kind"] == "simulate"))
+    wait_for(
+        lambda: (one := _main_point(client)) and len(one["explanation_ids"]) >= bulk["total"] or None,
+        "main point of the whole layer",
+    )
+    yield Figure("address → all latents on the chart", time.monotonic() - began, 240)
+    bulk = next(one for one in _jobs(client) if one["id"] == bulk["id"])
     yield Figure("all latents simulated and scored", _seconds(bulk), 300)
 
 
@@ -160,7 +169,7 @@ def _main_point(client: httpx.Client, explanation: int | None = None) -> dict[st
 def previews(client: httpx.Client) -> Iterator[Figure]:
     """Answers while somebody types, with a bulk job beside."""
     client.post(f"{API}/rewrites", json={"protocol": "paper"}).raise_for_status()
-    latents = _frequent(client, 5)
+    latents = _spread(client, 5)
     taken = []
     for number in range(PREVIEWS + len(latents)):
         text = f"{TEXTS[number % len(TEXTS)]}, {number}"
@@ -174,9 +183,14 @@ def previews(client: httpx.Client) -> Iterator[Figure]:
 
 
 def edits(client: httpx.Client, count: int) -> Iterator[Figure]:
-    """From a save to each of its figures, one edit after the other, with a bulk job beside."""
+    """From a save to each of its figures, one edit after the other, with a bulk job beside.
+
+    Each begins as on a page: the box asks for a draft when somebody begins to type.
+    """
     taken: dict[str, list[float]] = {"scores": [], "own": [], "layer": []}
-    for number, latent in enumerate(_frequent(client, count)):
+    for number, latent in enumerate(_spread(client, count)):
+        client.post(f"{API}/latents/{latent}/draft", json={"text": "Words"}).raise_for_status()
+        time.sleep(TYPING)
         began, saved = time.monotonic(), _save(client, latent, number)
         at = f"/api/v1/explanations/{saved}"
         wait_for(lambda at=at: _items(client.get(f"{at}/scores")) or None, "scores")
@@ -195,7 +209,7 @@ def edits(client: httpx.Client, count: int) -> Iterator[Figure]:
 
 def in_a_row(client: httpx.Client, count: int) -> Iterator[Figure]:
     """Edits as fast as they can be saved: until nothing waits or runs."""
-    for number, latent in enumerate(_frequent(client, count)):
+    for number, latent in enumerate(_spread(client, count)):
         _save(client, latent, 1000 + number)
     began = time.monotonic()
     active = ("queued", "running")
@@ -217,10 +231,14 @@ def estimates(client: httpx.Client) -> Iterator[Figure]:
     yield Figure("Spearman of estimate and exact", rank, 0.8, " ", more_is_better=True)
 
 
-def _frequent(client: httpx.Client, count: int) -> list[int]:
-    """Latents spread over the range of firing rates, the same ones each time."""
-    query = {"simulated": True, "sort": "firing_rate", "order": "desc", "limit": 100}
-    found = [one["index"] for one in client.get(f"{API}/latents", params=query).json()["items"]]
+def _spread(client: httpx.Client, count: int) -> list[int]:
+    """Latents from the most to the least frequent one, the same ones each time."""
+    query: dict[str, Any] = {"simulated": True, "sort": "firing_rate", "order": "desc"}
+    found: list[int] = []
+    while "after" not in query or query["after"] is not None:
+        page = client.get(f"{API}/latents", params=query).raise_for_status().json()
+        found += [one["index"] for one in page["items"]]
+        query["after"] = page["after"]
     return [found[i] for i in np.linspace(0, len(found) - 1, count).astype(int)]
 
 

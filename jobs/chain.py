@@ -9,7 +9,7 @@ explain    finished, if simulating was asked for  simulate, the explanations tha
 explain    finished, if first latents were named  simulate, so many latents
 simulate   done ``EARLY`` of more explanations    rewrite, the main point
 simulate   finished, if rewriting was asked for   rewrite, the main point
-simulate   finished, of several explanations      simulate, the rest: examples, loss effects
+simulate   finished                               simulate, the rest: examples, loss effects
 rewrite    measured a new main point              attribute; rewrite, the rest, each protocol
 attribute  finished, if it made new estimates     simulate, the loss effects of some latents
 =========  =====================================  ===========================================
@@ -38,6 +38,9 @@ from jobs.params import (
 EARLY = 8
 """A longer simulate job has the layer measured after so many latents too: something to see
 meanwhile."""
+EARLY_OF_MANY = 1024
+"""The same, where a simulator takes many latents at once. It is a multiple of their number, and the
+job is for at least twice as many."""
 
 
 def after(asked: Params, state: Mapping[str, Any]) -> Sequence[Params]:
@@ -95,7 +98,7 @@ def rewrites(asked: SimulateParams, state: Mapping[str, Any]) -> Sequence[Params
 
 
 def rest(asked: SimulateParams, state: Mapping[str, Any]) -> Sequence[Params]:
-    """What a simulate job of several explanations leaves for later, as nobody waits for it."""
+    """What a simulate job leaves for later, as nobody waits for it."""
     if not state.get("left"):
         return []
     ids = tuple(asked.explanation_ids or state["explanation_ids"])

@@ -75,16 +75,15 @@ def kind_of(params: Params) -> Kind:
 def priority_of(params: Params) -> int:
     """The priority of a job: its kind's, with exceptions.
 
-    Somebody waits for one explanation's simulation and for the main point after it. That of many
-    new latents takes longer, as nothing is known of it. Nobody waits for the rest of a simulation
-    or of a rewrite.
+    Somebody waits for one explanation's simulation, and for the main point of the layer. Nobody
+    waits for the rest of a simulation or of a rewrite.
     """
     match params:
         case SimulateParams(rest=True):
             return BACKGROUND
         case SimulateParams(explanation_ids=(_,)):
             return WAITED_FOR
-        case RewriteParams(main_point=True) if params.edited:
+        case RewriteParams(main_point=True):
             return WAITED_FOR
         case RewriteParams() if params.rewrite_id is not None:
             return BACKGROUND

@@ -175,6 +175,11 @@ def now() -> float:
     return float(seconds) + microseconds / 1e6
 
 
+def waiting() -> bool:
+    """True if somebody waits for an answer."""
+    return bool(get_redis().exists(LIST))
+
+
 def take_all() -> list[Envelope]:
     """Take all requests off the list, oldest first. What cannot be read is dropped."""
     with get_redis().pipeline() as pipe:

@@ -65,3 +65,12 @@ class ReadsPart(Protocol):
 
     def unread(self, explanation: str) -> str:
         """The end of an explanation that it does not read. Empty if it reads all of it."""
+
+
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """A simulator that can read explanations before it simulates them."""
+
+    def read_ahead(self, asks: Sequence[Ask]) -> None:
+        """Read explanations, so that simulating them soon takes less time. Nothing else of the
+        simulator may be used meanwhile."""

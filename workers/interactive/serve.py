@@ -27,10 +27,10 @@ log = logging.getLogger(__name__)
 @celery.task(name=ANSWER)
 def answer() -> None:
     """Answer what waits. Then load what the next request will need."""
-    answer_waiting()
+    asked = answer_waiting()
     from workers.interactive.warm import warm
 
-    warm()
+    warm(asked)
 
 
 def answer_between() -> None:
@@ -42,9 +42,10 @@ def answer_between() -> None:
             log.error("Requests could not be looked up: %s", error)
 
 
-def answer_waiting() -> None:
-    """Answer all requests that wait."""
+def answer_waiting() -> set[tuple[int, int]]:
+    """Answer all requests that wait. Returns the latents that they were about, with their study."""
     waiting: dict[tuple[str, str], Envelope] = {}
+    about: set[tuple[int, int]] = set()
     while True:
         for new in requests.take_all():
             key = (new.name, new.tab or new.id)
@@ -55,10 +56,12 @@ def answer_waiting() -> None:
             if older is not None:
                 requests.reply(older, Reply(superseded=True))
         if not waiting:
-            return
+            return about
         envelope = waiting.pop(next(iter(waiting)))
         if envelope.until > requests.now():
             requests.reply(envelope, _answer(envelope))
+            if "latent" in envelope.request:
+                about.add((envelope.study_id, envelope.request["latent"]))
 
 
 def _answer(envelope: Envelope) -> Reply:

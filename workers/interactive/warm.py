@@ -1,6 +1,7 @@
 """Load what the next request will need, while nobody waits. Imports torch."""
 
 import logging
+from collections.abc import Collection
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -8,20 +9,37 @@ from sqlalchemy.orm import Session
 from interp.errors import InputError
 from interp.simulate.protocol import Ask
 from interp.simulate.registry import SIMULATORS
-from interp.vocabulary import ContextSet
+from interp.vocabulary import ContextSet, ExampleKind
+from jobs import requests
 from models import Job, Simulator, Study
 from models.database import new_session
-from workers.interactive.texts import calibrate_set, collection
+from workers.interactive.preview import asked_of
+from workers.interactive.texts import calibrate_set, collection, shown_examples
 from workers.resources import simulator_of
 from workers.tasks.rows import context_strings
+from workers.tasks.simulate.loss_effects import contexts_to_simulate
 
 log = logging.getLogger(__name__)
 
 _warm: set[tuple[int, int, int | None]] = set()
 """Studies that are prepared, each with its simulator and the first context of its calibrate set."""
+TOGETHER = 8
+"""Contexts of a latent that are read at once. Nobody waits for longer than that takes."""
 
 
-def warm() -> None:
+def warm(asked: Collection[tuple[int, int]] = ()) -> None:
+    """Have what the next request needs in memory.
+
+    Args:
+        asked: Study and index of the latents that somebody has just asked about: their texts may be
+            saved next.
+    """
+    _warm_study()
+    for study_id, index in asked:
+        _warm_latent(study_id, index)
+
+
+def _warm_study() -> None:
     """Load the simulator of the study that people last worked on, and have it read the text.
 
     An edit needs the calibrate set and the part of the evaluate set on which the layer is
@@ -44,6 +62,29 @@ def warm() -> None:
         except (InputError, OSError) as error:
             log.warning("study %s is not prepared: %s", study.slug, error)
         _warm.add(key)
+
+
+def _warm_latent(study_id: int, index: int) -> None:
+    """Have the simulator read what an explanation of a latent is simulated on when it is saved, a
+    few contexts at a time, until somebody asks for something."""
+    with new_session(reads=True) as session:
+        study = session.get_one(Study, study_id)
+        try:
+            row, latent = asked_of(session, study, index)
+            if not SIMULATORS.named(row.method).instant:
+                return
+            simulator = simulator_of(row, study)
+            _, evaluate = context_strings(session, study, ContextSet.EVALUATE)
+            examples = shown_examples(latent.id, tuple(ExampleKind)).strings
+            texts = [*examples, *(evaluate[i] for i in contexts_to_simulate(study, latent))]
+        except (InputError, OSError) as error:
+            log.warning("latent %d of %s is not prepared: %s", index, study.slug, error)
+            return
+        for start in range(0, len(texts), TOGETHER):
+            if requests.waiting():
+                return
+            some = texts[start : start + TOGETHER]
+            list(simulator.simulate([Ask(".")], some, first_position=study.first_position))
 
 
 def _latest(session: Session) -> Study | None:

@@ -78,6 +78,8 @@ class TwoTower:
         self.folds = [load_towers(shape, folder / fold.file) for fold in self.trained.folds]
         self._kept: dict[str, list[Tensor]] = {}
         self._explanations: dict[tuple[str, int], Encoded | None] = {}
+        self._read_before: dict[tuple[str, int], int] = {}
+        """Tokens that were read ahead and are not told yet, by explanation and fold."""
 
     @property
     def version(self) -> str:
@@ -98,7 +100,7 @@ class TwoTower:
         started = time.perf_counter()
         texts = ["".join(tokens[first_position:]) for tokens in contexts]
         read = self._read(contexts, texts, first_position)
-        asked = [(ask.explanation, self.trained.fold_for(self.coder, ask.latent)) for ask in asks]
+        asked = [(ask.explanation, self._fold(ask)) for ask in asks]
         new = self._read_explanations([(text, fold) for text, fold in asked if fold is not None])
         tokens: dict[int, Tensor] = {}
         for text, fold in asked:
@@ -115,10 +117,19 @@ class TwoTower:
                     tokens[fold] = torch.cat(kept).float()
                 share = torch.sigmoid(logits(tokens[fold], encoded))
                 simulated[:] = TOP * share.view(simulated.shape).numpy()
-                read += new.pop((text, fold), 0)
+                read += new.pop((text, fold), 0) + self._read_before.pop((text, fold), 0)
             # What is done for all of them at once is told with the first.
             yield Simulated(values, failures, read, 0, time.perf_counter() - started)
             read, started = 0, time.perf_counter()
+
+    @torch.inference_mode()
+    def read_ahead(self, asks: Sequence[Ask]) -> None:
+        """Encode explanations, see the protocol."""
+        asked = [(ask.explanation, fold) for ask in asks if (fold := self._fold(ask)) is not None]
+        self._read_before = self._read_explanations(asked)
+
+    def _fold(self, ask: Ask) -> int | None:
+        return self.trained.fold_for(self.coder, ask.latent)
 
     def _read_explanations(self, asked: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Encode explanations by their folds unless they are kept, and keep them: an explanation is

@@ -172,7 +172,8 @@ def test_the_chain() -> None:
 
 def test_somebody_waits_for_a_main_point_and_nobody_for_the_rest() -> None:
     assert priority_of(RewriteParams(main_point=True, edited=(7,))) == WAITED_FOR
-    assert priority_of(RewriteParams(main_point=True)) == ORDINARY
+    assert priority_of(RewriteParams(main_point=True)) == WAITED_FOR
+    assert priority_of(RewriteParams()) == ORDINARY
     assert priority_of(RewriteParams(rewrite_id=3)) == BACKGROUND
     assert priority_of(RewriteParams()) == ORDINARY
 

@@ -119,10 +119,10 @@ def _has_newer(session: Session, rewrite: RewriteRow) -> bool:
 
 
 def _blocks(count: int, size: int) -> Iterator[tuple[int, int]]:
-    """Baselines alone, since all others are compared with them. Then the main point, for the same
-    reason and since somebody waits for it. Then so many points at once."""
+    """The baselines, since all others are compared with them, and the main point, since somebody
+    waits for it, one by one: each takes seconds. Then so many points at once."""
     main = len(BASELINES) + len(MAIN)
-    yield 0, len(BASELINES)
-    yield len(BASELINES), main
+    for start in range(main):
+        yield start, start + 1
     for start in range(main, count, size):
         yield start, min(start + size, count)

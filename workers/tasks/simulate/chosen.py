@@ -54,6 +54,21 @@ def first(session: Session, study: Study, count: int) -> list[int]:
     return ids
 
 
+def arranged(session: Session, ids: Sequence[int], first: int) -> list[int]:
+    """Explanations in the order in which a simulator reads many at once fastest: by length, so that
+    those of one block are about as long.
+
+    Args:
+        first: So many come before all others, as they are measured early.
+    """
+    rows = session.execute(
+        select(Explanation.id, func.char_length(Explanation.text)).where(among(Explanation.id, ids))
+    )
+    lengths = {number: length for number, length in rows}
+    groups = ids[:first], ids[first:]
+    return [number for group in groups for number in sorted(group, key=lambda i: lengths[i])]
+
+
 def simulator(session: Session, number: int | None) -> Simulator:
     """The simulator of a number.
 

@@ -13,7 +13,15 @@ from interp.rewriting.evaluate import Known, evaluate
 from interp.rewriting.splice import Splice, Values, real_latents, rewritten, set_zeroed
 from interp.scoring.statistics import UNDEFINED, Estimate, compare, mean, stratified_mean
 from interp.vocabulary import CalibrationMethod, Condition, ContextSet, Protocol
-from models import Explanation, Latent, LossEffect, Simulation, Study
+from models import (
+    Explanation,
+    Latent,
+    LossEffect,
+    Rewrite,
+    RewritePoint,
+    Simulation,
+    Study,
+)
 from workers.resources import coder_of, store_of, subject_of
 from workers.tasks.rows import (
     calibrations_of,
@@ -21,6 +29,7 @@ from workers.tasks.rows import (
     documents_of,
     fields,
 )
+from workers.version import code_version
 
 MOST = {"fires": 12, "predicted": 6, "silent": 6}
 """The most contexts that are run of each stratum: where the latent fires, where it is
@@ -44,10 +53,28 @@ def contexts_to_simulate(study: Study, latent: Latent) -> list[int]:
     return panel + sorted(more)
 
 
+class Line(NamedTuple):
+    """What is measured of an explanation: one row."""
+
+    condition: str
+    calibration: str
+
+
+ZEROED = Line("zeroed", "")
+ISOTONIC = Line(str(Condition.REWRITTEN), str(CalibrationMethod.ISOTONIC))
+FIRST = (ZEROED, ISOTONIC)
+"""What somebody waits for."""
+ALL = (ZEROED, *(Line(str(Condition.REWRITTEN), str(method)) for method in CalibrationMethod))
+
+
 def measure(
-    session: Session, study: Study, latent: Latent, simulations: Sequence[Simulation]
+    session: Session,
+    study: Study,
+    latent: Latent,
+    simulations: Sequence[Simulation],
+    lines: Sequence[Line] = ALL,
 ) -> None:
-    """Measure the loss effect of an explanation, under each calibration.
+    """Measure what is lacking of the loss effect of an explanation.
 
     Nothing is measured without calibrations: then every calibrate-set value is missing.
 
@@ -57,7 +84,8 @@ def measure(
     simulation = simulations[0]
     explanation_id = simulation.explanation_id
     maps = calibrations_of(session, [explanation_id], simulation.simulator_id)[explanation_id]
-    if not maps:
+    lacking = set(lines) - _measured(session, simulation)
+    if not maps or not lacking:
         return
     ids, tokens = context_tokens(session, study, ContextSet.EVALUATE)
     where = Protocol.WHOLE.spliced(study.context_length, study.first_position)
@@ -71,14 +99,16 @@ def measure(
         everywhere[rows, :, 0] = torch.from_numpy(activations).float()
         return Values.of(torch.tensor([latent.index]), everywhere)
 
-    splices: dict[tuple[str, str], Splice] = {
-        ("zeroed", ""): set_zeroed(values(raw)),
-        **{
-            (str(Condition.REWRITTEN), method): rewritten(values(fitted(raw)))
-            for method, fitted in maps.items()
-        },
+    zeroed = set_zeroed(values(raw))
+    splices: dict[Line, Splice] = {
+        line: zeroed if line == ZEROED else rewritten(values(maps[line.calibration](raw)))
+        for line in lines
+        if line in lacking
     }
-    known = _real.setdefault(study.id, np.full(len(ids), np.nan))
+    known = _real_losses(session, study, ids)
+    nothing = np.full(len(sample.rows), np.nan)
+    context_ids = [ids[row] for row in sample.rows]
+    before = _zeroed_before(session, latent, simulation, raw, context_ids)
     evaluated = evaluate(
         subject_of(study),
         coder_of(study),
@@ -87,12 +117,14 @@ def measure(
         protocol=Protocol.WHOLE,
         first_position=study.first_position,
         rows=sample.rows,
-        known=[Known(real_latents, known[sample.rows], np.full(len(sample.rows), np.nan))],
+        known=[
+            Known(real_latents, known[sample.rows], nothing),
+            Known(zeroed, known[sample.rows] + before, nothing),
+        ],
         divergence=False,
     )
     real, *losses = evaluated.loss
     known[sample.rows] = real
-    context_ids = [ids[row] for row in sample.rows]
     documents = documents_of(session, context_ids)
     for (condition, calibration), loss in zip(splices, losses, strict=True):
         differences = (loss - real).astype(np.float32)
@@ -112,7 +144,7 @@ def measure(
                 before=_against_parent(
                     session,
                     simulation,
-                    (condition, calibration),
+                    Line(condition, calibration),
                     {
                         c: d
                         for c, d, s in zip(context_ids, differences, sample.strata, strict=True)
@@ -126,7 +158,76 @@ def measure(
 
 _real: dict[int, NDArray[np.float64]] = {}
 """By study, the loss of each evaluate-set context with all latents real, as far as this process
-has measured it: what every edit is compared with, and what no edit changes."""
+knows it: what every edit is compared with, and what no edit changes."""
+
+
+def _real_losses(session: Session, study: Study, ids: list[int]) -> NDArray[np.float64]:
+    """These losses, first from what a rewrite has measured. NaN where unknown."""
+    if study.id not in _real:
+        losses = np.full(len(ids), np.nan)
+        row = session.execute(
+            select(Rewrite.context_ids, RewritePoint.losses)
+            .join(RewritePoint, RewritePoint.rewrite_id == Rewrite.id)
+            .where(
+                Rewrite.study_id == study.id,
+                Rewrite.protocol == str(Protocol.WHOLE),
+                Rewrite.code_version == code_version(),
+                RewritePoint.condition == str(Condition.REAL_LATENTS),
+            )
+            .order_by(Rewrite.id.desc())
+            .limit(1)
+        ).first()
+        if row is not None:
+            place = {context_id: at for at, context_id in enumerate(ids)}
+            losses[[place[one] for one in row.context_ids]] = row.losses
+        _real[study.id] = losses
+    return _real[study.id]
+
+
+def _measured(session: Session, simulation: Simulation) -> set[Line]:
+    rows = session.execute(
+        select(LossEffect.condition, LossEffect.calibration).filter_by(
+            explanation_id=simulation.explanation_id, simulator_id=simulation.simulator_id
+        )
+    )
+    return {Line(*row) for row in rows}
+
+
+def _zeroed_before(
+    session: Session,
+    latent: Latent,
+    simulation: Simulation,
+    raw: NDArray[np.float64],
+    context_ids: Sequence[int],
+) -> NDArray[np.float64]:
+    """The differences that zeroing the latent made where another explanation of it was measured: no
+    text changes them, if no value is missing. NaN where unknown."""
+    differences = np.full(len(context_ids), np.nan)
+    if np.isnan(raw).any():
+        return differences
+    row = session.execute(
+        select(LossEffect.context_ids, LossEffect.differences)
+        .join(Explanation, Explanation.id == LossEffect.explanation_id)
+        .join(
+            Simulation,
+            (Simulation.explanation_id == LossEffect.explanation_id)
+            & (Simulation.simulator_id == LossEffect.simulator_id),
+        )
+        .where(
+            Explanation.latent_id == latent.id,
+            LossEffect.simulator_id == simulation.simulator_id,
+            LossEffect.condition == ZEROED.condition,
+            Simulation.set == str(ContextSet.EVALUATE),
+            Simulation.missing == 0,
+            Simulation.code_version == simulation.code_version,
+        )
+        .order_by(LossEffect.id.desc())
+        .limit(1)
+    ).first()
+    if row is not None:
+        there = dict(zip(row.context_ids, row.differences, strict=True))
+        differences[:] = [there.get(one, np.nan) for one in context_ids]
+    return differences
 
 
 class _Sample(NamedTuple):
@@ -188,7 +289,7 @@ def _estimates(
 def _against_parent(
     session: Session,
     simulation: Simulation,
-    line: tuple[str, str],
+    line: Line,
     effects: dict[int, float],
     seed: int,
 ) -> dict[str, float | None] | None:
@@ -203,8 +304,8 @@ def _against_parent(
         select(LossEffect).filter_by(
             explanation_id=parent_id,
             simulator_id=simulation.simulator_id,
-            condition=line[0],
-            calibration=line[1],
+            condition=line.condition,
+            calibration=line.calibration,
         )
     )
     if parent is None:

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from sqlalchemy import Row, select
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
 from interp.scoring.calibrate import fit_sorted
@@ -124,8 +125,11 @@ def _of_other_latents(session: Session, study: Study, block: Sequence[_Scored]) 
     The seed and the explanation fix a random draw of them, as far as they are there.
     """
     own = block[0].simulation
-    rows: Sequence[Row[int, int]] = session.execute(
-        select(Simulation.id, Explanation.latent_id)
+    found = session.execute(
+        select(
+            func.array_agg(aggregate_order_by(Simulation.id, Simulation.id)),
+            func.array_agg(aggregate_order_by(Explanation.latent_id, Simulation.id)),
+        )
         .join(Explanation, Explanation.id == Simulation.explanation_id)
         .join(Latent, Latent.id == Explanation.latent_id)
         .where(
@@ -134,9 +138,8 @@ def _of_other_latents(session: Session, study: Study, block: Sequence[_Scored]) 
             Simulation.set == str(ContextSet.CALIBRATE),
             Simulation.context_ids == own.context_ids,
         )
-        .order_by(Simulation.id)
-    ).all()
-    ids, latents = np.array(rows, dtype=np.int64).reshape(-1, 2).T
+    ).one()
+    ids, latents = (np.array(column) for column in found)
     chosen = []
     for one in block:
         rng = np.random.default_rng([study.seed, one.simulation.explanation_id])

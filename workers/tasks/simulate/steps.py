@@ -1,20 +1,22 @@
 """The steps for the explanations of one unit: simulate, calibrate, score, measure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from interp.simulate.protocol import Ask
+from interp.simulate.protocol import Ask, ReadsAhead
+from interp.simulate.protocol import Simulator as Loaded
 from interp.vocabulary import ContextSet
 from models import (
     Context,
     Example,
     Explanation,
     Latent,
-    LossEffect,
     Score,
     Simulation,
     Simulator,
@@ -40,6 +42,12 @@ class Block(NamedTuple):
 
     explanations: list[Explanation]
     latents: list[Latent]
+    following: Sequence[Ask] = ()
+    """What comes after it."""
+
+    def pairs(self) -> Iterator[tuple[Explanation, Latent]]:
+        """Each explanation with its latent."""
+        return zip(self.explanations, self.latents, strict=True)
 
 
 def _spent(simulations: list[Simulation]) -> Done:
@@ -63,8 +71,7 @@ def _lacking(
             )
         )
     )
-    pairs = zip(block.explanations, block.latents, strict=True)
-    left = [(e, latent) for e, latent in pairs if e.id not in there]
+    left = [(e, latent) for e, latent in block.pairs() if e.id not in there]
     return Block([e for e, _ in left], [latent for _, latent in left])
 
 
@@ -79,7 +86,7 @@ def _simulate(
     """Simulate a block's explanations on the same contexts. Nothing is saved."""
     asks = [
         Ask(explanation.text, score_so_far(session, explanation, simulator), latent.index)
-        for explanation, latent in zip(block.explanations, block.latents, strict=True)
+        for explanation, latent in block.pairs()
     ]
     simulated = simulator_of(simulator, study).simulate(
         asks, text.strings, first_position=study.first_position
@@ -137,21 +144,38 @@ def examples_and_scores(session: Session, study: Study, simulator: Simulator, bl
 
 
 def scores_of_block(session: Session, study: Study, simulator: Simulator, block: Block) -> Done:
-    """Simulate a block on the calibrate and the evaluate set, and calibrate and score it."""
+    """Simulate a block on the calibrate and the evaluate set, and calibrate and score it.
+
+    Meanwhile the simulator reads what comes next: scoring leaves most of the processor idle.
+    """
     lacking = _lacking(session, block, simulator, ContextSet.CALIBRATE)
     made = []
     if lacking.explanations:
         text = _calibrating(session, study, simulator)
         made = _simulate(session, study, simulator, lacking, ContextSet.CALIBRATE, text)
-        copy_in(session, made)
-        scores.calibrate_and_score(session, study, lacking.latents, made)
-    lacking = _lacking(session, block, simulator, ContextSet.EVALUATE)
-    if lacking.explanations:
+    evaluating = _lacking(session, block, simulator, ContextSet.EVALUATE)
+    evaluated = []
+    if evaluating.explanations:
         text = _evaluating(session, study, range(study.contexts_rewrite))
-        evaluated = _simulate(session, study, simulator, lacking, ContextSet.EVALUATE, text)
+        evaluated = _simulate(session, study, simulator, evaluating, ContextSet.EVALUATE, text)
+    with _reading(simulator_of(simulator, study), block.following):
+        if made:
+            copy_in(session, made)
+            scores.calibrate_and_score(session, study, lacking.latents, made)
         copy_in(session, evaluated)
-        made += evaluated
-    return _spent(made)
+    return _spent([*made, *evaluated])
+
+
+@contextmanager
+def _reading(simulator: Loaded, asks: Sequence[Ask]) -> Iterator[None]:
+    """Have a simulator read explanations in a thread, if it can, and wait for it in the end."""
+    if not asks or not isinstance(simulator, ReadsAhead):
+        yield
+        return
+    with ThreadPoolExecutor(1) as threads:
+        reading = threads.submit(simulator.read_ahead, asks)
+        yield
+    reading.result()
 
 
 def examples(session: Session, study: Study, simulator: Simulator, block: Block) -> Done:
@@ -159,7 +183,7 @@ def examples(session: Session, study: Study, simulator: Simulator, block: Block)
     block = _lacking(session, block, simulator, ContextSet.EXPLAIN)
     made = [
         simulation
-        for explanation, latent in zip(*block, strict=True)
+        for explanation, latent in block.pairs()
         if (own := _examples(session, latent)).ids
         for simulation in _simulate(
             session, study, simulator, Block([explanation], [latent]), ContextSet.EXPLAIN, own
@@ -244,19 +268,25 @@ def evaluate(session: Session, study: Study, simulator: Simulator, block: Block)
 def measure_loss_effects(
     session: Session, study: Study, simulator: Simulator, block: Block
 ) -> Done:
-    """Measure the loss effect of each latent, unless all its simulated values are missing."""
-    measured = set(
-        session.scalars(
-            select(LossEffect.explanation_id).where(
-                LossEffect.explanation_id.in_([e.id for e in block.explanations]),
-                LossEffect.simulator_id == simulator.id,
-            )
-        )
-    )
+    """Measure what is lacking of the loss effect of each latent, unless all its simulated values
+    are missing."""
+    return _measure(session, study, simulator, block, loss_effects.ALL)
+
+
+def measure_first(session: Session, study: Study, simulator: Simulator, block: Block) -> Done:
+    """Measure of the loss effect what somebody waits for: rewritten, isotonic, and zeroed."""
+    return _measure(session, study, simulator, block, loss_effects.FIRST)
+
+
+def _measure(
+    session: Session,
+    study: Study,
+    simulator: Simulator,
+    block: Block,
+    lines: Sequence[loss_effects.Line],
+) -> Done:
     spent: list[Simulation] = []
-    for explanation, latent in zip(*block, strict=True):
-        if explanation.id in measured:
-            continue
+    for explanation, latent in block.pairs():
         if not calibrations_of(session, [explanation.id], simulator.id)[explanation.id]:
             continue
         simulation = session.scalars(
@@ -269,7 +299,7 @@ def measure_loss_effects(
         if np.isnan(simulation.values[:, study.first_position :]).all():
             continue  # nothing would be rewritten, which costs nothing and says nothing
         further = _further(session, study, simulator, explanation, latent, simulation)
-        loss_effects.measure(session, study, latent, [simulation, *further])
+        loss_effects.measure(session, study, latent, [simulation, *further], lines)
         spent += further
     return _spent(spent)
 

@@ -4,9 +4,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
+from interp.simulate.protocol import Ask
 from interp.simulate.registry import SIMULATORS
 from interp.vocabulary import ContextSet
 from jobs import chain
@@ -28,11 +29,13 @@ from models.base import among
 from workers.resources import store_of
 from workers.task import Done, Task, Unit
 from workers.tasks.simulate import chosen
+from workers.tasks.simulate.loss_effects import ALL
 from workers.tasks.simulate.steps import (
     Block,
     evaluate,
     examples,
     examples_and_scores,
+    measure_first,
     measure_loss_effects,
     scores_of_block,
 )
@@ -44,6 +47,7 @@ ALONE = {
 """The steps for an explanation that is simulated alone, in this order."""
 STEPS = {
     **ALONE,
+    "first_effects": measure_first,
     "scores": scores_of_block,
     "examples": examples,
     "loss_effects": measure_loss_effects,
@@ -53,6 +57,7 @@ MESSAGES = {
     str(ContextSet.EVALUATE): "simulating",
     "scores": "simulating",
     "examples": "simulating the examples of",
+    "first_effects": "measuring the loss effect of",
     "loss_effects": "measuring the loss effect of",
 }
 SECONDS = 1.0
@@ -60,14 +65,15 @@ SECONDS = 1.0
 FIRST = 4
 """Explanations in a first block, when nobody knows yet how long one takes."""
 _seconds: dict[tuple[int, str], float] = {}
-"""By simulator and step, the seconds that an explanation took in this process's last block."""
+"""By simulator and step, the seconds that an explanation took in this process's last blocks."""
 
 
 class Simulate(Task):
     """Simulates some explanations.
 
     An explanation alone is simulated on its latent's examples and on the calibrate set, and scored.
-    Then it is simulated on the evaluate set, and its loss effect is measured.
+    Then it is simulated on the evaluate set, and its loss effect is measured under the isotonic
+    calibration. The other calibrations are left to another job, too.
 
     Several are calibrated and scored first, and simulated on the evaluate set: that is what a
     rewrite of the layer needs. Another job, which nobody waits for, does the rest of it: the
@@ -85,12 +91,15 @@ class Simulate(Task):
         simulator = self._simulator(session, job, study)
         if self.asked.simulator_id is None:
             job.state = {**job.state, "simulator_id": simulator.id}
-        if not self.asked.explanation_ids and "explanation_ids" not in job.state:
-            # They are kept with the job, so that a retry goes on with the same latents.
-            first = chosen.first(session, study, self.asked.first_latents)
-            job.state = {**job.state, "explanation_ids": first}
+        if "explanation_ids" not in job.state:
+            # They are kept with the job, so that a retry goes on with the same ones.
+            some: Sequence[int] = self.asked.explanation_ids
+            some = some or chosen.first(session, study, self.asked.first_latents)
+            chosen.check(session, some)
+            if SIMULATORS.named(simulator.method).batch > 1 and not self.asked.rest:
+                some = chosen.arranged(session, some, chain.EARLY_OF_MANY)
+            job.state = {**job.state, "explanation_ids": list(some)}
         ids = self._explanation_ids(job)
-        chosen.check(session, ids)
         for context_set in (ContextSet.CALIBRATE, ContextSet.EVALUATE):
             store_of(study, context_set).check()  # before anything is spent
         if self.asked.again and not job.state.get("cleared"):
@@ -113,7 +122,8 @@ class Simulate(Task):
             steps, size = [(step, start) for start in range(len(ids)) for step in ALONE], 1
         units = [(step, start, min(start + size, len(ids))) for step, start in steps]
         if self.asked.rest or not several:
-            units += [("loss_effects", i, i + 1) for i in range(self._measured(ids))]
+            step = "loss_effects" if self.asked.rest else "first_effects"
+            units += [(step, i, i + 1) for i in range(self._measured(ids))]
         return [
             Unit(step, start, stop, sum(number in done[step] for number in ids[start:stop]))
             for step, start, stop in units
@@ -121,20 +131,24 @@ class Simulate(Task):
 
     def do(self, session: Session, job: Job, study: Study, unit: Unit) -> Done:
         """Do a step for what of the block lacks it, or for as much as there is time for."""
-        early = unit.name == str(ContextSet.CALIBRATE) and unit.start == chain.EARLY
-        if early and self.asked.then_rewrite:
+        if self.asked.then_rewrite and self._is_early(job, unit):
             follow(session, job, "early", chain.rewrites(self.asked, job.state))
         simulator = self._simulator(session, job, study)
-        ids = self._explanation_ids(job)[unit.start : unit.stop]
+        every = self._explanation_ids(job)
+        ids, later = list(every[unit.start : unit.stop]), list(every[unit.stop :])
         if unit.size > 1:
             done = _done(session, simulator, ids)[unit.name]
             ids = [number for number in ids if number not in done]
-        some = ids[: _at_once(simulator, unit.name)]
-        block = _block(session, some)
+        count = _at_once(simulator, unit.name)
+        some = ids[:count]
+        block = _block(session, some, (ids + later)[len(some) :][:count])
         began = time.monotonic()
         done_now = STEPS[unit.name](session, study, simulator, block)
         session.commit()
-        _seconds[simulator.id, unit.name] = (time.monotonic() - began) / len(some)
+        took = (time.monotonic() - began) / len(some)
+        # A block reads for the next one: the mean of the last few tells what one takes in the end.
+        before = _seconds.get((simulator.id, unit.name), took)
+        _seconds[simulator.id, unit.name] = 0.7 * before + 0.3 * took
         for latent in block.latents:
             publish(study.id, "latent", latent.id)
         which = f"latent {block.latents[0].index}" if unit.size == 1 else "latents"
@@ -148,8 +162,15 @@ class Simulate(Task):
         publish(study.id, "latents")
         ids = self._explanation_ids(job)
         at_once = SIMULATORS.named(self._simulator(session, job, study).method).batch > 1
-        left = len(ids) > 1 and (at_once or self._measured(ids) > 0)
+        left = self._measured(ids) > 0 or (len(ids) > 1 and at_once)
         follow(session, job, "last", chain.after(self.asked, {**job.state, "left": left}))
+
+    def _is_early(self, job: Job, unit: Unit) -> bool:
+        """True where so many latents are simulated that the layer is worth a first look."""
+        if unit.name == str(ContextSet.CALIBRATE):
+            return unit.start == chain.EARLY
+        many = len(self._explanation_ids(job)) >= 2 * chain.EARLY_OF_MANY
+        return many and unit.name == "scores" and unit.start == chain.EARLY_OF_MANY
 
     def _measured(self, ids: Sequence[int]) -> int:
         """How many of the explanations have their loss effects measured."""
@@ -161,7 +182,8 @@ class Simulate(Task):
         return chosen.simulator(session, named or study.simulator_id)
 
     def _explanation_ids(self, job: Job) -> Sequence[int]:
-        return self.asked.explanation_ids or job.state["explanation_ids"]
+        ids: Sequence[int] = job.state["explanation_ids"]
+        return ids
 
 
 def _at_once(simulator: Simulator, step: str) -> int:
@@ -197,30 +219,40 @@ def _done(session: Session, simulator: Simulator, ids: Sequence[int]) -> dict[st
             ~select(Example.id).where(Example.latent_id == Explanation.latent_id).exists(),
         )
     )
-    measured = session.scalars(
-        select(LossEffect.explanation_id)
+    lines = session.execute(
+        select(LossEffect.explanation_id, func.count())
         .where(among(LossEffect.explanation_id, ids), LossEffect.simulator_id == simulator.id)
-        .distinct()
+        .group_by(LossEffect.explanation_id)
     )
+    measured = {number: count for number, count in lines}
     calibrated, evaluated = by_set[ContextSet.CALIBRATE], by_set[ContextSet.EVALUATE]
     return {
         str(ContextSet.CALIBRATE): calibrated,
         str(ContextSet.EVALUATE): evaluated,
         "scores": calibrated & evaluated,
         "examples": by_set[ContextSet.EXPLAIN] | set(without_examples),
-        "loss_effects": set(measured),
+        "first_effects": set(measured),
+        "loss_effects": {number for number, count in measured.items() if count == len(ALL)},
     }
 
 
-def _block(session: Session, ids: Sequence[int]) -> Block:
+def _block(session: Session, ids: Sequence[int], following: Sequence[int] = ()) -> Block:
     """Some explanations, locked until this transaction ends: of two workers that have the same one
-    to simulate, the second waits, and finds it done."""
-    rows = session.execute(
+    to simulate, the second waits, and finds it done.
+
+    Args:
+        following: Explanations that come after them.
+    """
+    rows = (
         select(Explanation, Latent)
         .join(Latent, Latent.id == Explanation.latent_id)
-        .where(Explanation.id.in_(ids))
         .order_by(Explanation.id)
-        .with_for_update(of=Explanation, key_share=True)
     )
-    found = {explanation.id: (explanation, latent) for explanation, latent in rows}
-    return Block([found[i][0] for i in ids], [found[i][1] for i in ids])
+    own = rows.where(Explanation.id.in_(ids)).with_for_update(of=Explanation, key_share=True)
+    later = session.execute(rows.where(Explanation.id.in_(following)))
+    found = {explanation.id: (explanation, latent) for explanation, latent in session.execute(own)}
+    return Block(
+        [found[i][0] for i in ids],
+        [found[i][1] for i in ids],
+        [Ask(explanation.text, None, latent.index) for explanation, latent in later],
+    )
