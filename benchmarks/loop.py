@@ -141,11 +141,14 @@ def first_minutes(client: httpx.Client) -> Iterator[Figure]:
     first = wait_for(lambda: _main_point(client), "main point of the layer")
     many = len(first["explanation_ids"])
     yield Figure(f"address → {many} latents on the chart", time.monotonic() - began, 240)
-    bulk = max(_jobs(client), key=lambda one: one["total"] * (one["kind"] == "simulate"))
-    wait_for(
-        lambda: (one := _main_point(client)) and len(one["explanation_ids"]) >= bulk["total"] or None,
-        "main point of the whole layer",
-    )
+    simulating = [one for one in _jobs(client) if one["kind"] == "simulate"]
+    bulk = max(simulating, key=lambda one: one["total"] or 0)
+
+    def whole() -> bool | None:
+        found = _main_point(client)
+        return (found is not None and len(found["explanation_ids"]) >= bulk["total"]) or None
+
+    wait_for(whole, "main point of the whole layer")
     yield Figure("address → all latents on the chart", time.monotonic() - began, 240)
     bulk = next(one for one in _jobs(client) if one["id"] == bulk["id"])
     yield Figure("all latents simulated and scored", _seconds(bulk), 300)
