@@ -211,15 +211,25 @@ def edits(client: httpx.Client, count: int) -> Iterator[Figure]:
 
 
 def in_a_row(client: httpx.Client, count: int) -> Iterator[Figure]:
-    """Edits as fast as they can be saved: until nothing waits or runs."""
+    """Edits as fast as they can be saved: until all that people wait for is measured."""
+    newest = max(one["id"] for one in _jobs(client))
     for number, latent in enumerate(_spread(client, count)):
         _save(client, latent, 1000 + number)
     began = time.monotonic()
-    active = ("queued", "running")
-    wait_for(
-        lambda: True if not any(one["status"] in active for one in _jobs(client)) else None,
-        "end of all jobs",
-    )
+
+    def settled() -> bool | None:
+        """True if the scores and loss effects of all edits are there, and the layer with them."""
+        own = [one for one in _jobs(client) if one["id"] > newest]
+        waited = [
+            one
+            for one in own
+            if (one["kind"] == "simulate" and not one["params"].get("rest"))
+            or one["params"].get("main_point")
+        ]
+        active = ("queued", "running")
+        return True if not any(one["status"] in active for one in waited) else None
+
+    wait_for(settled, "end of what people wait for")
     yield Figure(f"{count} edits in a row → all settled", time.monotonic() - began, 180)
 
 

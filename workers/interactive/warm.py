@@ -17,7 +17,7 @@ from workers.interactive.preview import asked_of
 from workers.interactive.texts import calibrate_set, collection, shown_examples
 from workers.resources import simulator_of
 from workers.tasks.rows import context_strings
-from workers.tasks.simulate.loss_effects import contexts_to_simulate
+from workers.tasks.simulate.loss_effects import contexts_to_simulate, prepare
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +65,11 @@ def _warm_study() -> None:
 
 
 def _warm_latent(study_id: int, index: int) -> None:
-    """Have the simulator read what an explanation of a latent is simulated on when it is saved, a
-    few contexts at a time, until somebody asks for something."""
+    """Have the simulator read what an explanation of a latent is simulated on when it is saved, and
+    measure what its loss effect is compared with.
+
+    It goes a little at a time, until somebody asks for something.
+    """
     with new_session(reads=True) as session:
         study = session.get_one(Study, study_id)
         try:
@@ -85,6 +88,7 @@ def _warm_latent(study_id: int, index: int) -> None:
                 return
             some = texts[start : start + TOGETHER]
             list(simulator.simulate([Ask(".")], some, first_position=study.first_position))
+        prepare(session, study, latent, requests.waiting)
 
 
 def _latest(session: Session) -> Study | None:

@@ -188,6 +188,7 @@ def test_a_study_is_made_unit_by_unit(db: Session, study: Study, llm: Failing) -
     assert interrupted(db, rest) == ["loss_effects 0", "loss_effects 1"]
     assert priority_of(params_of(rest)) == BACKGROUND
     _single(db, study, simulate, llm)
+    _edited(db, study, simulate.state["explanation_ids"][0])
     # Last, because a rewrite orders latents by the exact loss effects if all have one.
     _estimated(db, study, estimating)
 
@@ -333,6 +334,39 @@ def _single(db: Session, study: Study, simulate: Job, llm: Failing) -> None:
 
     nothing = add_job(db, study, RewriteParams(protocol="whole", repeat=True))
     assert interrupted(db, nothing) == [], "nothing has changed"
+
+
+def _edited(db: Session, study: Study, number: int) -> None:
+    """An edit's loss effect is first measured with what is known, and is the same."""
+
+    def effects(number: int) -> dict[tuple[str, str], Any]:
+        rows = db.scalars(select(LossEffect).filter_by(explanation_id=number))
+        return {
+            (row.condition, row.calibration): (row.context_ids, row.differences) for row in rows
+        }
+
+    old = db.get_one(Explanation, number)
+    same = Explanation(
+        latent_id=old.latent_id,
+        text=old.text,
+        author_kind="person",
+        author="ana",
+        parent_id=old.id,
+        details={},
+    )
+    db.add(same)
+    db.commit()
+    edit = add_job(db, study, SimulateParams(explanation_ids=(same.id,)))
+    assert interrupted(db, edit) == ["calibrate 0", "evaluate 0", "first_effects 0"]
+    assert set(effects(same.id)) == {("zeroed", ""), ("rewritten", "isotonic")}
+    (rest,) = following(db, edit)
+    assert priority_of(params_of(rest)) == BACKGROUND
+    assert interrupted(db, rest) == ["loss_effects 0"]
+    before, after = effects(old.id), effects(same.id)
+    assert set(after) == set(before) and len(after) == 5
+    for line, (contexts, differences) in after.items():
+        assert contexts == before[line][0], line
+        assert differences == pytest.approx(before[line][1], abs=1e-6), line
 
 
 def test_a_file_is_read_unit_by_unit(db: Session, study: Study, tmp_path: Path) -> None:

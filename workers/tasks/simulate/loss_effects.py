@@ -1,27 +1,21 @@
 """The loss effect of each explanation: only its latent rewritten, all others real."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+from torch import Tensor
 
 from interp.rewriting.evaluate import Known, evaluate
 from interp.rewriting.splice import Splice, Values, real_latents, rewritten, set_zeroed
 from interp.scoring.statistics import UNDEFINED, Estimate, compare, mean, stratified_mean
 from interp.vocabulary import CalibrationMethod, Condition, ContextSet, Protocol
-from models import (
-    Explanation,
-    Latent,
-    LossEffect,
-    Rewrite,
-    RewritePoint,
-    Simulation,
-    Study,
-)
+from models import Explanation, Latent, LossEffect, Simulation, Study
 from workers.resources import coder_of, store_of, subject_of
 from workers.tasks.rows import (
     calibrations_of,
@@ -29,7 +23,7 @@ from workers.tasks.rows import (
     documents_of,
     fields,
 )
-from workers.version import code_version
+from workers.tasks.simulate.known import Losses, real_losses, zeroed_losses
 
 MOST = {"fires": 12, "predicted": 6, "silent": 6}
 """The most contexts that are run of each stratum: where the latent fires, where it is
@@ -105,26 +99,13 @@ def measure(
         for line in lines
         if line in lacking
     }
-    known = _real_losses(session, study, ids)
-    nothing = np.full(len(sample.rows), np.nan)
+    known_real = real_losses(session, study, ids)
+    known: list[tuple[Splice, Losses]] = [(real_latents, known_real)]
+    if not np.isnan(raw).any():
+        known.append((zeroed, zeroed_losses(session, latent, known_real, ids)))
+    real, *losses = _run(study, tokens, [real_latents, *splices.values()], sample.rows, known)
+    known_real[sample.rows] = real
     context_ids = [ids[row] for row in sample.rows]
-    before = _zeroed_before(session, latent, simulation, raw, context_ids)
-    evaluated = evaluate(
-        subject_of(study),
-        coder_of(study),
-        tokens,
-        [real_latents, *splices.values()],
-        protocol=Protocol.WHOLE,
-        first_position=study.first_position,
-        rows=sample.rows,
-        known=[
-            Known(real_latents, known[sample.rows], nothing),
-            Known(zeroed, known[sample.rows] + before, nothing),
-        ],
-        divergence=False,
-    )
-    real, *losses = evaluated.loss
-    known[sample.rows] = real
     documents = documents_of(session, context_ids)
     for (condition, calibration), loss in zip(splices, losses, strict=True):
         differences = (loss - real).astype(np.float32)
@@ -156,32 +137,50 @@ def measure(
         )
 
 
-_real: dict[int, NDArray[np.float64]] = {}
-"""By study, the loss of each evaluate-set context with all latents real, as far as this process
-knows it: what every edit is compared with, and what no edit changes."""
+def prepare(session: Session, study: Study, latent: Latent, stop: Callable[[], bool]) -> None:
+    """Measure what the loss effect of a new text will be compared with: the loss with all latents
+    real, and with this one zeroed.
+
+    Args:
+        stop: Asked again and again; true ends it.
+    """
+    ids, tokens = context_tokens(session, study, ContextSet.EVALUATE)
+    where = Protocol.WHOLE.spliced(study.context_length, study.first_position)
+    silent = torch.zeros(len(ids), where.stop - where.start, 1)
+    zeroed = set_zeroed(Values.of(torch.tensor([latent.index]), silent))
+    real_known = real_losses(session, study, ids)
+    zeroed_known = zeroed_losses(session, latent, real_known, ids)
+    simulated = contexts_to_simulate(study, latent)
+    rows = _sample(study, latent, simulated, silent[simulated, :, 0].numpy()).rows
+    for row in rows:
+        if stop():
+            return
+        if np.isnan(real_known[row] + zeroed_known[row]):
+            known = [(real_latents, real_known), (zeroed, zeroed_known)]
+            found = _run(study, tokens, [real_latents, zeroed], [row], known)
+            real_known[row], zeroed_known[row] = found[:, 0]
 
 
-def _real_losses(session: Session, study: Study, ids: list[int]) -> NDArray[np.float64]:
-    """These losses, first from what a rewrite has measured. NaN where unknown."""
-    if study.id not in _real:
-        losses = np.full(len(ids), np.nan)
-        row = session.execute(
-            select(Rewrite.context_ids, RewritePoint.losses)
-            .join(RewritePoint, RewritePoint.rewrite_id == Rewrite.id)
-            .where(
-                Rewrite.study_id == study.id,
-                Rewrite.protocol == str(Protocol.WHOLE),
-                Rewrite.code_version == code_version(),
-                RewritePoint.condition == str(Condition.REAL_LATENTS),
-            )
-            .order_by(Rewrite.id.desc())
-            .limit(1)
-        ).first()
-        if row is not None:
-            place = {context_id: at for at, context_id in enumerate(ids)}
-            losses[[place[one] for one in row.context_ids]] = row.losses
-        _real[study.id] = losses
-    return _real[study.id]
+def _run(
+    study: Study,
+    tokens: Int[Tensor, "context seq"],
+    splices: Sequence[Splice],
+    rows: Sequence[int],
+    known: Sequence[tuple[Splice, Losses]],
+) -> Float[np.ndarray, "splice row"]:
+    """The losses of some contexts under some splices."""
+    nothing = np.full(len(rows), np.nan)
+    return evaluate(
+        subject_of(study),
+        coder_of(study),
+        tokens,
+        splices,
+        protocol=Protocol.WHOLE,
+        first_position=study.first_position,
+        rows=rows,
+        known=[Known(splice, losses[list(rows)], nothing) for splice, losses in known],
+        divergence=False,
+    ).loss
 
 
 def _measured(session: Session, simulation: Simulation) -> set[Line]:
@@ -191,43 +190,6 @@ def _measured(session: Session, simulation: Simulation) -> set[Line]:
         )
     )
     return {Line(*row) for row in rows}
-
-
-def _zeroed_before(
-    session: Session,
-    latent: Latent,
-    simulation: Simulation,
-    raw: NDArray[np.float64],
-    context_ids: Sequence[int],
-) -> NDArray[np.float64]:
-    """The differences that zeroing the latent made where another explanation of it was measured: no
-    text changes them, if no value is missing. NaN where unknown."""
-    differences = np.full(len(context_ids), np.nan)
-    if np.isnan(raw).any():
-        return differences
-    row = session.execute(
-        select(LossEffect.context_ids, LossEffect.differences)
-        .join(Explanation, Explanation.id == LossEffect.explanation_id)
-        .join(
-            Simulation,
-            (Simulation.explanation_id == LossEffect.explanation_id)
-            & (Simulation.simulator_id == LossEffect.simulator_id),
-        )
-        .where(
-            Explanation.latent_id == latent.id,
-            LossEffect.simulator_id == simulation.simulator_id,
-            LossEffect.condition == ZEROED.condition,
-            Simulation.set == str(ContextSet.EVALUATE),
-            Simulation.missing == 0,
-            Simulation.code_version == simulation.code_version,
-        )
-        .order_by(LossEffect.id.desc())
-        .limit(1)
-    ).first()
-    if row is not None:
-        there = dict(zip(row.context_ids, row.differences, strict=True))
-        differences[:] = [there.get(one, np.nan) for one in context_ids]
-    return differences
 
 
 class _Sample(NamedTuple):
