@@ -64,7 +64,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="exit 1 unless every goal holds")
     parser.add_argument("--edits", type=int, default=20)
-    parser.add_argument("--keep", type=Path, help="data folder to use, and to keep")
+    parser.add_argument(
+        "--keep", type=Path, help="data folder, not removed; the first minutes only if it is new"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="loop-") as made:
         folder = arguments.keep or Path(made)
@@ -138,6 +140,8 @@ def wait_for(
 def first_minutes(client: httpx.Client) -> Iterator[Figure]:
     """The whole layer on the chart, and the bulk job that leads to it."""
     began = time.monotonic()
+    if _main_point(client) is not None:
+        return  # in a folder that was kept
     first = wait_for(lambda: _main_point(client), "main point of the layer")
     many = len(first["explanation_ids"])
     yield Figure(f"address → {many} latents on the chart", time.monotonic() - began, 240)
@@ -262,7 +266,8 @@ def _save(client: httpx.Client, latent: int, number: int) -> int:
 
 
 def _jobs(client: httpx.Client) -> list[dict[str, Any]]:
-    return _items(client.get(f"{API}/jobs"))
+    """The newest ones."""
+    return _items(client.get(f"{API}/jobs", params={"limit": 500}))
 
 
 def _items(answer: httpx.Response) -> list[dict[str, Any]]:
