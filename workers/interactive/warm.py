@@ -11,11 +11,13 @@ from interp.simulate.protocol import Ask
 from interp.simulate.registry import SIMULATORS
 from interp.vocabulary import ContextSet, ExampleKind
 from jobs import requests
+from jobs.kinds import WAITED_FOR
 from models import Job, Simulator, Study
 from models.database import new_session
 from workers.interactive.preview import asked_of
 from workers.interactive.texts import calibrate_set, collection, shown_examples
 from workers.resources import simulator_of
+from workers.tasks.rewrite import measurement
 from workers.tasks.rows import context_strings
 from workers.tasks.simulate.loss_effects import contexts_to_simulate, prepare
 
@@ -40,7 +42,8 @@ def warm(asked: Collection[tuple[int, int]] = ()) -> None:
 
 
 def _warm_study() -> None:
-    """Load the simulator of the study that people last worked on, and have it read the text.
+    """Load the simulator of the study that people last worked on, and have it read the text. Load
+    the layer, too.
 
     An edit needs the calibrate set and the part of the evaluate set on which the layer is
     rewritten. A problem is left for the request that meets it.
@@ -59,6 +62,7 @@ def _warm_study() -> None:
             texts = calibrate_set(study.id, key[2]).strings + evaluate[: study.contexts_rewrite]
             nothing, first = Ask("."), study.first_position
             list(simulator_of(row, study).simulate([nothing], texts, first_position=first))
+            measurement.load(session, study)
         except (InputError, OSError) as error:
             log.warning("study %s is not prepared: %s", study.slug, error)
         _warm.add(key)
@@ -84,11 +88,17 @@ def _warm_latent(study_id: int, index: int) -> None:
             log.warning("latent %d of %s is not prepared: %s", index, study.slug, error)
             return
         for start in range(0, len(texts), TOGETHER):
-            if requests.waiting():
+            if _somebody_waits(session):
                 return
             some = texts[start : start + TOGETHER]
             list(simulator.simulate([Ask(".")], some, first_position=study.first_position))
-        prepare(session, study, latent, requests.waiting)
+        prepare(session, study, latent, lambda: _somebody_waits(session))
+
+
+def _somebody_waits(session: Session) -> bool:
+    """True if there is a request, or a job that goes before all others."""
+    waits = select(Job.id).where(Job.status == "queued", Job.priority >= WAITED_FOR).limit(1)
+    return requests.waiting() or session.scalar(waits) is not None
 
 
 def _latest(session: Session) -> Study | None:

@@ -52,6 +52,29 @@ def _shared_of(session: Session, study: Study, rewrite: Rewrite) -> _Shared:
     return _shared
 
 
+def load(session: Session, study: Study) -> None:
+    """Have in memory what the main point after an edit needs, if the layer was measured."""
+    newest = session.scalar(
+        select(Rewrite)
+        .filter_by(study_id=study.id, simulator_id=study.simulator_id, protocol=str(Protocol.WHOLE))
+        .order_by(Rewrite.id.desc())
+        .limit(1)
+    )
+    if newest is None:
+        return
+    one = Measurement(session, study, newest)
+    # Its predictions are kept, as those of every splice are compared with them.
+    evaluate(
+        one.subject,
+        one.coder,
+        one.tokens,
+        [splice.untouched],
+        protocol=one.protocol,
+        first_position=study.first_position,
+        kept=one.kept,
+    )
+
+
 class Measurement:
     """The means of measuring the points of one rewrite."""
 
