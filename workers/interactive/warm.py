@@ -1,6 +1,7 @@
 """Load what the next request will need, while nobody waits. Imports torch."""
 
 import logging
+import time
 from collections.abc import Collection
 
 from sqlalchemy import func, select
@@ -25,8 +26,10 @@ log = logging.getLogger(__name__)
 
 _warm: set[tuple[int, int, int | None]] = set()
 """Studies that are prepared, each with its simulator and the first context of its calibrate set."""
-TOGETHER = 8
+TOGETHER = 4
 """Contexts of a latent that are read at once. Nobody waits for longer than that takes."""
+PAUSE = 0.5
+"""Seconds without a key after which a latent is prepared."""
 
 
 def warm(asked: Collection[tuple[int, int]] = ()) -> None:
@@ -72,9 +75,15 @@ def _warm_latent(study_id: int, index: int) -> None:
     """Have the simulator read what an explanation of a latent is simulated on when it is saved, and
     measure what its loss effect is compared with.
 
-    It goes a little at a time, until somebody asks for something.
+    It begins when nobody has asked for anything for a moment, and goes a little at a time, until
+    somebody does.
     """
     with new_session(reads=True) as session:
+        began = time.monotonic()
+        while time.monotonic() - began < PAUSE:
+            if _somebody_waits(session):
+                return
+            time.sleep(PAUSE / 20)
         study = session.get_one(Study, study_id)
         try:
             row, latent = asked_of(session, study, index)

@@ -47,10 +47,6 @@ def contexts_to_simulate(study: Study, latent: Latent) -> list[int]:
     return panel + sorted(more)
 
 
-AT_ONCE = 3
-"""Contexts that are prepared at once. Nobody waits for longer than that takes."""
-
-
 class Line(NamedTuple):
     """What is measured of an explanation: one row."""
 
@@ -158,13 +154,11 @@ def prepare(session: Session, study: Study, latent: Latent, stop: Callable[[], b
     rows = _sample(study, latent, simulated, silent[simulated, :, 0].numpy()).rows
     lacking = [row for row in rows if np.isnan(real_known[row] + zeroed_known[row])]
     known = [(real_latents, real_known), (zeroed, zeroed_known)]
-    for start in range(0, len(lacking), AT_ONCE):
+    for row in lacking:  # one by one: nobody waits for longer than that takes
         if stop():
             return
-        some = lacking[start : start + AT_ONCE]
-        real_known[some], zeroed_known[some] = _run(
-            study, tokens, [real_latents, zeroed], some, known
-        )
+        found = _run(study, tokens, [real_latents, zeroed], [row], known)
+        real_known[row], zeroed_known[row] = found[:, 0]
 
 
 def _run(
