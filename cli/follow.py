@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from sqlalchemy import Select
+from sqlalchemy.orm import load_only
 
 from cli.errors import CommandError
 from jobs.status import ENDED
@@ -15,6 +16,9 @@ from models import Job
 from models.database import new_session
 
 POLL_SECONDS = 0.5
+MOST = 12
+"""Lines on the terminal, if no more jobs are active: the oldest that ended go first."""
+SHOWN = (Job.kind, Job.status, Job.done, Job.total, Job.unit, Job.message)
 
 
 def follow(
@@ -35,19 +39,34 @@ def follow(
         TextColumn("{task.fields[note]}", style="dim"),
     )
     shown: dict[int, TaskID] = {}
-    with Progress(*columns, console=console) as progress:
+    ended: list[int] = []
+    live = console.is_terminal
+    with Progress(*columns, console=console, refresh_per_second=2, disable=not live) as progress:
         while True:
             each_time()
             with new_session() as session:
-                jobs: Sequence[Job] = session.scalars(query).all()
+                jobs: Sequence[Job] = session.scalars(query.options(load_only(*SHOWN))).all()
             for job in jobs:
+                if job.id in ended:
+                    continue
                 if job.id not in shown:
-                    title = f"{job.kind} (job {job.id})"
-                    shown[job.id] = progress.add_task(title, total=None, count="", note="")
+                    shown[job.id] = progress.add_task(_title(job), total=None, count="", note="")
                 _show(progress, shown[job.id], job)
+                if job.status in ENDED:
+                    ended.append(job.id)
+                    if not live:
+                        console.print(f"{_title(job)} {job.status} {escape(job.message)}".strip())
+            for number in ended[: max(len(shown) - MOST, 0)]:
+                if number in shown:
+                    progress.remove_task(shown.pop(number))
             if all(job.status in ENDED for job in jobs):
-                return jobs
+                with new_session() as session:
+                    return session.scalars(query).all()
             time.sleep(POLL_SECONDS)
+
+
+def _title(job: Job) -> str:
+    return f"{job.kind} (job {job.id})"
 
 
 def _show(progress: Progress, task: TaskID, job: Job) -> None:
