@@ -3,9 +3,9 @@
     python docs/screenshots.py http://127.0.0.1:8000 [--study demo]
 
 They are of true pages. The study needs a latent that a person has reworded and that was simulated
-before and after: the tour is about what that did. A sentence is tried if it was not tried before;
-nothing else is changed. Needs Playwright with Chromium; Pillow, where it is installed, makes the
-files smaller.
+before and after: the tour is about what that did. A draft is typed and not saved. A sentence is
+tried if it was not tried before; nothing else is changed. Needs Playwright with Chromium; Pillow,
+where it is installed, makes the files smaller.
 """
 
 import argparse
@@ -67,6 +67,7 @@ def take_all(page: Page, address: str, study: str) -> None:
     page.locator(".reading mark").wait_for()
     _take(page, "reword", page.locator("h1"), page.locator("#edit"))
     page.locator("#reads summary").click()
+    _draft(page)
     _take(
         page,
         "moved",
@@ -86,6 +87,20 @@ def take_all(page: Page, address: str, study: str) -> None:
 
     _open(page, f"{here}/export")
     _take(page, "export", page.locator("h1"), page.locator(".works"))
+
+
+def _draft(page: Page) -> None:
+    """What a draft would change, and which of its words do the work. Nothing is saved."""
+    box, before = page.locator("#text"), page.locator("#text").input_value()
+    box.fill(f"{before.rstrip('.')}, and other large sums of money.")
+    page.locator("#draft thead th").nth(3).wait_for(timeout=WAIT)
+    _take(page, "draft", page.locator("#edit"), page.locator("#draft"), narrow=True)
+    panel = page.locator("#influence")
+    panel.locator("summary").click()
+    panel.locator(".influence-part:not([data-more]) .influence").wait_for(timeout=WAIT)
+    _take(page, "influence", panel, panel, narrow=True)
+    panel.locator("summary").click()
+    box.fill(before)
 
 
 def _reworded(page: Page, address: str, here: str) -> str:

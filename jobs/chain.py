@@ -38,7 +38,7 @@ from jobs.params import (
 EARLY = 8
 """A longer simulate job has the layer measured after so many latents too: something to see
 meanwhile."""
-EARLY_OF_MANY = 1024
+EARLY_OF_MANY = 512
 """The same, where a simulator takes many latents at once. It is a multiple of their number, and the
 job is for at least twice as many."""
 
