@@ -186,11 +186,24 @@ def test_an_edit_whose_job_goes_on_later_joins_the_newest_rewrite(
         assert main_point.statistics["against"]["before"]["mean"] is not None
 
 
+def test_a_bulk_job_measures_no_baseline_again(
+    db: Session, study: Study, rewritten: Rewrite
+) -> None:
+    do(db, add_job(db, study, RewriteParams(protocol=Protocol.WHOLE, main_point=True)))
+    row = newest(db, study)
+    assert row.id != rewritten.id and row.parent_id is None
+    found, before = points(db, row), points(db, rewritten)
+    baselines = [key for key, point in found.items() if point.ordering == ""]
+    assert len(baselines) == 5
+    for key in baselines:
+        assert found[key].copied_from is not None and found[key].losses == before[key].losses
+
+
 def test_two_workers_at_once_lose_no_edit(db: Session, study: Study, rewritten: Rewrite) -> None:
     first, second = rewritten.explanation_ids[:2]
     one, slow = edit(db, study, first, "one")
     two, fast = edit(db, study, second, "two")
-    do(db, slow, most=2)  # measured, and not ended
+    do(db, slow, most=7)  # measured, and not ended
     overtaken = db.get_one(Rewrite, slow.state["rewrite_id"])
     do(db, fast)
     row = newest(db, study)

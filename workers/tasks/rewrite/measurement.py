@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from interp.rewriting import splice
@@ -78,11 +78,19 @@ def load(session: Session, study: Study) -> None:
 class Measurement:
     """The means of measuring the points of one rewrite."""
 
-    def __init__(self, session: Session, study: Study, rewrite: Rewrite) -> None:
+    def __init__(
+        self, session: Session, study: Study, rewrite: Rewrite, *, join: bool = False
+    ) -> None:
+        """
+        Args:
+            join: True takes over what is the same in the rewrite before, even if that is not the
+                parent: a bulk job has the layer measured again, with more latents.
+        """
         self.session, self.study, self.rewrite = session, study, rewrite
-        self.parent = _comparable(rewrite, _parent(session, rewrite))
-        finished = _comparable(rewrite, _last_finished(session, rewrite))
-        self.earlier = [one for one in (self.parent, finished) if one is not None]
+        self.parent = _parent(session, rewrite)
+        before = self.parent or (_last(session, rewrite) if join else None)
+        others = before, _last_finished(session, rewrite)
+        self.earlier = [one for one in others if one is not None]
         self.subject, self.coder = subject_of(study), coder_of(study)
         self.protocol = Protocol(rewrite.protocol)
         shared = _shared_of(session, study, rewrite)
@@ -271,26 +279,32 @@ def _as_stored(losses: ArrayLike) -> NDArray[np.float64]:
 
 
 def _parent(session: Session, rewrite: Rewrite) -> Rewrite | None:
-    return session.get(Rewrite, rewrite.parent_id) if rewrite.parent_id else None
+    parent = session.get(Rewrite, rewrite.parent_id) if rewrite.parent_id else None
+    return parent if parent is not None and _comparable(rewrite, parent) else None
 
 
 def _last_finished(session: Session, rewrite: Rewrite) -> Rewrite | None:
-    """The last rewrite before this one with all of its points: those in between were superseded."""
+    """The last rewrite before an edit's with all of its points: those in between were
+    superseded."""
     if rewrite.parent_id is None:
         return None
+    return _last(session, rewrite, Rewrite.finished.is_(True), Rewrite.id != rewrite.parent_id)
+
+
+def _last(session: Session, rewrite: Rewrite, *which: ColumnElement[bool]) -> Rewrite | None:
+    """The last rewrite before this one whose figures can be taken over, of some."""
     same = ("study_id", "simulator_id", "protocol", "author")
-    return session.scalar(
+    found = session.scalar(
         select(Rewrite)
-        .filter_by(finished=True, **{name: getattr(rewrite, name) for name in same})
-        .where(Rewrite.id < rewrite.id, Rewrite.id != rewrite.parent_id)
+        .filter_by(**{name: getattr(rewrite, name) for name in same})
+        .where(Rewrite.id < rewrite.id, *which)
         .order_by(Rewrite.id.desc())
         .limit(1)
     )
+    return found if found is not None and _comparable(rewrite, found) else None
 
 
-def _comparable(rewrite: Rewrite, earlier: Rewrite | None) -> Rewrite | None:
-    """An earlier rewrite, if its figures can be taken over."""
+def _comparable(rewrite: Rewrite, earlier: Rewrite) -> bool:
+    """True if an earlier rewrite's figures can be taken over."""
     same = ("context_ids", "seed", "simulator_id", "code_version")
-    if earlier is None or any(getattr(earlier, n) != getattr(rewrite, n) for n in same):
-        return None
-    return earlier
+    return all(getattr(earlier, name) == getattr(rewrite, name) for name in same)

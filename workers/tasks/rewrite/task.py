@@ -76,7 +76,7 @@ class Rewrite(Task):
         rewrite = _row(session, job)
         assert rewrite is not None, "or there is no unit"
         if self._measurement is None:
-            self._measurement = Measurement(session, study, rewrite)
+            self._measurement = Measurement(session, study, rewrite, join=self.asked.main_point)
         measurement, there = self._measurement, measured(session, rewrite)
         block = self._points(rewrite)[unit.start : unit.stop]
         new = [point for point in block if point.key not in there]

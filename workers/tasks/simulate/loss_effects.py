@@ -56,8 +56,8 @@ class Line(NamedTuple):
 
 ZEROED = Line("zeroed", "")
 ISOTONIC = Line(str(Condition.REWRITTEN), str(CalibrationMethod.ISOTONIC))
-FIRST = (ZEROED, ISOTONIC)
-"""What somebody waits for."""
+FIRST = (ISOTONIC,)
+"""What somebody waits for. What zeroing does is added to it where that is known."""
 ALL = (ZEROED, *(Line(str(Condition.REWRITTEN), str(method)) for method in CalibrationMethod))
 
 
@@ -78,7 +78,8 @@ def measure(
     simulation = simulations[0]
     explanation_id = simulation.explanation_id
     maps = calibrations_of(session, [explanation_id], simulation.simulator_id)[explanation_id]
-    lacking = set(lines) - _measured(session, simulation)
+    there = _measured(session, simulation)
+    lacking = set(lines) - there
     if not maps or not lacking:
         return
     ids, tokens = context_tokens(session, study, ContextSet.EVALUATE)
@@ -94,15 +95,18 @@ def measure(
         return Values.of(torch.tensor([latent.index]), everywhere)
 
     zeroed = set_zeroed(values(raw))
-    splices: dict[Line, Splice] = {
-        line: zeroed if line == ZEROED else rewritten(values(maps[line.calibration](raw)))
-        for line in lines
-        if line in lacking
-    }
     known_real = real_losses(session, study, ids)
     known: list[tuple[Splice, Losses]] = [(real_latents, known_real)]
     if not np.isnan(raw).any():
-        known.append((zeroed, zeroed_losses(session, latent, known_real, ids)))
+        known_zeroed = zeroed_losses(session, latent, known_real, ids)
+        known.append((zeroed, known_zeroed))
+        if not np.isnan(known_zeroed[sample.rows]).any() and ZEROED not in there:
+            lacking.add(ZEROED)
+    splices: dict[Line, Splice] = {
+        line: zeroed if line == ZEROED else rewritten(values(maps[line.calibration](raw)))
+        for line in ALL
+        if line in lacking
+    }
     real, *losses = _run(study, tokens, [real_latents, *splices.values()], sample.rows, known)
     known_real[sample.rows] = real
     context_ids = [ids[row] for row in sample.rows]
