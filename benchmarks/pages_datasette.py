@@ -1,8 +1,7 @@
 """The latents of the benchmark's study in Datasette: one table in SQLite, read-only.
 
 So Datasette caches its counts, and it suggests no facets: that would take most of its time. The
-columns that pages filter and sort by
-have indexes, and the explanations a full-text index.
+columns that pages filter and sort by have indexes, and the explanations a full-text index.
 """
 
 import random
