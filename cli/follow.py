@@ -39,7 +39,7 @@ def follow(
         TextColumn("{task.fields[note]}", style="dim"),
     )
     shown: dict[int, TaskID] = {}
-    ended: list[int] = []
+    ended: set[int] = set()
     live = console.is_terminal
     with Progress(*columns, console=console, refresh_per_second=2, disable=not live) as progress:
         while True:
@@ -53,12 +53,11 @@ def follow(
                     shown[job.id] = progress.add_task(_title(job), total=None, count="", note="")
                 _show(progress, shown[job.id], job)
                 if job.status in ENDED:
-                    ended.append(job.id)
+                    ended.add(job.id)
                     if not live:
                         console.print(f"{_title(job)} {job.status} {escape(job.message)}".strip())
-            for number in ended[: max(len(shown) - MOST, 0)]:
-                if number in shown:
-                    progress.remove_task(shown.pop(number))
+            for number in [one for one in shown if one in ended][: max(len(shown) - MOST, 0)]:
+                progress.remove_task(shown.pop(number))
             if all(job.status in ENDED for job in jobs):
                 with new_session() as session:
                     return session.scalars(query).all()
