@@ -36,14 +36,13 @@ from app.services.latents.loss_effects import loss_effects_of
 from app.services.latents.queries import study_and_latent
 from app.services.latents.schemas import LossEffectOut
 from app.services.schemas import ExplanationOut, ScoreOut
-from app.web.asking import asking
+from app.web.asking import ask_about
 from app.web.database import Database, session_of
 from app.web.guard.security import CurrentUser
 from app.web.params import Index, Slug
 from interp.simulate.reads import Reading
 from jobs.drafts import DraftAnswer, DraftRequest
 from jobs.influence import InfluenceAnswer, InfluenceRequest
-from jobs.requests import ask
 from models import Comment, Explanation, Job, Latent, Study
 
 router = APIRouter(tags=["explanations"])
@@ -99,9 +98,8 @@ async def simulate_draft(slug: Slug, index: Index, data: Draft) -> DraftOut:
     study's simulator takes seconds for each text.
     """
 
-    def asked(session: Session) -> tuple[int, DraftRequest]:
-        study, latent = study_and_latent(session, slug, index)
-        return study.id, draft_request(session, study, latent, data.text)
+    def question(session: Session, study: Study, latent: Latent) -> DraftRequest:
+        return draft_request(session, study, latent, data.text)
 
     def shown(session: Session, answer: DraftAnswer) -> DraftOut:
         study, latent = study_and_latent(session, slug, index)
@@ -109,10 +107,7 @@ async def simulate_draft(slug: Slug, index: Index, data: Draft) -> DraftOut:
         figures = answer.model_dump(exclude={"context_ids", "values", "calibration_map"})
         return DraftOut.model_validate({**figures, "examples": examples}, from_attributes=True)
 
-    async with session_of(reads=True) as session:
-        study_id, request = await run_in_threadpool(asked, session)
-    async with asking():
-        answer = await ask("draft", study_id, request, DraftAnswer)
+    _, answer = await ask_about((slug, index), "draft", question, DraftAnswer)
     async with session_of(reads=True) as session:
         return await run_in_threadpool(shown, session, answer)
 
@@ -127,15 +122,11 @@ async def find_influence(slug: Slug, index: Index, data: Draft) -> InfluenceOut:
     409 if the study's simulator takes seconds for each text.
     """
 
-    def asked(session: Session) -> tuple[int, InfluenceRequest]:
-        study, latent = study_and_latent(session, slug, index)
-        return study.id, influence_request(session, study, latent, data.text)
+    def question(session: Session, study: Study, latent: Latent) -> InfluenceRequest:
+        return influence_request(session, study, latent, data.text)
 
-    async with session_of(reads=True) as session:
-        study_id, request = await run_in_threadpool(asked, session)
     while True:
-        async with asking():
-            answer = await ask("influence", study_id, request, InfluenceAnswer)
+        _, answer = await ask_about((slug, index), "influence", question, InfluenceAnswer)
         if answer.complete:
             return InfluenceOut.model_validate(answer, from_attributes=True)
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.services.explanations.drafts import draft_request, lane_of_draft
 from app.services.latents.queries import around, study_and_latent
 from app.web.database import session_of
-from app.web.latent.answered import answered_part
+from app.web.latent.answered import Number, Tab, answered_part
 from app.web.latent.examples import TABS, Shown, asked_view, shown_examples
 from app.web.latent.opened import here_of, shown_version
 from app.web.params import Index, Slug, VersionId
@@ -80,15 +80,14 @@ async def draft_part(
     slug: Slug,
     index: Index,
     text: Annotated[str, Form()] = "",
-    tab: Annotated[str, Form(max_length=40)] = "",
-    number: Annotated[int, Form(ge=0, lt=2**53)] = 0,
+    tab: Tab = "",
+    number: Number = 0,
     examples_only: Annotated[bool, Form()] = False,
     version: VersionId = None,
 ) -> Response:
     """What the text in the edit box would change: figures, and the examples with its lane.
 
     Args:
-        tab: The browser tab that asks, and the number of its request: the newest is answered.
         version: The version that the page shows.
     """
     view = asked_view(request)

@@ -1,5 +1,6 @@
 """Which words of the text in the edit box do the work, and which changes would help."""
 
+from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Form, Request
@@ -7,12 +8,12 @@ from fastapi.responses import HTMLResponse, Response
 from sqlalchemy.orm import Session
 
 from app.services.explanations.drafts import influence_request
-from app.web.latent.answered import answered_part
+from app.web.latent.answered import Number, Tab, answered_part
 from app.web.params import Index, Slug
 from app.web.templates import render
 from interp import cleaning
 from jobs.drafts import Difference
-from jobs.influence import InfluenceAnswer, InfluenceRequest, Suggestion
+from jobs.influence import InfluenceAnswer, InfluenceRequest
 from models import Latent, Study
 
 router = APIRouter()
@@ -41,19 +42,8 @@ class InfluenceView(NamedTuple):
 
     problem: str
     """The reason why there is nothing. Empty if there is something."""
-    pieces: tuple[Piece, ...] = ()
-    correlation: float | None = None
-    suggestions: tuple[Suggestion, ...] = ()
-    measured: int = 0
-    planned: int = 0
-    documents: tuple[int, int] = (0, 0)
-    """Those that suggestions are chosen on, and those that they are checked on."""
-    unread: str = ""
-
-    @property
-    def more(self) -> bool:
-        """True if there is more to measure."""
-        return self.measured < self.planned
+    answer: InfluenceAnswer | None = None
+    pieces: Sequence[Piece] = ()
 
 
 @router.post("/studies/{slug}/latents/{index}/influence")
@@ -62,14 +52,10 @@ async def influence_part(
     slug: Slug,
     index: Index,
     text: Annotated[str, Form()] = "",
-    tab: Annotated[str, Form(max_length=40)] = "",
-    number: Annotated[int, Form(ge=0, lt=2**53)] = 0,
+    tab: Tab = "",
+    number: Number = 0,
 ) -> Response:
-    """The influence of the words, as far as it is measured. While there is more, ask again.
-
-    Args:
-        tab: See :func:`~app.web.latent.answered.answered_part`, as for ``number``.
-    """
+    """The influence of the words, as far as it is measured. While there is more, ask again."""
 
     def question(session: Session, study: Study, latent: Latent) -> InfluenceRequest:
         return influence_request(session, study, latent, cleaning.explanation(text))
@@ -92,16 +78,9 @@ def _part(request: Request, view: InfluenceView) -> HTMLResponse:
 
 
 def _view(answer: InfluenceAnswer) -> InfluenceView:
-    return InfluenceView(
-        "" if answer.correlation is not None else "The correlation of this text is not defined.",
-        tuple(_pieces(answer)),
-        answer.correlation,
-        tuple(answer.suggestions),
-        answer.measured,
-        answer.planned,
-        (answer.documents_chosen, answer.documents_checked),
-        answer.unread,
-    )
+    if answer.correlation is None:
+        return InfluenceView("The correlation of this text is not defined.")
+    return InfluenceView("", answer, _pieces(answer))
 
 
 def _pieces(answer: InfluenceAnswer) -> list[Piece]:
