@@ -23,12 +23,12 @@ from interp.scoring.calibrate import fit
 from interp.scoring.drafts import correlation, correlation_change
 from interp.scoring.scores import halves
 from interp.scoring.statistics import Estimate
-from interp.simulate.protocol import Ask, ReadsPart
+from interp.simulate.protocol import Ask
 from interp.vocabulary import CalibrationMethod
 from jobs.drafts import Difference
 from jobs.influence import InfluenceAnswer, InfluenceRequest, Suggestion, WordInfluence
 from models import Study
-from workers.interactive.preview import asked_of
+from workers.interactive.preview import asked_of, unread
 from workers.interactive.texts import (
     Calibrate,
     Latest,
@@ -102,8 +102,9 @@ def find_influence(session: Session, study: Study, request: InfluenceRequest) ->
     half = halves(calibrate.documents, seed=study.seed)
     documents = np.array(calibrate.documents)
     counts = [len(set(documents[one].tolist())) for one in (half, ~half)]
+    suggests = sum(counts) >= LEAST_DOCUMENTS
     additions: list[Variant] = []
-    if sum(counts) >= LEAST_DOCUMENTS and not np.isnan(raw).all():
+    if suggests and not np.isnan(raw).all():
         vocabulary = words_of_calibrate_set(study.id, collected)
         missed = np.zeros(vocabulary.word_of.shape)
         missed[:, first:] = _missed(raw, real, half)
@@ -112,7 +113,6 @@ def find_influence(session: Session, study: Study, request: InfluenceRequest) ->
     variants = [one for one in removals + additions if one.text]
     values = simulated([one.text for one in variants], until)
     changed = [one for one in variants if one.text in values]
-    measured = {one.text: values[one.text] for one in changed}
     return InfluenceAnswer(
         text=text,
         correlation=finite(correlation(raw, real)),
@@ -125,15 +125,15 @@ def find_influence(session: Session, study: Study, request: InfluenceRequest) ->
             for span, removal in zip(spans, removals, strict=False)
         ],
         suggestions=(
-            _suggestions(raw, measured, changed, real, documents, half, study.seed)
-            if sum(counts) >= LEAST_DOCUMENTS
+            _suggestions(raw, values, changed, real, documents, half, study.seed)
+            if suggests
             else []
         ),
         measured=len(changed),
         planned=len(variants),
         documents_chosen=counts[0],
         documents_checked=counts[1],
-        unread=simulator.unread(text) if isinstance(simulator, ReadsPart) else "",
+        unread=unread(simulator, text),
     )
 
 

@@ -80,8 +80,8 @@ def preview_draft(session: Session, study: Study, request: DraftRequest) -> Draf
         answer = _on_examples(study, latent, simulator, request, shown)
     else:
         answer = _compared(session, study, latent, simulator, request, shown)
-    unread = simulator.unread(request.text) if isinstance(simulator, ReadsPart) else ""
-    return answer.model_copy(update={"unread": unread, "seconds": time.perf_counter() - began})
+    told = {"unread": unread(simulator, request.text), "seconds": time.perf_counter() - began}
+    return answer.model_copy(update=told)
 
 
 def asked_of(session: Session, study: Study, index: int) -> tuple[Simulator, Latent]:
@@ -95,6 +95,11 @@ def asked_of(session: Session, study: Study, index: int) -> tuple[Simulator, Lat
     if row is None or latent is None or "tokens" not in study.coder_info:
         raise InputError("This study has no simulator yet. Its collect job gives it one.")
     return row, latent
+
+
+def unread(simulator: Loaded, text: str) -> str:
+    """The end of a text that a simulator does not read."""
+    return simulator.unread(text) if isinstance(simulator, ReadsPart) else ""
 
 
 def _on_examples(

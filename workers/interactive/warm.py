@@ -32,6 +32,10 @@ PAUSE = 0.5
 """Seconds without a key after which a latent is prepared."""
 
 
+_ready: tuple[int, int, int | None] | None = None
+"""The latent that was prepared last, with its simulator and its calibrate set's first context."""
+
+
 def warm(asked: Collection[tuple[int, int]] = ()) -> None:
     """Have what the next request needs in memory.
 
@@ -78,16 +82,20 @@ def _warm_latent(study_id: int, index: int) -> None:
     It begins when nobody has asked for anything for a moment, and goes a little at a time, until
     somebody does.
     """
+    global _ready
     with new_session(reads=True) as session:
         began = time.monotonic()
         while time.monotonic() - began < PAUSE:
             if _somebody_waits(session):
                 return
             time.sleep(PAUSE / 20)
-        study = session.get_one(Study, study_id)
+        study = session.get(Study, study_id)
+        if study is None:
+            return
         try:
             row, latent = asked_of(session, study, index)
-            if not SIMULATORS.named(row.method).instant:
+            key = (latent.id, row.id, collection(session, study))
+            if key == _ready or not SIMULATORS.named(row.method).instant:
                 return
             simulator = simulator_of(row, study)
             _, evaluate = context_strings(session, study, ContextSet.EVALUATE)
@@ -101,7 +109,8 @@ def _warm_latent(study_id: int, index: int) -> None:
                 return
             some = texts[start : start + TOGETHER]
             list(simulator.simulate([Ask(".")], some, first_position=study.first_position))
-        prepare(session, study, latent, lambda: _somebody_waits(session))
+        if prepare(session, study, latent, lambda: _somebody_waits(session)):
+            _ready = key
 
 
 def _somebody_waits(session: Session) -> bool:

@@ -45,8 +45,7 @@ def real_losses(session: Session, study: Study, ids: Sequence[int]) -> Losses:
             .limit(1)
         ).first()
         if row is not None:
-            place = {context_id: at for at, context_id in enumerate(ids)}
-            losses[[place[one] for one in row.context_ids]] = row.losses
+            losses[_rows(ids, row.context_ids)] = row.losses
         _real[study.id] = losses
     return _real[study.id]
 
@@ -78,8 +77,7 @@ def zeroed_losses(session: Session, latent: Latent, real: Losses, ids: Sequence[
             .limit(1)
         ).first()
         if row is not None:
-            place = {context_id: at for at, context_id in enumerate(ids)}
-            rows = [place[one] for one in row.context_ids]
+            rows = _rows(ids, row.context_ids)
             losses[rows] = real[rows] + np.array(row.differences)
         _zeroed[latent.id] = losses
         while len(_zeroed) > KEPT:
@@ -87,7 +85,7 @@ def zeroed_losses(session: Session, latent: Latent, real: Losses, ids: Sequence[
     return _zeroed[latent.id]
 
 
-def forget() -> None:
-    """Forget all of it, as a new process does."""
-    _real.clear()
-    _zeroed.clear()
+def _rows(ids: Sequence[int], some: Sequence[int]) -> list[int]:
+    """Where some of the contexts stand among all."""
+    place = {context_id: row for row, context_id in enumerate(ids)}
+    return [place[one] for one in some]

@@ -141,12 +141,15 @@ def measure(
         )
 
 
-def prepare(session: Session, study: Study, latent: Latent, stop: Callable[[], bool]) -> None:
+def prepare(session: Session, study: Study, latent: Latent, stop: Callable[[], bool]) -> bool:
     """Measure what the loss effect of a new text will be compared with: the loss with all latents
     real, and with this one zeroed.
 
     Args:
         stop: Asked again and again; true ends it.
+
+    Returns:
+        True if nothing is left to measure.
     """
     ids, tokens = context_tokens(session, study, ContextSet.EVALUATE)
     where = Protocol.WHOLE.spliced(study.context_length, study.first_position)
@@ -160,9 +163,10 @@ def prepare(session: Session, study: Study, latent: Latent, stop: Callable[[], b
     known = [(real_latents, real_known), (zeroed, zeroed_known)]
     for row in lacking:  # one by one: nobody waits for longer than that takes
         if stop():
-            return
+            return False
         found = _run(study, tokens, [real_latents, zeroed], [row], known)
         real_known[row], zeroed_known[row] = found[:, 0]
+    return True
 
 
 def _run(

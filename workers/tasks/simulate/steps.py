@@ -274,7 +274,7 @@ def measure_loss_effects(
 
 
 def measure_first(session: Session, study: Study, simulator: Simulator, block: Block) -> Done:
-    """Measure of the loss effect what somebody waits for: rewritten, isotonic, and zeroed."""
+    """Measure of the loss effect what somebody waits for."""
     return _measure(session, study, simulator, block, loss_effects.FIRST)
 
 
