@@ -46,16 +46,18 @@ def _model(
     name: str, revision: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A model by the name that people give it."""
-    return _loaded(get_settings().model_source(name), revision)
+    return _kept(get_settings().model_source(name), revision)
 
 
-@lru_cache(maxsize=KEPT_MODELS)
 def _loaded(source: str, revision: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     model, tokenizer = load_causal_lm(
         source, revision=revision, dtype=torch.float32, device=default_device()
     )
     model.requires_grad_(False)
     return model, tokenizer
+
+
+_kept = lru_cache(maxsize=KEPT_MODELS)(_loaded)
 
 
 @lru_cache(maxsize=KEPT_MODELS)
@@ -121,7 +123,9 @@ def simulator_of(simulator: Simulator, study: Study) -> simulators.Simulator:
 
 @lru_cache(maxsize=KEPT_MODELS)
 def _trained(method: str, model: str, folder: str, coder: str) -> simulators.Simulator:
-    return trained()[method].load(*_model(model), Path(folder), coder)
+    # Not kept besides: the simulator may keep a smaller copy.
+    base = _loaded(get_settings().model_source(model), None)
+    return trained()[method].load(*base, Path(folder), coder)
 
 
 def real_activations(

@@ -1,5 +1,6 @@
 """The frozen base of a trained simulator: it turns texts and explanations into hidden states."""
 
+import copy
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -137,6 +138,24 @@ def layers_of(model: PreTrainedModel) -> nn.ModuleList:
         if isinstance(module, nn.ModuleList) and len(module) == depth:
             return module
     raise InputError(f"{model.name_or_path} has no list of {depth} layers to take states from.")
+
+
+def quick(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy of the model in bfloat16, if its device multiplies that faster than float32: on a
+    processor with AVX512-BF16 it reads twice as fast. Else the model itself."""
+    if model.device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        can = torch.cpu.get_capabilities()
+        native = any(can.get(name) for name in ("amx_bf16", "avx512_bf16"))
+    if not native:
+        return model
+    # Weight by weight, so that there is never a second copy in float32.
+    weights = {
+        id(weight): nn.Parameter(weight.to(torch.bfloat16), requires_grad=False)
+        for weight in model.parameters()
+    }
+    return copy.deepcopy(model, dict(weights))
 
 
 def fingerprint(model: PreTrainedModel) -> str:

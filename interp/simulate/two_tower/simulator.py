@@ -27,7 +27,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from interp.simulate.protocol import TOP, Ask, Simulated
-from interp.simulate.training.reader import Reader, check_base
+from interp.simulate.training.reader import Reader, check_base, quick
 from interp.simulate.training.trained import Trained
 from interp.simulate.two_tower.networks import (
     PROJECTION,
@@ -61,7 +61,7 @@ class TwoTower:
     ) -> None:
         """
         Args:
-            model: The base that it was trained on.
+            model: The base that it was trained on. It reads in bfloat16 where that is quicker.
             folder: Output folder of `palimpsest train-simulator`.
             coder: SHA-256 of the weights of the coder whose latents are to be simulated: which
                 fold may simulate a latent depends on it.
@@ -72,7 +72,7 @@ class TwoTower:
         """
         self.coder, self.trained = coder, Trained.read(folder)
         check_base(self.trained, model, folder)
-        self.reader = Reader(model, tokenizer, self.trained.shape["layers"])
+        self.reader = Reader(quick(model), tokenizer, self.trained.shape["layers"])
         shape = Shape.model_validate(self.trained.shape["networks"])
         self.projection = Projection(**load_tensors(folder / PROJECTION))
         self.folds = [load_towers(shape, folder / fold.file) for fold in self.trained.folds]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from interp.errors import InputError
 from interp.simulate.training.align import Aligned
-from interp.simulate.training.reader import Reader
+from interp.simulate.training.reader import Reader, quick
 from interp.simulate.training.trained import Fold, Trained
 from interp.simulate.two_tower.networks import Encoded, Projection, Shape, Towers, logits
 from tests.engine import MLP, tiny_model, word_tokenizer
@@ -31,6 +31,23 @@ def test_the_reader_takes_the_states_of_a_plain_forward_pass(architecture: str) 
         with torch.inference_mode():
             hidden = model.base_model(ids, output_hidden_states=True).hidden_states
         torch.testing.assert_close(states, torch.cat(hidden[:3], -1)[0, 1:])
+
+
+@pytest.mark.parametrize("architecture", MLP)
+def test_a_quick_copy_reads_nearly_the_same(
+    architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = tiny_model(architecture), word_tokenizer()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert quick(model) is model
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    smaller = quick(model)
+    assert {weight.dtype for weight in smaller.parameters()} == {torch.bfloat16}
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    text = [Reader(model, tokenizer, [0]).text(["w1", " w2", " w3"])]
+    (exact,), (near,) = (Reader(one, tokenizer, [0, 2]).states(text) for one in (model, smaller))
+    assert near.dtype == torch.float32
+    assert 0 < (near - exact).norm() / exact.norm() < 0.02
 
 
 def test_the_reader_refuses_layers_that_are_not_there() -> None:
