@@ -2,7 +2,7 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from sparsify import SparseCoder, SparseCoderConfig
@@ -21,8 +21,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from interp.coders.formats.sparsify import SparsifyCoder
+from interp.coders.linear import Gate, LinearCoder, layer_norm
 from interp.coders.load import load_coder
-from interp.coders.sparsify import SparsifyCoder
+from interp.coders.rules import GroupMax, Rule, Threshold, TopK
 from interp.model.subject import Subject, load_subject
 from interp.rewriting.checks import (
     Setting,
@@ -149,12 +151,72 @@ def hand_coder(
     return SparsifyCoder(module)
 
 
-CODERS = {
+def linear_coder(
+    rule: Rule, *, kind: Literal["transcoder", "sae"] = "transcoder", **parts: Any
+) -> LinearCoder:
+    """A coder of 12 latents with random weights and some other rule than ``sparsify`` has."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator) / 2
+
+    weights = draw(12, D_MODEL), draw(12), draw(12, D_MODEL), draw(D_MODEL)
+    return LinearCoder(kind, *weights, rule, **parts)
+
+
+_thresholds = torch.linspace(0, 2, 12)
+CODERS: dict[str, SparsifyCoder | LinearCoder] = {
     "skip transcoder": random_coder(),
     "transcoder": random_coder(skip=False),
     "SAE": random_coder(transcode=False, skip=False),
+    "JumpReLU": linear_coder(
+        Threshold(_thresholds), skip_weight=torch.full((D_MODEL, D_MODEL), 0.1)
+    ),
+    "ReLU": linear_coder(
+        Threshold(torch.zeros(12)), kind="sae", centre=torch.linspace(-1, 1, D_MODEL)
+    ),
+    "gated": linear_coder(
+        Threshold(torch.zeros(12)), gate=Gate(torch.linspace(-1, 1, 12), 1 + _thresholds)
+    ),
+    "group max": linear_coder(GroupMax(4)),
+    "by length": linear_coder(TopK(3, weights=1 + _thresholds)),
+    "layer norm": linear_coder(TopK(3), normalise=layer_norm(1e-5)),
 }
-"""A random coder of every kind."""
+"""A random coder of every kind and rule."""
+
+
+def whole_forward(coder: SparsifyCoder | LinearCoder, x: Tensor, *, silent: bool = False) -> Tensor:
+    """What a coder puts out for vectors, computed in the plainest way; with no latents if
+    ``silent``."""
+    if isinstance(coder, SparsifyCoder):
+        module = coder.module
+        if not silent:
+            whole: Tensor = module(x).sae_out
+            return whole
+        constant = module.b_dec.expand_as(x)
+        return constant if module.W_skip is None else constant + x @ module.W_skip.mT
+    scale, shift = torch.ones(len(x), 1), torch.zeros(len(x), 1)
+    if coder.normalise is not None:
+        x, scale, shift = coder.normalise(x)
+    read = x if coder.centre is None else x - coder.centre
+    activations = torch.relu(read @ coder.encoder.mT + coder.encoder_bias)
+    if coder.gate is not None:
+        shared = read @ coder.encoder.mT
+        activations = torch.relu(shared * coder.gate.scale + coder.encoder_bias)
+        activations = activations * (shared + coder.gate.bias > 0)
+    match coder.rule:
+        case Threshold(thresholds):
+            kept = activations > thresholds
+        case TopK(k, weights):
+            ranks = activations * (1 if weights is None else weights)
+            kept = ranks >= ranks.sort(-1).values[:, [-k]]
+        case GroupMax(k):
+            groups = activations.unflatten(-1, (k, -1))
+            kept = (groups == groups.amax(-1, keepdim=True)).flatten(1)
+        case rule:
+            raise TypeError(rule)
+    y = activations * kept * (not silent) @ coder.decoder + coder.decoder_bias
+    return (y if coder.skip_weight is None else y + x @ coder.skip_weight.mT) * scale + shift
 
 
 DEMO_CODER = REPOSITORY / "demo" / "coder"
@@ -187,6 +249,17 @@ HOOKPOINTS = [
     ("llama", "layers.1.self_attn"),
     ("gpt_neox", "layers.1.attention"),
     ("gpt2", "h.1.attn"),
+    # What goes into a module: a residual stream, one between attention and MLP, and what is in no
+    # residual stream.
+    ("llama", "layers.1.input"),
+    ("llama", "layers.1.post_attention_layernorm.input"),
+    ("gemma", "layers.1.pre_feedforward_layernorm.input"),
+    ("gpt2", "h.2.ln_2.input"),
+    ("llama", "layers.1.mlp.input"),
+    ("llama", "layers.1.self_attn.o_proj.input"),
+    ("gpt2", "h.1.attn.c_proj.input"),
+    # What comes out of a normalisation behind the MLP.
+    ("gemma", "layers.1.post_feedforward_layernorm"),
     # What is in no layer: below the first one, and above the last.
     ("llama", "embed_tokens"),
     ("gpt2", "drop"),

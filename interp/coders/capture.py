@@ -32,7 +32,7 @@ def collect(
     """
     seq = tokens.shape[1]
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    output_sum = torch.zeros(coder.d_model, dtype=torch.float64)
+    output_sum = torch.zeros(coder.d_out, dtype=torch.float64)
     for start in range(0, len(tokens), batch_size):
         hooked = subject.capture(tokens[start : start + batch_size])
         x = coder_input(coder, hooked)[:, first_position:]

@@ -42,13 +42,15 @@ def check_coder(
             f"{subject.hookpoint!r} of {subject.source} puts out {hooked.output.ndim} dimensions, "
             "not a vector for each token of each context. Choose the layer that it is in."
         )
-    widths = {coder_input(coder, hooked).shape[-1], hooked.output.shape[-1]}
-    if widths != {coder.d_model}:
-        raise InputError(
-            f"The coder is for vectors of {coder.d_model} dimensions, but {subject.hookpoint!r} of "
-            f"{subject.source} has {' and '.join(map(str, widths))}. It belongs to another model "
-            "or hookpoint."
-        )
+    for what, width, site in (
+        ("reads", coder.d_in, coder_input(coder, hooked)),
+        ("writes", coder.d_out, hooked.output),
+    ):
+        if site.shape[-1] != width:
+            raise InputError(
+                f"The coder {what} vectors of {width} dimensions, but {subject.hookpoint!r} of "
+                f"{subject.source} has {site.shape[-1]}. It belongs to another model or hookpoint."
+            )
     for what, values in (("reads", hooked.input), ("puts out", hooked.output)):
         refuse_non_finite(f"the module {what}", values[:, first_position:])
     unexplained = fvu(coder, hooked, first_position=first_position)

@@ -12,12 +12,15 @@ from interp.model.subject import default_device
 from interp.sources.hub import hub_reason
 
 
-def load_coder(source: str | Path, hookpoint: str, *, device: torch.device | None = None) -> Coder:
+def load_coder(
+    source: str | Path, hookpoint: str = "", *, device: torch.device | None = None
+) -> Coder:
     """Load a checkpoint in any of the formats of :data:`interp.coders.registry.FORMATS`.
 
     Args:
-        source: A checkpoint folder (holding ``cfg.json`` itself, or a folder named like the
-            hookpoint that does), or a hub name.
+        source: A file of weights, a folder with one, a folder of such folders named like their
+            hookpoints, or a hub name.
+        hookpoint: Which of several coders.
 
     Raises:
         InputError: There is no such checkpoint, or its files do not fit together.
@@ -27,7 +30,7 @@ def load_coder(source: str | Path, hookpoint: str, *, device: torch.device | Non
     found = registry.find(there, hookpoint)
     found.check()
     try:
-        return found.format.load(found.folder, device)
+        return found.format.load(found.weights, device)
     except InputError:
         raise
     except Exception as error:  # the loader raises whatever the damage makes it stumble over

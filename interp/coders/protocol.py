@@ -1,28 +1,21 @@
 """The interface of a sparse coder to the rest of the program."""
 
 import hashlib
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from interp.coders.rules import Latents, Rule
 from interp.errors import InputError
 from interp.model.subject import Hooked
 
 
-class Latents(NamedTuple):
-    """The active latents of each token."""
-
-    activations: Float[Tensor, "token k"]
-    """Zero where fewer than k latents are active."""
-    indices: Int[Tensor, "token k"]
-
-
 class Coder(Protocol):
-    """A sparse coder at a hookpoint.
+    """A sparse coder.
 
-    A *transcoder* reads the module's input and predicts its output. An *SAE* reads the module's
-    output and reconstructs it.
+    A *transcoder* reads one site and predicts what stands at another one. An *SAE* reads the site
+    that it reconstructs.
     """
 
     @property
@@ -30,27 +23,35 @@ class Coder(Protocol):
     @property
     def skip(self) -> bool: ...
     @property
-    def k(self) -> int: ...
+    def rule(self) -> Rule: ...
     @property
     def num_latents(self) -> int: ...
     @property
-    def d_model(self) -> int: ...
+    def d_in(self) -> int: ...
     @property
-    def decoder(self) -> Float[Tensor, "latent d_model"]: ...
+    def d_out(self) -> int: ...
+    @property
+    def decoder(self) -> Float[Tensor, "latent d_out"]: ...
 
-    def encode(self, x: Float[Tensor, "token d_model"]) -> Latents:
-        """The top-k latents of each token, from what the coder reads."""
+    def encode(self, x: Float[Tensor, "token d_in"]) -> Latents:
+        """The active latents of each token, from what the coder reads."""
         ...
 
     def decode(
-        self, latents: Latents, x: Float[Tensor, "token d_model"]
-    ) -> Float[Tensor, "token d_model"]:
+        self, latents: Latents, x: Float[Tensor, "token d_in"]
+    ) -> Float[Tensor, "token d_out"]:
         """The coder's output for these latents, with bias and skip connection.
 
         Args:
-            latents: Any number of latents a token, not only the coder's own k.
+            latents: Any number of latents a token, not only as many as the rule selects.
             x: The input of the coder, which the skip connection passes on.
         """
+        ...
+
+    def slopes(
+        self, gradient: Float[Tensor, "token d_out"], x: Float[Tensor, "token d_in"]
+    ) -> Float[Tensor, "token latent"]:
+        """Derivatives with respect to each activation, from those with respect to the output."""
         ...
 
 
@@ -59,13 +60,14 @@ def fingerprint(coder: Coder) -> str:
     return hashlib.sha256(coder.decoder.float().cpu().numpy().tobytes()).hexdigest()
 
 
-def coder_input(coder: Coder, hooked: Hooked) -> Float[Tensor, "batch seq d_model"]:
-    """The input of a coder of this kind at a hookpoint."""
+def coder_input(coder: Coder, hooked: Hooked) -> Float[Tensor, "batch seq d_in"]:
+    """The input of a coder of this kind."""
     return hooked.input if coder.kind == "transcoder" else hooked.output
 
 
 def fvu(coder: Coder, hooked: Hooked, *, first_position: int) -> float:
-    """Fraction of the variance of the module's output that the coder leaves unexplained.
+    """Fraction of the variance of what stands at the site written that the coder leaves
+    unexplained.
 
     Σ‖y − ŷ‖² / Σ‖y − ȳ‖² over the tokens from ``first_position`` on. 0 is perfect, 1 is as good as
     the mean.

@@ -1,9 +1,10 @@
 """The formats of sparse coders. Needs no torch.
 
-To add one, write a file that reads the facts of its checkpoints (in :mod:`interp.sources`) and a
-file that loads them, and list it below.
+To add one, write a file in :mod:`interp.sources.formats` that reads the facts of its checkpoints,
+one in :mod:`interp.coders.formats` that loads them, and list it below.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING
 from interp import registry
 from interp.errors import InputError
 from interp.registry import Registry
-from interp.sources import sparsify
-from interp.sources.checkpoint import Shapes, foreign
+from interp.sources.checkpoint import Facts
+from interp.sources.formats import gemma_scope_2, sparsify
+from interp.sources.models import place_of
 from interp.sources.paths import some
 
 if TYPE_CHECKING:
@@ -29,14 +31,15 @@ class Format:
     name: str
     meaning: str
     """The files that it has, and their contents."""
-    config: str
-    """The file that identifies a folder."""
-    check: Callable[[Path], Shapes]
-    """Refuses a folder whose files are damaged or contradict each other, with an InputError."""
+    find: Callable[[Path], list[Path]]
+    """The files of weights in a folder, one for each coder."""
+    check: Callable[[Path], Facts]
+    """Refuses weights that are damaged, or that contradict what lies beside them, with an
+    InputError."""
     loader: str
-    """Loads a folder that was checked onto a device."""
+    """Loads weights that were checked onto a device."""
 
-    def load(self, folder: Path, device: "torch.device") -> "Coder":
+    def load(self, weights: Path, device: "torch.device") -> "Coder":
         """Load a checkpoint.
 
         Raises:
@@ -44,7 +47,7 @@ class Format:
             Exception: Any error that its library raises for damaged files.
         """
         loader: Callable[[Path, torch.device], Coder] = registry.load(self.loader)
-        return loader(folder, device)
+        return loader(weights, device)
 
 
 FORMATS = Registry(
@@ -52,64 +55,97 @@ FORMATS = Registry(
     Format(
         name="sparsify",
         meaning=sparsify.FILES,
-        config=sparsify.CONFIG,
+        find=sparsify.find,
         check=sparsify.check,
-        loader="interp.coders.sparsify:load",
+        loader="interp.coders.formats.sparsify:load",
+    ),
+    Format(
+        name="gemma_scope_2",
+        meaning=gemma_scope_2.FILES,
+        find=gemma_scope_2.find,
+        check=gemma_scope_2.check,
+        loader="interp.coders.formats.gemma_scope_2:load",
     ),
 )
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder with a sparse coder."""
+    """The files of one sparse coder."""
 
-    folder: Path
+    weights: Path
     format: Format
 
-    def check(self) -> Shapes:
+    @property
+    def folder(self) -> Path:
+        return self.weights.parent
+
+    def check(self) -> Facts:
         """See :attr:`Format.check`."""
-        return self.format.check(self.folder)
+        return self.format.check(self.weights)
 
 
-def find(path: Path, hookpoint: str) -> Checkpoint:
-    """The checkpoint for a hookpoint: this folder, or one in it named like that.
+def find(path: Path, hookpoint: str = "") -> Checkpoint:
+    """The checkpoint for a hookpoint: a file of weights, or what a folder, or a folder in it that
+    is named like the hookpoint, holds. Of a coder for each layer, it is that of the hookpoint's.
 
     Raises:
-        InputError: Neither holds one. The message lists the coders that are there.
+        InputError: There is none, or there are several. The message lists the coders there.
     """
-    own = [path, path / hookpoint]
-    for folder in own:
-        if (found := _format(folder)) is not None:
-            _refuse_foreign(folder)
-            return Checkpoint(folder, found)
+    if path.is_file():
+        found = [one for one in _in(path.parent) if one.weights == path]
+        if not found:
+            raise InputError(
+                f"{path} is no file of a sparse coder that Palimpsest knows. {_read()}"
+            )
+        return found[0]
+    for folder in [path, path / hookpoint] if hookpoint else [path]:
+        if there := _in(folder):
+            return _of_layer(folder, there, hookpoint)
     inside = sorted(p for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
-    for folder in [*own, *inside]:
-        _refuse_foreign(folder)
-    there = sorted((p.name for p in inside if _format(p)), key=_natural)
-    holds = f" It holds coders for {some(there)}." if there else ""
-    configs = " or ".join(one.config for one in FORMATS.values())
+    names = sorted((p.name for p in inside if _in(p)), key=_natural)
+    holds = f" It holds coders for {some(names)}." if names else ""
+    here = f"{path} holds no sparse coder"
     raise InputError(
-        f"{path} holds no sparse coder for {hookpoint!r}: there is no {configs} in it or in "
-        f"{hookpoint}/.{holds} {_read()}"
+        f"{here} for {hookpoint!r}.{holds} {_read()}" if hookpoint else f"{here}.{holds} {_read()}"
     )
 
 
-def _format(folder: Path) -> Format | None:
-    return next((one for one in FORMATS.values() if (folder / one.config).is_file()), None)
+def _of_layer(folder: Path, there: list[Checkpoint], hookpoint: str) -> Checkpoint:
+    if len(there) == 1:
+        return there[0]
+    place = place_of(hookpoint)
+    of_layer = {_number(one.weights): one for one in there}
+    if place is not None and place.layer in of_layer:
+        return of_layer[place.layer]
+    names = some(sorted((one.weights.name for one in there), key=_natural))
+    raise InputError(
+        f"{folder} holds {len(there)} coders, none of them for {hookpoint!r}: {names}."
+        if hookpoint
+        else f"{folder} holds {len(there)} coders: name one of the files {names}, or a hookpoint."
+    )
 
 
-def _refuse_foreign(folder: Path) -> None:
-    if library := foreign(folder):
-        raise InputError(
-            f"{folder} is a {library} checkpoint, which is not supported. {_read()} Convert it "
-            "first."
-        )
+def _number(weights: Path) -> int | None:
+    """The layer in a file's name, such as ``layer_12.safetensors``."""
+    found = re.search(r"\d+", weights.name)
+    return int(found[0]) if found else None
+
+
+def _in(folder: Path) -> list[Checkpoint]:
+    """The checkpoints in a folder, of the first format that has any there."""
+    for one in FORMATS.values():
+        if weights := one.find(folder):
+            return [Checkpoint(path, one) for path in weights]
+    return []
 
 
 def _read() -> str:
-    return f"Palimpsest reads {' or '.join(one.meaning for one in FORMATS.values())}."
+    return f"Palimpsest reads {'; '.join(one.meaning for one in FORMATS.values())}."
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """Sorts layers.9 before layers.10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in name.split(".")]
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)
+    ]

@@ -1,10 +1,10 @@
-"""Read the settings and shapes of a sparse coder without loading it."""
+"""Read what the files of a sparse coder say, without loading it."""
 
 from pathlib import Path
 
 from interp.coders import registry
 from interp.errors import InputError
-from interp.sources.checkpoint import Shapes
+from interp.sources.checkpoint import Facts
 from interp.sources.models import HOOKPOINT, ModelShape, Place, place_of
 from interp.sources.paths import SEEN, check_hub_name, exists, full, is_path, read_json
 
@@ -14,7 +14,7 @@ IN_STREAM = ("mlp", "attn", "attention")
 """Parts of the names of a layer's modules whose vectors are as wide as the model."""
 
 
-def check_coder(source: str, hookpoint: str, model: ModelShape | None) -> Shapes | None:
+def check_coder(source: str, hookpoint: str, model: ModelShape | None) -> Facts | None:
     """Refuse a sparse coder that cannot be loaded, or cannot fit its hookpoint.
 
     Args:
@@ -40,9 +40,9 @@ def check_coder(source: str, hookpoint: str, model: ModelShape | None) -> Shapes
     shape = found.check()
     place = place_of(hookpoint)
     in_stream = place is not None and _in_stream(place)
-    if in_stream and model and model.width is not None and model.width != shape.d_in:
+    if in_stream and model and shape.d_out and model.width not in (None, shape.d_out):
         raise InputError(
-            f"The coder is for vectors of {shape.d_in:,} dimensions, but those of the model have "
+            f"The coder is for vectors of {shape.d_out:,} dimensions, but those of the model have "
             f"{model.width:,}. It belongs to another model."
         )
     return shape

@@ -74,7 +74,7 @@ class Suspended:
                 self.where.start + places,
                 keys,
             ),
-            self.subject.replacing(lambda hooked: outputs.to(hooked.output)),
+            self.subject.overwriting(outputs.to),
         ):
             logits: Tensor = self.subject.model(
                 self.tokens[every, self.where.start + places],

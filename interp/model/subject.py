@@ -1,11 +1,13 @@
-"""The subject model: a Hugging Face causal language model with one hookpoint.
+"""The subject model: a Hugging Face causal language model, with the site that a coder reads and the
+one that it writes.
 
-A hookpoint is named as ``sparsify`` names it: the path of a module below the model without its
-head, such as ``layers.10.mlp`` (Llama), ``h.3.mlp`` (GPT-2) or ``layers.6`` (a residual stream).
+A site is named as :mod:`interp.sources.sites` has it. ``sparsify`` calls the site written the
+*hookpoint*: the path of a module below the model without its head, such as ``layers.10.mlp``
+(Llama), ``h.3.mlp`` (GPT-2) or ``layers.6`` (a residual stream).
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,41 +26,59 @@ from transformers import (
 from interp.errors import InputError, reason
 from interp.sources.hub import hub_reason
 from interp.sources.models import longest_context
+from interp.sources.sites import Side, Site, find_site
 
 Hidden = Float[Tensor, "batch seq d_model"]
 Tokens = Int[Tensor, "batch seq"]
 
 
 class Hooked(NamedTuple):
-    """The input and the output of the module at the hookpoint."""
+    """What stands at the two sites."""
 
     input: Hidden
+    """What a transcoder reads."""
     output: Hidden
+    """What stands at the site written."""
 
 
 class _Stop(Exception):
-    """Ends a forward pass at the hookpoint."""
+    """Ends a forward pass where enough was seen."""
 
 
 @dataclass
 class Subject:
-    """A loaded subject model and its hookpoint."""
+    """A loaded subject model and its sites."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     source: str
     hookpoint: str
+    """The site written, by any of its names; then by its canonical one."""
+    reads: str = ""
+    """The site that a transcoder reads. By default, the input of the module written."""
 
     def __post_init__(self) -> None:
         modules = dict(self.model.base_model.named_modules())
-        del modules[""]  # the model itself is no hookpoint
-        if self.hookpoint not in modules:
-            names = [name for name in modules if name.count(".") <= 2][:11]
-            raise InputError(
-                f"{self.source} has no module {self.hookpoint!r}. "
-                f"Its modules are named like {', '.join(names)}."
+        del modules[""]  # the model itself is no site
+        config = self.model.config.get_text_config()
+        parallel = bool(getattr(config, "use_parallel_residual", False))
+        try:
+            written = find_site(self.hookpoint, modules, parallel=parallel)
+            read = (
+                find_site(self.reads, modules, parallel=parallel)
+                if self.reads
+                else Site(written.module, Side.INPUT)
             )
-        self.module: nn.Module = modules[self.hookpoint]
+        except InputError as error:
+            raise InputError(f"{self.source}: {error}") from None
+        if written.side is Side.NORMALISED:
+            raise InputError(
+                f"{self.hookpoint} lies within a module, where nothing can be written. It can only "
+                "be read."
+            )
+        self.hookpoint, self.reads = str(written), str(read)
+        self._written = _Tap(modules[written.module], written.side)
+        self._read = _Tap(modules[read.module], read.side)
 
     @property
     def device(self) -> torch.device:
@@ -104,38 +124,51 @@ class Subject:
             InputError: The model cannot read these tokens, or never calls the module.
         """
         self.check_tokens(tokens)
-        caught: list[Hooked] = []
+        caught: dict[str, Hidden] = {}
 
-        def catch(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            caught.append(Hooked(first_argument(args, kwargs), hidden_states(output)))
-            raise _Stop
+        def catch(what: str, hidden: Hidden) -> None:
+            if what == "input" and "output" in caught:
+                raise InputError(
+                    f"{self.reads} comes after {self.hookpoint} in {self.source}. A coder cannot "
+                    "write before it has read."
+                )
+            caught[what] = hidden
+            if len(caught) == len(Hooked._fields):
+                raise _Stop
 
-        handle = self.module.register_forward_hook(catch, with_kwargs=True)
-        try:
-            self.model.base_model(
-                tokens.to(self.device), past_key_values=cache, use_cache=cache is not None
-            )
-        except _Stop:
-            pass
-        finally:
-            handle.remove()
-        if not caught:
-            raise InputError(f"The module {self.hookpoint!r} of {self.source} is never called.")
-        return caught[0]
+        with ExitStack() as taps:
+            taps.enter_context(self._read.watched(lambda hidden: catch("input", hidden)))
+            taps.enter_context(self._written.watched(lambda hidden: catch("output", hidden)))
+            try:
+                self.model.base_model(
+                    tokens.to(self.device), past_key_values=cache, use_cache=cache is not None
+                )
+            except _Stop:
+                pass
+        if len(caught) < len(Hooked._fields):
+            unseen = self.hookpoint if "output" not in caught else self.reads
+            raise InputError(f"The module {unseen!r} of {self.source} is never called.")
+        return Hooked(**caught)
 
     @contextmanager
     def replacing(self, replace: Callable[[Hooked], Hidden]) -> Iterator[None]:
-        """Within the block, the module's output is whatever ``replace`` returns for it."""
+        """Within the block, what ``replace`` returns stands at the site written."""
+        seen: list[Hidden] = []
 
-        def swap(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-            new = replace(Hooked(first_argument(args, kwargs), hidden_states(output)))
-            return (new, *output[1:]) if isinstance(output, tuple) else new
+        def note(hidden: Hidden) -> None:
+            seen[:] = [hidden]
 
-        handle = self.module.register_forward_hook(swap, with_kwargs=True)
-        try:
+        with (
+            self._read.watched(note),
+            self.overwriting(lambda output: replace(Hooked(seen[0], output))),
+        ):
             yield
-        finally:
-            handle.remove()
+
+    @contextmanager
+    def overwriting(self, write: Callable[[Hidden], Hidden]) -> Iterator[None]:
+        """Within the block, what ``write`` makes of it stands at the site written."""
+        with self._written.replaced(write):
+            yield
 
     @torch.inference_mode()
     def losses(self, tokens: Tokens) -> Float[Tensor, "batch seq-1"]:
@@ -148,6 +181,79 @@ class Subject:
             logits.float().flatten(0, 1), targets.flatten(), reduction="none"
         )
         return losses.view(targets.shape)
+
+
+@dataclass(frozen=True)
+class _Tap:
+    """One side of a module, to be watched and replaced."""
+
+    module: nn.Module
+    side: Side
+
+    @contextmanager
+    def watched(self, take: Callable[[Hidden], None]) -> Iterator[None]:
+        """Within the block, ``take`` is given whatever stands there."""
+
+        def entering(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            hidden = first_argument(args, kwargs)
+            take(normalised(self.module, hidden) if self.side is Side.NORMALISED else hidden)
+
+        def leaving(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+            take(hidden_states(output))
+
+        if self.side is Side.OUTPUT:
+            handle = self.module.register_forward_hook(leaving)
+        else:
+            handle = self.module.register_forward_pre_hook(entering, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    @contextmanager
+    def replaced(self, write: Callable[[Hidden], Hidden]) -> Iterator[None]:
+        """Within the block, ``write`` says what stands there.
+
+        What goes into a module is overwritten in place: a residual stream that goes into a
+        normalisation is added to later, under another name.
+        """
+
+        def entering(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            hidden = first_argument(args, kwargs)
+            hidden.copy_(write(hidden))
+
+        def leaving(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
+            new = write(hidden_states(output))
+            return (new, *output[1:]) if isinstance(output, tuple) else new
+
+        if self.side is Side.OUTPUT:
+            handle = self.module.register_forward_hook(leaving)
+        else:
+            handle = self.module.register_forward_pre_hook(entering, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+def normalised(norm: nn.Module, hidden: Hidden) -> Hidden:
+    """The input of a normalisation, divided by its size and not multiplied by the gain, in float32.
+
+    Raises:
+        InputError: The module is no normalisation that divides by a root mean square or a standard
+            deviation.
+    """
+    hidden = hidden.float()
+    if isinstance(norm, nn.LayerNorm):
+        return nn.functional.layer_norm(hidden, norm.normalized_shape, eps=norm.eps)
+    eps = getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
+    if "norm" not in type(norm).__name__.lower() or not isinstance(eps, float):
+        raise InputError(
+            f"A {type(norm).__name__} is no normalisation, so nothing normalised can be read in it."
+        )
+    if "rms" in type(norm).__name__.lower():
+        return hidden * torch.rsqrt(hidden.square().mean(-1, keepdim=True) + eps)
+    return nn.functional.layer_norm(hidden, hidden.shape[-1:], eps=eps)
 
 
 def output_head(model: PreTrainedModel) -> Float[Tensor, "vocab d_model"]:
@@ -166,7 +272,13 @@ def output_head(model: PreTrainedModel) -> Float[Tensor, "vocab d_model"]:
 
 def first_argument(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hidden:
     """The hidden states among a module's arguments (always the first, or named so)."""
-    hidden: Hidden = args[0] if args else kwargs["hidden_states"]
+    hidden: Hidden
+    if args:
+        hidden = args[0]
+    elif "hidden_states" in kwargs:
+        hidden = kwargs["hidden_states"]
+    else:
+        hidden = next(value for value in kwargs.values() if isinstance(value, Tensor))
     return hidden
 
 
@@ -249,13 +361,15 @@ def load_subject(
     source: str,
     hookpoint: str,
     *,
+    reads: str = "",
     revision: str | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
 ) -> Subject:
-    """Load a subject model. See :func:`load_causal_lm` for ``source`` and the errors."""
+    """Load a subject model. See :func:`load_causal_lm` for ``source`` and the errors, and
+    :class:`Subject` for the sites."""
     model, tokenizer = load_causal_lm(
         source, revision=revision, dtype=dtype, device=device or default_device()
     )
     model.requires_grad_(False)
-    return Subject(model, tokenizer, source, hookpoint)
+    return Subject(model, tokenizer, source, hookpoint, reads)

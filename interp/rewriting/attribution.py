@@ -7,15 +7,16 @@ limits.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from interp.coders.protocol import Coder
+from interp.coders.rules import Rivals, Rule
 from interp.model.resume import Suspended, suspend
 from interp.model.subject import Hidden, Subject
 from interp.rewriting.evaluate import TOKENS_AT_ONCE
@@ -53,7 +54,7 @@ def attribute(
 ) -> Attributed:
     """Estimate what each latent's rewriting does to the loss of each context.
 
-    The change of the module's output is exact, the top k included. Only the loss is linearised.
+    The change of the output is exact, the coder's rule included. Only the loss is linearised.
 
     Args:
         values: The latents and their calibrated values. All of them are rewritten in the layer
@@ -96,22 +97,21 @@ def _attribute(
     at_real, at_rewritten = _linearise(suspended, start), _linearise(suspended, end)
     untouched = _linearise(suspended, suspended.hooked.output)
     with torch.no_grad():
-        decoder = coder.decoder.float()
-        alone, among = _TopK.of(site.real, coder.k), _TopK.of(mixture, coder.k)
+        rule = coder.rule
+        alone, among = rule.rivals(site.real, latents), rule.rivals(mixture, latents)
+        kept = rule.select(mixture).dense(coder.num_latents)[:, latents]
+
+        def change(among: Rivals, gradient: Tensor) -> PerLatent:
+            return _change(rule, among, coder.slopes(gradient, site.x), latents, real, given)
+
         # Both ends stand for the way between them: the trapezoidal rule.
         path = (at_real.gradient + at_rewritten.gradient) / 2
-        changes = (given.where(among.kept[:, latents], 0.0) - real).where(~missing, 0.0)
+        changes = (kept - real).where(~missing, 0.0)
         effects = {
-            Linearisation.UNTOUCHED: alone.change(
-                untouched.gradient @ decoder.T, latents, real, given
-            ),
-            Linearisation.REAL_LATENTS: alone.change(
-                at_real.gradient @ decoder.T, latents, real, given
-            ),
-            Linearisation.REWRITTEN: among.change(
-                at_rewritten.gradient @ decoder.T, latents, real, given
-            ),
-            Linearisation.PATH: changes * (path @ decoder[latents].T),
+            Linearisation.UNTOUCHED: change(alone, untouched.gradient),
+            Linearisation.REAL_LATENTS: change(alone, at_real.gradient),
+            Linearisation.REWRITTEN: change(among, at_rewritten.gradient),
+            Linearisation.PATH: changes * coder.slopes(path, site.x)[:, latents],
         }
     summed = {
         name: one.unflatten(0, (len(batch), -1)).sum(1).cpu().numpy()
@@ -139,55 +139,25 @@ def _linearise(suspended: Suspended, output: Hidden) -> _Linear:
     return _Linear(loss.detach(), gradient.float().flatten(0, 1))
 
 
-class _TopK(NamedTuple):
-    """The top k of a mixture, and how they change with a single activation.
+def _change(
+    rule: Rule,
+    rivals: Rivals,
+    slopes: Float[Tensor, "token latent"],
+    latents: Int[Tensor, "rewritten"],
+    real: PerLatent,
+    given: PerLatent,
+) -> PerLatent:
+    """First-order change of the loss if one latent goes from real to given, for each alone.
 
-    The other latents hold k − 1 of the k places for certain. The latent has the last place if its
-    activation is above the k-th largest of the others', its *threshold*. Else the latent at the
-    threshold has it.
+    Args:
+        rivals: Of these latents, in the mixture that the others stand in.
+        slopes: The gradient times each latent's decoder direction.
     """
-
-    kept: Bool[Tensor, "token latent"]
-    last: Int[Tensor, "token 1"]
-    """The smallest latent that is kept: at the threshold of all that are not."""
-    next: Int[Tensor, "token 1"]
-    """The largest latent that is not kept: at the threshold of all that are."""
-    last_value: Float[Tensor, "token 1"]
-    next_value: Float[Tensor, "token 1"]
-
-    @classmethod
-    def of(cls, mixture: Float[Tensor, "token latent"], k: int) -> Self:
-        # A coder that keeps all its latents has no next one: one of value zero stands for it.
-        top = mixture.topk(min(k + 1, mixture.shape[1]), dim=-1)
-        kept = torch.zeros_like(mixture, dtype=torch.bool).scatter_(1, top.indices[:, :k], True)
-        last = slice(min(k, mixture.shape[1]) - 1, min(k, mixture.shape[1]))
-        after, after_value = top.indices[:, k:], top.values[:, k:]
-        if not after.shape[1]:
-            after, after_value = top.indices[:, last], torch.zeros_like(top.values[:, last])
-        return cls(kept, top.indices[:, last], after, top.values[:, last], after_value)
-
-    def change(
-        self,
-        slopes: Float[Tensor, "token latent"],
-        latents: Int[Tensor, "rewritten"],
-        real: PerLatent,
-        given: PerLatent,
-    ) -> PerLatent:
-        """First-order change of the loss if one latent goes from real to given, for each alone.
-
-        Args:
-            slopes: The gradient times each latent's decoder direction.
-        """
-        kept, own = self.kept[:, latents], slopes[:, latents]
-        threshold = torch.where(kept, self.next_value, self.last_value)
-        instead = torch.where(
-            kept,
-            self.next_value * slopes.gather(1, self.next),
-            self.last_value * slopes.gather(1, self.last),
-        )
-        after = torch.where(given > threshold, given * own, instead)
-        before = torch.where(real > threshold, real * own, instead)
-        return after - before
+    own = slopes[:, latents]
+    instead = rivals.activations * slopes.gather(1, rivals.indices)
+    after = torch.where(rule.rank(given, latents) > rivals.ranks, given * own, instead)
+    before = torch.where(rule.rank(real, latents) > rivals.ranks, real * own, instead)
+    return after - before
 
 
 def means(

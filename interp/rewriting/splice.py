@@ -14,13 +14,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from interp.coders.protocol import Coder, Latents, coder_input
+from interp.coders.protocol import Coder, coder_input
+from interp.coders.rules import Latents
 from interp.model.subject import Hidden, Hooked
 
 
 @dataclass(frozen=True)
 class Site:
-    """The coder at its hookpoint, on a batch of contexts, at the spliced positions."""
+    """The coder at its sites, on a batch of contexts, at the spliced positions."""
 
     coder: Coder
     hooked: Hooked
@@ -31,15 +32,14 @@ class Site:
         return coder_input(self.coder, self.hooked).float().flatten(0, 1)
 
     @cached_property
-    def top(self) -> Latents:
-        """The coder's top k latents, with their activations."""
+    def active(self) -> Latents:
+        """The coder's active latents, with their activations."""
         return self.coder.encode(self.x)
 
     @cached_property
     def real(self) -> Float[Tensor, "token latent"]:
-        """Activations of all latents: the coder's top k, and zero for the others."""
-        dense = torch.zeros(len(self.x), self.coder.num_latents, device=self.x.device)
-        return dense.scatter_(1, self.top.indices, self.top.activations)
+        """Activations of all latents: zero for those that the coder's rule does not select."""
+        return self.active.dense(self.coder.num_latents)
 
     def thin(self) -> Self:
         """The same site without the activations of all latents, the largest part in memory."""
@@ -47,15 +47,8 @@ class Site:
         return self
 
     def decode(self, activations: Float[Tensor, "token latent"]) -> Hidden:
-        """The coder's output for the k largest activations of each token.
-
-        They are added up by ascending index, so that equal activations have an output equal to the
-        last bit. An exact comparison tells the contexts that a condition changes.
-        """
-        top = activations.topk(self.coder.k, dim=-1, sorted=False)
-        order = top.indices.argsort(-1)
-        latents = Latents(top.values.gather(-1, order), top.indices.gather(-1, order))
-        output = self.coder.decode(latents, self.x)
+        """The coder's output for those activations that its rule selects."""
+        output = self.coder.decode(self.coder.rule.select(activations), self.x)
         return output.view_as(self.hooked.output).to(self.hooked.output)
 
 
@@ -108,7 +101,7 @@ def real_latents(site: Site, _: Tensor) -> Hidden:
 
 
 def rewritten(values: Values) -> Splice:
-    """Some latents get these values, the others keep their real ones. The top k are kept."""
+    """Some latents get these values, the others keep their real ones."""
     return _changed(values, lambda given, real, rows: given)
 
 

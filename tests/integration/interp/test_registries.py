@@ -31,7 +31,7 @@ from interp.llm.registry import BACK_ENDS, BackEnd
 from interp.simulate.method import Prompted
 from interp.simulate.reads import Reading
 from interp.simulate.registry import SIMULATORS
-from interp.sources.checkpoint import Shapes
+from interp.sources.checkpoint import Facts
 
 SIMULATORS.add(
     Prompted(
@@ -61,8 +61,8 @@ FORMATS.add(
     Format(
         name="papyrus",
         meaning="scrolls of papyrus",
-        config="papyrus.json",
-        check=lambda folder: Shapes(4, 8, 2, False),
+        find=lambda folder: [*folder.glob("papyrus.json")],
+        check=lambda weights: Facts("sae", 4, 4, 8),
         loader="nowhere:load",
     )
 )

@@ -99,7 +99,8 @@ def _check_fit(session: Session, study: Study, subject: Subject, coder: Coder) -
     check_resuming(subject, coder, tokens, first_position=study.first_position)
     study.coder_info = {
         "kind": coder.kind,
-        "k": coder.k,
+        "k": getattr(coder.rule, "k", None),
+        "rule": coder.rule.meaning,
         "skip": coder.skip,
         "num_latents": coder.num_latents,
         "fvu": unexplained,

@@ -26,7 +26,7 @@ def dense_by_hand(architecture: str, transcode: bool, tokens: Tensor) -> Tensor:
     coder = random_coder(transcode=transcode)
     x = coder_input(coder, tiny_subject(architecture).capture(tokens))
     pre_activations = coder.module.encode(x.flatten(0, 1)).pre_acts.view(*x.shape[:2], -1)
-    top = pre_activations.topk(coder.k)
+    top = pre_activations.topk(coder.module.cfg.k)
     return torch.zeros_like(pre_activations).scatter(-1, top.indices, top.values)
 
 

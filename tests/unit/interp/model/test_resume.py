@@ -113,7 +113,9 @@ def test_what_comes_after_the_spliced_positions_is_never_run(architecture: str) 
         subject.model.get_output_embeddings().register_forward_hook(
             lambda _, args, logits: lengths.append(logits.shape[1])
         ),
-        subject.module.register_forward_hook(lambda _, args, out: lengths.append(out.shape[1])),
+        subject.model.base_model.get_submodule(subject.hookpoint).register_forward_hook(
+            lambda _, args, out: lengths.append(out.shape[1])
+        ),
     ]
     try:
         other = TOKENS.clone()

@@ -1,5 +1,7 @@
 """The subject model: captured at its hookpoint, stopped there, and replaced there."""
 
+import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from gguf import GGUFWriter
 from torch import Tensor, nn
 
 from interp.errors import InputError
-from interp.model.subject import Hooked, load_subject, output_head
+from interp.model.subject import Hooked, Subject, load_subject, output_head
 from tests.engine import (
     D_MODEL,
     MLP,
@@ -99,7 +101,9 @@ def test_capture_leaves_no_hook_behind() -> None:
     subject = tiny_subject()
     before = subject.losses(random_tokens(2, 5))
     subject.capture(random_tokens(2, 5))
-    assert not subject.module._forward_hooks
+    assert not any(
+        module._forward_hooks or module._forward_pre_hooks for module in subject.model.modules()
+    )
     assert torch.equal(subject.losses(random_tokens(2, 5)), before)
 
 
@@ -129,6 +133,73 @@ def test_the_model_goes_on_with_what_replaces(architecture: str, hookpoint: str)
     assert torch.equal(got[0].output, expected.output)
     assert (replaced - before).abs().max() > 1e-3
     assert torch.equal(subject.losses(tokens), before)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "layer", "norm"),
+    [
+        ("llama", "layers.1", "post_attention_layernorm"),
+        ("gemma", "layers.1", "pre_feedforward_layernorm"),
+        ("gpt2", "h.1", "ln_2"),
+    ],
+)
+def test_a_stream_between_attention_and_mlp_is_written_where_it_is_added_to(
+    architecture: str, layer: str, norm: str
+) -> None:
+    subject = tiny_subject(architecture, f"{layer}.{norm}.input")
+    new = torch.randn(3, 7, D_MODEL, generator=torch.Generator().manual_seed(1))
+    module = subject.model.base_model.get_submodule(layer)
+    with subject.overwriting(lambda _: new):
+        found = tiny_subject_output(subject, layer)
+    with torch.inference_mode():
+        added = module.mlp(module.get_submodule(norm)(new))
+        if architecture == "gemma":
+            added = module.post_feedforward_layernorm(added)
+    torch.testing.assert_close(found, new + added)
+
+
+def tiny_subject_output(subject: Subject, layer: str) -> Tensor:
+    """What a layer puts out."""
+    other = Subject(subject.model, subject.tokenizer, subject.source, layer)
+    return other.capture(random_tokens(3, 7)).output
+
+
+@pytest.mark.parametrize(
+    ("architecture", "norm", "gain"),
+    [
+        ("llama", "layers.1.post_attention_layernorm", lambda norm: norm.weight),
+        ("gemma", "layers.1.pre_feedforward_layernorm", lambda norm: 1 + norm.weight),
+        ("gpt2", "h.1.ln_2", lambda norm: norm.weight),
+    ],
+)
+def test_what_is_normalised_is_read_before_the_gain(
+    architecture: str, norm: str, gain: Callable[[Any], Tensor]
+) -> None:
+    model = copy.deepcopy(tiny_model(architecture))
+    module = model.base_model.get_submodule(norm)
+    module.weight.data.uniform_(0.5, 2.0)
+    if getattr(module, "bias", None) is not None:
+        module.bias.data.uniform_(-1, 1)
+    tokens = random_tokens(3, 7)
+    hookpoint = MLP[architecture]
+    read = Subject(model, word_tokenizer(), "it", hookpoint, f"{norm}.normalised").capture(tokens)
+    put_out = Subject(model, word_tokenizer(), "it", norm).capture(tokens).output
+    bias = getattr(module, "bias", None)
+    expected = read.input * gain(module) + (0 if bias is None else bias)
+    torch.testing.assert_close(put_out, expected)
+    assert (put_out - read.input).abs().max() > 0.1
+
+
+def test_what_cannot_be_written_or_comes_too_late_is_refused() -> None:
+    with pytest.raises(InputError, match="It can only be read"):
+        tiny_subject("llama", "layers.1.input_layernorm.normalised")
+    model = tiny_model("llama")
+    subject = Subject(model, word_tokenizer(), "it", "layers.1.mlp", "layers.2")
+    with pytest.raises(InputError, match="cannot write before it has read"):
+        subject.capture(random_tokens(2, 5))
+    subject = Subject(model, word_tokenizer(), "it", "layers.1.mlp", "layers.1.mlp.normalised")
+    with pytest.raises(InputError, match="is no normalisation"):
+        subject.capture(random_tokens(2, 5))
 
 
 def test_a_replacement_that_fails_leaves_the_model_as_it_was() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from interp.coders.protocol import Coder
-from interp.rewriting.attribution import Attributed, _TopK, attribute, means
+from interp.rewriting.attribution import Attributed, _change, attribute, means
 from interp.rewriting.evaluate import evaluate
 from interp.rewriting.splice import Site, Values, real_latents, rewritten
 from interp.scoring import statistics
@@ -114,20 +114,18 @@ def test_what_a_latent_changes_in_the_output_is_exact(kind: str) -> None:
     coder = CODERS[kind]
     real = real_activations(coder).flatten(0, 1)
     given_ = simulated(coder, Protocol.WHOLE).flatten(0, 1)
-    direction = torch.randn(len(real), coder.d_model)
+    direction = torch.randn(len(real), coder.d_out)
     slopes = direction @ coder.decoder.T
 
     def weighed(mixture: Tensor) -> Tensor:
-        top = mixture.topk(coder.k)
-        return (slopes.gather(1, top.indices) * top.values).sum(1)
+        return (slopes * coder.rule.select(mixture).dense(coder.num_latents)).sum(1)
 
     latents = torch.tensor([7, 2, 3, 10, 5, 0])
     mixed = real.clone()
     mixed[:, latents] = given_[:, latents]
     for base in (real, mixed):
-        found = _TopK.of(base, coder.k).change(
-            slopes, latents, real[:, latents], given_[:, latents]
-        )
+        rivals = coder.rule.rivals(base, latents)
+        found = _change(coder.rule, rivals, slopes, latents, real[:, latents], given_[:, latents])
         for column, latent in enumerate(latents.tolist()):
             after, before = base.clone(), base.clone()
             after[:, latent], before[:, latent] = given_[:, latent], real[:, latent]

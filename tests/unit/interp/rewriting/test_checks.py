@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp.coders.protocol import Coder, Latents
-from interp.coders.sparsify import SparsifyCoder
+from interp.coders.formats.sparsify import SparsifyCoder
+from interp.coders.protocol import Coder
+from interp.coders.rules import Latents
 from interp.rewriting.checks import (
     Result,
     Setting,
@@ -74,7 +75,7 @@ class Altered:
         module = self.coder.module
         if self.widened:
             everything = torch.relu(x @ module.encoder.weight.mT + module.encoder.bias)
-            return Latents(*everything.topk(self.coder.k + self.widened))
+            return Latents(*everything.topk(module.cfg.k + self.widened))
         top = self.coder.encode(x)
         return Latents(top.activations / top.activations.max(), top.indices)
 

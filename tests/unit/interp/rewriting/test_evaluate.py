@@ -38,6 +38,7 @@ from tests.engine import (
     random_coder,
     random_tokens,
     tiny_subject,
+    whole_forward,
     word_tokenizer,
 )
 
@@ -180,7 +181,7 @@ def test_small_divergences_are_not_lost_in_rounding(protocol: Protocol) -> None:
     model.model.embed_tokens.weight[:, -1] = 5
     model.lm_head.weight[:, -1] = -1
     subject = Subject(model, word_tokenizer(), "a large vocabulary", "layers.0.mlp")
-    subject.module.down_proj.weight.normal_()
+    subject.model.base_model.get_submodule(subject.hookpoint).down_proj.weight.normal_()
 
     def nudge(by: float) -> Splice:
         return lambda site, rows: site.hooked.output * (1 + by)
@@ -497,7 +498,7 @@ def test_perfect_and_useless_simulations(
 def spliced_by_itself(coder: Coder, hooked: Hooked, reads: str, positions: list[int]) -> Hidden:
     new = hooked.output.clone()
     x = getattr(hooked, reads)[:, positions]
-    new[:, positions] = coder.module(x.flatten(0, 1)).sae_out.view_as(x)
+    new[:, positions] = whole_forward(coder, x.flatten(0, 1)).view_as(x)
     return new
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from interp.coders.sparsify import SparsifyCoder
+from interp.coders.formats.sparsify import SparsifyCoder
 from interp.model.subject import Hooked
 from interp.rewriting.splice import (
     Site,
@@ -24,7 +24,7 @@ from interp.rewriting.splice import (
     untouched,
     zero,
 )
-from tests.engine import CODERS, D_MODEL, hand_coder
+from tests.engine import CODERS, D_MODEL, hand_coder, whole_forward
 
 NAN = torch.nan
 FIRST = torch.tensor([0])
@@ -208,17 +208,16 @@ BOTH = torch.tensor([0, 1])
 def test_real_latents_are_the_coders_forward(kind: str) -> None:
     coder = CODERS[kind]
     # A transcoder reads what goes into the module, an SAE what comes out.
-    x = RANDOM_HOOKED.input if "transcoder" in kind else RANDOM_HOOKED.output
-    expected = coder.module(x.flatten(0, 1)).sae_out.view_as(x)
+    x = RANDOM_HOOKED.input if coder.kind == "transcoder" else RANDOM_HOOKED.output
+    expected = whole_forward(coder, x.flatten(0, 1)).view_as(x)
     torch.testing.assert_close(real_latents(Site(coder, RANDOM_HOOKED), BOTH), expected)
 
 
 @pytest.mark.parametrize("kind", CODERS)
 def test_no_latents_leave_bias_and_skip_of_every_kind(kind: str) -> None:
     coder = CODERS[kind]
-    expected = coder.module.b_dec.expand_as(RANDOM_HOOKED.input)
-    if coder.skip:
-        expected = expected + RANDOM_HOOKED.input @ coder.module.W_skip.mT
+    x = RANDOM_HOOKED.input if coder.kind == "transcoder" else RANDOM_HOOKED.output
+    expected = whole_forward(coder, x.flatten(0, 1), silent=True).view_as(x)
     torch.testing.assert_close(no_latents(Site(coder, RANDOM_HOOKED), BOTH), expected)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from interp.coders.source import check_coder
 from interp.errors import InputError
+from interp.sources.checkpoint import Facts
 from interp.sources.corpora import check_corpus
 from interp.sources.models import check_hookpoint, check_length, check_model
 from tests.checkpoints import LAYERS, WIDTH, coder_folder, model_folder
@@ -112,7 +113,7 @@ def test_learned_positions_bound_the_contexts(tmp_path: Path) -> None:
 def test_a_coder_that_fits(tmp_path: Path) -> None:
     model = check_model(str(model_folder(tmp_path / "m")))
     found = check_coder(str(coder_folder(tmp_path / "c", skip=True)), "layers.1.mlp", model)
-    assert found == (WIDTH, 12, 3, True)
+    assert found == Facts("transcoder", WIDTH, WIDTH, 12, 3, skip=True)
     for hookpoint in ("layers.1.mlp", "layers.2.mlp"):
         coder_folder(tmp_path / "all" / hookpoint)
     assert check_coder(str(tmp_path / "all"), "layers.2.mlp", model)

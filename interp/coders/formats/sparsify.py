@@ -9,9 +9,8 @@ from jaxtyping import Float
 from sparsify import SparseCoder
 from torch import Tensor, nn
 
-from interp.coders.protocol import Latents
-from interp.errors import InputError
-from interp.sources.sparsify import WEIGHTS
+from interp.coders.rules import GroupMax, Latents, Rule, TopK
+from interp.coders.weights import refuse_not_finite
 
 
 @dataclass(frozen=True)
@@ -33,32 +32,37 @@ class SparsifyCoder:
         return self.module.W_skip is not None
 
     @property
-    def k(self) -> int:
-        return int(self.module.cfg.k)
+    def rule(self) -> Rule:
+        k = int(self.module.cfg.k)
+        return GroupMax(k) if self.module.cfg.activation == "groupmax" else TopK(k)
 
     @property
     def num_latents(self) -> int:
         return int(self.module.num_latents)
 
     @property
-    def d_model(self) -> int:
+    def d_in(self) -> int:
         return int(self.module.d_in)
 
     @property
-    def decoder(self) -> Float[Tensor, "latent d_model"]:
+    def d_out(self) -> int:
+        return int(self.module.b_dec.shape[0])
+
+    @property
+    def decoder(self) -> Float[Tensor, "latent d_out"]:
         assert self.module.W_dec is not None
         weight: Tensor = self.module.W_dec
         return weight.detach()
 
     @torch.inference_mode()
-    def encode(self, x: Float[Tensor, "token d_model"]) -> Latents:
+    def encode(self, x: Float[Tensor, "token d_in"]) -> Latents:
         top = self.module.encode(x)
         return Latents(top.top_acts, top.top_indices)
 
     @torch.inference_mode()
     def decode(
-        self, latents: Latents, x: Float[Tensor, "token d_model"]
-    ) -> Float[Tensor, "token d_model"]:
+        self, latents: Latents, x: Float[Tensor, "token d_in"]
+    ) -> Float[Tensor, "token d_out"]:
         y: Tensor = nn.functional.embedding_bag(
             latents.indices, self.decoder, per_sample_weights=latents.activations, mode="sum"
         )
@@ -67,19 +71,15 @@ class SparsifyCoder:
             y = y + x @ self.module.W_skip.mT
         return y
 
+    @torch.inference_mode()
+    def slopes(
+        self, gradient: Float[Tensor, "token d_out"], x: Float[Tensor, "token d_in"]
+    ) -> Float[Tensor, "token latent"]:
+        return gradient @ self.decoder.mT
 
-def load(folder: Path, device: torch.device) -> SparsifyCoder:
-    """Load a checkpoint.
 
-    Raises:
-        InputError: Some of its weights are infinite or no numbers.
-    """
-    coder = SparsifyCoder.from_folder(folder, device)
-    for name, weights in coder.module.named_parameters():
-        if bad := int((~weights.isfinite()).sum()):
-            raise InputError(
-                f"{folder / WEIGHTS} is damaged: {bad:,} of {weights.numel():,} values of {name} "
-                "are infinite or not numbers (NaN). Fetch the checkpoint again, or train it again "
-                "with a lower learning rate."
-            )
+def load(weights: Path, device: torch.device) -> SparsifyCoder:
+    """Load a checkpoint."""
+    coder = SparsifyCoder.from_folder(weights.parent, device)
+    refuse_not_finite(weights, dict(coder.module.named_parameters()))
     return coder

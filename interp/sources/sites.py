@@ -1,0 +1,182 @@
+"""The places in a model that a coder reads and writes, by whatever name people give them.
+
+A *site* is one side of a module: what goes into it, what comes out of it, or, for a normalisation,
+its input divided by its size but not yet multiplied by the gain. Names come in three spellings:
+
+- paths of Transformers: ``layers.10.mlp``, ``model.layers.10.mlp.output``, ``transformer.h.3.mlp``;
+- hooks of TransformerLens: ``blocks.10.hook_mlp_out``, ``blocks.10.ln2.hook_normalized``;
+- submodules of dictionary_learning: ``resid_post_layer_10``.
+
+The canonical name is the path below the model without its head, with ``.input`` or ``.normalised``
+where it is not the module's output. Needs no torch.
+"""
+
+import re
+from collections.abc import Collection
+from enum import StrEnum
+from typing import NamedTuple
+
+from interp.errors import InputError
+
+PARTS = {
+    "mlp": ("mlp", "feed_forward", "block_sparse_moe", "ffn"),
+    "attention": ("self_attn", "attn", "attention", "self_attention"),
+    "projection": (
+        "self_attn.o_proj",
+        "self_attn.dense",
+        "self_attn.out_proj",
+        "attn.c_proj",
+        "attn.out_proj",
+        "attn.attention.out_proj",
+        "attention.dense",
+        "self_attention.dense",
+    ),
+    "down": ("mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h", "mlp.fc2", "mlp.fc_out"),
+    "first norm": ("input_layernorm", "ln_1", "self_attn_layer_norm"),
+    "second norm": ("pre_feedforward_layernorm", "post_attention_layernorm", "ln_2"),
+}
+"""What architectures call the parts of a layer."""
+EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings")
+LISTS = ("layers", "h", "blocks", "block")
+AFTER_ATTENTION, AFTER_MLP = "post_attention_layernorm", "post_feedforward_layernorm"
+"""The normalisations of what attention and MLP put out, in models that have both (Gemma 2 and 3,
+OLMo 2). Elsewhere the first name is that of the normalisation before the MLP."""
+OF_PICTURES = re.compile(r"vision|visual|audio|image")
+LENS = re.compile(r"blocks\.(\d+)\.(.+)")
+_LAYER = re.compile(r"(^|\.)\d+(\.|$)")
+SUBMODULE = re.compile(r"(resid_post|resid_pre|mlp_out|attn_out)_layer_(\d+)")
+
+
+class Side(StrEnum):
+    """The side of a module."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+    NORMALISED = "normalised"
+
+
+class Site(NamedTuple):
+    """One side of a module."""
+
+    module: str
+    """Path below the model without its head."""
+    side: Side
+
+    def __str__(self) -> str:
+        return self.module if self.side is Side.OUTPUT else f"{self.module}.{self.side}"
+
+
+def find_site(name: str, modules: Collection[str], *, parallel: bool = False) -> Site:
+    """The site that a name means in a model.
+
+    Args:
+        modules: Paths of the model's modules.
+        parallel: The layers add attention and MLP to the same residual stream, so that there is
+            no stream between them (GPT-NeoX).
+
+    Raises:
+        InputError: The model has no such site. The message says what is there.
+    """
+    name = name.strip()
+    if (module := _lookup(name, modules)) is not None:
+        return Site(module, Side.OUTPUT)
+    above, _, last = name.rpartition(".")
+    if last in [*Side] and (module := _lookup(above, modules)) is not None:
+        return Site(module, Side(last))
+    if lens := LENS.fullmatch(name):
+        return _hook(name, lens[2], int(lens[1]), modules, parallel=parallel)
+    if submodule := SUBMODULE.fullmatch(name):
+        hook = f"hook_{submodule[1]}"
+        return _hook(name, hook, int(submodule[2]), modules, parallel=parallel)
+    if name in ("hook_embed", "embedding"):
+        return Site(_one_of(name, EMBEDDINGS, modules), Side.OUTPUT)
+    raise InputError(f"The model has no module {name!r}. {_named_like(modules)}")
+
+
+def _hook(name: str, hook: str, layer: int, modules: Collection[str], *, parallel: bool) -> Site:
+    """The site of a hook of TransformerLens."""
+    here = _layer(name, layer, modules)
+
+    def part(what: str) -> str:
+        return _one_of(name, [f"{here}.{one}" for one in PARTS[what]], modules)
+
+    def before_mlp() -> Site:
+        if sandwich and f"{here}.pre_feedforward_layernorm" not in modules:
+            return Site(part("mlp"), Side.INPUT)  # nothing is normalised before the MLP
+        return Site(part("second norm"), Side.INPUT)
+
+    sandwich = f"{here}.{AFTER_MLP}" in modules
+    match hook:
+        case "hook_resid_pre":
+            return Site(here, Side.INPUT)
+        case "hook_resid_post":
+            return Site(here, Side.OUTPUT)
+        case "hook_resid_mid" if parallel:
+            raise InputError(
+                f"{name}: the layers of this model run attention and MLP side by side, so there is "
+                "no residual stream between them. Use hook_resid_pre or hook_resid_post."
+            )
+        case "hook_resid_mid":
+            return before_mlp()
+        case "ln1.hook_normalized":
+            return Site(part("first norm"), Side.NORMALISED)
+        case "ln2.hook_normalized":
+            return Site(part("second norm"), Side.NORMALISED)
+        case "mlp.hook_in":
+            return Site(part("mlp"), Side.INPUT)
+        case "mlp.hook_out":
+            return Site(part("mlp"), Side.OUTPUT)
+        case "hook_mlp_out":
+            return Site(f"{here}.{AFTER_MLP}" if sandwich else part("mlp"), Side.OUTPUT)
+        case "hook_attn_out":
+            of = f"{here}.{AFTER_ATTENTION}" if sandwich else part("attention")
+            return Site(of, Side.OUTPUT)
+        case "attn.hook_z":
+            return Site(part("projection"), Side.INPUT)
+        case "mlp.hook_post":
+            return Site(part("down"), Side.INPUT)
+    raise InputError(
+        f"{name}: Palimpsest knows no hook {hook!r}. It knows hook_resid_pre, hook_resid_mid, "
+        "hook_resid_post, hook_attn_out, attn.hook_z, hook_mlp_out, mlp.hook_in, mlp.hook_out, "
+        "mlp.hook_post, ln1.hook_normalized and ln2.hook_normalized."
+    )
+
+
+def _layer(name: str, number: int, modules: Collection[str]) -> str:
+    found = [path for kind in LISTS if (path := _lookup(f"{kind}.{number}", modules))]
+    if not found:
+        raise InputError(f"{name}: the model has no layer {number}. {_named_like(modules)}")
+    return found[0]
+
+
+def _one_of(name: str, paths: Collection[str], modules: Collection[str]) -> str:
+    for path in paths:
+        if (found := _lookup(path, modules)) is not None:
+            return found
+    last = sorted({path.rpartition(".")[2] for path in paths})
+    raise InputError(
+        f"{name}: the model has no module that is named {' or '.join(last)} there. "
+        f"{_named_like(modules)}"
+    )
+
+
+def _lookup(path: str, modules: Collection[str]) -> str | None:
+    """The module of a path, that may begin higher up or further down. None if there is none."""
+    if path in modules:
+        return path
+    parts = path.split(".")
+    for start in range(1, len(parts)):
+        if parts[start - 1].isdecimal():
+            break  # what is cut off must not name a layer
+        if (shorter := ".".join(parts[start:])) in modules:
+            return shorter
+    before = {one: one.removesuffix(f".{path}") for one in modules if one.endswith(f".{path}")}
+    longer = [one for one, above in before.items() if not _LAYER.search(above)]
+    # The language model of one that sees or hears.
+    longer = [one for one in longer if not OF_PICTURES.search(one)] or longer
+    return min(longer, key=len, default=None)
+
+
+def _named_like(modules: Collection[str]) -> str:
+    names = [name for name in modules if name and name.count(".") <= 2][:11]
+    return f"Its modules are named like {', '.join(names)}."
