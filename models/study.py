@@ -56,8 +56,8 @@ class Study(Base):
     simulator: Mapped[Simulator | None] = relationship(viewonly=True)
     """To read both at once. Another one is chosen by ``simulator_id``."""
     coder_info: Mapped[Json] = mapped_column(default=dict)
-    """Known once collected: kind, k (None if the number of active latents is not fixed), rule (which
-    latents are active, in words), skip, num_latents, fvu (fraction of variance unexplained on
+    """Known once collected: kind, k (None if the number of active latents is not fixed), rule (the
+    active latents, in words), skip, num_latents, fvu (fraction of variance unexplained on
     the calibrate set), sha256 of the weights, tokens collected, dead latents, code_version,
     text_version (``interp.corpus.documents.TEXT_VERSION`` of its contexts), copies (documents left
     out as such), coder_seen (names of calibrate and evaluate documents that the coder was trained
