@@ -125,7 +125,8 @@ def full_forward(protocol: str, subject: Any, coder: Any, tokens: Any, splices: 
     import numpy as np
     import torch
 
-    from interp.model.subject import Hidden, Hooked
+    from interp.model.subject import Hooked
+    from interp.model.taps import Hidden
     from interp.rewriting.evaluate import Protocol
     from interp.rewriting.splice import Site
 

@@ -4,16 +4,18 @@ from sqlalchemy.orm import Session
 
 from app.services.simulators.adding import add_simulator
 from app.services.simulators.schemas import SimulatorCreate
+from app.services.simulators.shipped import BASE, shipped_simulator
+from app.services.studies.queries import MEASURED_ALONE
 from jobs.params import CollectParams, ExplainParams
 from jobs.queue import enqueue
 from models import Study
 from models.shipped import DEMO
 
-MODEL, BASE = "smollm2-135m-instruct", "gemma-3-270m"
-"""The subject model, and the one under the simulator: another one, so that the two do not agree
+MODEL = "smollm2-135m-instruct"
+"""The subject model. The one under the simulator is another one, so that the two do not agree
 because they are one."""
-FIRST_LATENTS, MEASURED_ALONE = 4096, 32
-"""Latents simulated at once, which are all, and those of them that are measured individually."""
+FIRST_LATENTS = 4096
+"""Latents simulated at once, which are all."""
 
 
 def create_demo(session: Session, user: str) -> Study:
@@ -24,9 +26,6 @@ def create_demo(session: Session, user: str) -> Study:
     one. Beside the trained simulator there is a prompted one to compare with. It calibrates on
     fewer contexts, because it takes seconds for each latent.
     """
-    trained = SimulatorCreate(
-        method="two_tower", model=BASE, folder=str(DEMO / "simulators" / "two_tower")
-    )
     prompted = SimulatorCreate(method="all_at_once", model=BASE, calibrate_contexts=24)
     add_simulator(session, prompted)
     study = Study(
@@ -43,7 +42,7 @@ def create_demo(session: Session, user: str) -> Study:
         contexts_evaluate=512,
         contexts_rewrite=64,
         seed=0,
-        simulator_id=add_simulator(session, trained).id,
+        simulator_id=shipped_simulator(session).id,
     )
     session.add(study)
     session.flush()

@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from cli import export, jobs, simulators, studies, train, users
+from cli import coders, export, jobs, simulators, studies, train, users
 from cli.errors import CommandError
 from cli.failures import explain
 from models.settings import get_settings
@@ -19,6 +19,7 @@ app = typer.Typer(
     help="Rewrite a layer of a language model in plain English, and see what it costs.",
 )
 app.add_typer(studies.app, name="study")
+app.add_typer(coders.app, name="coder")
 app.add_typer(simulators.app, name="simulator")
 app.add_typer(users.app, name="user")
 app.command()(jobs.collect)
@@ -105,12 +106,12 @@ def train_coder(
     if out.exists():
         raise CommandError(f"{out} is there already. Choose another folder, or remove it first.")
     from interp.sources.corpora import check_corpus
-    from interp.sources.models import check_hookpoint, check_length, check_model
+    from interp.sources.models import check_length, check_model, check_site
 
     # Before anything is loaded, which takes a while.
     source = get_settings().model_source(model)
     shape = check_model(source)
-    check_hookpoint(hookpoint, shape)
+    check_site(hookpoint, shape)
     check_length(context_length, shape)
     check_corpus(corpus)
     with console.status("Loading the model"):

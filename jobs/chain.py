@@ -60,7 +60,7 @@ def after(asked: Params, state: Mapping[str, Any]) -> Sequence[Params]:
             ids = state.get("explained", [])
             return [then.model_copy(update={"explanation_ids": tuple(ids)})] if ids else []
         case ExplainParams() if asked.first_latents:
-            return [SimulateParams(**_latents(asked), then_rewrite=True)]
+            return [SimulateParams(**{**_latents(asked), "then_rewrite": asked.then_rewrite})]
         case SimulateParams(rest=False):
             rewriting = rewrites(asked, state) if asked.then_rewrite else []
             return [*rewriting, *rest(asked, state)]
@@ -115,5 +115,5 @@ def _explain(
 
 def _latents(asked: CollectParams | ExplainParams) -> dict[str, Any]:
     """The latents to hand on to the simulate job."""
-    named = {"first_latents", "individually"} & asked.model_fields_set
+    named = {"first_latents", "individually", "then_rewrite"} & asked.model_fields_set
     return {name: getattr(asked, name) for name in sorted(named)}

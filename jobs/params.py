@@ -87,8 +87,10 @@ class ExplainParams(Params):
     following: tuple["ExplainParams", ...] = ()
     """Explain with these methods afterwards, one after another."""
     first_latents: int = 0
-    """Simulate so many latents afterwards, and measure the layer."""
+    """Simulate so many latents afterwards."""
     individually: int | None = None
+    then_rewrite: bool = True
+    """Then measure the layer with them rewritten."""
 
 
 class CollectParams(Params):
@@ -98,6 +100,7 @@ class CollectParams(Params):
     """Explain with these methods afterwards."""
     first_latents: int = 0
     individually: int | None = None
+    then_rewrite: bool = True
 
 
 class ScoreParams(Params):

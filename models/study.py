@@ -38,8 +38,13 @@ class Study(Base):
     """Subject model: a folder, a .gguf file, or a hub name."""
     model_revision: Mapped[str | None]
     coder: Mapped[str]
-    """Sparse coder: a sparsify checkpoint folder or hub name."""
+    """Sparse coder: a checkpoint of any known format, or a hub name."""
     hookpoint: Mapped[str]
+    """The site that the coder writes, see :mod:`interp.sources.sites`. Empty until collected, if
+    only the coder's files name it."""
+    reads: Mapped[str] = mapped_column(default="")
+    """The site that it reads. If empty: the one that its files name, or else the input of the
+    module written, or for an SAE what it writes."""
     corpus: Mapped[str]
     context_length: Mapped[int]
     """Tokens in a context, counting the beginning-of-sequence token where there is one."""
@@ -57,11 +62,12 @@ class Study(Base):
     """To read both at once. Another one is chosen by ``simulator_id``."""
     coder_info: Mapped[Json] = mapped_column(default=dict)
     """Known once collected: kind, k (None if the number of active latents is not fixed), rule (the
-    active latents, in words), skip, num_latents, fvu (fraction of variance unexplained on
-    the calibrate set), sha256 of the weights, tokens collected, dead latents, code_version,
-    text_version (``interp.corpus.documents.TEXT_VERSION`` of its contexts), copies (documents left
-    out as such), coder_seen (names of calibrate and evaluate documents that the coder was trained
-    on; None where its record does not say)."""
+    active latents, in words), skip, num_latents, fvu (fraction of variance unexplained on the
+    calibrate set), resumes (False if each condition takes a whole forward pass), sha256 of the
+    weights, tokens collected, dead latents, code_version, text_version
+    (``interp.corpus.documents.TEXT_VERSION`` of its contexts), copies (documents left out as such),
+    coder_seen (names of calibrate and evaluate documents that the coder was trained on; None where
+    its record does not say)."""
     deleted_at: Mapped[datetime | None]
     """Set once a person deleted it: no page shows it any more, its slug is free for another one,
     and a worker removes its rows and files."""

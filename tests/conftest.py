@@ -92,7 +92,10 @@ def data_folder(model_cache: Path) -> Iterator[Path]:
     """A data folder with nothing in it but the fetched model."""
     with tempfile.TemporaryDirectory(prefix="palimpsest-") as folder:
         data = Path(folder)
-        (data / "models").symlink_to(model_cache)
+        (data / "models").mkdir()
+        # No other: whether the base of the shipped simulator is here, says what a new study does.
+        name = "smollm2-135m-instruct"
+        (data / "models" / name).symlink_to(model_cache / name)
         yield data
 
 

@@ -39,13 +39,17 @@ def small_study(slug: str, model: str | Path, /, **changes: object) -> StudyCrea
 
 
 def make_study(db: Session, data: StudyCreate) -> Study:
-    """Create a study as the web app does: its collect job is queued."""
-    return create_study(db, data, "tests")
+    """Create a study as the web app does: its collect job is queued. Its simulator is the prompted
+    one, which needs no other model, whatever models are here."""
+    study = create_study(db, data, "tests")
+    study.simulator_id = None
+    db.commit()
+    return study
 
 
 def make_unchecked(db: Session, data: StudyCreate) -> Study:
     """Create a study that the web app would refuse, as one whose files have gone since."""
-    study = Study(**data.model_dump(exclude={"first_latents"}))
+    study = Study(**data.model_dump(exclude={"first_latents", "until"}))
     db.add(study)
     db.flush()
     queue_job(db, study, "collect")

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from interp.coders.load import load_coder
+from interp.coders.load import find_checkpoint, load_coder
 from interp.coders.protocol import Coder
 from interp.corpus.activations import ActivationStore
 from interp.errors import InputError
@@ -21,6 +21,7 @@ from interp.llm.servers import check_named
 from interp.model.subject import Subject, default_device, load_causal_lm
 from interp.simulate import protocol as simulators
 from interp.simulate.registry import SIMULATORS, prompted, trained
+from interp.sources.checkpoint import Facts
 from interp.vocabulary import ContextSet
 from models import Simulator, Study
 from models.folders import check_coder, check_corpus, check_model, check_path
@@ -68,7 +69,9 @@ def _coder(source: str, hookpoint: str) -> Coder:
 def subject_of(study: Study) -> Subject:
     """The study's subject model, in float32: losses are compared to a thousandth of a nat."""
     _may_load(check_model, study.model)
-    return Subject(*_model(study.model, study.model_revision), study.model, study.hookpoint)
+    model = _model(study.model, study.model_revision)
+    resumable = study.coder_info.get("resumes", True)
+    return Subject(*model, study.model, study.hookpoint, study.reads, resumable)
 
 
 def corpus_of(study: Study) -> str:
@@ -81,6 +84,12 @@ def coder_of(study: Study) -> Coder:
     """The study's sparse coder."""
     _may_load(check_coder, study.coder)
     return _coder(study.coder, study.hookpoint)
+
+
+def facts_of(study: Study) -> Facts:
+    """What the files of the study's coder say."""
+    _may_load(check_coder, study.coder)
+    return find_checkpoint(study.coder, study.hookpoint).check()
 
 
 @lru_cache(maxsize=KEPT_MODELS)

@@ -20,8 +20,8 @@ def _line(line: str) -> str:
 
 def _module(name: str) -> str:
     if set(name) & set("/\\") or name in (".", ".."):
-        raise ValueError("Use the name of a module, such as layers.10.mlp; it has no slash.")
-    return name
+        raise ValueError("Use the name of a site, such as layers.10.mlp; it has no slash.")
+    return name.strip()
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ Coder = Annotated[Line, AfterValidator(folders.check_coder)]
 Corpus = Annotated[Line, AfterValidator(folders.check_corpus)]
 Folder = Annotated[Line, AfterValidator(folders.check_path)]
 """What the worker loads. While accounts are on, only what is in folders that the operator named."""
-Hookpoint = Annotated[Line, AfterValidator(_module)]
-"""A module of a model. Coders of many hookpoints have a folder for each, so it is no path."""
+Site = Annotated[str, StringConstraints(max_length=LINE), AfterValidator(_module)]
+"""A site of a model, or nothing. Coders of many sites have a folder for each, so it is no path."""
 Sought = Annotated[str, AfterValidator(cleaning.sought)]
 """Text to search for, such as words or an author; it may be empty."""

@@ -6,9 +6,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from interp.coders.inspection import candidates, inspect
 from interp.coders.protocol import Coder, coder_input, fvu, refuse_non_finite
 from interp.errors import InputError
 from interp.model.subject import Subject
+from interp.sources.checkpoint import Facts
 
 MAX_FVU = 0.5
 """A coder that leaves more of the variance unexplained than this does not fit its hookpoint.
@@ -62,7 +64,24 @@ def check_coder(
     if not unexplained < MAX_FVU:
         raise InputError(
             f"The coder does not fit {subject.hookpoint!r}: it leaves {unexplained:.0%} of the "
-            f"variance unexplained (at most {MAX_FVU:.0%} is accepted). Check its hookpoint, and "
-            "that its cfg.json says truly whether it is a transcoder ('transcode')."
+            f"variance unexplained (at most {MAX_FVU:.0%} is accepted). "
+            f"{_elsewhere(coder, subject, tokens, first_position)} `palimpsest coder inspect` "
+            "measures more places and readings."
         )
     return unexplained
+
+
+def _elsewhere(
+    coder: Coder, subject: Subject, tokens: Int[Tensor, "context seq"], first_position: int
+) -> str:
+    """The place where the coder fits best, in a sentence."""
+    facts = Facts(coder.kind, reads=subject.reads)
+    sites = candidates(subject.model, facts, subject.hookpoint)
+    _, *others = inspect(subject.model, {"": coder}, sites, tokens, first_position=first_position)
+    if others and (best := others[0]).fvu < MAX_FVU:
+        reads = "" if best.reads == best.writes else f", with {best.reads} as the site read,"
+        return f"It fits {best.writes}{reads} where it leaves {best.fvu:.0%}."
+    return (
+        "It fits no other place near there: it belongs to another layer or another model, or its "
+        "files do not say truly whether it is a transcoder."
+    )

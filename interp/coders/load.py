@@ -25,18 +25,24 @@ def load_coder(
     Raises:
         InputError: There is no such checkpoint, or its files do not fit together.
     """
-    path, device = Path(source).expanduser(), device or default_device()
-    there = path if path.exists() else _fetched(str(source), hookpoint)
-    found = registry.find(there, hookpoint)
+    found = find_checkpoint(source, hookpoint)
     found.check()
     try:
-        return found.format.load(found.weights, device)
+        return found.format.load(found.weights, device or default_device())
     except InputError:
         raise
     except Exception as error:  # the loader raises whatever the damage makes it stumble over
         raise InputError(
             f"The sparse coder in {found.folder} cannot be loaded: {reason(error)}. Fetch it again."
         ) from error
+
+
+def find_checkpoint(source: str | Path, hookpoint: str = "") -> registry.Checkpoint:
+    """The files of a coder, fetched if they are on the hub. Arguments and errors are those of
+    :func:`load_coder`."""
+    path = Path(source).expanduser()
+    there = path if path.exists() else _fetched(str(source), hookpoint)
+    return registry.find(there, hookpoint)
 
 
 def _fetched(name: str, hookpoint: str) -> Path:

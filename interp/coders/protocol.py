@@ -74,7 +74,17 @@ def fvu(coder: Coder, hooked: Hooked, *, first_position: int) -> float:
     """
     x = coder_input(coder, hooked)[:, first_position:].flatten(0, 1).float()
     y = hooked.output[:, first_position:].flatten(0, 1).float()
-    residual = y - coder.decode(coder.encode(x), x)
+    return unexplained(coder, coder.encode(x), x, y)
+
+
+def unexplained(
+    coder: Coder,
+    latents: Latents,
+    x: Float[Tensor, "token d_in"],
+    y: Float[Tensor, "token d_out"],
+) -> float:
+    """Σ‖y − ŷ‖² / Σ‖y − ȳ‖² for what a coder makes of its input, see :func:`fvu`."""
+    residual = y - coder.decode(latents, x)
     return float(residual.square().sum() / (y - y.mean(0)).square().sum())
 
 

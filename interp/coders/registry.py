@@ -15,7 +15,7 @@ from interp.errors import InputError
 from interp.registry import Registry
 from interp.sources.checkpoint import Facts
 from interp.sources.formats import gemma_scope_2, sparsify
-from interp.sources.models import place_of
+from interp.sources.models import place_of, same_site
 from interp.sources.paths import some
 
 if TYPE_CHECKING:
@@ -103,6 +103,10 @@ def find(path: Path, hookpoint: str = "") -> Checkpoint:
         if there := _in(folder):
             return _of_layer(folder, there, hookpoint)
     inside = sorted(p for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
+    for folder in inside if hookpoint else []:
+        # A name may begin higher up, as in model.layers.3.
+        if same_site(folder.name, hookpoint) and (there := _in(folder)):
+            return _of_layer(folder, there, hookpoint)
     names = sorted((p.name for p in inside if _in(p)), key=_natural)
     holds = f" It holds coders for {some(names)}." if names else ""
     here = f"{path} holds no sparse coder"

@@ -5,11 +5,10 @@ from pathlib import Path
 from interp.coders import registry
 from interp.errors import InputError
 from interp.sources.checkpoint import Facts
-from interp.sources.models import HOOKPOINT, ModelShape, Place, place_of
+from interp.sources.models import HOOKPOINT, ModelShape, Place, place_of, same_site
 from interp.sources.paths import SEEN, check_hub_name, exists, full, is_path, read_json
+from interp.sources.sites import LISTS
 
-LISTS = frozenset({"layers", "h", "blocks", "block"})
-"""What most models call their lists of layers."""
 IN_STREAM = ("mlp", "attn", "attention")
 """Parts of the names of a layer's modules whose vectors are as wide as the model."""
 
@@ -35,10 +34,10 @@ def check_coder(source: str, hookpoint: str, model: ModelShape | None) -> Facts 
         raise InputError(f"There is nothing at {path}. {SEEN}")
     found = registry.find(path, hookpoint)
     folder = found.folder
-    if (trained := _trained_on(folder, model)) and not _same_hookpoint(trained, hookpoint):
+    if (trained := _trained_on(folder, model)) and hookpoint and not same_site(trained, hookpoint):
         raise InputError(f"The sparse coder in {folder} is of {trained}, not of {hookpoint}.")
     shape = found.check()
-    place = place_of(hookpoint)
+    place = place_of(hookpoint or shape.writes)
     in_stream = place is not None and _in_stream(place)
     if in_stream and model and shape.d_out and model.width not in (None, shape.d_out):
         raise InputError(
@@ -67,9 +66,3 @@ def _trained_on(folder: Path, model: ModelShape | None) -> str:
     place, lists = place_of(folder.name), (model and model.lists) or LISTS
     named = place is not None and place.list in lists and HOOKPOINT.fullmatch(folder.name)
     return folder.name if named else ""
-
-
-def _same_hookpoint(one: str, other: str) -> bool:
-    """True if two paths of modules end alike. One may begin higher up, as in ``model.layers.3``."""
-    short, long = sorted((one, other), key=len)
-    return f".{long}".endswith(f".{short}")

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from interp.model.attention import Mask, attending, layers_of, own_masks
-from interp.model.subject import Hidden, Hooked, Subject, first_argument
+from interp.model.subject import Hooked, Subject
+from interp.model.taps import Hidden, first_argument
 
 
 @dataclass
@@ -38,6 +39,8 @@ class Suspended:
     """What each of the model's layers attends to, see :mod:`interp.model.attention`."""
     tuples: bool
     """Whether this architecture's layers put out tuples."""
+    branches: ClassVar[bool] = True
+    """Conditions that begin alike can share their beginning."""
 
     def resume(
         self,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -24,11 +24,11 @@ from transformers import (
 )
 
 from interp.errors import InputError, reason
+from interp.model.taps import Hidden, Tap
 from interp.sources.hub import hub_reason
 from interp.sources.models import longest_context
 from interp.sources.sites import Side, Site, find_site
 
-Hidden = Float[Tensor, "batch seq d_model"]
 Tokens = Int[Tensor, "batch seq"]
 
 
@@ -56,6 +56,8 @@ class Subject:
     """The site written, by any of its names; then by its canonical one."""
     reads: str = ""
     """The site that a transcoder reads. By default, the input of the module written."""
+    resumable: bool = True
+    """Whether the model can be run on from the site written, see :mod:`interp.model.resume`."""
 
     def __post_init__(self) -> None:
         modules = dict(self.model.base_model.named_modules())
@@ -77,8 +79,8 @@ class Subject:
                 "be read."
             )
         self.hookpoint, self.reads = str(written), str(read)
-        self._written = _Tap(modules[written.module], written.side)
-        self._read = _Tap(modules[read.module], read.side)
+        self._written = Tap(modules[written.module], written.side)
+        self._read = Tap(modules[read.module], read.side)
 
     @property
     def device(self) -> torch.device:
@@ -183,79 +185,6 @@ class Subject:
         return losses.view(targets.shape)
 
 
-@dataclass(frozen=True)
-class _Tap:
-    """One side of a module, to be watched and replaced."""
-
-    module: nn.Module
-    side: Side
-
-    @contextmanager
-    def watched(self, take: Callable[[Hidden], None]) -> Iterator[None]:
-        """Within the block, ``take`` is given whatever stands there."""
-
-        def entering(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            hidden = first_argument(args, kwargs)
-            take(normalised(self.module, hidden) if self.side is Side.NORMALISED else hidden)
-
-        def leaving(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
-            take(hidden_states(output))
-
-        if self.side is Side.OUTPUT:
-            handle = self.module.register_forward_hook(leaving)
-        else:
-            handle = self.module.register_forward_pre_hook(entering, with_kwargs=True)
-        try:
-            yield
-        finally:
-            handle.remove()
-
-    @contextmanager
-    def replaced(self, write: Callable[[Hidden], Hidden]) -> Iterator[None]:
-        """Within the block, ``write`` says what stands there.
-
-        What goes into a module is overwritten in place: a residual stream that goes into a
-        normalisation is added to later, under another name.
-        """
-
-        def entering(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            hidden = first_argument(args, kwargs)
-            hidden.copy_(write(hidden))
-
-        def leaving(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
-            new = write(hidden_states(output))
-            return (new, *output[1:]) if isinstance(output, tuple) else new
-
-        if self.side is Side.OUTPUT:
-            handle = self.module.register_forward_hook(leaving)
-        else:
-            handle = self.module.register_forward_pre_hook(entering, with_kwargs=True)
-        try:
-            yield
-        finally:
-            handle.remove()
-
-
-def normalised(norm: nn.Module, hidden: Hidden) -> Hidden:
-    """The input of a normalisation, divided by its size and not multiplied by the gain, in float32.
-
-    Raises:
-        InputError: The module is no normalisation that divides by a root mean square or a standard
-            deviation.
-    """
-    hidden = hidden.float()
-    if isinstance(norm, nn.LayerNorm):
-        return nn.functional.layer_norm(hidden, norm.normalized_shape, eps=norm.eps)
-    eps = getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
-    if "norm" not in type(norm).__name__.lower() or not isinstance(eps, float):
-        raise InputError(
-            f"A {type(norm).__name__} is no normalisation, so nothing normalised can be read in it."
-        )
-    if "rms" in type(norm).__name__.lower():
-        return hidden * torch.rsqrt(hidden.square().mean(-1, keepdim=True) + eps)
-    return nn.functional.layer_norm(hidden, hidden.shape[-1:], eps=eps)
-
-
 def output_head(model: PreTrainedModel) -> Float[Tensor, "vocab d_model"]:
     """The weight that turns the last hidden states into logits.
 
@@ -268,24 +197,6 @@ def output_head(model: PreTrainedModel) -> Float[Tensor, "vocab d_model"]:
             f"{model.name_or_path} has no output head: it is no causal language model."
         )
     return head.weight
-
-
-def first_argument(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hidden:
-    """The hidden states among a module's arguments (always the first, or named so)."""
-    hidden: Hidden
-    if args:
-        hidden = args[0]
-    elif "hidden_states" in kwargs:
-        hidden = kwargs["hidden_states"]
-    else:
-        hidden = next(value for value in kwargs.values() if isinstance(value, Tensor))
-    return hidden
-
-
-def hidden_states(output: Any) -> Hidden:
-    """The hidden states in what a module puts out: alone, or first in a tuple."""
-    hidden: Hidden = output[0] if isinstance(output, tuple) else output
-    return hidden
 
 
 def default_device() -> torch.device:

@@ -17,9 +17,11 @@ from torch.nn.functional import cross_entropy
 
 from interp.coders.protocol import Coder
 from interp.coders.rules import Rivals, Rule
-from interp.model.resume import Suspended, suspend
-from interp.model.subject import Hidden, Subject
-from interp.rewriting.evaluate import TOKENS_AT_ONCE
+from interp.model.resume import Suspended
+from interp.model.subject import Subject
+from interp.model.taps import Hidden
+from interp.model.whole import Whole
+from interp.rewriting.evaluate import TOKENS_AT_ONCE, stopped
 from interp.rewriting.splice import Site, Values
 from interp.scoring.statistics import RESAMPLES, Estimate, by_document
 from interp.vocabulary import Linearisation, Protocol
@@ -65,7 +67,7 @@ def attribute(
     where = protocol.spliced(tokens.shape[1], first_position)
     size = max(1, TOKENS_AT_ONCE[subject.device.type] // (where.stop - where.start))
     parts = [
-        _attribute(suspend(subject, tokens[batch], where), coder, values, batch)
+        _attribute(stopped(subject, tokens[batch], where), coder, values, batch)
         for batch in wanted.split(size)
         if len(batch)
     ]
@@ -82,7 +84,7 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def _attribute(
-    suspended: Suspended, coder: Coder, values: Values, batch: Int[Tensor, "batch"]
+    suspended: Suspended | Whole, coder: Coder, values: Values, batch: Int[Tensor, "batch"]
 ) -> Attributed:
     with torch.no_grad():
         site = Site(coder, suspended.hooked)
@@ -127,7 +129,7 @@ class _Linear(NamedTuple):
     gradient: Float[Tensor, "token d_model"]
 
 
-def _linearise(suspended: Suspended, output: Hidden) -> _Linear:
+def _linearise(suspended: Suspended | Whole, output: Hidden) -> _Linear:
     output = output.clone().requires_grad_()
     every = torch.arange(len(output), device=output.device)
     with torch.enable_grad():

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from interp.coders.protocol import Coder, coder_input
-from interp.model.subject import Hidden, Hooked, Subject
+from interp.model.subject import Hooked, Subject
+from interp.model.taps import Hidden
 from interp.rewriting import splice
 from interp.rewriting.evaluate import evaluate
 from interp.rewriting.splice import Site, Splice, Values

@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from interp.coders.protocol import Coder
 from interp.model.resume import Suspended, suspend
 from interp.model.subject import Subject
+from interp.model.whole import Whole, capture_whole
 from interp.rewriting.splice import Site, Splice, untouched
 from interp.rewriting.tree import Ids, Tree, grow, numbered
 from interp.vocabulary import Protocol
@@ -49,13 +50,13 @@ class Kept:
     """
 
     def __init__(self) -> None:
-        self._started: dict[tuple[int, ...], tuple[Suspended, Site]] = {}
+        self._started: dict[tuple[int, ...], tuple[Suspended | Whole, Site]] = {}
         self._references: dict[int, tuple[_Reference, _Outcome]] = {}
         self._bytes = 0
 
     def started(
-        self, rows: tuple[int, ...], start: Callable[[], tuple[Suspended, Site]]
-    ) -> tuple[Suspended, Site]:
+        self, rows: tuple[int, ...], start: Callable[[], tuple[Suspended | Whole, Site]]
+    ) -> tuple[Suspended | Whole, Site]:
         """A batch of contexts at the hookpoint, by their rows."""
         if rows not in self._started:
             self._started[rows] = start()
@@ -162,10 +163,17 @@ def evaluate(
     return Evaluated(_finite(loss), _finite(kl), nodes)
 
 
+def stopped(
+    subject: Subject, tokens: Int[Tensor, "context seq"], where: slice
+) -> Suspended | Whole:
+    """Contexts run up to the sites, to be gone on from in the quickest way that can be."""
+    return (suspend if subject.resumable else capture_whole)(subject, tokens, where)
+
+
 def _start(
     subject: Subject, coder: Coder, tokens: Int[Tensor, "context seq"], where: slice
-) -> tuple[Suspended, Site]:
-    suspended = suspend(subject, tokens, where)
+) -> tuple[Suspended | Whole, Site]:
+    suspended = stopped(subject, tokens, where)
     return suspended, Site(coder, suspended.hooked)
 
 
@@ -192,7 +200,7 @@ def _needed(ids: Sequence[Ids], found: dict[Ids, _Outcome]) -> dict[Ids, int]:
 
 
 def _run_untouched(
-    suspended: Suspended, needed: list[dict[Ids, int]]
+    suspended: Suspended | Whole, needed: list[dict[Ids, int]]
 ) -> Iterator[tuple[int, _Reference, _Outcome]]:
     """Predictions and outcome of the untouched model on the contexts where anything is needed."""
     output = suspended.hooked.output
@@ -208,12 +216,15 @@ def _run_untouched(
 
 
 def _run_trees(
-    suspended: Suspended,
+    suspended: Suspended | Whole,
     outputs: Float[Tensor, "context splice position d_model"],
     trees: list[Tree],
     references: dict[int, _Reference],
 ) -> Iterator[tuple[Tree, dict[Ids, _Outcome]]]:
     """Run trees of like size together, and give the outcomes of their paths."""
+    if isinstance(suspended, Whole):
+        yield from _run_paths(suspended, outputs, trees, references)
+        return
     device = outputs.device
     trees = sorted(trees, key=lambda tree: len(tree.parents), reverse=True)
     while trees:
@@ -236,23 +247,60 @@ def _run_trees(
             places,
             torch.from_numpy(sees).to(device),
         ).float()
-        targets = _targets(suspended)[rows[:, None], places]
-        normaliser = logits.logsumexp(-1)
-        losses = (normaliser - logits.gather(-1, targets[..., None])[..., 0]).double()
+        losses, kls = _figures(suspended, logits, rows, places, references)
         for row, tree in enumerate(group):
-            kls = torch.full_like(losses[row], torch.nan)
-            if reference := references.get(tree.context):
-                kls = _divergence(reference, logits[row], normaliser[row], places[row])
             yield (
                 tree,
                 {
-                    ids: _Outcome(float(losses[row, path].mean()), float(kls[path].mean()))
+                    ids: _Outcome(float(losses[row, path].mean()), float(kls[row, path].mean()))
                     for ids, path in tree.paths.items()
                 },
             )
 
 
-def _targets(suspended: Suspended) -> Int[Tensor, "context position"]:
+def _run_paths(
+    suspended: Whole,
+    outputs: Float[Tensor, "context splice position d_model"],
+    trees: list[Tree],
+    references: dict[int, _Reference],
+) -> Iterator[tuple[Tree, dict[Ids, _Outcome]]]:
+    """Run each path of the trees by itself, and give its outcome."""
+    device = outputs.device
+    paths = [(tree, ids, nodes) for tree in trees for ids, nodes in tree.paths.items()]
+    places = torch.arange(outputs.shape[2], device=device)
+    at_once = max(1, TOKENS_AT_ONCE[device.type] // len(places))
+    for start in range(0, len(paths), at_once):
+        some = paths[start : start + at_once]
+        rows = torch.tensor([tree.context for tree, _, _ in some], device=device)
+        splices = torch.tensor(
+            [[tree.sources[node][0] for node in nodes] for tree, _, nodes in some], device=device
+        )
+        logits = suspended.resume_paths(rows, outputs[rows[:, None], splices, places]).float()
+        every = places.expand(len(some), -1)
+        losses, kls = _figures(suspended, logits, rows, every, references)
+        for (tree, ids, _), loss, kl in zip(some, losses, kls, strict=True):
+            yield tree, {ids: _Outcome(float(loss.mean()), float(kl.mean()))}
+
+
+def _figures(
+    suspended: Suspended | Whole,
+    logits: Float[Tensor, "row node vocab"],
+    rows: Int[Tensor, "row"],
+    places: Int[Tensor, "row node"],
+    references: dict[int, _Reference],
+) -> tuple[Float[Tensor, "row node"], Float[Tensor, "row node"]]:
+    """The loss at each node, and its divergence, NaN where there is no reference."""
+    targets = _targets(suspended)[rows[:, None], places]
+    normaliser = logits.logsumexp(-1)
+    losses = (normaliser - logits.gather(-1, targets[..., None])[..., 0]).double()
+    kls = torch.full_like(losses, torch.nan)
+    for row, context in enumerate(rows.tolist()):
+        if reference := references.get(context):
+            kls[row] = _divergence(reference, logits[row], normaliser[row], places[row])
+    return losses, kls
+
+
+def _targets(suspended: Suspended | Whole) -> Int[Tensor, "context position"]:
     """The tokens that are to be predicted."""
     where = suspended.where
     return suspended.tokens[:, where.start + 1 : where.stop + 1]

@@ -16,7 +16,8 @@ from transformers import Cache
 from interp.coders.protocol import Coder
 from interp.corpus.text import encode
 from interp.errors import InputError
-from interp.model.subject import Hidden, Hooked, Subject
+from interp.model.subject import Hooked, Subject
+from interp.model.taps import Hidden
 from interp.rewriting.splice import Site, Splice, Values, rewritten
 
 Simulate = Callable[[Sequence[int], int], Float[Tensor, "position rewritten"]]

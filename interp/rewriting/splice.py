@@ -16,7 +16,8 @@ from torch import Tensor
 
 from interp.coders.protocol import Coder, coder_input
 from interp.coders.rules import Latents
-from interp.model.subject import Hidden, Hooked
+from interp.model.subject import Hooked
+from interp.model.taps import Hidden
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from interp.sources.paths import (
     read_json,
     some,
 )
+from interp.sources.sites import LENS, SUBMODULE
 
 LEARNED = frozenset(
     {"biogpt", "codegen", "ctrl", "gpt2", "gpt_bigcode", "gpt_neo", "gptj", "openai-gpt", "opt"}
@@ -24,7 +25,7 @@ LEARNED = frozenset(
 """Architectures with a table of positions: they cannot be run beyond its end, unlike those that
 rotate keys or bias scores."""
 HOOKPOINT = re.compile(r"[A-Za-z_]\w*(\.\w+)*", re.ASCII)
-"""How the path of a module is written."""
+"""How a site is written."""
 
 
 class ModelShape(NamedTuple):
@@ -90,21 +91,22 @@ def check_gguf(path: Path) -> None:
             raise InputError(f"{path} is no GGUF file: it does not begin with “GGUF”.")
 
 
-def check_hookpoint(hookpoint: str, model: ModelShape | None) -> None:
-    """Refuse a hookpoint that the model cannot have.
+def check_site(name: str, model: ModelShape | None) -> None:
+    """Refuse a site that the model cannot have, see :mod:`interp.sources.sites`.
 
     Raises:
-        InputError: It is no path of a module, or names a layer that is not there.
+        InputError: It is no name of a site, or names a layer that is not there.
     """
-    if not HOOKPOINT.fullmatch(hookpoint):
+    if not HOOKPOINT.fullmatch(name):
         raise InputError(
-            "A hookpoint is the path of a module below the model without its head, such as "
-            "layers.10.mlp or h.3.mlp."
+            "A site is named like a module below the model without its head, such as "
+            "layers.10.mlp, h.3.mlp or layers.10.mlp.input, or like a hook, such as "
+            "blocks.10.hook_mlp_out."
         )
-    place = place_of(hookpoint)
+    place = place_of(name)
     if model is None or place is None:
         return
-    if model.lists and place.list not in model.lists:
+    if model.lists and place.list not in model.lists and not LENS.fullmatch(name):
         names = " or ".join(f"{name}.{place.layer}" for name in sorted(model.lists))
         raise InputError(f"The model has no {place.list}.{place.layer}: its layers are {names}.")
     if model.layers is not None and place.layer >= model.layers:
@@ -142,12 +144,20 @@ def longest_context(config: Mapping[str, Any]) -> int | None:
 
 
 def place_of(hookpoint: str) -> Place | None:
-    """The layer that a hookpoint names; None if it names none."""
+    """The layer that the name of a site names; None if it names none."""
+    if submodule := SUBMODULE.fullmatch(hookpoint):
+        return Place("layers", int(submodule[2]), submodule[1])
     parts = hookpoint.split(".")
     for at in range(1, len(parts)):
         if parts[at].isdecimal():
             return Place(parts[at - 1], int(parts[at]), ".".join(parts[at + 1 :]))
     return None
+
+
+def same_site(one: str, other: str) -> bool:
+    """True if two names end alike. One may begin higher up, as in ``model.layers.3``."""
+    short, long = sorted((one, other), key=len)
+    return f".{long}".endswith(f".{short}")
 
 
 def shapes(path: Path) -> dict[str, tuple[int, ...]]:

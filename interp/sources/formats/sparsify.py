@@ -9,8 +9,12 @@ from typing import Any
 
 from interp.errors import InputError
 from interp.sources.checkpoint import Facts, check_tensors, headers, read_config
+from interp.sources.models import place_of
+from interp.sources.sites import LISTS
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
+RECORD = "training.json"
+"""What `palimpsest train-coder` adds."""
 FILES = f"sparsify: {CONFIG} (d_in, num_latents, k) and {WEIGHTS}"
 ACTIVATIONS = ("topk", "groupmax")
 
@@ -78,7 +82,17 @@ def check(weights: Path) -> Facts:
         num_latents,
         k,
         skip,
+        writes=_site(weights.parent),
     )
+
+
+def _site(folder: Path) -> str:
+    """The module that a folder is named like, or that the record of its training names."""
+    record = folder / RECORD
+    if record.is_file() and isinstance(named := read_config(record).get("hookpoint"), str):
+        return named
+    place = place_of(folder.name)
+    return folder.name if place is not None and place.list in LISTS else ""
 
 
 def _size(path: Path, config: dict[str, Any], name: str, default: int | None = None) -> int:

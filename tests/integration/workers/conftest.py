@@ -35,7 +35,7 @@ def study(db: Session, folders: dict[str, str], llm: Failing) -> Iterator[Study]
     simulator = Simulator(method="json_reply", model="m", prompt_version="1", options=options)
     lengths = {"context_length": 16, "contexts_explain": 600, "contexts_evaluate": 12}
     data = small_study("units", "", **(folders | lengths))
-    study = Study(**data.model_dump(exclude={"first_latents"}))
+    study = Study(**data.model_dump(exclude={"first_latents", "until"}))
     db.add_all([study, simulator])
     db.flush()
     study.simulator_id, study.deleted_at = simulator.id, func.now()

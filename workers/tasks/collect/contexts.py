@@ -14,11 +14,11 @@ from interp.corpus.contexts import draw_sets, split_corpus
 from interp.corpus.copies import identity
 from interp.errors import InputError
 from interp.model.subject import Subject
-from interp.rewriting.admission import check_resuming
+from interp.rewriting.admission import can_resume
 from interp.vocabulary import ContextSet
 from jobs.events import publish
 from models import Context, Job, Study
-from workers.resources import corpus_of, store_of
+from workers.resources import corpus_of, facts_of, store_of, subject_of
 from workers.tasks.collect.text_facts import text_facts
 from workers.tasks.rows import context_tokens, token_texts
 from workers.version import code_version
@@ -30,6 +30,31 @@ def forget(session: Session, job: Job, study: Study) -> None:
         shutil.rmtree(store_of(study, context_set).folder, ignore_errors=True)
     session.execute(delete(Context).where(Context.study_id == study.id))
     job.state = {name: value for name, value in job.state.items() if name != "anew"}
+    session.commit()
+
+
+def settle_sites(session: Session, study: Study) -> None:
+    """Name the sites of a study that are not named yet as its coder's files do, and write them by
+    their canonical names.
+
+    Raises:
+        InputError: Nothing names the site written, or the model has no such site.
+    """
+    if study.hookpoint and study.reads:
+        return
+    facts = facts_of(study)
+    study.hookpoint = study.hookpoint or facts.writes
+    if not study.hookpoint:
+        raise InputError(
+            f"The files of the coder {study.coder!r} do not name the site that it writes. Correct "
+            "the study: give its hookpoint, such as layers.10.mlp."
+        )
+    if facts.kind == "transcoder":
+        study.reads = study.reads or facts.reads
+    else:
+        study.reads = study.hookpoint
+    subject = subject_of(study)
+    study.hookpoint, study.reads = subject.hookpoint, subject.reads
     session.commit()
 
 
@@ -96,7 +121,7 @@ def check(session: Session, study: Study, subject: Subject, coder: Coder) -> Non
 def _check_fit(session: Session, study: Study, subject: Subject, coder: Coder) -> None:
     _, tokens = context_tokens(session, study, ContextSet.CALIBRATE)
     unexplained = check_coder(coder, subject, tokens, first_position=study.first_position)
-    check_resuming(subject, coder, tokens, first_position=study.first_position)
+    resumes = can_resume(subject, coder, tokens, first_position=study.first_position)
     study.coder_info = {
         "kind": coder.kind,
         "k": getattr(coder.rule, "k", None),
@@ -104,6 +129,7 @@ def _check_fit(session: Session, study: Study, subject: Subject, coder: Coder) -
         "skip": coder.skip,
         "num_latents": coder.num_latents,
         "fvu": unexplained,
+        "resumes": resumes,
         "sha256": fingerprint(coder),
         "code_version": code_version(),
         **text_facts(session, study),

@@ -46,6 +46,7 @@ class Collect(Task):
         """Make the contexts, and see that the coder fits."""
         if job.state.get("anew"):
             contexts.forget(session, job, study)
+        contexts.settle_sites(session, study)
         subject, coder = subject_of(study), coder_of(study)
         contexts.make_contexts(session, study, subject.tokenizer)
         contexts.check(session, study, subject, coder)

@@ -43,9 +43,10 @@ from transformers import (
 
 from interp.errors import InputError
 from interp.model.subject import Hooked, Subject
-from interp.rewriting.admission import check_resuming
+from interp.rewriting.admission import can_resume
+from interp.rewriting.attribution import attribute
 from interp.rewriting.evaluate import TREE_NODES, evaluate
-from interp.rewriting.splice import Site, Splice
+from interp.rewriting.splice import Site, Splice, Values, untouched, zero
 from interp.vocabulary import Protocol
 from tests.engine import (
     D_MODEL,
@@ -266,7 +267,7 @@ def test_losses_are_those_of_plain_forwards(name: str, protocol: Protocol) -> No
 @pytest.mark.parametrize("name", MODELS)
 def test_models_with_such_losses_are_accepted(name: str) -> None:
     tokens = random_tokens(CONTEXTS, SEQ)
-    check_resuming(subject_of(name), random_coder(), tokens, first_position=1)
+    assert can_resume(subject_of(name), random_coder(), tokens, first_position=1)
 
 
 @settings(max_examples=20, deadline=None)
@@ -304,7 +305,7 @@ def test_any_number_of_splices_of_contexts_of_any_length(
 def test_any_hookpoint_is_accepted(architecture: str, hookpoint: str) -> None:
     subject = tiny_subject(architecture, hookpoint)
     first_position = int(hookpoint.endswith("mlp"))
-    check_resuming(subject, random_coder(), random_tokens(2, 9), first_position=first_position)
+    assert can_resume(subject, random_coder(), random_tokens(2, 9), first_position=first_position)
 
 
 def test_layers_that_put_out_tuples_are_resumed() -> None:
@@ -314,7 +315,7 @@ def test_layers_that_put_out_tuples_are_resumed() -> None:
         lambda _, args, output: below.append(output)
     )
     try:
-        check_resuming(subject, random_coder(), random_tokens(3, 9), first_position=1)
+        assert can_resume(subject, random_coder(), random_tokens(3, 9), first_position=1)
     finally:
         handle.remove()
     assert below and all(isinstance(output, tuple) for output in below)
@@ -324,7 +325,7 @@ def test_layers_that_put_out_tuples_are_resumed() -> None:
     ("make", "hookpoint"),
     [(bloom, "h.1.mlp"), (mpt, "blocks.1.ffn"), (mamba, "layers.1")],
 )
-def test_a_model_that_cannot_be_resumed_is_refused(
+def test_a_model_that_cannot_be_resumed_is_run_whole(
     make: Callable[[], PreTrainedModel], hookpoint: str
 ) -> None:
     # Bloom cannot take a mask of which node sees which. MPT can, but tells how far tokens are apart
@@ -332,12 +333,38 @@ def test_a_model_that_cannot_be_resumed_is_refused(
     subject = random_subject(make, hookpoint)
     tokens = random_tokens(4, 9)
     before = subject.losses(tokens)
-    with pytest.raises(InputError, match=r"cannot be rewritten at .*not supported") as caught:
-        check_resuming(subject, random_coder(), tokens, first_position=1)
-    assert "Error" not in str(caught.value)
+    assert not can_resume(subject, random_coder(), tokens, first_position=1)
     for module in subject.model.modules():
         assert "forward" not in vars(module) and not module._forward_hooks
     assert torch.equal(subject.losses(tokens), before)
+
+    subject = replace(subject, resumable=False)
+    splices = [*(scaled(seed, alike) for seed in range(3) for alike in (0, 4)), zero, untouched]
+    for protocol in Protocol:
+        where = protocol.spliced(9, 1)
+        found = evaluate(
+            subject, random_coder(), tokens, splices, protocol=protocol, first_position=1
+        )
+        expected = np.stack([plain(subject, tokens, splice, where) for splice in splices])
+        np.testing.assert_allclose(found.loss, expected, rtol=0, atol=NEAR)
+        assert (found.kl[:-1] > 0).any(0).all() and (found.kl[-1] == 0).all()
+
+
+def test_running_whole_gives_what_resuming_does() -> None:
+    subject = tiny_subject("gemma")
+    slow = replace(subject, resumable=False)
+    coder, tokens = random_coder(), random_tokens(5, 9)
+    splices = [*(scaled(seed, 3) for seed in range(4)), zero, untouched]
+    values = Values.of(
+        torch.tensor([1, 5]), torch.rand(5, 7, 2, generator=torch.Generator().manual_seed(0))
+    )
+    run = {"protocol": Protocol.WHOLE, "first_position": 1}
+    quick, whole = (evaluate(one, coder, tokens, splices, **run) for one in (subject, slow))
+    np.testing.assert_allclose(whole.loss, quick.loss, rtol=0, atol=NEAR)
+    np.testing.assert_allclose(whole.kl, quick.kl, rtol=0, atol=NEAR)
+    quick, whole = (attribute(one, coder, tokens, values, **run) for one in (subject, slow))
+    for name, effects in quick.effects.items():
+        np.testing.assert_allclose(whole.effects[name], effects, rtol=0, atol=NEAR)
 
 
 @pytest.mark.parametrize("name", ["GPT-Neo 4", "Gemma 3", "Mistral 3"])
@@ -345,7 +372,7 @@ def test_the_model_is_left_as_it_was(name: str) -> None:
     subject, tokens = subject_of(name), random_tokens(3, 9)
     before = subject.losses(tokens)
     buffers = dict(subject.model.named_buffers())
-    check_resuming(subject, random_coder(), tokens, first_position=1)
+    assert can_resume(subject, random_coder(), tokens, first_position=1)
     assert torch.equal(subject.losses(tokens), before)
     assert all(one is buffers[name] for name, one in subject.model.named_buffers())
     for module in subject.model.modules():
@@ -384,11 +411,11 @@ def test_contexts_beyond_the_last_position_are_refused_with_numbers(
 ) -> None:
     subject = random_subject(lambda: make(8), hookpoint)
     for seq in (7, 8):
-        check_resuming(subject, random_coder(), random_tokens(2, seq), first_position=1)
+        assert can_resume(subject, random_coder(), random_tokens(2, seq), first_position=1)
     tokens = random_tokens(2, 9)
     for work in (
         lambda: subject.capture(tokens),
-        lambda: check_resuming(subject, random_coder(), tokens, first_position=1),
+        lambda: can_resume(subject, random_coder(), tokens, first_position=1),
     ):
         with pytest.raises(InputError, match=r"9 tokens long.*positions for 8.*at most 8"):
             work()
@@ -405,7 +432,7 @@ def test_tokens_without_an_embedding_are_refused_with_numbers() -> None:
     tokens[1, 4] = VOCABULARY + 7
     for work in (
         lambda: tiny_subject().capture(tokens),
-        lambda: check_resuming(tiny_subject(), random_coder(), tokens, first_position=1),
+        lambda: can_resume(tiny_subject(), random_coder(), tokens, first_position=1),
     ):
         with pytest.raises(InputError, match=r"the number 57.*embeddings for 50 tokens"):
             work()
@@ -415,4 +442,4 @@ def test_a_model_whose_losses_are_no_numbers_is_refused() -> None:
     subject = random_subject(lambda: mistral(None), "layers.1.mlp")
     subject.model.get_output_embeddings().weight[3] = float("nan")
     with pytest.raises(InputError, match=r"not a number \(NaN\).*weights"):
-        check_resuming(subject, random_coder(), random_tokens(2, 9), first_position=1)
+        assert can_resume(subject, random_coder(), random_tokens(2, 9), first_position=1)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from interp.coders.protocol import Coder
-from interp.model.subject import Hidden, Hooked, Subject
+from interp.model.subject import Hooked, Subject
+from interp.model.taps import Hidden
 from interp.rewriting import evaluate as module
 from interp.rewriting.evaluate import Evaluated, Kept, Known, evaluate
 from interp.rewriting.splice import (

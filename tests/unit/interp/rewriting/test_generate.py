@@ -9,7 +9,8 @@ from torch import Tensor
 
 from interp.coders.protocol import Coder
 from interp.errors import InputError
-from interp.model.subject import Hidden, Hooked, Subject
+from interp.model.subject import Hooked, Subject
+from interp.model.taps import Hidden
 from interp.rewriting.generate import Rewriting, Written, _pick, encode_prompt, write
 from interp.rewriting.splice import Site, Splice, Values, real_latents, set_zeroed, untouched, zero
 from tests.engine import MLP, random_coder, tiny_subject

@@ -12,7 +12,7 @@ from interp.coders.source import check_coder
 from interp.errors import InputError
 from interp.sources.checkpoint import Facts
 from interp.sources.corpora import check_corpus
-from interp.sources.models import check_hookpoint, check_length, check_model
+from interp.sources.models import check_length, check_model, check_site
 from tests.checkpoints import LAYERS, WIDTH, coder_folder, model_folder
 
 
@@ -83,7 +83,7 @@ def test_gguf_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("hookpoint", ["layers.0.mlp", "layers.2", "model.layers.1.mlp", "embed"])
 def test_hookpoints_that_can_be(tmp_path: Path, hookpoint: str) -> None:
-    check_hookpoint(hookpoint, check_model(str(model_folder(tmp_path))))
+    check_site(hookpoint, check_model(str(model_folder(tmp_path))))
 
 
 @pytest.mark.parametrize(
@@ -91,14 +91,14 @@ def test_hookpoints_that_can_be(tmp_path: Path, hookpoint: str) -> None:
     [
         ("layers.3.mlp", "3 layers, 0 to 2: there is no layer 3"),
         ("h.1.mlp", "no h.1: its layers are layers.1"),
-        ("layers..mlp", "path of a module"),
-        ("layers.1.mlp ", "path of a module"),
-        ("layers[1].mlp", "path of a module"),
+        ("layers..mlp", "named like a module"),
+        ("layers.1.mlp ", "named like a module"),
+        ("layers[1].mlp", "named like a module"),
     ],
 )
 def test_hookpoints_that_cannot_be(tmp_path: Path, hookpoint: str, words: str) -> None:
     model = check_model(str(model_folder(tmp_path)))
-    assert words in refusal(lambda: check_hookpoint(hookpoint, model))
+    assert words in refusal(lambda: check_site(hookpoint, model))
 
 
 def test_learned_positions_bound_the_contexts(tmp_path: Path) -> None:

@@ -1,0 +1,194 @@
+"""Where a coder belongs: its candidate sites and readings, measured on a few contexts.
+
+A coder at a wrong site, or read in a wrong way, still puts out numbers. Two figures tell: the
+fraction of variance that it leaves unexplained (FVU), and the mean number of active latents.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from interp.coders.protocol import Coder, unexplained
+from interp.errors import InputError
+from interp.model.taps import Hidden, Tap
+from interp.sources.checkpoint import Facts
+from interp.sources.models import place_of
+from interp.sources.sites import Site, find_site
+
+READ = (
+    "ln2.hook_normalized",
+    "mlp.hook_in",
+    "hook_resid_mid",
+    "hook_resid_pre",
+    "ln1.hook_normalized",
+)
+WRITTEN = ("hook_mlp_out", "mlp.hook_out", "hook_attn_out", "hook_resid_post")
+BOTH = (
+    "hook_resid_post",
+    "hook_resid_mid",
+    "hook_mlp_out",
+    "mlp.hook_out",
+    "hook_attn_out",
+    "attn.hook_z",
+    "mlp.hook_post",
+)
+"""The sites of a layer that transcoders read and write, and that SAEs do. What goes into a layer is
+what comes out of the one before."""
+FIRST = "hook_resid_pre"
+TOKENS = 4096
+"""Vectors that each candidate is measured on, at most."""
+
+
+class Candidate(NamedTuple):
+    """A way to use a coder, measured."""
+
+    reads: str
+    writes: str
+    reading: str
+    """How the files are read, in words; empty as they say."""
+    fvu: float
+    """Fraction of the variance of what stands at the site written that is left unexplained."""
+    active: float
+    """Mean number of active latents of a token."""
+
+    def differs(self, declared: float | None) -> bool:
+        """Whether more than twice or less than half as many latents are active as declared."""
+        return declared is not None and not declared / 2 <= self.active <= 2 * declared
+
+
+class Captured(NamedTuple):
+    """What stood at some sites, on the same tokens."""
+
+    sites: Mapping[Site, Float[Tensor, "token width"]]
+
+    def measure(self, coder: Coder, reads: Site, writes: Site, reading: str = "") -> Candidate:
+        """A coder between two of the sites. Infinite where it does not fit."""
+        x, y = self.sites[reads], self.sites[writes]
+        if (x.shape[-1], y.shape[-1]) != (coder.d_in, coder.d_out):
+            return Candidate(str(reads), str(writes), reading, math.inf, math.nan)
+        latents = coder.encode(x)
+        active = float((latents.activations > 0).sum(1).float().mean())
+        fvu = unexplained(coder, latents, x, y)
+        return Candidate(str(reads), str(writes), reading, fvu, active)
+
+
+@torch.inference_mode()
+def capture_sites(
+    model: PreTrainedModel,
+    tokens: Int[Tensor, "context seq"],
+    sites: Sequence[Site],
+    *,
+    first_position: int,
+) -> Captured:
+    """What stands at several sites in one forward pass. A site that is never reached is left out.
+
+    Args:
+        first_position: Positions before it are left out.
+    """
+    modules = dict(model.base_model.named_modules())
+    caught: dict[Site, Tensor] = {}
+
+    def note(site: Site, hidden: Hidden) -> None:
+        if hidden.ndim == 3 and hidden.is_floating_point():
+            # A copy: what goes into a module may be overwritten later.
+            caught[site] = hidden[:, first_position:].flatten(0, 1)[:TOKENS].float().clone()
+
+    with ExitStack() as taps:
+        for site in sites:
+            tap = Tap(modules[site.module], site.side)
+            taps.enter_context(tap.watched(partial(note, site)))
+        model.base_model(tokens.to(model.device), use_cache=False)
+    return Captured(caught)
+
+
+def candidates(
+    model: PreTrainedModel, facts: Facts, hookpoint: str = "", reads: str = ""
+) -> list[tuple[Site, Site]]:
+    """The sites to try, as pairs of what is read and what is written: first those that a person
+    named, or else those that the coder's files name.
+
+    Raises:
+        InputError: Nothing names a site, or the model has no such one.
+    """
+    modules = [name for name, _ in model.base_model.named_modules() if name]
+    config = model.config.get_text_config()
+    parallel = bool(getattr(config, "use_parallel_residual", False))
+
+    def site(name: str) -> Site:
+        return find_site(name, modules, parallel=parallel)
+
+    def known(hooks: Sequence[str], layer: int) -> Iterator[Site]:
+        for hook in hooks:
+            try:
+                yield site(f"blocks.{layer}.{hook}")
+            except InputError:
+                continue  # this architecture has none
+
+    written = hookpoint or facts.writes
+    if not written:
+        raise InputError("The coder's files do not name the site that it writes: name it.")
+    writes = site(written)
+    if facts.kind == "sae":
+        read = writes
+    elif name := reads or facts.reads:
+        read = site(name)
+    else:
+        read = site(f"{writes.module}.input")
+    found = [(read, writes)]
+    place = place_of(writes.module)
+    if place is not None:
+        layer = place.layer
+        if facts.kind == "transcoder":
+            found += [(one, other) for one in known(READ, layer) for other in known(WRITTEN, layer)]
+        else:
+            found += [(one, one) for one in known(BOTH if layer else (*BOTH, FIRST), layer)]
+        for near in (layer - 1, layer + 1):
+            if 0 <= near < config.num_hidden_layers:
+                if facts.kind == "transcoder":
+                    found += zip(
+                        known(READ[:2], near), list(known(WRITTEN[:1], near)) * 2, strict=False
+                    )
+                else:
+                    found += [(one, one) for one in known(BOTH[:1], near)]
+    return list(dict.fromkeys(found))
+
+
+def inspect(
+    model: PreTrainedModel,
+    readings: Mapping[str, Coder],
+    sites: Sequence[tuple[Site, Site]],
+    tokens: Int[Tensor, "context seq"],
+    *,
+    first_position: int,
+    active: float | None = None,
+) -> list[Candidate]:
+    """Measure each reading of a coder at each pair of sites.
+
+    Args:
+        readings: By their names in words; the one as the files say is named ``""``.
+        sites: See :func:`candidates`; the first pair is the declared one.
+        tokens: A few contexts of real text.
+        active: The mean number of active latents that the files declare.
+
+    Returns:
+        The declared one as the files say, and then those that fit, best first: those with about as
+        many active latents as declared before the others, then by FVU.
+    """
+    every = list(dict.fromkeys(site for pair in sites for site in pair))
+    captured = capture_sites(model, tokens, every, first_position=first_position)
+    measured = [
+        captured.measure(coder, *pair, reading)
+        for pair in sites
+        if {*pair} <= {*captured.sites}
+        for reading, coder in readings.items()
+    ]
+    declared, *others = measured
+    fitting = [one for one in others if math.isfinite(one.fvu)]
+    return [declared, *sorted(fitting, key=lambda one: (one.differs(active), one.fvu))]
