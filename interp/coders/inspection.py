@@ -20,7 +20,7 @@ from interp.errors import InputError
 from interp.model.taps import Hidden, Tap
 from interp.sources.checkpoint import Facts
 from interp.sources.models import place_of
-from interp.sources.sites import Site, find_site
+from interp.sources.sites import Side, Site, find_site
 
 READ = (
     "ln2.hook_normalized",
@@ -149,6 +149,8 @@ def candidates(
             found += [(one, other) for one in known(READ, layer) for other in known(WRITTEN, layer)]
         else:
             found += [(one, one) for one in known(BOTH if layer else (*BOTH, FIRST), layer)]
+            if writes.side is Side.OUTPUT:  # or it is a transcoder that its files call an SAE
+                found.append((Site(writes.module, Side.INPUT), writes))
         for near in (layer - 1, layer + 1):
             if 0 <= near < config.num_hidden_layers:
                 if facts.kind == "transcoder":

@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("study", sa.Column("reads", sa.String(), server_default="", nullable=False))
+    op.add_column("study", sa.Column("reads", sa.Text(), server_default="", nullable=False))
     op.alter_column("study", "reads", server_default=None)
 
 

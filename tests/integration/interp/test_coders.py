@@ -47,7 +47,7 @@ def test_the_demo_coder_fits_its_hookpoint(model_cache: Path, speech: Tensor) ->
 def test_the_demo_coder_is_refused_elsewhere(
     model_cache: Path, speech: Tensor, hookpoint: str
 ) -> None:
-    with pytest.raises(InputError, match=rf"does not fit '{hookpoint}'.*Check its hookpoint"):
+    with pytest.raises(InputError, match=rf"does not fit '{hookpoint}'.*belongs to another layer"):
         check_coder(demo_coder(), smollm2(model_cache, hookpoint), speech, first_position=1)
 
 
@@ -59,5 +59,5 @@ def test_a_transcoder_whose_cfg_calls_it_an_sae_is_refused(
     (tmp_path / "cfg.json").write_text(json.dumps(config | {"transcode": False}), encoding="utf-8")
     coder = load_coder(str(tmp_path), "layers.10.mlp", device=CPU)
     assert coder.kind == "sae"
-    with pytest.raises(InputError, match=r"whether it is a transcoder \('transcode'\)"):
+    with pytest.raises(InputError, match=r"It fits layers\.10\.mlp, with layers\.10\.mlp\.input as the site read"):
         check_coder(coder, smollm2(model_cache), speech, first_position=1)
