@@ -94,8 +94,10 @@ def settings(weights: Path) -> Settings:
     _refuse(path, config)
     reads, writes = (str(config.get(f"hook_point_{way}") or "") for way in ("in", "out"))
     d_model, rule = whole(path, config, "d_model"), str(config.get("act_fn") or "").lower()
-    latents = config.get("d_sae") or d_model * (config.get("expansion_factor") or 0)
-    latents = whole(path, {"d_sae": int(latents)}, "d_sae")
+    if "d_sae" in config:
+        latents = whole(path, config, "d_sae")
+    else:
+        latents = round(d_model * number(path, config, "expansion_factor"))
     if rule not in RULES:
         raise InputError(f"{path}: act_fn {rule!r} is not supported; {', '.join(RULES)} are.")
     found = headers(weights)

@@ -85,7 +85,7 @@ def test_it_computes_what_the_release_defines(
 def test_it_computes_what_saelens_computes(
     tmp_path: Path, architecture: str, changes: dict[str, Any]
 ) -> None:
-    pytest.importorskip("sae_lens", exc_type=ImportError)
+    pytest.importorskip("sae_lens.saes.sae", exc_type=ImportError)
     from sae_lens.saes.sae import SAE
 
     folder = saelens(tmp_path, architecture, **changes)
