@@ -55,6 +55,7 @@ class Settings(NamedTuple):
     scalar: float
     """The threshold for all latents, if there is one; else 0."""
     k: int
+    """Of the top-k, also if the scalar threshold was made from it; 0 if there is none."""
     with_norms: bool
     """Activations are compared after they are multiplied by the decoder's lengths."""
     centred: bool
@@ -118,7 +119,7 @@ def settings(weights: Path) -> Settings:
         expected[threshold] = (latents,)
     check_tensors(weights, found, expected, f"{path} (d_model {d_model:,}, d_sae {latents:,})")
     k = 0
-    if rule in ("topk", "batchtopk") or config.get("top_k"):
+    if rule in ("topk", "batchtopk") or (scalar and config.get("top_k")):
         k = whole(path, config, "top_k")
         check_active(path, k, latents)
     kind: Literal["transcoder", "sae"] = "sae" if reads == writes else "transcoder"
@@ -130,7 +131,7 @@ def settings(weights: Path) -> Settings:
         k if rule in ("topk", "batchtopk") else None,
         reads=reads,
         writes=writes,
-        active=k if rule == "batchtopk" else None,
+        active=k if k and rule != "topk" else None,
         remark=BATCH.format(k=k) if rule == "batchtopk" else "",
     )
     normalise, norms = _norms(path, config, found, facts)

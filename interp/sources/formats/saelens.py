@@ -246,7 +246,8 @@ def _is_number(header: Header) -> bool:
 
 def _active(path: Path) -> float | None:
     """The mean number of active latents, from the logarithms of how often each is active."""
-    if not path.is_file():
+    try:
+        often = load_file(path)["sparsity"].astype(np.float64)
+    except Exception:  # it is not there, or damaged: the coder can be read without it
         return None
-    often = next(iter(load_file(path).values())).astype(np.float64)
     return float((10**often).sum())

@@ -139,7 +139,7 @@ def test_a_new_entry_is_there_wherever_people_choose(found: dict[str, Any]) -> N
     (asked,) = [one for one in found["prompts"] if one["version"] == "oracle-1"]
     assert asked["chat"] == [{"role": "user", "content": "Latent 0?"}]
     assert "'inline' or 'guess'" in json.dumps(found["refused"])
-    assert found["coder"] == [4, 8, 2, False]
+    assert found["coder"][:4] == ["sae", 4, 4, 8]
 
 
 def test_a_new_entry_is_estimated(found: dict[str, Any]) -> None:

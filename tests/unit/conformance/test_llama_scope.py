@@ -10,6 +10,7 @@ from torch import Tensor
 
 from interp.coders.load import load_coder
 from interp.coders.registry import find
+from interp.coders.rules import Threshold, TopK
 from interp.errors import InputError
 from tests.coder_files import (
     CPU,
@@ -133,6 +134,15 @@ def test_the_files_tell_the_facts(tmp_path: Path, write: Any) -> None:
     facts = find(write(tmp_path)).check()
     assert (facts.kind, facts.d_in, facts.d_out, facts.num_latents) == ("sae", D, D, LATENTS)
     assert (facts.reads, facts.writes, facts.k) == (SITE, SITE, None)
+    # The threshold for all was set so that as many are active as in training.
+    assert facts.active == (3 if write is llama_scope else None)
+
+
+def test_the_top_k_of_the_training_is_kept(tmp_path: Path) -> None:
+    rule = load_coder(llama_scope(tmp_path), device=CPU).rule
+    assert isinstance(rule, Threshold)
+    assert isinstance(rule.trained, TopK)
+    assert rule.trained.k == 3
 
 
 def test_the_file_may_be_named(tmp_path: Path) -> None:

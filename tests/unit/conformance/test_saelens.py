@@ -120,6 +120,8 @@ def test_the_mean_number_of_active_latents_is_read(tmp_path: Path) -> None:
     assert find(saelens(tmp_path)).check().active is None
     save_file({"sparsity": torch.tensor([-1.0, -2.0, -1.0])}, tmp_path / "sparsity.safetensors")
     assert find(tmp_path).check().active == pytest.approx(0.21)
+    (tmp_path / "sparsity.safetensors").write_bytes(b"damaged")
+    assert find(tmp_path).check().active is None
 
 
 @pytest.mark.parametrize(
@@ -152,7 +154,7 @@ def test_configs_before_version_6_are_flat(
     gives(folder, *formula(tensors, meant | {"normalize_activations": "none"}, vectors()))
 
 
-@pytest.mark.parametrize("architecture", ["standard", "jumprelu", "gated", "topk"])
+@pytest.mark.parametrize("architecture", ["standard", "jumprelu", "gated", "topk", *TRANSCODERS])
 def test_a_constant_scale_is_folded_exactly(tmp_path: Path, architecture: str) -> None:
     folder = saelens(tmp_path, architecture, normalize_activations="expected_average_only_in")
     assert "as if the scale had been folded" in find(folder).check().remark
