@@ -122,6 +122,14 @@ def check_active(path: Path, k: int, num_latents: int) -> None:
         )
 
 
+def without_threshold(k: int) -> str:
+    """The remark on a coder of batch top-k whose files hold no threshold."""
+    return (
+        f"It was trained with the {k:,} largest activations of a token on average over a batch, "
+        f"and holds no threshold: the {k:,} largest of each token are active."
+    )
+
+
 def headers(path: Path) -> dict[str, Header]:
     """The tensors of a .safetensors or .npz file, without their values.
 

@@ -6,16 +6,20 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 from interp.errors import InputError
-from interp.sources.checkpoint import Facts, check_active, flag, has, read_config, whole
+from interp.sources.checkpoint import (
+    Facts,
+    check_active,
+    flag,
+    has,
+    read_config,
+    whole,
+    without_threshold,
+)
 
 CONFIG, WEIGHTS = "config.json", "sae.pt"
 FILES = f"BatchTopK: {CONFIG} (act_size, dict_size, sae_type) and {WEIGHTS}"
 Kind = Literal["vanilla", "topk", "batchtopk", "jumprelu"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-BATCH = (
-    "It was trained with the {k} largest activations of a token on average over a batch, and holds "
-    "no threshold: the {k} largest of each token are active."
-)
 
 
 class Settings(NamedTuple):
@@ -73,7 +77,7 @@ def settings(weights: Path) -> Settings:
         writes=site,
         model=str(config.get("model_name") or ""),
         active=k if kind == "batchtopk" else None,
-        remark=BATCH.format(k=k) if kind == "batchtopk" else "",
+        remark=without_threshold(k) if k and kind == "batchtopk" else "",
     )
     return Settings(facts, cast(Kind, kind), flag(path, config, "input_unit_norm"))
 

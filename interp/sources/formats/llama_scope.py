@@ -22,9 +22,10 @@ from interp.sources.checkpoint import (
     number,
     read_config,
     whole,
+    without_threshold,
 )
 
-CONFIG, WEIGHTS = "config.json", "sae_weights.safetensors"
+CONFIG, WEIGHTS, OF_MODEL = "config.json", "sae_weights.safetensors", "lm_config.json"
 FIRST_CONFIG, FIRST_WEIGHTS = "hyperparams.json", Path("checkpoints", "final.safetensors")
 FILES = (
     f"Llama Scope: {FIRST_CONFIG} and {FIRST_WEIGHTS}, or {CONFIG} (hook_point_in, hook_point_out) "
@@ -37,10 +38,6 @@ NEW_NAMES = ("W_E", "b_E", "W_D", "b_D")
 THRESHOLDS = ("log_jumprelu_threshold", "activation_function.log_jumprelu_threshold")
 NORM = "dataset_average_activation_norm"
 RULES = ("relu", "jumprelu", "topk", "batchtopk")
-BATCH = (
-    "It was trained with the {k} largest activations of a token on average over a batch, and holds "
-    "no threshold: the {k} largest of each token are active."
-)
 
 
 class Settings(NamedTuple):
@@ -131,8 +128,9 @@ def settings(weights: Path) -> Settings:
         k if rule in ("topk", "batchtopk") else None,
         reads=reads,
         writes=writes,
+        model=_model(path.with_name(OF_MODEL)),
         active=k if k and rule != "topk" else None,
-        remark=BATCH.format(k=k) if rule == "batchtopk" else "",
+        remark=without_threshold(k) if rule == "batchtopk" else "",
     )
     normalise, norms = _norms(path, config, found, facts)
     return Settings(
@@ -159,6 +157,10 @@ def _refuse(path: Path, config: Mapping[str, Any]) -> None:
         raise InputError(
             f"{path}: use_glu_encoder is true: a gated linear unit cannot be read as a latent."
         )
+
+
+def _model(path: Path) -> str:
+    return str(read_config(path).get("model_name") or "") if path.is_file() else ""
 
 
 def _norms(

@@ -23,6 +23,7 @@ from tests.coder_files import (
     top,
     turned,
     vectors,
+    write,
 )
 
 SITE = "blocks.15.hook_resid_post"
@@ -129,13 +130,13 @@ def test_batch_top_k_without_a_threshold_is_said_so(tmp_path: Path) -> None:
     assert "the 3 largest of each token are active" in facts.remark
 
 
-@pytest.mark.parametrize("write", [llama_scope, llama_scope_r1])
-def test_the_files_tell_the_facts(tmp_path: Path, write: Any) -> None:
-    facts = find(write(tmp_path)).check()
+@pytest.mark.parametrize("layout", [llama_scope, llama_scope_r1])
+def test_the_files_tell_the_facts(tmp_path: Path, layout: Any) -> None:
+    facts = find(layout(tmp_path)).check()
     assert (facts.kind, facts.d_in, facts.d_out, facts.num_latents) == ("sae", D, D, LATENTS)
     assert (facts.reads, facts.writes, facts.k) == (SITE, SITE, None)
     # The threshold for all was set so that as many are active as in training.
-    assert facts.active == (3 if write is llama_scope else None)
+    assert facts.active == (3 if layout is llama_scope else None)
 
 
 def test_the_top_k_of_the_training_is_kept(tmp_path: Path) -> None:
@@ -143,6 +144,13 @@ def test_the_top_k_of_the_training_is_kept(tmp_path: Path) -> None:
     assert isinstance(rule, Threshold)
     assert isinstance(rule.trained, TopK)
     assert rule.trained.k == 3
+
+
+def test_the_model_is_named_beside_it(tmp_path: Path) -> None:
+    folder = llama_scope(tmp_path)
+    assert find(folder).check().model == ""
+    write(folder, "lm_config.json", {"model_name": "meta-llama/Llama-3.1-8B"})
+    assert find(folder).check().model == "meta-llama/Llama-3.1-8B"
 
 
 def test_the_file_may_be_named(tmp_path: Path) -> None:

@@ -96,6 +96,17 @@ def test_it_computes_what_saelens_computes(
     torch.testing.assert_close(coder.decode(coder.encode(x), x), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_two_sides_of_a_latent_are_its_signed_activation(tmp_path: Path) -> None:
+    folder = saelens(tmp_path, "abstopk")
+    tensors, config = read(folder)
+    found = load_coder(folder, device=CPU).encode(vectors()).dense(2 * LATENTS)
+    signed = found[:, :LATENTS] - found[:, LATENTS:]
+    encoder = tensors["W_enc"].mT.contiguous()
+    read_from = vectors() - tensors["b_dec"]
+    pre = torch.nn.functional.linear(read_from, encoder, tensors["b_enc"])
+    assert torch.equal(signed, top(pre, config["k"], pre.abs()))  # to the last bit
+
+
 @pytest.mark.parametrize("architecture", [*SAES, *TRANSCODERS])
 def test_the_files_tell_the_facts(tmp_path: Path, architecture: str) -> None:
     facts = find(saelens(tmp_path, architecture)).check()
