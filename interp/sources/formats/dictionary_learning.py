@@ -85,19 +85,18 @@ def settings(weights: Path) -> Settings:
     config = read_config(path).get("trainer")
     if not isinstance(config, dict):
         raise InputError(f"{path}: trainer is missing; it must hold the settings of the training.")
-    if (named := config.get("dict_class")) not in LAYOUTS:
+    named = config.get("dict_class")
+    if (layout := LAYOUTS.get(str(named))) is None:
         said = "is missing" if named is None else f"{named!r} is not supported"
         raise InputError(f"{path}: dict_class {said}. These are: {', '.join(LAYOUTS)}.")
-    layout = LAYOUTS[str(named)]
     width, latents = whole(path, config, "activation_dim"), whole(path, config, "dict_size")
     k = None
     if layout.rule in ("topk", "batch"):
         k = whole(path, config, "k")
         check_active(path, k, latents)
     layer = config.get("layer")
-    site = config.get("submodule_name") or (
-        f"resid_post_layer_{layer}" if layer is not None else ""
-    )
+    residual = "" if layer is None else f"resid_post_layer_{layer}"
+    site = str(config.get("submodule_name") or residual)
     batch = layout.rule == "batch"
     measured = weights.with_name(EVALUATED)
     l0 = read_config(measured).get("l0") if measured.is_file() else None

@@ -104,8 +104,7 @@ def settings(weights: Path) -> Settings:
     """
     path = weights.with_name(CONFIG)
     config = read_config(path)
-    if isinstance(about := config.get("metadata"), dict):
-        config = about | config
+    config = _part(config, "metadata") | config
     architecture, rule = _rule(path, config)
     kind: Literal["transcoder", "sae"] = "transcoder" if "transcoder" in architecture else "sae"
     d_in, latents = whole(path, config, "d_in"), whole(path, config, "d_sae")
@@ -172,7 +171,7 @@ def _rule(path: Path, config: Mapping[str, Any]) -> tuple[str, Rule]:
 
 
 def _k(path: Path, config: Mapping[str, Any], latents: int) -> int:
-    arguments = config.get("activation_fn_kwargs") or {}
+    arguments = _part(config, "activation_fn_kwargs")
     k = whole(path, {"k": config.get("k", arguments.get("k"))}, "k")
     check_active(path, k, latents)
     return k
@@ -231,13 +230,19 @@ def _remarks(
             "It was trained on vectors scaled to a mean length that its files do not hold: it is "
             "read as if the scale had been folded into its weights."
         )
-    loaded = config.get("model_from_pretrained_kwargs") or {}
+    loaded = _part(config, "model_from_pretrained_kwargs")
     if changed := [name for name in ("fold_ln", "center_writing_weights") if loaded.get(name)]:
         remarks.append(
             f"It was trained on a model with changed weights ({', '.join(changed)}), not on the "
             "model as it is published."
         )
     return remarks
+
+
+def _part(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A config within the config; empty if there is none."""
+    found = config.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _is_number(header: Header) -> bool:
