@@ -35,7 +35,7 @@ class StudyCreate(BaseModel):
         description="Revision of a model from a hub; empty for its newest one.",
     )
     coder: Coder = Field(
-        description="Sparse coder: a folder with a checkpoint, its file of weights, or a hub name.",
+        description="Sparse coder: a sparsify checkpoint folder or a hub name.",
     )
     hookpoint: Hookpoint = Field(
         description="Module of the model that the coder was trained on, such as layers.10.mlp.",
