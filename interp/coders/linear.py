@@ -1,7 +1,7 @@
 """A sparse coder of one hidden layer, in whatever layout its weights came."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -26,7 +26,7 @@ class Gate:
 
 
 class Normalised(NamedTuple):
-    """Vectors ``(x − shift) / scale``: what is written is multiplied by the scale, and shifted."""
+    """Vectors ``(x − shift) / scale``, with the scale and the shift that the output gets."""
 
     x: Float[Tensor, "token d_in"]
     scale: Float[Tensor, "token 1"]
@@ -36,21 +36,19 @@ class Normalised(NamedTuple):
 Normalise = Callable[[Float[Tensor, "token d_in"]], Normalised]
 
 
-def layer_norm(eps: float, *, of_variance: bool = False) -> Normalise:
+def layer_norm(eps: float) -> Normalise:
     """Each vector has mean 0 and standard deviation 1.
 
     Args:
-        eps: Added to the standard deviation, or to the variance.
+        eps: Added to the standard deviation that a vector is divided by, and not to the one that
+            the output is multiplied by.
     """
 
     def normalise(x: Float[Tensor, "token d_in"]) -> Normalised:
         mean = x.mean(-1, keepdim=True)
         centred = x - mean
-        if of_variance:
-            deviation = (centred.square().mean(-1, keepdim=True) + eps).sqrt()
-        else:
-            deviation = centred.std(-1, keepdim=True) + eps
-        return Normalised(centred / deviation, deviation, mean)
+        deviation = centred.std(-1, keepdim=True)
+        return Normalised(centred / (deviation + eps), deviation, mean)
 
     return normalise
 
@@ -150,3 +148,32 @@ class LinearCoder:
             return magnitude.where(shared + self.gate.bias > 0, 0.0)
         found: Dense = nn.functional.linear(x, self.encoder, self.encoder_bias).relu()
         return found
+
+
+def scaled(coder: LinearCoder, *, read: float, written: float) -> LinearCoder:
+    """A coder for vectors as they are in the model, from one that was trained on scaled ones.
+
+    Args:
+        read: The factor that the vectors read were multiplied by in training.
+        written: The factor of the vectors written.
+    """
+    return replace(
+        coder,
+        encoder=coder.encoder * read,
+        centre=None if coder.centre is None else coder.centre / read,
+        decoder=coder.decoder / written,
+        decoder_bias=coder.decoder_bias / written,
+        skip_weight=None if coder.skip_weight is None else coder.skip_weight * (read / written),
+    )
+
+
+def with_norms(coder: LinearCoder) -> LinearCoder:
+    """A coder whose activations are multiplied by the lengths of its decoder's directions, which
+    then have length 1. Its rule selects among these products."""
+    norms = coder.decoder.norm(dim=1)
+    return replace(
+        coder,
+        encoder=coder.encoder * norms[:, None],
+        encoder_bias=coder.encoder_bias * norms,
+        decoder=coder.decoder / norms.clamp_min(1e-12)[:, None],
+    )

@@ -8,13 +8,27 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from interp import registry
 from interp.errors import InputError
 from interp.registry import Registry
 from interp.sources.checkpoint import Facts
-from interp.sources.formats import gemma_scope_2, sparsify
+from interp.sources.formats import (
+    batch_top_k,
+    circuit_tracer,
+    dictionary_learning,
+    gemma_scope,
+    gemma_scope_2,
+    hook_z,
+    linear_layers,
+    llama_scope,
+    openai,
+    qwen_scope,
+    saelens,
+    sparsify,
+)
 from interp.sources.models import place_of, same_site
 from interp.sources.paths import some
 
@@ -50,22 +64,32 @@ class Format:
         return loader(weights, device)
 
 
+def _of(facts: ModuleType) -> Format:
+    """The format whose facts a module reads, and another one of the same name loads."""
+    name = facts.__name__.rpartition(".")[2]
+    return Format(
+        name=name,
+        meaning=facts.FILES,
+        find=facts.find,
+        check=facts.check,
+        loader=f"interp.coders.formats.{name}:load",
+    )
+
+
 FORMATS = Registry(
     "format of a sparse coder",
-    Format(
-        name="sparsify",
-        meaning=sparsify.FILES,
-        find=sparsify.find,
-        check=sparsify.check,
-        loader="interp.coders.formats.sparsify:load",
-    ),
-    Format(
-        name="gemma_scope_2",
-        meaning=gemma_scope_2.FILES,
-        find=gemma_scope_2.find,
-        check=gemma_scope_2.check,
-        loader="interp.coders.formats.gemma_scope_2:load",
-    ),
+    _of(sparsify),
+    _of(saelens),
+    _of(gemma_scope),
+    _of(gemma_scope_2),
+    _of(circuit_tracer),
+    _of(llama_scope),
+    _of(dictionary_learning),
+    _of(qwen_scope),
+    _of(openai),
+    _of(linear_layers),
+    _of(batch_top_k),
+    _of(hook_z),
 )
 
 
@@ -131,9 +155,9 @@ def _of_layer(folder: Path, there: list[Checkpoint], hookpoint: str) -> Checkpoi
 
 
 def _number(weights: Path) -> int | None:
-    """The layer in a file's name, such as ``layer_12.safetensors``."""
-    found = re.search(r"\d+", weights.name)
-    return int(found[0]) if found else None
+    """The layer in a file's name, such as ``layer_12.safetensors`` or ``gpt2-small_L5_z.pt``."""
+    found = re.search(r"(?<![A-Za-z])L(?:ayer)?_?(\d+)|^(\d+)", weights.name, re.IGNORECASE)
+    return int(found[1] or found[2]) if found else None
 
 
 def _in(folder: Path) -> list[Checkpoint]:

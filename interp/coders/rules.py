@@ -123,6 +123,8 @@ class Threshold:
 
     thresholds: Float[Tensor, "latent"]
     """In float32, whatever the other weights are in: rounded thresholds let others pass."""
+    trained: TopK | None = None
+    """The rule that the coder was trained with, if the thresholds were made from it later."""
 
     @property
     def meaning(self) -> str:

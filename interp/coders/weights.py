@@ -11,21 +11,30 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from interp.errors import InputError
-from interp.sources.checkpoint import AGAIN, Header, check_tensors
+from interp.sources.checkpoint import AGAIN, Header
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors, .npz or .pt file, in float32.
-
-    Nothing in a file is run: of a pickled one only tensors and plain values are read.
+def read_weights(path: Path, device: torch.device) -> dict[str, Tensor]:
+    """The tensors of a .safetensors, .npz, .pt or .pth file, in float32 on a device.
 
     Raises:
         InputError: There is no such file, it is damaged, or it holds something else. Some value is
             infinite or no number.
     """
+    return tensors_of(path, read_file(path), device)
+
+
+def read_file(path: Path) -> Mapping[str, Any]:
+    """What a .safetensors, .npz, .pt or .pth file holds, by name.
+
+    Nothing in a file is run: of a pickled one only tensors and plain values are read.
+
+    Raises:
+        InputError: There is no such file, it is damaged, or it holds something else.
+    """
     try:
         if path.suffix == ".safetensors":
-            found: Mapping[str, Any] = load_file(path)
+            found: Any = load_file(path)
         elif path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 found = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
@@ -40,7 +49,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:  # the readers raise whatever the damage makes them stumble over
         raise InputError(f"{path} is damaged or cut short. {AGAIN}") from error
-    tensors = {name: value.float() for name, value in flat(found).items()}
+    if not isinstance(found, Mapping):
+        raise InputError(f"{path} holds no tensors by name, but a {type(found).__name__}.")
+    return found
+
+
+def tensors_of(path: Path, found: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:
+    """The tensors among what a file holds, in float32 on a device.
+
+    Raises:
+        InputError: Some value is infinite or no number.
+    """
+    tensors = {name: value.to(device, torch.float32) for name, value in flat(found).items()}
     refuse_not_finite(path, tensors)
     return tensors
 
@@ -56,12 +76,9 @@ def flat(found: Mapping[str, Any], above: str = "") -> dict[str, Tensor]:
     return tensors
 
 
-def check_read(
-    path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], sizes: str
-) -> None:
-    """Refuse tensors that are not those expected, see :func:`.checkpoint.check_tensors`."""
-    found = {name: Header(tuple(one.shape), "F32") for name, one in tensors.items()}
-    check_tensors(path, found, expected, sizes)
+def headers_of(tensors: Mapping[str, Tensor]) -> dict[str, Header]:
+    """The shapes of tensors that were read, for :func:`.checkpoint.check_tensors`."""
+    return {name: Header(tuple(one.shape), "F32") for name, one in tensors.items()}
 
 
 def refuse_not_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -3,11 +3,13 @@
 import json
 import zipfile
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import yaml
 from safetensors import SafetensorError, safe_open
 
 from interp.errors import InputError, reason
@@ -32,6 +34,8 @@ class Facts(NamedTuple):
     """The model that it was trained on."""
     active: float | None = None
     """Mean number of active latents that its makers measured."""
+    remark: str = ""
+    """How it is read, in a sentence, where its files leave a choice."""
 
 
 class Header(NamedTuple):
@@ -43,20 +47,87 @@ class Header(NamedTuple):
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A JSON file with an object in it.
+    """A JSON or YAML file with an object in it.
 
     Raises:
         InputError: It cannot be read, or holds something else.
     """
+    parse = yaml.safe_load if path.suffix == ".yaml" else json.loads
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"There is no file {path}. {AGAIN}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read: {reason(error)}. {AGAIN}") from error
     if not isinstance(config, dict):
-        raise InputError(f"{path} must hold a JSON object, not a {type(config).__name__}.")
+        kind = path.suffix[1:].upper()
+        raise InputError(f"{path} must hold a {kind} object, not a {type(config).__name__}.")
     return config
+
+
+def has(path: Path, *names: str) -> bool:
+    """True if a config can be read, and has one of these names."""
+    try:
+        return bool({*names} & {*read_config(path)})
+    except InputError:
+        return False
+
+
+def whole(path: Path, config: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    """A whole number of at least 1 in the config that was read from a path.
+
+    Raises:
+        InputError: It is missing, or something else.
+    """
+    value = config.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool):
+        said = "is missing" if value is None else f"is {value!r}"
+        raise InputError(f"{path}: {name} {said}; it must be a whole number.")
+    if value < 1:
+        raise InputError(f"{path}: {name} is {value}; it must be at least 1.")
+    return value
+
+
+def number(path: Path, config: Mapping[str, Any], name: str) -> float:
+    """A number in the config that was read from a path.
+
+    Raises:
+        InputError: It is missing, or something else.
+    """
+    value = config.get(name)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
+        said = "is missing" if value is None else f"is {value!r}"
+        raise InputError(f"{path}: {name} {said}; it must be a number.")
+    return float(value)
+
+
+def flag(path: Path, config: Mapping[str, Any], name: str, *, default: bool = False) -> bool:
+    """A setting that is on or off in the config that was read from a path.
+
+    Raises:
+        InputError: It is something else.
+    """
+    value = config.get(name, default)
+    if not isinstance(value, bool):
+        raise InputError(f"{path}: {name} is {value!r}; it must be true or false.")
+    return value
+
+
+def check_active(path: Path, k: int, num_latents: int) -> None:
+    """Refuse a number of active latents that is larger than the number of latents."""
+    if k > num_latents:
+        raise InputError(
+            f"{path}: k is {k:,}, but there are {num_latents:,} latents only. No more latents can "
+            "be active on a token than there are: correct k."
+        )
+
+
+def without_threshold(k: int) -> str:
+    """The remark on a coder of batch top-k whose files hold no threshold."""
+    return (
+        f"It was trained with the {k:,} largest activations of a token on average over a batch, "
+        f"and holds no threshold: the {k:,} largest of each token are active."
+    )
 
 
 def headers(path: Path) -> dict[str, Header]:

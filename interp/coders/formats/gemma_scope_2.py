@@ -13,7 +13,7 @@ from interp.sources.formats.gemma_scope_2 import SKIP, check
 def load(weights: Path, device: torch.device) -> LinearCoder:
     """Load a checkpoint. ``y = W_decᵀ JumpReLU(x W_enc + b_enc) + b_dec (+ x A)``: the affine skip
     connection A is not transposed."""
-    facts, found = check(weights), {n: t.to(device) for n, t in read_weights(weights).items()}
+    facts, found = check(weights), read_weights(weights, device)
     return LinearCoder(
         facts.kind,
         found["w_enc"].mT.contiguous(),

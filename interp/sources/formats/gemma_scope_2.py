@@ -11,12 +11,16 @@ from interp.errors import InputError
 from interp.sources.checkpoint import Facts, check_tensors, headers, other_width, read_config, width
 
 CONFIG, WEIGHTS, SKIP = "config.json", "params.safetensors", "affine_skip_connection"
+CROSS_LAYER = "params_layer_*.safetensors"
 FILES = f"Gemma Scope 2: {CONFIG} (hf_hook_point_in, hf_hook_point_out) and {WEIGHTS}"
 
 
 def find(folder: Path) -> list[Path]:
-    """The weights of a checkpoint in a folder."""
-    return [folder / WEIGHTS] if (folder / WEIGHTS).is_file() else []
+    """The weights of a checkpoint in a folder. Of a cross-layer transcoder it is only one file,
+    which is refused."""
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    return sorted(folder.glob(CROSS_LAYER))[:1]
 
 
 def check(weights: Path) -> Facts:

@@ -1,11 +1,14 @@
 """Sites by the names that people give them, in models of many architectures."""
 
+import re
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModel
 
 from interp.errors import InputError
 from interp.sources.sites import find_site
+from tests import REPOSITORY
 
 SMALL = {
     "hidden_size": 16,
@@ -141,3 +144,22 @@ def test_each_name_is_the_site_that_it_means(architecture: str) -> None:
 def test_a_site_that_is_not_there_is_refused(name: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
         find_site(name, modules("gpt_neox"), parallel=True)
+
+
+@pytest.mark.parametrize(
+    ("column", "architecture", "layer"),
+    [(0, "llama", "layers.1"), (1, "gemma2", "layers.1"), (2, "gpt2", "h.1")],
+)
+def test_the_document_says_what_hooks_mean(column: int, architecture: str, layer: str) -> None:
+    text = (REPOSITORY / "docs/coders.md").read_text().partition("## Names of sites")[2]
+    rows = re.findall(r"^\| `([\w.]*hook_\w+)` \| (.+?) \| (.+?) \| (.+?) \|$", text, re.MULTILINE)
+    assert len(rows) == 12
+    there = modules(architecture)
+    for hook, *cells in rows:
+        said = cells[column].strip("`")
+        whole = {"the layer's input": f"{layer}.input", "the layer's output": layer}
+        if hook == "hook_embed":
+            assert str(find_site(hook, there)) == said
+        else:
+            meant = whole.get(said, f"{layer}.{said}")
+            assert str(find_site(f"blocks.1.{hook}", there)) == meant, hook

@@ -1,0 +1,52 @@
+"""Other readings of a coder's files, where the files do not say how they are meant.
+
+The one that leaves least of the variance unexplained, with about as many active latents as its
+makers say, is the right one.
+"""
+
+from dataclasses import replace
+
+from interp.coders.formats.sparsify import SparsifyCoder
+from interp.coders.linear import LinearCoder
+from interp.coders.protocol import Coder
+from interp.coders.rules import Threshold
+
+
+def readings(coder: LinearCoder | SparsifyCoder) -> dict[str, Coder]:
+    """Coders that differ in one thing from a loaded one, by what differs.
+
+    - The decoder's bias is subtracted from what is read, or it is not. Old transcoders of sparsify
+      do, newer ones do not, and nothing in their files tells.
+    - The skip connection is transposed.
+    - The top-k of the training selects, in place of thresholds that were made from it later.
+    """
+    if isinstance(coder, SparsifyCoder):
+        coder = _linear(coder)
+    found: dict[str, Coder] = {}
+    if coder.centre is not None:
+        found["the decoder's bias is not subtracted"] = replace(coder, centre=None)
+    elif coder.d_in == coder.d_out:
+        found["the decoder's bias is subtracted"] = replace(coder, centre=coder.decoder_bias)
+    if coder.skip_weight is not None and coder.d_in == coder.d_out:
+        found["the skip connection is transposed"] = replace(
+            coder, skip_weight=coder.skip_weight.mT
+        )
+    if isinstance(coder.rule, Threshold) and (top := coder.rule.trained) is not None:
+        found[f"{top.meaning} are active"] = replace(coder, rule=top)
+    return found
+
+
+def _linear(coder: SparsifyCoder) -> LinearCoder:
+    """The same coder with its parts at hand."""
+    module = coder.module
+    bias = module.b_dec.detach()
+    return LinearCoder(
+        coder.kind,
+        module.encoder.weight.detach(),
+        module.encoder.bias.detach(),
+        coder.decoder,
+        bias,
+        coder.rule,
+        skip_weight=None if module.W_skip is None else module.W_skip.detach(),
+        centre=None if coder.kind == "transcoder" else bias,
+    )
