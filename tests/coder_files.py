@@ -38,14 +38,25 @@ def parts(*, seed: int = 0) -> dict[str, Tensor]:
     }
 
 
-def plain(*, capital: bool = True) -> dict[str, Tensor]:
+def plain(*, seed: int = 0, capital: bool = True) -> dict[str, Tensor]:
     """Weights as most save them: a column of the encoder for each latent."""
-    weights, w = parts(), "W" if capital else "w"
+    weights, w = parts(seed=seed), "W" if capital else "w"
     return {
         f"{w}_enc": turned(weights["encoder"]),
         f"{w}_dec": weights["decoder"],
         "b_enc": weights["encoder_bias"],
         "b_dec": weights["decoder_bias"],
+    }
+
+
+def linear(end: str = "") -> dict[str, Tensor]:
+    """Weights of two linear layers: a row of the encoder and a column of the decoder for each."""
+    weights = parts()
+    return {
+        f"encoder{end}.weight": weights["encoder"],
+        f"encoder{end}.bias": weights["encoder_bias"],
+        f"decoder{end}.weight": turned(weights["decoder"]),
+        f"decoder{end}.bias": weights["decoder_bias"],
     }
 
 
@@ -106,25 +117,20 @@ def saelens(folder: Path, architecture: str = "standard", **changes: Any) -> Pat
         del tensors["b_enc"]
         tensors |= {name: draw(LATENTS, seed=at) for at, name in enumerate(GATED, 7)}
     save(folder / "sae_weights.safetensors", tensors)
-    config = {
-        "architecture": architecture,
-        "d_in": D,
-        "d_sae": LATENTS,
-        "dtype": "float32",
-        "device": "cpu",
-        "apply_b_dec_to_input": "transcoder" not in architecture,
+    hooks = {"hook_name": "blocks.3.hook_resid_pre"}
+    if transcoder := "transcoder" in architecture:
+        hooks = {
+            "hook_name": "blocks.3.ln2.hook_normalized",
+            "hook_name_out": "blocks.3.hook_mlp_out",
+        }
+    config = {"architecture": architecture, "d_in": D, "d_sae": LATENTS, "dtype": "float32"}
+    config |= {
+        "apply_b_dec_to_input": not transcoder,
         "normalize_activations": "none",
-        "reshape_activations": "none",
-        "metadata": {
-            "sae_lens_version": "6.54.12",
-            "model_name": "gpt2-small",
-            "hook_name": "blocks.3.hook_resid_pre",
-        },
+        "metadata": {"sae_lens_version": "6.54.12", "model_name": "gpt2-small"} | hooks,
     }
-    if "transcoder" in architecture:
+    if transcoder:
         config["d_out"] = D
-        config["metadata"]["hook_name"] = "blocks.3.ln2.hook_normalized"  # type: ignore[index]
-        config["metadata"]["hook_name_out"] = "blocks.3.hook_mlp_out"  # type: ignore[index]
     if "topk" in architecture:
         config["k"] = 3
     write(folder, "cfg.json", config | changes)
@@ -157,13 +163,8 @@ def gemma_scope_2(folder: Path, *, affine: bool = True) -> Path:
 def circuit_tracer(folder: Path, *, threshold: bool = False, skip: bool = False) -> Path:
     """A set of transcoders of two layers."""
     for layer in (0, 1):
-        weights = parts(seed=layer * 10)
-        tensors = {
-            "W_enc": weights["encoder"],
-            "W_dec": weights["decoder"],
-            "b_enc": weights["encoder_bias"],
-            "b_dec": weights["decoder_bias"],
-        }
+        tensors = plain(seed=layer * 10)
+        tensors["W_enc"] = turned(tensors["W_enc"])
         if threshold:
             tensors["activation_function.threshold"] = draw(LATENTS, seed=5).abs()
         if skip:
@@ -181,20 +182,11 @@ def circuit_tracer(folder: Path, *, threshold: bool = False, skip: bool = False)
 
 def llama_scope(folder: Path, **changes: Any) -> Path:
     """A checkpoint of the first releases of Llama Scope."""
-    weights = parts()
-    tensors = {
-        "encoder.weight": weights["encoder"],
-        "encoder.bias": weights["encoder_bias"],
-        "decoder.weight": turned(weights["decoder"]),
-        "decoder.bias": weights["decoder_bias"],
-    }
-    halves = {name: tensor.bfloat16() for name, tensor in tensors.items()}
+    halves = {name: tensor.bfloat16() for name, tensor in linear().items()}
     save(folder / "checkpoints/final.safetensors", halves)
     config = {
         "hook_point_in": "blocks.15.hook_resid_post",
         "hook_point_out": "blocks.15.hook_resid_post",
-        "use_decoder_bias": True,
-        "apply_decoder_bias_to_pre_encoder": False,
         "expansion_factor": 8,
         "d_model": D,
         "d_sae": LATENTS,
@@ -203,7 +195,6 @@ def llama_scope(folder: Path, **changes: Any) -> Path:
         "norm_activation": "dataset-wise",
         "dataset_average_activation_norm": {"in": 2.5, "out": 2.5},
         "sparsity_include_decoder_norm": True,
-        "use_glu_encoder": False,
         "top_k": 3,
     }
     write(folder, "hyperparams.json", config | changes)
@@ -212,13 +203,8 @@ def llama_scope(folder: Path, **changes: Any) -> Path:
 
 def llama_scope_r1(folder: Path, **changes: Any) -> Path:
     """A checkpoint of the later releases of Llama Scope."""
-    weights = parts()
     site = "blocks.15.hook_resid_post"
-    tensors = {
-        "encoder.weight": weights["encoder"],
-        "encoder.bias": weights["encoder_bias"],
-        "decoder.weight": turned(weights["decoder"]),
-        "decoder.bias": weights["decoder_bias"],
+    tensors = linear() | {
         "log_jumprelu_threshold": draw(LATENTS, seed=5),
         f"dataset_average_activation_norm.{site}": torch.tensor(2.5),
     }
@@ -242,10 +228,8 @@ def dictionary_learning(folder: Path, kind: str = "BatchTopKSAE", **more: Any) -
     Args:
         more: Further tensors.
     """
-    weights = parts()
-    encoder, decoder, bias = weights["encoder"], weights["decoder"], weights["decoder_bias"]
-    linear = {"encoder.weight": encoder, "decoder.weight": turned(decoder)}
-    biased = linear | {"encoder.bias": weights["encoder_bias"]}
+    biased = linear()
+    bias = biased.pop("decoder.bias")
     groups = {"group_sizes": torch.tensor([4, LATENTS - 4])}
     k = {"k": torch.tensor(3, dtype=torch.int)}
     tensors: dict[str, dict[str, Tensor]] = {
@@ -255,7 +239,7 @@ def dictionary_learning(folder: Path, kind: str = "BatchTopKSAE", **more: Any) -
         "BatchTopKSAE": biased | {"b_dec": bias, "threshold": torch.tensor(0.5)} | k,
         "MatryoshkaBatchTopKSAE": plain() | {"threshold": torch.tensor(0.5)} | k | groups,
         "JumpReluAutoEncoder": plain() | {"threshold": draw(LATENTS, seed=5).abs()},
-        "GatedAutoEncoder": linear
+        "GatedAutoEncoder": {name: biased[name] for name in ("encoder.weight", "decoder.weight")}
         | {"decoder_bias": bias}
         | {name: draw(LATENTS, seed=at) for at, name in enumerate(OWN_GATED, 7)},
     }
@@ -281,13 +265,8 @@ def qwen_scope(folder: Path) -> Path:
     """A checkpoint of Qwen-Scope, of two layers."""
     inside = folder / "SAE-Res-Qwen3-1.7B-Base-W32K-L0_3"
     for layer in (0, 1):
-        weights = parts(seed=layer * 10)
-        tensors = {
-            "W_enc": weights["encoder"],
-            "W_dec": turned(weights["decoder"]),
-            "b_enc": weights["encoder_bias"],
-            "b_dec": weights["decoder_bias"],
-        }
+        tensors = plain(seed=layer * 10)
+        tensors |= {name: turned(tensors[name]) for name in ("W_enc", "W_dec")}
         save(inside / f"layer{layer}.sae.pt", tensors)
     return inside
 
@@ -312,18 +291,11 @@ def openai(folder: Path, activation: str = "TopK", after: str = "ReLU") -> Path:
 
 def linear_layers(folder: Path, *, goodfire: bool = True) -> Path:
     """A checkpoint of Goodfire's, or the one for DeepSeek-R1."""
-    weights, end = parts(), "_linear" if goodfire else ""
-    tensors = {
-        f"encoder{end}.weight": weights["encoder"],
-        f"encoder{end}.bias": weights["encoder_bias"],
-        f"decoder{end}.weight": turned(weights["decoder"]),
-        f"decoder{end}.bias": weights["decoder_bias"],
-    }
     goodfires, other = (
         "Llama-3.1-8B-Instruct-SAE-l19.pth",
         "DeepSeek-R1-Distill-Llama-8B-SAE-l19.pt",
     )
-    save(folder / (goodfires if goodfire else other), tensors)
+    save(folder / (goodfires if goodfire else other), linear("_linear" if goodfire else ""))
     return folder
 
 

@@ -121,6 +121,17 @@ def test_the_files_tell_the_facts(tmp_path: Path, architecture: str) -> None:
     assert ("two here" in facts.remark) == (architecture == "abstopk")
 
 
+def test_a_transcoder_may_write_vectors_of_another_width(tmp_path: Path) -> None:
+    folder = saelens(tmp_path, "skip_transcoder", d_out=D - 1)
+    tensors, config = read(folder)
+    narrow = tensors["W_dec"][:, 1:].contiguous()
+    tensors |= {"W_dec": narrow, "b_dec": tensors["b_dec"][1:], "W_skip": tensors["W_skip"][1:]}
+    save_file(tensors, folder / "sae_weights.safetensors")
+    facts = find(folder).check()
+    assert (facts.d_in, facts.d_out) == (D, D - 1)
+    gives(folder, *formula(tensors, config, vectors()))
+
+
 def test_paths_of_transformers_come_before_hooks(tmp_path: Path) -> None:
     about = {"hook_name": "blocks.3.hook_resid_post", "hf_hook_name": "model.layers.3"}
     facts = find(saelens(tmp_path, metadata=about)).check()
