@@ -46,6 +46,7 @@ def inspect(
         from interp.coders.inspection import candidates
         from interp.coders.inspection import inspect as measure
         from interp.coders.load import find_checkpoint, load_coder
+        from interp.coders.readings import readings
         from interp.corpus.contexts import make_contexts, split_corpus
         from interp.model.subject import default_device, load_causal_lm
         from interp.vocabulary import ContextSet
@@ -63,6 +64,7 @@ def inspect(
         ("latents", f"{loaded.num_latents:,}; active: {loaded.rule.meaning}"),
         ("declared active", "not named" if facts.active is None else f"{facts.active:g}"),
         ("trained on", facts.model or "not named"),
+        *([("remark", facts.remark)] if facts.remark else []),
     ):
         table.add_row(name, value)
     console.print(table)
@@ -86,7 +88,7 @@ def inspect(
         sites = candidates(lm, facts, hookpoint, reads)
         measured = measure(
             lm,
-            {"": loaded},
+            {"": loaded, **readings(loaded)},
             sites,
             tokens,
             first_position=int(prepend_bos),
@@ -110,9 +112,12 @@ def inspect(
     if fits and best.fvu > declared.fvu / 2:
         console.print("The first line fits: a study can be made as its files say.")
     elif best.fvu < MAX_FVU:
-        console.print(
-            f"The first line does not fit best. Try --hookpoint {best.writes} --reads {best.reads}."
-        )
+        options = [f"--hookpoint {best.writes}"]
+        if best.reads != best.writes:
+            options.append(f"--reads {best.reads}")
+        if best.reading:
+            options.append(f'--reading "{best.reading}"')
+        console.print(f"The first line does not fit best. Try {' '.join(options)}.")
     else:
         console.print(
             "None of these fits. The coder belongs to another layer, another model, or a model "

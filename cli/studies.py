@@ -37,6 +37,9 @@ def create(
     reads: Annotated[
         str, typer.Option(help="Site that it reads, if its files do not name it.")
     ] = "",
+    reading: Annotated[
+        str, typer.Option(help="How its files are read, as `coder inspect` names it.")
+    ] = "",
     model_revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
     context_length: Annotated[int, typer.Option(help="Tokens in a context.")] = 34,
     prepend_bos: Annotated[bool, typer.Option(help="Begin contexts with the BOS token.")] = True,
@@ -69,6 +72,7 @@ def create(
         coder=located(coder),
         hookpoint=hookpoint,
         reads=reads,
+        reading=reading,
         corpus=corpus if corpus == "sotu" else located(corpus),
         context_length=context_length,
         prepend_bos=prepend_bos,

@@ -45,6 +45,8 @@ class Study(Base):
     reads: Mapped[str] = mapped_column(default="")
     """The site that it reads. If empty: the one that its files name, or else the input of the
     module written, or for an SAE what it writes."""
+    reading: Mapped[str] = mapped_column(default="")
+    """How the coder's files are read, if not as they say: one of :mod:`interp.coders.readings`."""
     corpus: Mapped[str]
     context_length: Mapped[int]
     """Tokens in a context, counting the beginning-of-sequence token where there is one."""

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from interp.coders.load import find_checkpoint, load_coder
 from interp.coders.protocol import Coder
+from interp.coders.readings import readings
 from interp.corpus.activations import ActivationStore
 from interp.errors import InputError
 from interp.llm.llm import LLM
@@ -62,8 +63,17 @@ _kept = lru_cache(maxsize=KEPT_MODELS)(_loaded)
 
 
 @lru_cache(maxsize=KEPT_MODELS)
-def _coder(source: str, hookpoint: str) -> Coder:
-    return load_coder(source, hookpoint, device=default_device())
+def _coder(source: str, hookpoint: str, reading: str) -> Coder:
+    coder = load_coder(source, hookpoint, device=default_device())
+    if not reading:
+        return coder
+    others = readings(coder)
+    if reading not in others:
+        raise InputError(
+            f"The coder {source!r} cannot be read so that {reading}. "
+            f"{'Its readings are: ' + '; '.join(others) if others else 'It has one reading only'}."
+        )
+    return others[reading]
 
 
 def subject_of(study: Study) -> Subject:
@@ -83,7 +93,7 @@ def corpus_of(study: Study) -> str:
 def coder_of(study: Study) -> Coder:
     """The study's sparse coder."""
     _may_load(check_coder, study.coder)
-    return _coder(study.coder, study.hookpoint)
+    return _coder(study.coder, study.hookpoint, study.reading)
 
 
 def facts_of(study: Study) -> Facts:

@@ -42,6 +42,9 @@ Line = Annotated[
     AfterValidator(_line),
 ]
 """One line of text: a title, a name or a path."""
+OptionalLine = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=LINE), AfterValidator(_line)
+]
 Model = Annotated[Line, AfterValidator(folders.check_model)]
 Coder = Annotated[Line, AfterValidator(folders.check_coder)]
 Corpus = Annotated[Line, AfterValidator(folders.check_corpus)]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from interp.coders.inspection import candidates, inspect
 from interp.coders.protocol import Coder, coder_input, fvu, refuse_non_finite
+from interp.coders.readings import readings
 from interp.errors import InputError
 from interp.model.subject import Subject
 from interp.sources.checkpoint import Facts
@@ -77,10 +78,12 @@ def _elsewhere(
     """The place where the coder fits best, in a sentence."""
     facts = Facts(coder.kind, reads=subject.reads)
     sites = candidates(subject.model, facts, subject.hookpoint)
-    _, *others = inspect(subject.model, {"": coder}, sites, tokens, first_position=first_position)
+    every = {"": coder, **readings(coder)}
+    _, *others = inspect(subject.model, every, sites, tokens, first_position=first_position)
     if others and (best := others[0]).fvu < MAX_FVU:
-        reads = "" if best.reads == best.writes else f", with {best.reads} as the site read,"
-        return f"It fits {best.writes}{reads} where it leaves {best.fvu:.0%}."
+        reads = "" if best.reads == best.writes else f", with {best.reads} as the site read"
+        so = f", read so that {best.reading}" if best.reading else ""
+        return f"It fits {best.writes}{reads}{so}: there it leaves {best.fvu:.0%}."
     return (
         "It fits no other place near there: it belongs to another layer or another model, or its "
         "files do not say truly whether it is a transcoder."

@@ -190,6 +190,7 @@ def inspect(
         for pair in sites
         if {*pair} <= {*captured.sites}
         for reading, coder in readings.items()
+        if (coder.kind == "transcoder") == (pair[0] != pair[1])
     ]
     declared, *others = measured
     fitting = [one for one in others if math.isfinite(one.fvu)]

@@ -10,6 +10,7 @@ from interp.coders.protocol import Coder
 from interp.errors import InputError, reason
 from interp.model.subject import default_device
 from interp.sources.hub import hub_reason
+from interp.sources.paths import hub_folder
 
 
 def load_coder(
@@ -19,7 +20,7 @@ def load_coder(
 
     Args:
         source: A file of weights, a folder with one, a folder of such folders named like their
-            hookpoints, or a hub name.
+            hookpoints, a hub name, or one with a folder behind it: ``owner/name/folder``.
         hookpoint: Which of several coders.
 
     Raises:
@@ -45,12 +46,20 @@ def find_checkpoint(source: str | Path, hookpoint: str = "") -> registry.Checkpo
     return registry.find(there, hookpoint)
 
 
-def _fetched(name: str, hookpoint: str) -> Path:
-    """The folder that the hub's files for one hookpoint are in, fetched if they are not here."""
+def _fetched(source: str, hookpoint: str) -> Path:
+    """The folder of a coder on the hub, fetched if it is not here: the one named, or else that of
+    the hookpoint."""
+    name, folder = hub_folder(source) or (source, hookpoint)
+    if not folder:
+        raise InputError(
+            f"The coder {source!r} is on the hub: name the folder of one coder, such as "
+            f"{source}/FOLDER, or a hookpoint."
+        )
     try:
-        return Path(snapshot_download(name, allow_patterns=f"{hookpoint}/*"))
+        fetched = Path(snapshot_download(name, allow_patterns=f"{folder}/*"))
     except Exception as error:
         raise InputError(
-            f"There is no sparse coder at {name!r}, neither a folder here nor a name on the hub "
+            f"There is no sparse coder at {source!r}, neither a folder here nor a name on the hub "
             f"that can be fetched: {hub_reason(error)}"
         ) from error
+    return fetched / folder if hub_folder(source) else fetched

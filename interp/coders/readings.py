@@ -12,17 +12,22 @@ from interp.coders.protocol import Coder
 from interp.coders.rules import Threshold
 
 
-def readings(coder: LinearCoder | SparsifyCoder) -> dict[str, Coder]:
+def readings(coder: Coder) -> dict[str, Coder]:
     """Coders that differ in one thing from a loaded one, by what differs.
 
     - The decoder's bias is subtracted from what is read, or it is not. Old transcoders of sparsify
       do, newer ones do not, and nothing in their files tells.
+    - What its files call an SAE is a transcoder.
     - The skip connection is transposed.
     - The top-k of the training selects, in place of thresholds that were made from it later.
     """
     if isinstance(coder, SparsifyCoder):
         coder = _linear(coder)
     found: dict[str, Coder] = {}
+    if not isinstance(coder, LinearCoder):
+        return found
+    if coder.kind == "sae":
+        found["it is a transcoder"] = replace(coder, kind="transcoder", centre=None)
     if coder.centre is not None:
         found["the decoder's bias is not subtracted"] = replace(coder, centre=None)
     elif coder.d_in == coder.d_out:

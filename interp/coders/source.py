@@ -6,7 +6,7 @@ from interp.coders import registry
 from interp.errors import InputError
 from interp.sources.checkpoint import Facts
 from interp.sources.models import HOOKPOINT, ModelShape, Place, place_of, same_site
-from interp.sources.paths import SEEN, check_hub_name, exists, full, is_path, read_json
+from interp.sources.paths import SEEN, check_hub_name, exists, full, hub_folder, is_path, read_json
 from interp.sources.sites import LISTS
 
 IN_STREAM = ("mlp", "attn", "attention")
@@ -26,6 +26,8 @@ def check_coder(source: str, hookpoint: str, model: ModelShape | None) -> Facts 
         InputError: There is no such checkpoint, its files do not fit together, or its width is not
             the model's.
     """
+    if hub_folder(source):
+        return None
     if not is_path(source):
         check_hub_name(source, "a folder with a sparse coder")
         return None

@@ -41,6 +41,17 @@ def is_path(source: str) -> bool:
     )
 
 
+def hub_folder(source: str) -> tuple[str, str] | None:
+    """The repository on a hub and the folder in it, such as ``owner/name`` and ``layer_9``, if that
+    is how a source is written and there is no such path here."""
+    owner, _, rest = source.partition("/")
+    name, _, folder = rest.partition("/")
+    repository = f"{owner}/{name}"
+    if not folder or ".." in source.split("/") or not _HUB_NAME.fullmatch(repository):
+        return None
+    return None if exists(Path(source)) else (repository, folder.strip("/"))
+
+
 def exists(path: Path) -> bool:
     try:
         return path.expanduser().exists()

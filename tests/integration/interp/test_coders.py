@@ -59,5 +59,5 @@ def test_a_transcoder_whose_cfg_calls_it_an_sae_is_refused(
     (tmp_path / "cfg.json").write_text(json.dumps(config | {"transcode": False}), encoding="utf-8")
     coder = load_coder(str(tmp_path), "layers.10.mlp", device=CPU)
     assert coder.kind == "sae"
-    with pytest.raises(InputError, match=r"fits layers\.10\.mlp, with layers\.10\.mlp\.input as"):
+    with pytest.raises(InputError, match=r"mlp\.input as the site read, read so that it is"):
         check_coder(coder, smollm2(model_cache), speech, first_position=1)

@@ -18,7 +18,7 @@ from interp.rewriting.admission import can_resume
 from interp.vocabulary import ContextSet
 from jobs.events import publish
 from models import Context, Job, Study
-from workers.resources import corpus_of, facts_of, store_of, subject_of
+from workers.resources import coder_of, corpus_of, facts_of, store_of, subject_of
 from workers.tasks.collect.text_facts import text_facts
 from workers.tasks.rows import context_tokens, token_texts
 from workers.version import code_version
@@ -49,7 +49,7 @@ def settle_sites(session: Session, study: Study) -> None:
             f"The files of the coder {study.coder!r} do not name the site that it writes. Correct "
             "the study: give its hookpoint, such as layers.10.mlp."
         )
-    if facts.kind == "transcoder":
+    if coder_of(study).kind == "transcoder":
         study.reads = study.reads or facts.reads
     else:
         study.reads = study.hookpoint

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from interp.coders.check import check_coder
 from interp.coders.inspection import candidates, capture_sites, inspect
 from interp.coders.linear import LinearCoder
+from interp.coders.readings import readings
 from interp.coders.rules import Threshold
 from interp.errors import InputError
 from interp.model.subject import Subject
@@ -143,7 +144,7 @@ def test_what_fits_nowhere_is_said_to() -> None:
 def test_the_right_place_is_named() -> None:
     coder = fitted("llama", POST, POST)
     subject = Subject(model_of("llama"), word_tokenizer(), "it", "layers.1.mlp")
-    with pytest.raises(InputError, match=r"It fits layers\.1 where it leaves \d+%"):
+    with pytest.raises(InputError, match=r"It fits layers\.1: there it leaves \d+%"):
         check_coder(coder, subject, TOKENS, first_position=1)
     right = Subject(model_of("llama"), word_tokenizer(), "it", "layers.1")
     assert check_coder(coder, right, TOKENS, first_position=1) < 0.5
@@ -152,3 +153,14 @@ def test_the_right_place_is_named() -> None:
 def test_a_site_that_nothing_names_is_asked_for() -> None:
     with pytest.raises(InputError, match="do not name the site"):
         candidates(model_of("llama"), Facts("sae"))
+
+
+def test_a_transcoder_that_its_files_call_an_sae_is_told() -> None:
+    coder = replace(fitted("llama", "layers.1.input", POST), kind="sae")
+    model = model_of("llama")
+    facts = Facts("sae", writes=MLP)
+    every = {"": coder, **readings(coder)}
+    measured = inspect(model, every, candidates(model, facts), TOKENS, first_position=1)
+    assert measured[0].reading == "" and measured[0].reads == measured[0].writes
+    for one in measured:
+        assert (one.reading == "it is a transcoder") == (one.reads != one.writes)

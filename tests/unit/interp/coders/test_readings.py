@@ -27,7 +27,7 @@ def output(coder: Coder, x: torch.Tensor = X) -> torch.Tensor:
     [
         (random_coder(), [SUBTRACTED, TRANSPOSED]),
         (random_coder(skip=False), [SUBTRACTED]),
-        (random_coder(transcode=False, skip=False), [NOT_SUBTRACTED]),
+        (random_coder(transcode=False, skip=False), ["it is a transcoder", NOT_SUBTRACTED]),
         (linear_coder(TopK(3), centre=torch.ones(D_MODEL)), [NOT_SUBTRACTED]),
         (
             linear_coder(Threshold(torch.full((12,), 0.5), trained=TopK(3))),

@@ -15,9 +15,12 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from interp.coders.load import load_coder
+from interp.coders.source import check_coder
 from interp.errors import InputError, reason
 from interp.model.subject import load_causal_lm
 from interp.sources.hub import hub_reason
+from interp.sources.paths import hub_folder
 from tests.engine import tiny_model, word_tokenizer
 
 ANSWER = httpx.Response(403, request=httpx.Request("GET", "http://localhost"))
@@ -94,3 +97,16 @@ def test_a_damaged_model_is_refused_in_one_line(
     with pytest.raises(InputError, match=rf"cannot be loaded: .*{told}") as caught:
         load_causal_lm(str(model), dtype=torch.float32, device=torch.device("cpu"))
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 900
+
+
+def test_a_coder_on_the_hub_may_be_in_a_folder(tmp_path: Path) -> None:
+    assert hub_folder("owner/name/transcoder/layer_9") == ("owner/name", "transcoder/layer_9")
+    for other in ("owner/name", "name", "/owner/name/folder", "../name/folder", "a/../b", "~/a/b"):
+        assert hub_folder(other) is None
+    (tmp_path / "owner" / "name" / "folder").mkdir(parents=True)
+    assert hub_folder(str(tmp_path / "owner" / "name" / "folder")) is None
+    with pytest.raises(InputError, match="no sparse coder at 'owner/name/layer_9'"):
+        load_coder("owner/name/layer_9")
+    with pytest.raises(InputError, match="name the folder of one coder"):
+        load_coder("owner/name")
+    assert check_coder("owner/name/layer_9", "", None) is None

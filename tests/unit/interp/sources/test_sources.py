@@ -36,7 +36,7 @@ def test_what_is_neither_a_path_nor_a_name_is_no_model(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["/nowhere/model", "./model", "~/no-such-model", "~nobody-here/m", "a/b/c"]
+    "source", ["/nowhere/model", "./model", "~/no-such-model", "~nobody-here/m", "./a/b/c"]
 )
 def test_a_path_at_which_nothing_is(source: str) -> None:
     assert "nothing at /" in refusal(lambda: check_model(source))
