@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
     BloomConfig,
     BloomForCausalLM,
     Gemma3ForCausalLM,
@@ -154,6 +156,12 @@ def bloom() -> PreTrainedModel:
     return BloomForCausalLM(config)
 
 
+def of_type(name: str, **settings: object) -> PreTrainedModel:
+    """A model by its type, with the settings of Llama where it knows them."""
+    shape = {**LLAMA_LIKE, "head_dim": 8, "pad_token_id": None, **ENDS, **settings}
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(name, **shape))
+
+
 def mpt() -> PreTrainedModel:
     config = MptConfig(vocab_size=VOCABULARY, d_model=D_MODEL, n_layers=3, n_heads=2, **SPREAD)
     return MptForCausalLM(config)
@@ -196,6 +204,31 @@ MODELS: dict[str, tuple[Callable[[], PreTrainedModel], str]] = {
         "layers.0.mlp",
     ),
     "Llama 4": (lambda: llama_4(4), "model.layers.0"),
+    # Others that people bring, at sites of coders for them.
+    **{
+        f"{name} {hookpoint}": (lambda name=name, more=more: of_type(name, **more), hookpoint)
+        for name, more, hookpoints in (
+            ("qwen3", {}, ("blocks.1.hook_mlp_out", "blocks.1.hook_resid_mid")),
+            ("gemma", {}, ("blocks.1.hook_mlp_out", "blocks.1.attn.hook_z")),
+            (
+                "gemma2",
+                {"sliding_window": 4},
+                ("blocks.1.hook_mlp_out", "blocks.0.hook_resid_mid", "blocks.1.hook_attn_out"),
+            ),
+            ("olmo", {}, ("blocks.1.hook_mlp_out", "blocks.1.hook_resid_mid")),
+            ("olmo2", {}, ("blocks.1.hook_mlp_out", "blocks.1.hook_resid_mid")),
+            ("phi", {}, ("blocks.1.hook_mlp_out", "blocks.1.hook_resid_post")),
+            ("phi3", {}, ("blocks.1.hook_mlp_out", "blocks.1.hook_resid_pre")),
+            ("gpt_neox", {}, ("blocks.1.hook_mlp_out", "blocks.1.hook_resid_pre")),
+            (
+                "mixtral",
+                {"num_local_experts": 4, "num_experts_per_tok": 2},
+                ("blocks.1.hook_mlp_out",),
+            ),
+            ("qwen3_moe", {**EXPERTS, "decoder_sparse_step": 1}, ("blocks.1.hook_mlp_out",)),
+        )
+        for hookpoint in hookpoints
+    },
     "GPT-J": (gpt_j, "h.1.mlp"),
     "OPT": (opt, "decoder.layers.1"),
 }
