@@ -15,6 +15,7 @@ def model_folder(folder: Path, **config: Any) -> Path:
     """A checkpoint with three layers called ``layers``. It cannot be loaded, only looked at."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(CONFIG | config))
+    (folder / "tokenizer.json").write_text("{}")
     names = [f"model.layers.{layer}.mlp.up_proj.weight" for layer in range(LAYERS)]
     save_file({name: np.zeros((1, WIDTH), np.float32) for name in names}, folder / "a.safetensors")
     return folder

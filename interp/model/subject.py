@@ -26,7 +26,7 @@ from transformers import (
 from interp.errors import InputError, reason
 from interp.model.taps import Hidden, Tap
 from interp.sources.hub import hub_reason
-from interp.sources.models import longest_context
+from interp.sources.models import check_tokenizer, longest_context
 from interp.sources.sites import Side, Site, find_site
 
 Tokens = Int[Tensor, "batch seq"]
@@ -220,6 +220,8 @@ def load_causal_lm(
         _check_gguf(path)
     else:
         where, extra = str(path) if path.exists() else source, {}
+        if (path / "config.json").is_file():
+            check_tokenizer(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, revision=revision, **extra)
         model = AutoModelForCausalLM.from_pretrained(where, revision=revision, dtype=dtype, **extra)

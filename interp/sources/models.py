@@ -24,6 +24,16 @@ LEARNED = frozenset(
 )
 """Architectures with a table of positions: they cannot be run beyond its end, unlike those that
 rotate keys or bias scores."""
+TOKENIZERS = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "spiece.model",
+    "tekken.json",
+    "vocab.json",
+    "vocab.txt",
+)
+"""Files that a tokenizer is kept in: one of them is in every folder that has one."""
 HOOKPOINT = re.compile(r"[A-Za-z_]\w*(\.\w+)*", re.ASCII)
 """How a site is written."""
 
@@ -75,7 +85,21 @@ def check_model(source: str) -> ModelShape | None:
         raise InputError(f"{path} is neither a folder with a Transformers checkpoint nor a .gguf.")
     if not (path / "config.json").is_file():
         raise InputError(f"{path} holds no Transformers checkpoint: it has no config.json.")
+    check_tokenizer(path)
     return _model_shape(path)
+
+
+def check_tokenizer(folder: Path) -> None:
+    """Refuse a model without a tokenizer.
+
+    Raises:
+        InputError: None of the files is there that tokenizers are kept in.
+    """
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise InputError(
+            f"{folder} has no tokenizer. Put the tokenizer that belongs to the model into the "
+            "folder: tokenizer.json, and tokenizer_config.json if there is one."
+        )
 
 
 def check_gguf(path: Path) -> None:
