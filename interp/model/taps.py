@@ -26,21 +26,14 @@ class Tap:
     def watched(self, take: Callable[[Hidden], None]) -> Iterator[None]:
         """Within the block, ``take`` is given whatever stands there."""
 
-        def entering(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            hidden = first_argument(args, kwargs)
+        def entering(hidden: Hidden) -> None:
             take(normalised(self.module, hidden) if self.side is Side.NORMALISED else hidden)
 
-        def leaving(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+        def leaving(output: Any) -> None:
             take(hidden_states(output))
 
-        if self.side is Side.OUTPUT:
-            handle = self.module.register_forward_hook(leaving)
-        else:
-            handle = self.module.register_forward_pre_hook(entering, with_kwargs=True)
-        try:
+        with self._hooked(entering, leaving):
             yield
-        finally:
-            handle.remove()
 
     @contextmanager
     def replaced(self, write: Callable[[Hidden], Hidden]) -> Iterator[None]:
@@ -50,18 +43,32 @@ class Tap:
         normalisation is added to later, under another name.
         """
 
-        def entering(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            hidden = first_argument(args, kwargs)
+        def entering(hidden: Hidden) -> None:
             hidden.copy_(write(hidden))
 
-        def leaving(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
+        def leaving(output: Any) -> Any:
             new = write(hidden_states(output))
             return (new, *output[1:]) if isinstance(output, tuple) else new
 
+        with self._hooked(entering, leaving):
+            yield
+
+    @contextmanager
+    def _hooked(
+        self, entering: Callable[[Hidden], None], leaving: Callable[[Any], Any]
+    ) -> Iterator[None]:
+        """Within the block, one of them is called with what is on this side."""
+
+        def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            entering(first_argument(args, kwargs))
+
+        def after(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
+            return leaving(output)
+
         if self.side is Side.OUTPUT:
-            handle = self.module.register_forward_hook(leaving)
+            handle = self.module.register_forward_hook(after)
         else:
-            handle = self.module.register_forward_pre_hook(entering, with_kwargs=True)
+            handle = self.module.register_forward_pre_hook(before, with_kwargs=True)
         try:
             yield
         finally:
