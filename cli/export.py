@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.choices import Origin
 from cli.errors import CommandError
 from cli.jobs import StudyName, console, run
+from interp.exchange.registry import ORIGINS
+from interp.sources.paths import located
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -55,16 +58,36 @@ def import_(
     study: StudyName,
     path: Annotated[
         Path,
-        typer.Argument(help="A .jsonl, .csv or .parquet file, or the folder of an export."),
+        typer.Argument(
+            help="A .jsonl, .csv or .parquet file, or the folder of an export. With --format: the "
+            "results of that tool."
+        ),
     ],
+    format: Annotated[
+        Origin | None, typer.Option(help=f"Results of another tool. {ORIGINS.in_words()}")
+    ] = None,
+    anyway: Annotated[
+        bool,
+        typer.Option(
+            "--anyway",
+            help="With --format: import although the model or the number of latents differs.",
+        ),
+    ] = False,
 ) -> None:
     """Add explanations that were written elsewhere as new versions.
 
     The file names the authors, and the study marks them as imported. Explanations without an author
     are yours.
     """
-    from app.services.exports.imports import import_explanations
+    from app.services.exports.imports import import_explanations, import_results
+    from app.services.exports.schemas import ResultsImport
 
+    if anyway and format is None:
+        raise CommandError("--anyway is for results of another tool: name it with --format.")
+    if format is not None:
+        results = ResultsImport(format=format, path=located(str(path)), anyway=anyway)
+        run(study, lambda session, study, user: import_results(session, study, results, user))
+        return
     file = _file(path)
 
     def queue(session: "Session", study: "Study", user: str) -> "Job":

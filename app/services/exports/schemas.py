@@ -4,7 +4,9 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
+from app.services.fields import Folder, OneOf
 from app.services.latents.filter_schemas import LatentMatch
+from interp.exchange.registry import ORIGINS
 
 Part = Literal[
     "latents",
@@ -49,6 +51,17 @@ class ExportForm(BaseModel):
 
 class ExportQuery(LatentMatch, ExportForm):
     """An export, of all latents or of those that match a filter."""
+
+
+class ResultsImport(BaseModel):
+    """Results of another tool that are to be imported."""
+
+    format: Annotated[str, OneOf(ORIGINS)] = Field(description=ORIGINS.in_words())
+    path: Folder = Field(description="The folder or file, where web server and workers see it.")
+    anyway: bool = Field(
+        default=False,
+        description="Import them although they name another model or another number of latents.",
+    )
 
 
 class ImportHanging(BaseModel):
