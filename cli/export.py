@@ -15,21 +15,26 @@ from interp.sources.paths import located
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from app.services.exports.schemas import ExportQuery
     from models import Job, Study
 
 
 class Format(StrEnum):
-    """The file format of tables."""
+    """The file format of tables, or the layout of another tool."""
 
     parquet = "parquet"
     jsonl = "jsonl"
     csv = "csv"
+    delphi = "delphi"
+    neuronpedia = "neuronpedia"
 
 
 def export(
     study: StudyName,
-    out: Annotated[Path, typer.Option(help="New or empty folder for the tables.")],
-    format: Annotated[Format, typer.Option(help="File format of the tables.")] = Format.parquet,
+    out: Annotated[Path, typer.Option(help="New or empty folder to write to.")],
+    format: Annotated[
+        Format, typer.Option(help="File format of tables, or the layout of a tool.")
+    ] = Format.parquet,
     parts: Annotated[
         str | None,
         typer.Option(help="Tables, such as explanations,scores,loss_effects. Default: all."),
@@ -45,13 +50,16 @@ def export(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CommandError(f"{out} is there already and not an empty folder. Choose another one.")
     with connect():
-        _must_be_there(study)
+        _must_be_possible(study, wanted)
         out.mkdir(parents=True, exist_ok=True)
         with console.status("Exporting"):
             for _ in export(study, wanted, out):
                 pass
-    for file in sorted(out.iterdir()):
-        console.print(f"{file} ({file.stat().st_size:,} bytes)", soft_wrap=True, highlight=False)
+    for path in sorted(out.iterdir()):
+        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        many = "" if path.is_file() else f"{len(files):,} files, "
+        size = sum(file.stat().st_size for file in files)
+        console.print(f"{path} ({many}{size:,} bytes)", soft_wrap=True, highlight=False)
 
 
 def import_(
@@ -97,12 +105,13 @@ def import_(
     run(study, queue)
 
 
-def _must_be_there(slug: str) -> None:
+def _must_be_possible(slug: str, wanted: "ExportQuery") -> None:
+    from app.services.exports.queries import check
     from app.services.studies.queries import get_study
     from models.database import new_session
 
     with new_session() as session:
-        get_study(session, slug)
+        check(get_study(session, slug), wanted)
 
 
 def _file(path: Path) -> Path:

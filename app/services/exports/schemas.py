@@ -19,7 +19,8 @@ Part = Literal[
     "contexts",
 ]
 PARTS: tuple[Part, ...] = get_args(Part)
-Format = Literal["parquet", "jsonl", "csv"]
+TableFormat = Literal["parquet", "jsonl", "csv"]
+Format = Literal["parquet", "jsonl", "csv", "delphi", "neuronpedia"]
 
 
 def _split(parts: Any) -> Any:
@@ -44,9 +45,14 @@ class ExportForm(BaseModel):
         default=list(PARTS),
         min_length=1,
         max_length=100,
-        description="With commas between them; all if left out.",
+        description="Tables, with commas between them; all if left out. Not for delphi and "
+        "neuronpedia.",
     )
-    format: Format = Field(default="parquet", description="File format of the tables.")
+    format: Format = Field(
+        default="parquet",
+        description="File format of the tables, or the layout of another tool: delphi or "
+        "neuronpedia.",
+    )
 
 
 class ExportQuery(LatentMatch, ExportForm):

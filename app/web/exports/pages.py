@@ -34,6 +34,8 @@ FORMATS = {
     "parquet": "smallest; pandas, Polars, DuckDB",
     "jsonl": "a JSON object on each line",
     "csv": "lists as JSON text in their fields",
+    "delphi": "current explanations, activations and simulations as Delphi writes them; no parts",
+    "neuronpedia": "features, activations and current explanations as Neuronpedia; no parts",
 }
 LARGE = ("simulations",)
 """Parts that are not ticked at first."""

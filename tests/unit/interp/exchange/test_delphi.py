@@ -144,7 +144,7 @@ def test_the_hookpoint_may_begin_above_or_below(tmp_path: Path, name: str) -> No
 def test_another_hookpoint_is_refused(tmp_path: Path, anyway: bool) -> None:
     delphi_run(tmp_path, {1: "x"}, hookpoint="layers.11.mlp")
     delphi_run(tmp_path, {1: "x"}, hookpoint="layers.10.attn")
-    with pytest.raises(InputError, match="hookpoint layers.10.mlp. It explains layers.10.attn, "):
+    with pytest.raises(InputError, match=r"hookpoint layers.10.mlp. It explains layers.10.attn, "):
         read(tmp_path, anyway=anyway)
 
 
@@ -184,7 +184,7 @@ def test_what_is_no_run_says_what_was_looked_for(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=says):
             read(path)
     (tmp_path / "explanations").mkdir()
-    with pytest.raises(InputError, match="HOOKPOINT_latentNUMBER.txt"):
+    with pytest.raises(InputError, match=r"HOOKPOINT_latentNUMBER.txt"):
         read(tmp_path)
     delphi_run(tmp_path, {1: "x"})
     for content, says in (("{", "no JSON. Fetch"), ("[]", "no JSON object"), ("1" * 10**5, "kB")):
