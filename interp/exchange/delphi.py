@@ -63,11 +63,8 @@ class Run:
     @property
     def latents(self) -> int | None:
         """The number of latents of the coder, by the names of the files with activations."""
-        folder = self._folder.path / "latents" / self._hookpoint
-        try:
-            found = [SPLIT.fullmatch(name) for name in os.listdir(folder)]
-        except OSError:
-            return None
+        folder = self._folder.folder(f"latents/{self._hookpoint}")
+        found = [SPLIT.fullmatch(name) for name in os.listdir(folder)] if folder else []
         return max((int(one["last"]) + 1 for one in found if one), default=None)
 
     def survey(self) -> dict[str, Any]:
@@ -146,12 +143,12 @@ def open_run(path: Path, coder: StudyCoder, *, anyway: bool, may_read: MayRead) 
     """
     if not path.is_dir():
         raise InputError(f"There is no folder {path}. {SEEN}")
-    if not (path / "explanations").is_dir():
+    folder = Folder(path, may_read)
+    if folder.folder("explanations") is None:
         raise InputError(
             f"{path} is no run of Delphi: there is no folder explanations in it. Name the folder "
             "of one run, such as results/NAME."
         )
-    folder = Folder(path, may_read)
     run = Run(folder, coder, _hookpoint(path, coder))
     if run.model is not None:
         fit.check_model(run.model, coder, str(path), anyway=anyway)

@@ -26,7 +26,7 @@ from interp.exchange.origin import (
     named,
     storable,
 )
-from interp.exchange.reading import SEEN, parsed
+from interp.exchange.reading import SEEN, Folder, parsed
 
 BATCH = re.compile(r"batch-(?P<number>[0-9]{1,9})\.jsonl(\.gz)?")
 ENDINGS = (".jsonl", ".jsonl.gz")
@@ -168,11 +168,9 @@ def _files(path: Path, may_read: MayRead) -> list[Path]:
             for file in folder.iterdir()
             if (match := BATCH.fullmatch(file.name))
         ]
+        links = Folder(path, may_read)
         for file in (file for _, _, file in found):
-            real = file.resolve()
-            if not real.is_relative_to(path.resolve()):
-                may_read(str(real))
-            if not real.is_file():
+            if not links.resolved(file).is_file():
                 raise InputError(f"{file} is no file. Fetch the export again.")
     except OSError as error:
         raise InputError(f"{path} cannot be read: {reason(error)}.") from None

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from interp.errors import InputError
+from interp.errors import InputError, reason
 from interp.exchange.origin import NOT_UTF8, MayRead, Refused
 
 CONFIG = 2**16
@@ -20,12 +20,22 @@ class Folder:
         self._may_read = may_read
         self._real = path.resolve()
 
+    def resolved(self, path: Path) -> Path:
+        """Where a path below the folder leads.
+
+        Raises:
+            ValueError: People may not name that.
+            OSError, RuntimeError: It leads nowhere.
+        """
+        real = path.resolve()
+        if not real.is_relative_to(self._real):
+            self._may_read(str(real))
+        return real
+
     def read(self, path: Path, most: int) -> bytes | Refused | None:
         """The bytes of a file below the folder, or why there are none; None if it is not there."""
         try:
-            real = path.resolve()
-            if not real.is_relative_to(self._real):
-                self._may_read(str(real))
+            real = self.resolved(path)
             if not real.is_file():
                 return Refused("It is no file.") if real.exists() else None
             with real.open("rb") as file:
@@ -37,6 +47,18 @@ class Folder:
         return (
             content if len(content) <= most else Refused(f"It is larger than {most // 1000:,} kB.")
         )
+
+    def folder(self, name: str) -> Path | None:
+        """A folder below the folder; None if it is not there.
+
+        Raises:
+            InputError: It is a link to a folder that people may not name.
+        """
+        path = self.path / name
+        try:
+            return path if self.resolved(path).is_dir() else None
+        except (OSError, RuntimeError, ValueError) as error:
+            raise InputError(f"{path} cannot be read: {reason(error)}.") from None
 
     def read_json(self, path: Path, most: int) -> Any | Refused | None:
         """The JSON of a file, or why there is none; None if the file is not there."""

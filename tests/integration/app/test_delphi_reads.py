@@ -15,8 +15,10 @@ from sqlalchemy.orm import Session
 
 from app.services.exports import queries
 from app.services.exports.schemas import ExportQuery
+from interp.exchange.delphi import open_run
+from interp.exchange.origin import Found
 from models import Context, Study
-from tests.results_folders import HOOKPOINT
+from tests.results_folders import CODER, HOOKPOINT, answered, delphi_run, delphi_scores
 from tests.text_study import LATENTS, LENGTH, activations_of, text_study
 
 pytest.importorskip("delphi", reason="eai-delphi is not installed (make .venv/installed-bench)")
@@ -115,3 +117,23 @@ def test_delphi_loads_the_simulations(run: Path) -> None:
     # As Delphi computes it.
     correlation = np.corrcoef(real, simulated)[0, 1]
     assert scored.ev_correlation_score == pytest.approx(correlation, abs=1e-4)
+
+
+def test_its_accuracies_are_those_that_are_imported(tmp_path: Path) -> None:
+    pytest.importorskip("plotly", reason="Delphi imports its analysis only where Plotly is")
+    from delphi.log.result_analysis import (
+        compute_classification_metrics,
+        compute_confusion,
+        load_data,
+    )
+
+    delphi_run(tmp_path, {2: "x"})
+    outcomes = [(True, True)] * 7 + [(True, False)] * 3 + [(True, None), (False, True)]
+    outcomes += [(False, False)] * 5
+    delphi_scores(tmp_path, "detection", 2, [answered(*outcome) for outcome in outcomes])
+    frame, _ = load_data(tmp_path / "scores", [HOOKPOINT])
+    theirs = compute_classification_metrics(compute_confusion(frame))["accuracy"]
+    run = open_run(tmp_path, CODER, anyway=False, may_read=str)
+    (found,) = run.items(run.survey(), 0)
+    assert isinstance(found, Found)
+    assert found.details["scores"]["detection"]["value"] == pytest.approx(theirs)

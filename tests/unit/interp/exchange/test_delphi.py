@@ -125,6 +125,19 @@ def test_a_link_out_of_the_folder_is_followed_only_where_people_may_read(tmp_pat
     ]
 
 
+def test_a_folder_that_is_a_link_out_is_not_listed(tmp_path: Path) -> None:
+    run = delphi_run(tmp_path / "run", {0: "good"})
+    (run / "explanations").rename(tmp_path / "elsewhere")
+    (run / "explanations").symlink_to(tmp_path / "elsewhere")
+
+    def may_read(path: str) -> None:
+        raise ValueError("Nobody may name it")
+
+    with pytest.raises(InputError, match=r"explanations cannot be read: Nobody may name it\."):
+        read(run, may_read=may_read)
+    assert len(read(run)) == 1
+
+
 def _survey(run: Path) -> dict[str, Any]:
     return open_run(run, CODER, anyway=False, may_read=str).survey()
 
