@@ -23,6 +23,7 @@ from interp.exchange import fit
 from interp.exchange.delphi_scores import scores_of
 from interp.exchange.origin import (
     BEYOND,
+    CHANGED,
     MOST,
     Found,
     MayRead,
@@ -83,9 +84,7 @@ class Run:
         """
         there, beyond, strange = self._listing()
         if self._surveyed(there, beyond, strange) != survey:
-            raise InputError(
-                f"{self._folder.path} has changed since the import began: import it again."
-            )
+            raise InputError(CHANGED.format(self._folder.path))
         numbers = np.flatnonzero(there)
         for number in numbers[start:].tolist():
             yield self._explanation(number)

@@ -9,6 +9,7 @@ import gzip
 import re
 import zlib
 from collections.abc import Iterator, Mapping
+from hashlib import blake2b
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from interp.errors import InputError, reason
 from interp.exchange import fit
 from interp.exchange.origin import (
     BEYOND,
+    CHANGED,
     MOST,
     Found,
     MayRead,
@@ -55,41 +57,43 @@ class Export:
         Raises:
             InputError: One is cut short or no such file, or there is too much.
         """
-        files: list[tuple[str, int]] = []
+        counts: list[int] = []
         unpacked = 0
         for path in self._files:
-            lines = 0
+            counts.append(0)
             for line in _lines(path):
-                lines += 1
+                counts[-1] += 1
                 unpacked += len(line)
                 if unpacked > UNPACKED:
                     raise InputError(
                         f"{self._path} unpacks to more than {UNPACKED // 10**9} GB: import it in "
                         "parts."
                     )
-            files.append((str(path), lines))
-        total = sum(lines for _, lines in files)
-        if total > MOST:
+        if sum(counts) > MOST:
             raise InputError(f"{self._path} has more than {MOST:,} explanations: use parts of it.")
-        return {"total": total, "files": files}
+        return {"total": sum(counts), "lines": counts, "files": self._digest()}
 
     def items(self, survey: Mapping[str, Any], start: int) -> Iterator[Found | Refused]:
         """The lines in the order of the files.
 
         Raises:
-            InputError: There are other lines than the survey found.
+            InputError: There are other files or lines than the survey found.
         """
-        for name, expected in survey["files"]:
-            if start >= expected:
-                start -= expected
-                continue
-            number = 0
-            for number, line in enumerate(_lines(Path(name)), 1):
-                if number > start:
-                    yield self._explanation(line)
-            if number != expected:
-                raise InputError(f"{name} has changed since the import began: import it again.")
-            start = 0
+        if self._digest() != survey["files"]:
+            raise InputError(CHANGED.format(self._path))
+        for path, count in zip(self._files, survey["lines"], strict=True):
+            if start < count:
+                number = 0
+                for number, line in enumerate(_lines(path), 1):
+                    if number > start:
+                        yield self._explanation(line)
+                if number != count:
+                    raise InputError(CHANGED.format(path))
+            start = max(start - count, 0)
+
+    def _digest(self) -> str:
+        """Tells whether the files are the same ones."""
+        return blake2b("\n".join(map(str, self._files)).encode(), digest_size=8).hexdigest()
 
     def _names(self) -> tuple[str, str]:
         """Model and source, as the first row says that names both."""

@@ -11,6 +11,7 @@ from interp import cleaning, registry
 MOST = 1_000_000
 """Explanations of one import, at most."""
 BEYOND = "The study has no latent of this number."
+CHANGED = "{} has changed since the import began: import it again."
 NOT_UTF8 = "It is not UTF-8."
 NAME = 200
 """Characters of the name of a model or a method, at most."""

@@ -63,8 +63,8 @@ def import_explanations(slug: Slug, file: UploadFile, session: Database, user: C
 )
 def import_results(slug: Slug, data: ResultsImport, session: Database, user: CurrentUser) -> Job:
     """Add the explanations in a folder of Delphi or Neuronpedia as new versions. Model, hookpoint
-    and number of latents must be the study's. The job counts the items that it cannot take, with the
-    reasons. The other tool's scores are kept in the details of an explanation."""
+    and number of latents must be the study's. The job counts the items that it cannot take, with
+    the reasons. The other tool's scores are kept in the details of an explanation."""
     return imports.import_results(session, get_study(session, slug), data, user)
 
 
