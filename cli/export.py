@@ -10,7 +10,6 @@ from cli.choices import Origin
 from cli.errors import CommandError
 from cli.jobs import StudyName, console, run
 from interp.exchange.registry import ORIGINS
-from interp.sources.paths import located
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -93,7 +92,7 @@ def import_(
     if anyway and format is None:
         raise CommandError("--anyway is for results of another tool: name it with --format.")
     if format is not None:
-        results = ResultsImport(format=format, path=located(str(path)), anyway=anyway)
+        results = ResultsImport(format=format, path=str(path), anyway=anyway)
         run(study, lambda session, study, user: import_results(session, study, results, user))
         return
     file = _file(path)

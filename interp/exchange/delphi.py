@@ -140,7 +140,7 @@ def open_run(path: Path, coder: StudyCoder, *, anyway: bool, may_read: MayRead) 
     Raises:
         InputError: It is no run of Delphi, or of another coder.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):  # Path.is_dir raises where a name is too long for the disk
         raise InputError(f"There is no folder {path}. {SEEN}")
     folder = Folder(path, may_read)
     if folder.folder("explanations") is None:

@@ -6,6 +6,7 @@ is called LAYER-SET, such as ``6-gemmascope-res-16k``.
 """
 
 import gzip
+import os
 import re
 import zlib
 from collections.abc import Iterator, Mapping
@@ -38,7 +39,7 @@ UNPACKED = 50 * 10**9
 """Bytes of all files when unpacked, at most."""
 FILES = 10_000
 """Files, at most."""
-LOOKED_AT = 1000
+LOOKED_AT = 100
 """Lines that are looked at to find what the export is of."""
 BROKEN = (OSError, EOFError, zlib.error)
 
@@ -158,11 +159,12 @@ def open_export(path: Path, coder: StudyCoder, *, anyway: bool, may_read: MayRea
 
 def _files(path: Path, may_read: MayRead) -> list[Path]:
     """The files with explanations, in the order of their folders and numbers."""
-    if path.is_file():
+    # Those of Path raise where a name is too long for the disk.
+    if os.path.isfile(path):
         if not path.name.endswith(ENDINGS):
             raise InputError(f"{path} is none of {', '.join(ENDINGS)}: its name ends otherwise.")
         return [path]
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise InputError(f"There is no file or folder {path}. {SEEN}")
     try:
         folders = [path, *sorted(path.glob("explanations*/"))]

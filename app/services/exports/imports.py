@@ -19,7 +19,7 @@ from interp.errors import InputError
 from interp.exchange.origin import StudyCoder
 from interp.exchange.registry import ORIGINS
 from interp.explain.files import read
-from interp.sources.paths import located
+from interp.sources.paths import full
 from jobs.params import ExplainParams
 from jobs.queue import enqueue
 from jobs.status import ACTIVE
@@ -83,10 +83,10 @@ def import_results(session: Session, study: Study, data: ResultsImport, user: st
     most = session.scalar(select(func.max(Latent.index)).where(Latent.study_id == study.id))
     if most is None:
         raise Conflict(NO_LATENTS.format(study.slug))
-    path = located(data.path)
+    path = full(data.path)
     coder = StudyCoder(study.model, study.hookpoint, most + 1)
-    ORIGINS[data.format].open(Path(path), coder, anyway=data.anyway, may_read=check_path)
-    asked = {"method": data.format, "path": path} | ({"anyway": True} if data.anyway else {})
+    ORIGINS[data.format].open(path, coder, anyway=data.anyway, may_read=check_path)
+    asked = {"method": data.format, "path": str(path)} | ({"anyway": True} if data.anyway else {})
     return enqueue(session, study, ExplainParams.model_validate(asked), by=user)
 
 

@@ -113,6 +113,9 @@ def test_the_form_queues_the_job_or_says_what_is_wrong(
         ({"format": "neuronpedia", "path": "/"}, "explanations/batch-N.jsonl.gz"),
         ({"format": "delphi", "path": "a\0b"}, "control characters"),
         ({"format": "delphi"}, "path"),
+        ({"format": "delphi", "path": "/" + "x" * 400}, "There is no folder"),
+        ({"format": "neuronpedia", "path": "/" + "x" * 400}, "no file or folder"),
+        ({"format": "neuronpedia", "path": "~nobody-of-that-name/x"}, "no file or folder"),
     ],
 )
 def test_the_api_says_what_was_looked_for(
