@@ -27,6 +27,8 @@ FORMAT = 1
 """Raise it with every change that readers of an export must know of."""
 LAYOUTS = {"delphi": delphi.write, "neuronpedia": neuronpedia.write}
 """The layouts of other tools. What they have no place for is left out."""
+ZIPPED = 200_000
+"""Explanations of a zip in Delphi's layout, at most: the list of its files is held in memory."""
 DOWNLOADS = 4
 """Exports that a process sends at once."""
 DOWNLOAD = Purpose("palimpsest export", connections=DOWNLOADS, more=0, idle_seconds=900)
@@ -52,6 +54,21 @@ def check(study: Study, wanted: ExportQuery) -> None:
         raise Conflict(NO_LATENTS.format(study.slug))
     if wanted.format == "delphi":
         store_of(study, "explain").check()
+
+
+def check_download(study: Study, wanted: ExportQuery) -> None:
+    """See that an export can be made and sent, before its first byte is sent.
+
+    Raises:
+        Conflict, StoreError: As :func:`check`, or the zip would list too many files.
+    """
+    latents = study.coder_info.get("num_latents", 0)
+    if wanted.format == "delphi" and latents > ZIPPED:
+        raise Conflict(
+            f"Study {study.slug} has {latents:,} latents. Delphi’s layout has a file for each, and "
+            f"a zip may have {ZIPPED:,}: use `palimpsest export --format delphi`."
+        )
+    check(study, wanted)
 
 
 def export(slug: str, wanted: ExportQuery, folder: Path) -> Generator[None]:

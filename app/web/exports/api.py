@@ -36,7 +36,7 @@ def export(
     """A zip with one table for each part, and `study.json`: where they come from, and what their
     columns mean. Of all latents, or of those that match a filter. Missing values are null. With
     format delphi or neuronpedia: a zip in the layout of that tool, as docs/exchange.md says."""
-    queries.check(get_study(session, slug), wanted)
+    queries.check_download(get_study(session, slug), wanted)
     return Download(queries.download(slug, wanted), f"{slug}.zip")
 
 

@@ -34,8 +34,8 @@ FORMATS = {
     "parquet": "smallest; pandas, Polars, DuckDB",
     "jsonl": "a JSON object on each line",
     "csv": "lists as JSON text in their fields",
-    "delphi": "current explanations, activations and simulations as Delphi writes them; no parts",
-    "neuronpedia": "features, activations and current explanations as Neuronpedia; no parts",
+    "delphi": "without parts: current explanations, activations, simulations",
+    "neuronpedia": "without parts: features, activations, current explanations",
 }
 LARGE = ("simulations",)
 """Parts that are not ticked at first."""

@@ -53,7 +53,7 @@ def test_delphis_scores_are_shown_as_delphis(
     job = imported(db, api, study, "delphi", run)
     page = text_of(pages.get(f"/studies/{study.slug}/latents/2"))
     assert "two, says Delphi" in page and "delphi (Explainer-70B)" in page
-    said = "Delphi, on its own text: detection 0.88 (n 5), simulation – (It is not defined.)"
+    said = "Delphi, on its own text: detection 0.88 (n 5), simulation – (It is not defined)"
     assert f"{said}. These are no scores of this study." in page
     assert "Delphi, on its own text" not in text_of(pages.get(f"/studies/{study.slug}/latents/3"))
     found = api.get(f"/studies/{study.slug}/latents/2").json()
@@ -282,6 +282,10 @@ def test_an_export_that_cannot_be_made_says_so_before_it_begins(
         assert "no latents yet" in problem_of(answer, 409)
     answer = api.get(f"/studies/{study.slug}/export", params={"format": "delphi"})
     assert "Activations of" in problem_of(answer, 422)
+    fresh.coder_info = {"num_latents": 10**6}
+    db.commit()
+    answer = api.get(f"/studies/{fresh.slug}/export", params={"format": "delphi"})
+    assert "use `palimpsest export" in problem_of(answer, 409)
     (shard,) = get_settings().activations(spoken.id, "explain").glob("*.safetensors")
     shard.write_bytes(shard.read_bytes()[:-4])
     answer = api.get(f"/studies/{spoken.slug}/export", params={"format": "delphi"})
