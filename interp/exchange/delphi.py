@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from interp.cleaning import shown
 from interp.errors import InputError
 from interp.exchange import fit
 from interp.exchange.delphi_scores import scores_of
@@ -64,8 +65,8 @@ class Run:
     @property
     def latents(self) -> int | None:
         """The number of latents of the coder, by the names of the files with activations."""
-        folder = self._folder.folder(f"latents/{self._hookpoint}")
-        found = [SPLIT.fullmatch(name) for name in os.listdir(folder)] if folder else []
+        names = self._folder.names(f"latents/{self._hookpoint}")
+        found = map(SPLIT.fullmatch, names or ())
         return max((int(one["last"]) + 1 for one in found if one), default=None)
 
     def survey(self) -> dict[str, Any]:
@@ -104,7 +105,7 @@ class Run:
         """Which latents have a file; how many files are of latents beyond; how many are none."""
         there = np.zeros(self._coder.latents, bool)
         beyond = strange = 0
-        for name in _names(self._folder.path):
+        for name in _names(self._folder):
             match = EXPLAINED.fullmatch(name)
             if match is None:
                 strange += 1
@@ -143,12 +144,12 @@ def open_run(path: Path, coder: StudyCoder, *, anyway: bool, may_read: MayRead) 
     if not os.path.isdir(path):  # Path.is_dir raises where a name is too long for the disk
         raise InputError(f"There is no folder {path}. {SEEN}")
     folder = Folder(path, may_read)
-    if folder.folder("explanations") is None:
+    if folder.names("explanations") is None:
         raise InputError(
             f"{path} is no run of Delphi: there is no folder explanations in it. Name the folder "
             "of one run, such as results/NAME."
         )
-    run = Run(folder, coder, _hookpoint(path, coder))
+    run = Run(folder, coder, _hookpoint(folder, coder))
     if run.model is not None:
         fit.check_model(run.model, coder, str(path), anyway=anyway)
     if (latents := run.latents) is not None:
@@ -156,20 +157,20 @@ def open_run(path: Path, coder: StudyCoder, *, anyway: bool, may_read: MayRead) 
     return run
 
 
-def _hookpoint(path: Path, coder: StudyCoder) -> str:
+def _hookpoint(folder: Folder, coder: StudyCoder) -> str:
     """The study's hookpoint, as the run names it.
 
     Raises:
         InputError: The run explains none that is the study's, or more than one.
     """
     found: set[str] = set()
-    for name in _names(path):
+    for name in _names(folder):
         match = EXPLAINED.fullmatch(name)
         if match is not None and len(found) < HOOKPOINTS:
             found.add(match["hookpoint"])
     if not found:
         raise InputError(
-            f"{path / 'explanations'} has no explanation in it: no file is called "
+            f"{folder.path / 'explanations'} has no explanation in it: no file is called "
             "HOOKPOINT_latentNUMBER.txt."
         )
     if coder.hookpoint in found:
@@ -179,17 +180,11 @@ def _hookpoint(path: Path, coder: StudyCoder) -> str:
         return same[0]
     what = "more than one name" if same else "no explanations"
     raise InputError(
-        f"{path} has {what} for the study’s hookpoint {coder.hookpoint}. It explains "
-        f"{some(same or sorted(found))}."
+        f"{folder.path} has {what} for the study’s hookpoint {coder.hookpoint}. It explains "
+        f"{some([shown(name) for name in same or sorted(found)])}."
     )
 
 
-def _names(path: Path) -> Iterator[str]:
+def _names(folder: Folder) -> Iterator[str]:
     """The names of the files with explanations, in no order."""
-    try:
-        with os.scandir(path / "explanations") as entries:
-            for entry in entries:
-                if entry.name.endswith(".txt"):
-                    yield entry.name
-    except OSError as error:
-        raise InputError(f"{path / 'explanations'} cannot be read: {error.strerror}.") from None
+    return (name for name in folder.names("explanations") or () if name.endswith(".txt"))

@@ -27,11 +27,11 @@ from interp.exchange.origin import (
     StudyCoder,
     cleaned,
     named,
-    storable,
 )
 from interp.exchange.reading import SEEN, Folder, parsed
 
 BATCH = re.compile(r"batch-(?P<number>[0-9]{1,9})\.jsonl(\.gz)?")
+FOLDER = re.compile(r"explanations[\w.-]*", re.ASCII)
 ENDINGS = (".jsonl", ".jsonl.gz")
 LINE = 2**20
 """Bytes of a line, at most."""
@@ -50,7 +50,7 @@ class Export:
     def __init__(self, path: Path, files: list[Path], coder: StudyCoder) -> None:
         self._path, self._files, self._coder = path, files, coder
         self.model, self.source = self._names()
-        self.says = storable({"model": self.model, "source": self.source})
+        self.says = {"model": self.model, "source": self.source}
 
     def survey(self) -> dict[str, Any]:
         """Read all files once, to count their lines.
@@ -101,8 +101,8 @@ class Export:
         lines = chain.from_iterable(map(_lines, self._files))
         for row in map(parsed, islice(lines, LOOKED_AT)):
             if isinstance(row, dict):
-                model, source = row.get("modelId"), row.get("layer")
-                if isinstance(model, str) and isinstance(source, str):
+                model, source = named(row.get("modelId")), named(row.get("layer"))
+                if model and source:
                     return model, source
         raise InputError(
             f"{self._path} holds no explanations of Neuronpedia: its lines name no modelId and no "
@@ -115,7 +115,7 @@ class Export:
             return row
         if not isinstance(row, dict):
             return Refused("It is no JSON object.")
-        if (row.get("modelId"), row.get("layer")) != (self.model, self.source):
+        if (named(row.get("modelId")), named(row.get("layer"))) != (self.model, self.source):
             return Refused("It is of another model or source.")
         latent = _index(row.get("index"))
         if latent is None:
@@ -167,7 +167,8 @@ def _files(path: Path, may_read: MayRead) -> list[Path]:
     if not os.path.isdir(path):
         raise InputError(f"There is no file or folder {path}. {SEEN}")
     try:
-        folders = [path, *sorted(path.glob("explanations*/"))]
+        inside = [one for one in path.iterdir() if FOLDER.fullmatch(one.name) and one.is_dir()]
+        folders = [path, *sorted(inside)]
         found = [
             (at, int(match["number"]), file)
             for at, folder in enumerate(folders)

@@ -1,6 +1,8 @@
 """Small files of a folder that somebody else has made, read in bounded memory."""
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +50,24 @@ class Folder:
             content if len(content) <= most else Refused(f"It is larger than {most // 1000:,} kB.")
         )
 
-    def folder(self, name: str) -> Path | None:
-        """A folder below the folder; None if it is not there.
+    def names(self, name: str) -> Iterator[str] | None:
+        """The names in a folder below the folder, in no order; None if it is not there.
 
         Raises:
-            InputError: It is a link to a folder that people may not name.
+            InputError: It cannot be read, or is a link to a folder that people may not name.
         """
         path = self.path / name
         try:
-            return path if self.resolved(path).is_dir() else None
+            return self._names(path) if self.resolved(path).is_dir() else None
         except (OSError, RuntimeError, ValueError) as error:
+            raise InputError(f"{path} cannot be read: {reason(error)}.") from None
+
+    @staticmethod
+    def _names(path: Path) -> Iterator[str]:
+        try:
+            with os.scandir(path) as entries:
+                yield from (entry.name for entry in entries)
+        except OSError as error:
             raise InputError(f"{path} cannot be read: {reason(error)}.") from None
 
     def read_json(self, path: Path, most: int) -> Any | Refused | None:

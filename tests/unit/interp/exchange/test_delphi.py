@@ -161,6 +161,15 @@ def test_another_hookpoint_is_refused(tmp_path: Path, anyway: bool) -> None:
         read(tmp_path, anyway=anyway)
 
 
+def test_names_that_are_no_text_can_be_shown(tmp_path: Path) -> None:
+    (tmp_path / "explanations").mkdir()
+    name = b"caf\xe9" + b"x" * 150 + b"_latent1.txt"
+    Path(os.fsdecode(os.fsencode(tmp_path / "explanations") + b"/" + name)).touch()
+    with pytest.raises(InputError, match="It explains caf\N{REPLACEMENT CHARACTER}x") as raised:
+        read(tmp_path)
+    assert str(raised.value).encode()
+
+
 def test_two_names_of_one_hookpoint_are_refused(tmp_path: Path) -> None:
     delphi_run(tmp_path, {1: "x"}, hookpoint="model.layers.10.mlp")
     delphi_run(tmp_path, {1: "x"}, hookpoint="gpt.layers.10.mlp")

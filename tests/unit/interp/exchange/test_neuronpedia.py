@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,14 @@ def test_an_endless_line_and_endless_files_are_refused(
     monkeypatch.setattr(neuronpedia, "MOST", 8)
     with pytest.raises(InputError, match="more than 8 explanations"):
         read(tmp_path)
+
+
+def test_names_that_are_no_text_are_passed_over(tmp_path: Path) -> None:
+    strange = os.fsdecode(os.fsencode(tmp_path) + b"/explanations-caf\xe9")
+    neuronpedia_export(Path(strange), [neuronpedia_row("1", "a")], name="batch-0.jsonl.gz")
+    half = neuronpedia_row("1", "a", modelId="\ud83d")
+    neuronpedia_export(tmp_path, [half, neuronpedia_row("1", "b")])
+    assert texts(tmp_path) == ["b"]
 
 
 def test_the_source_must_be_of_the_layer(tmp_path: Path) -> None:
