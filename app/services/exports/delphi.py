@@ -132,7 +132,6 @@ def _simulations(
             if scored is not None:
                 with open_(f"scores/simulation/{study.hookpoint}_latent{index}.txt") as out:
                     out.write(json.dumps(scored, ensure_ascii=False).encode())
-            session.expunge(simulation)
         yield
 
 
