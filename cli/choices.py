@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from interp.exchange.registry import ORIGINS
 from interp.explain.registry import EXPLAINERS
 from interp.llm.registry import BACK_ENDS, servers
 from interp.registry import listed
@@ -13,11 +14,13 @@ if TYPE_CHECKING:  # an enum that is made at run time is no type
     BackEnd = str
     Method = str
     TrainedMethod = str
+    Origin = str
 else:
     Explainer = StrEnum("Explainer", {name: name for name in EXPLAINERS})
     BackEnd = StrEnum("BackEnd", {name: name for name in BACK_ENDS})
     Method = StrEnum("Method", {name: name for name in SIMULATORS})
     TrainedMethod = StrEnum("TrainedMethod", {name: name for name in trained()})
+    Origin = StrEnum("Origin", {name: name for name in ORIGINS})
 
 EXPLAINER = Explainer(EXPLAINERS.default)
 BACK_END = BackEnd(BACK_ENDS.default)

@@ -285,9 +285,11 @@ def _say_usage(session: "Session", job: "Job") -> None:
     missing = job_row(session, job).missing
     if missing and missing.missing:
         reasons = "; ".join(f"{count:,}: {reason}" for reason, count in missing.reasons.items())
+        of = f"{missing.missing:,} of {missing.values:,}"
         console.print(
-            f"{missing.missing:,} of {missing.values:,} values are missing. {escape(reasons)} "
-            "Simulate these again with --missing.",
+            f"{of} became no explanation. {escape(reasons)}"
+            if job.kind == "explain"
+            else f"{of} values are missing. {escape(reasons)} Simulate these again with --missing.",
             highlight=False,
         )
 

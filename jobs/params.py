@@ -80,7 +80,9 @@ class ExplainParams(Params):
     latents: tuple[int, ...] | None = None
     """Indices, or None for all that fire."""
     path: str | None = None
-    """The file of an import."""
+    """The file or folder of an import."""
+    anyway: bool = False
+    """Import results although they name another model or another number of latents."""
     estimate: Estimate | None = None
     then_simulate: SimulateParams | None = None
     """Simulate the new explanations afterwards."""

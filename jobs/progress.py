@@ -130,7 +130,8 @@ WORDS = {
     "renew": "only if enough has changed",
     "again": "missing values are simulated again",
     "llm": "language model",
-    "path": "file",
+    "path": "file or folder",
+    "anyway": "although the model or the width differs",
     "contexts": "contexts",
     "scores": "scores",
 }

@@ -59,7 +59,8 @@ class Explanation(Base):
     activation that falls on the words it names, and ``precision``, the share of these words'
     tokens on which the latent is active. A language model's gives ``model``, ``tokens_read``,
     ``tokens_written`` and ``seconds``. One of a file gives ``imported_by``: who brought it in; the
-    author is then as the file says."""
+    author is then as the file says. One of another tool's results gives ``origin``, its ``model``
+    and the ``scores`` that the tool measured (:mod:`interp.exchange`)."""
     created_at: Mapped[Created]
     words: Mapped[str] = mapped_column(
         TSVECTOR,

@@ -41,8 +41,10 @@ class Job(Base):
     ``explanation_ids``, ``simulator_id``, ``rewrite_id``, ``attribution_id``: what it resolved
     once, when it began; ``measure``: what is to be measured individually afterwards; ``cleared``,
     ``writing``, ``explained``, ``explained_latents``: how far it is, where no other table says so;
-    ``queued``: at which points it has queued what follows; ``anew``: forget what was collected
-    first; ``superseded_by``: the job that made it needless."""
+    ``survey``, ``says``, ``read``, ``taken``, ``failures``: the results of another tool that it
+    reads, what they say of themselves, how many it has read, how many became explanations, and why
+    the others did not; ``queued``: at which points it has queued what follows; ``anew``: forget
+    what was collected first; ``superseded_by``: the job that made it needless."""
     status: Mapped[str] = mapped_column(default="queued")
     priority: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     """Jobs of a higher one go first, see :mod:`jobs.kinds`."""

@@ -25,6 +25,7 @@ PATHS = {
     "figures_csv": f"{_STUDY}/figures.csv",
     "export": f"{_STUDY}/export",
     "import": f"{_STUDY}/import",
+    "import_results": f"{_STUDY}/import/results",
     "checks": f"{_STUDY}/checks",
     "work": f"{_STUDY}/work",
     "try": f"{_STUDY}/try",

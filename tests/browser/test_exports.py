@@ -1,5 +1,6 @@
 """The form of an export and of an import, in a browser."""
 
+import gzip
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from sqlalchemy.orm import Session
 from models import Study
 from tests.explanation_files import exported_rows, finish, versions
 from tests.factories import little_study, reword
+from tests.results_folders import delphi_run
 
 
 @pytest.fixture
@@ -40,14 +42,38 @@ def test_the_page_downloads_and_imports(
     bad.write_text("latent,text\n77,x\n")
     good.write_text("latent,text\n2,from a file\n")
     page.get_by_label("File", exact=True).set_input_files(bad)
-    page.get_by_role("button", name="Import").click()
+    page.get_by_role("button", name="Import", exact=True).click()
     error = page.get_by_role("alert").filter(has_text="Nothing was imported")
     assert "bad.csv, line 2, is of latent 77" in error.inner_text()
     page.get_by_label("File", exact=True).set_input_files(good)
-    page.get_by_role("button", name="Import").click()
+    page.get_by_role("button", name="Import", exact=True).click()
     page.wait_for_url("**/jobs/*")
     finish(db, int(page.url.rsplit("/", 1)[1]))
     assert (2, "from a file", "local", "person", None, True) in versions(db, study)
+
+
+def test_results_of_another_tool_come_in_and_the_layout_goes_out(
+    web: str, db: Session, study: Study, browser_page: Page, tmp_path: Path
+) -> None:
+    run = delphi_run(tmp_path / "run", {2: "two, says Delphi"}, width=8)
+    page = browser_page
+    page.goto(f"{web}/studies/{study.slug}/export")
+    page.get_by_label("Folder or file").fill(str(run))
+    page.get_by_role("button", name="Import results").click()
+    error = page.get_by_role("alert").filter(has_text="Nothing was imported")
+    assert "a coder with 8 latents; the study’s has 6" in error.inner_text()
+    assert page.get_by_label("Folder or file").input_value() == str(run)
+    page.get_by_label("Import although").check()
+    page.get_by_role("button", name="Import results").click()
+    page.wait_for_url("**/jobs/*")
+    finish(db, int(page.url.rsplit("/", 1)[1]))
+    page.goto(f"{web}/studies/{study.slug}/export")
+    page.get_by_label("Neuronpedia", exact=True).check()
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Download").click()
+    archive = zipfile.ZipFile(waiting.value.path())
+    (name,) = [name for name in archive.namelist() if "/explanations/" in name]
+    assert "two, says Delphi" in gzip.decompress(archive.read(name)).decode()
 
 
 def test_the_table_of_latents_leads_to_an_export_of_its_filter(

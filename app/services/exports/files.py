@@ -12,16 +12,18 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from app.services.exports.schemas import Format
+from app.services.exports.schemas import TableFormat
 from app.services.exports.tables import Table
 
+COMPRESSED = (".parquet", ".gz")
+"""Endings of files that are compressed as they are."""
 Block = Callable[[pa.RecordBatch], None]
 Open = Callable[[str], Any]
 """Opens a file of an export by its name, as a context manager."""
 
 
 @contextmanager
-def writing(table: Table, form: Format, out: IO[bytes]) -> Iterator[Block]:
+def writing(table: Table, form: TableFormat, out: IO[bytes]) -> Iterator[Block]:
     """A function that writes blocks of a table to a file."""
     match form:
         case "parquet":
@@ -100,19 +102,18 @@ class _Outbox(io.RawIOBase):
         return taken
 
 
-def zipped(write: Callable[[Open], Generator[None]], folder: str, form: Format) -> Generator[bytes]:
+def zipped(write: Callable[[Open], Generator[None]], folder: str) -> Generator[bytes]:
     """A zip with one folder, in pieces, while its files are written.
 
     Args:
         write: Writes the files, each opened by the function it is given, and stops now and then.
     """
     outbox = _Outbox()
-    # Parquet is compressed as it is.
-    with ZipFile(outbox, "w", ZIP_STORED if form == "parquet" else ZIP_DEFLATED) as archive:
+    with ZipFile(outbox, "w") as archive:
 
         def open_(name: str) -> IO[bytes]:
             info = ZipInfo(f"{folder}/{name}")
-            info.compress_type = archive.compression
+            info.compress_type = ZIP_STORED if name.endswith(COMPRESSED) else ZIP_DEFLATED
             return archive.open(info, "w", force_zip64=True)
 
         # Closed first where nobody wants the rest: it has a file of the archive open.
@@ -125,4 +126,10 @@ def zipped(write: Callable[[Open], Generator[None]], folder: str, form: Format) 
 
 def in_folder(folder: Path) -> Open:
     """Opens the files of an export in a folder."""
-    return lambda name: (folder / name).open("wb")
+
+    def open_(name: str) -> IO[bytes]:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("wb")
+
+    return open_

@@ -1,4 +1,4 @@
-"""Explanations of a file into a study."""
+"""Explanations of a file, or of another tool's results, into a study."""
 
 import re
 import shutil
@@ -9,21 +9,27 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePath
 from typing import IO
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict
+from app.services.exports.schemas import ResultsImport
 from interp.cleaning import shown
 from interp.errors import InputError
+from interp.exchange.origin import StudyCoder
+from interp.exchange.registry import ORIGINS
 from interp.explain.files import read
+from interp.sources.paths import full
 from jobs.params import ExplainParams
 from jobs.queue import enqueue
 from jobs.status import ACTIVE
 from models import Job, Latent, Study
+from models.folders import check_path
 from models.settings import get_settings
 
 LARGEST = 200 * 2**20
 """Bytes of a file of explanations, at most."""
+NO_LATENTS = "Study {} has no latents yet: its activations are still to be collected."
 KEPT = timedelta(days=1)
 """How long the file of an import that failed or was cancelled waits for a retry."""
 
@@ -47,9 +53,7 @@ def import_explanations(
     file.seek(0)
     known = set(session.scalars(select(Latent.index).where(Latent.study_id == study.id)))
     if not known:
-        raise Conflict(
-            f"Study {study.slug} has no latents yet: its activations are still to be collected."
-        )
+        raise Conflict(NO_LATENTS.format(study.slug))
     imports = get_settings().study_files(study.id) / "imports"
     _tidy(session)
     with _new_folder(imports) as folder:
@@ -64,6 +68,26 @@ def import_explanations(
                     )
                 out.write(written.model_dump_json() + "\n")
         return enqueue(session, study, ExplainParams(method="file", path=str(path)), by=user)
+
+
+def import_results(session: Session, study: Study, data: ResultsImport, user: str) -> Job:
+    """Queue the explanations of another tool's results as new versions. Commits the session.
+
+    The results stay where they are. They are held against the coder before anything is queued, and
+    the worker reads them.
+
+    Raises:
+        InputError: They are no such results, or of another coder.
+        Conflict: The study has no latents yet.
+    """
+    most = session.scalar(select(func.max(Latent.index)).where(Latent.study_id == study.id))
+    if most is None:
+        raise Conflict(NO_LATENTS.format(study.slug))
+    path = full(data.path)
+    coder = StudyCoder(study.model, study.hookpoint, most + 1)
+    ORIGINS[data.format].open(path, coder, anyway=data.anyway, may_read=check_path)
+    asked = {"method": data.format, "path": str(path)} | ({"anyway": True} if data.anyway else {})
+    return enqueue(session, study, ExplainParams.model_validate(asked), by=user)
 
 
 @contextmanager

@@ -10,9 +10,13 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.services.errors import Conflict
+from app.services.exports import delphi, neuronpedia
 from app.services.exports.files import Open, in_folder, writing, zipped
+from app.services.exports.imports import NO_LATENTS
 from app.services.exports.schemas import ExportQuery
 from app.services.exports.tables import TABLES
+from app.services.latents.stored import store_of
 from app.services.simulators.independence import StudySimulator, as_seen, assess
 from app.services.studies.queries import get_study
 from app.services.studies.schemas import StudyOut
@@ -21,6 +25,10 @@ from models.database import PROGRAM, Purpose, new_session
 
 FORMAT = 1
 """Raise it with every change that readers of an export must know of."""
+LAYOUTS = {"delphi": delphi.write, "neuronpedia": neuronpedia.write}
+"""The layouts of other tools. What they have no place for is left out."""
+ZIPPED = 200_000
+"""Explanations of a zip in Delphi's layout, at most: the list of its files is held in memory."""
 DOWNLOADS = 4
 """Exports that a process sends at once."""
 DOWNLOAD = Purpose("palimpsest export", connections=DOWNLOADS, more=0, idle_seconds=900)
@@ -32,7 +40,35 @@ def download(slug: str, wanted: ExportQuery) -> Generator[bytes]:
 
     It holds a connection until it is read to its end or closed.
     """
-    return zipped(lambda open_: _write(slug, wanted, open_, DOWNLOAD), slug, wanted.format)
+    return zipped(lambda open_: _write(slug, wanted, open_, DOWNLOAD), slug)
+
+
+def check(study: Study, wanted: ExportQuery) -> None:
+    """See that an export can be made, before its first byte is sent.
+
+    Raises:
+        Conflict: The layout needs latents, and the study has none yet.
+        StoreError: The layout has activations, and they are missing or damaged.
+    """
+    if wanted.format in LAYOUTS and "num_latents" not in study.coder_info:
+        raise Conflict(NO_LATENTS.format(study.slug))
+    if wanted.format == "delphi":
+        store_of(study, "explain").check()
+
+
+def check_download(study: Study, wanted: ExportQuery) -> None:
+    """See that an export can be made and sent, before its first byte is sent.
+
+    Raises:
+        Conflict, StoreError: As :func:`check`, or the zip would list too many files.
+    """
+    latents = study.coder_info.get("num_latents", 0)
+    if wanted.format == "delphi" and latents > ZIPPED:
+        raise Conflict(
+            f"Study {study.slug} has {latents:,} latents. Delphi’s layout has a file for each, and "
+            f"a zip may have {ZIPPED:,}: use `palimpsest export --format delphi`."
+        )
+    check(study, wanted)
 
 
 def export(slug: str, wanted: ExportQuery, folder: Path) -> Generator[None]:
@@ -47,13 +83,17 @@ def _write(slug: str, wanted: ExportQuery, open_: Open, purpose: Purpose) -> Gen
         isolated = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         session.connection(execution_options=isolated)
         study = get_study(session, slug)
+        form = wanted.format
+        if form == "delphi" or form == "neuronpedia":
+            yield from LAYOUTS[form](session, study, wanted, open_)
+            return
         files: dict[str, Any] = {}
         for name in wanted.parts:
             table = TABLES[name]
             rows = 0
             query = table.query(study, wanted).execution_options(yield_per=table.at_once)
-            file = f"{name}.{wanted.format}"
-            with open_(file) as out, writing(table, wanted.format, out) as write:
+            file = f"{name}.{form}"
+            with open_(file) as out, writing(table, form, out) as write:
                 for part in session.execute(query).partitions():
                     block = table.block(part)
                     write(block)

@@ -4,7 +4,9 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
+from app.services.fields import Folder, OneOf
 from app.services.latents.filter_schemas import LatentMatch
+from interp.exchange.registry import ORIGINS
 
 Part = Literal[
     "latents",
@@ -17,7 +19,8 @@ Part = Literal[
     "contexts",
 ]
 PARTS: tuple[Part, ...] = get_args(Part)
-Format = Literal["parquet", "jsonl", "csv"]
+TableFormat = Literal["parquet", "jsonl", "csv"]
+Format = Literal["parquet", "jsonl", "csv", "delphi", "neuronpedia"]
 
 
 def _split(parts: Any) -> Any:
@@ -42,13 +45,29 @@ class ExportForm(BaseModel):
         default=list(PARTS),
         min_length=1,
         max_length=100,
-        description="With commas between them; all if left out.",
+        description="Tables, with commas between them; all if left out. Not for delphi and "
+        "neuronpedia.",
     )
-    format: Format = Field(default="parquet", description="File format of the tables.")
+    format: Format = Field(
+        default="parquet",
+        description="File format of the tables, or the layout of another tool: delphi or "
+        "neuronpedia.",
+    )
 
 
 class ExportQuery(LatentMatch, ExportForm):
     """An export, of all latents or of those that match a filter."""
+
+
+class ResultsImport(BaseModel):
+    """Results of another tool that are to be imported."""
+
+    format: Annotated[str, OneOf(ORIGINS)] = Field(description=ORIGINS.in_words())
+    path: Folder = Field(description="The folder or file, where web server and workers see it.")
+    anyway: bool = Field(
+        default=False,
+        description="Import them although they name another model or another number of latents.",
+    )
 
 
 class ImportHanging(BaseModel):

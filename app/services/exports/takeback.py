@@ -67,7 +67,7 @@ def take_back(session: Session, study: Study, job: Job) -> ImportHanging:
 def _explanations(session: Session, study: Study, job: Job) -> tuple[set[int], set[int]]:
     """All explanations of an import, and its free ones. A free explanation has no later version of
     another origin, no rewrite and no generation."""
-    if job.kind != "explain" or job.params.get("method") != "file":
+    if job.kind != "explain" or not job.params.get("path"):
         raise Conflict(f"Job {job.id} is no import.")
     query = select(Explanation.id, Explanation.parent_id).join(
         Latent, Latent.id == Explanation.latent_id

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, UploadFile
 from fastapi.responses import StreamingResponse
 
 from app.services.exports import imports, queries, takeback
-from app.services.exports.schemas import ExportQuery, ImportHanging
+from app.services.exports.schemas import ExportQuery, ImportHanging, ResultsImport
 from app.services.jobs.queries import get_job
 from app.services.jobs.schemas import JobOut
 from app.services.studies.queries import get_study
@@ -34,8 +34,9 @@ def export(
     slug: Slug, wanted: Annotated[ExportQuery, Query()], session: Database
 ) -> StreamingResponse:
     """A zip with one table for each part, and `study.json`: where they come from, and what their
-    columns mean. Of all latents, or of those that match a filter. Missing values are null."""
-    get_study(session, slug)
+    columns mean. Of all latents, or of those that match a filter. Missing values are null. With
+    format delphi or neuronpedia: a zip in the layout of that tool, as docs/exchange.md says."""
+    queries.check_download(get_study(session, slug), wanted)
     return Download(queries.download(slug, wanted), f"{slug}.zip")
 
 
@@ -52,6 +53,19 @@ def import_explanations(slug: Slug, file: UploadFile, session: Database, user: C
     bad line refuses the whole file."""
     study = get_study(session, slug)
     return imports.import_explanations(session, study, file.filename or "", file.file, user)
+
+
+@router.post(
+    "/studies/{slug}/import/results",
+    summary="Import results of another tool",
+    status_code=201,
+    response_model=JobOut,
+)
+def import_results(slug: Slug, data: ResultsImport, session: Database, user: CurrentUser) -> Job:
+    """Add the explanations in a folder of Delphi or Neuronpedia as new versions. Model, hookpoint
+    and number of latents must be the study's. The job counts the items that it cannot take, with
+    the reasons. The other tool's scores are kept in the details of an explanation."""
+    return imports.import_results(session, get_study(session, slug), data, user)
 
 
 @router.get("/jobs/{job_id}/import", summary="Preview taking an import back")

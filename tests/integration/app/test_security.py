@@ -20,11 +20,15 @@ from cli.processes import start, stop
 from cli.servers import Servers, free_port
 from cli.services import web_command
 from interp.errors import InputError
+from jobs.params import ExplainParams
 from models import Simulator, Study, User
 from models.settings import get_settings
 from tests import REPOSITORY
 from tests.conftest import wait_for
+from tests.explanation_files import finish
 from tests.reading import problem_of
+from tests.results_folders import delphi_run
+from tests.working import add_job, work
 from workers import resources
 
 
@@ -276,6 +280,30 @@ def test_simulators_and_explainers_name_nothing_else(
     for address in (ALSO, "http://also.example:8080/other", "https://api.openai.com/v1", None):
         named = prompted | server | {"base_url": address}
         assert guarded.post("/api/v1/simulators", json=named).status_code == 201
+
+
+def test_results_are_read_in_named_folders_only(
+    guarded: httpx.Client, with_accounts: None, db: Session, study: Study, allowed: Path
+) -> None:
+    here = f"/api/v1/studies/{study.slug}/import/results"
+    outside = delphi_run(allowed.parent / "secret" / "run", {1: "a secret"})
+    for path in (str(outside), f"{allowed}/link/run", "/etc/nothing"):
+        for form in ("delphi", "neuronpedia"):
+            answer = guarded.post(here, json={"format": form, "path": path})
+            assert "PALIMPSEST_FOLDERS" in _refused(answer, "path", path)
+    run = delphi_run(allowed / "run", {0: "said"})
+    name = "layers.10.mlp_latent1.txt"
+    (run / "explanations" / name).symlink_to(outside / "explanations" / name)
+    made = guarded.post(here, json={"format": "delphi", "path": str(run)})
+    assert made.status_code == 201, made.text
+    job = finish(db, made.json()["id"])
+    assert job.state["failures"] == {"It is a link to a file that people may not name.": 1}
+    (run / "explanations").rename(allowed / "moved")
+    (run / "explanations").symlink_to(outside / "explanations")
+    params = ExplainParams(method="delphi", path=str(run))
+    for later in (params, params.model_copy(update={"path": str(outside)})):
+        with pytest.raises(InputError, match="PALIMPSEST_FOLDERS"):
+            work(db, add_job(db, study, later), study)
 
 
 def test_the_worker_looks_again(with_accounts: None, allowed: Path, data_folder: Path) -> None:

@@ -68,6 +68,7 @@ COUNTERPARTS = {
     f"POST {STUDY}/work": [f"POST {STUDY}/{task}" for task in EXPLAIN],
     f"GET {STUDY}/export": [f"GET {STUDY}/export"],
     f"POST {STUDY}/import": [f"POST {STUDY}/import"],
+    f"POST {STUDY}/import/results": [f"POST {STUDY}/import/results"],
     "GET /simulators": ["GET /simulators"],
     "POST /simulators": ["POST /simulators"],
     "GET /simulators/{simulator_id}/delete": ["GET /simulators/{simulator_id}/deletion"],

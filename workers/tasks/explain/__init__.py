@@ -1,5 +1,6 @@
 """Write explanations of latents."""
 
+from interp.exchange.registry import ORIGINS
 from interp.explain.explainer import Asking
 from interp.explain.registry import EXPLAINERS
 from jobs.params import ExplainParams
@@ -7,6 +8,7 @@ from workers.tasks.explain.counting import Count
 from workers.tasks.explain.explainer import Explainer
 from workers.tasks.explain.file import ReadFile
 from workers.tasks.explain.llm import AskModel
+from workers.tasks.explain.results import ReadResults
 
 
 def task_of(asked: ExplainParams) -> Explainer:
@@ -17,5 +19,7 @@ def task_of(asked: ExplainParams) -> Explainer:
     """
     if asked.method == "file":
         return ReadFile(asked)
+    if asked.method in ORIGINS:
+        return ReadResults(asked)
     entry = EXPLAINERS.named(asked.method)
     return AskModel(asked) if isinstance(entry, Asking) else Count(asked)

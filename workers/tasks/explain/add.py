@@ -1,13 +1,16 @@
 """Add explanations to the table."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
-from sqlalchemy import exists, insert, update
+from sqlalchemy import exists, insert, select, update
 from sqlalchemy.orm import Session, aliased
 
-from models import Explanation, Latent
+from models import Explanation, Latent, Study
 from workers.tasks.vectors import save, vectors_of
+
+T = TypeVar("T")
 
 
 def add(session: Session, rows: Sequence[dict[str, Any]]) -> list[int]:
@@ -41,3 +44,25 @@ def add(session: Session, rows: Sequence[dict[str, Any]]) -> list[int]:
     if vectors is not None:
         save(session, ids, vectors)
     return list(ids)
+
+
+def rounds(items: Iterable[T], latent: Callable[[T], int]) -> Iterator[list[T]]:
+    """Blocks in which no latent comes twice: each version is written upon the one before it."""
+    found: dict[int, list[T]] = {}
+    seen: Counter[int] = Counter()
+    for one in items:
+        found.setdefault(seen[latent(one)], []).append(one)
+        seen[latent(one)] += 1
+    yield from found.values()
+
+
+def latents_of(
+    session: Session, study: Study, indices: Sequence[int]
+) -> dict[int, tuple[int, int | None]]:
+    """By index, the id of each latent and of its current explanation."""
+    rows = session.execute(
+        select(Latent.index, Latent.id, Latent.explanation_id).where(
+            Latent.study_id == study.id, Latent.index.in_(indices)
+        )
+    )
+    return {index: (identity, current) for index, identity, current in rows}

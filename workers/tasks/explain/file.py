@@ -17,7 +17,7 @@ from interp.explain.files import Line, Written, read
 from jobs.events import publish
 from models import Explanation, Job, Latent, Study
 from workers.task import Done, Unit
-from workers.tasks.explain.add import add
+from workers.tasks.explain.add import add, latents_of, rounds
 from workers.tasks.explain.explainer import Explainer
 
 BLOCK = 256
@@ -83,8 +83,9 @@ class ReadFile(Explainer):
             if new[number]
         ]
         there = _added(session, job, study, lines)
-        for block in _blocks([line for line in lines if line.number not in there]):
-            ids = _ids(session, study, block)
+        new_lines = [line for line in lines if line.number not in there]
+        for block in rounds(new_lines, lambda line: line.written.latent):
+            ids = latents_of(session, study, [line.written.latent for line in block])
             rows = [
                 {
                     "latent_id": ids[written.latent][0],
@@ -140,19 +141,6 @@ def _read(path: Path) -> Iterator[Line]:
         raise InputError(f"{path} cannot be read: {error}.") from None
 
 
-def _ids(
-    session: Session, study: Study, block: Sequence[_Numbered]
-) -> dict[int, tuple[int, int | None]]:
-    """By index, the id of each latent and of its current explanation."""
-    rows = session.execute(
-        select(Latent.index, Latent.id, Latent.explanation_id).where(
-            Latent.study_id == study.id,
-            Latent.index.in_([written.latent for _, written in block]),
-        )
-    )
-    return {index: (identity, current) for index, identity, current in rows}
-
-
 def _added(session: Session, job: Job, study: Study, lines: Sequence[_Numbered]) -> set[int]:
     """Those of some lines that the job has added."""
     query = (
@@ -201,13 +189,3 @@ def _take(there: Counter[bytes], written: Written) -> bool:
         return False
     there[same] -= 1
     return True
-
-
-def _blocks(new: Sequence[_Numbered]) -> Iterator[list[_Numbered]]:
-    """Blocks in which no latent comes twice: each version is written upon the one before it."""
-    rounds: dict[int, list[_Numbered]] = {}
-    seen: Counter[int] = Counter()
-    for one in new:
-        rounds.setdefault(seen[one.written.latent], []).append(one)
-        seen[one.written.latent] += 1
-    yield from rounds.values()
