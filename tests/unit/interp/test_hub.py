@@ -16,8 +16,8 @@ from huggingface_hub.errors import (
 )
 
 from interp.errors import InputError, reason
+from interp.hub import hub_reason
 from interp.model.subject import load_causal_lm
-from interp.sources.hub import hub_reason
 from tests.engine import tiny_model, word_tokenizer
 
 ANSWER = httpx.Response(403, request=httpx.Request("GET", "http://localhost"))
