@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from interp.coders.load import load_coder
 from interp.coders.protocol import Coder
+from interp.corpus import tokenizer as tokenizers
 from interp.corpus.activations import ActivationStore
 from interp.corpus.source import source_of
 from interp.errors import InputError
@@ -67,9 +68,21 @@ def _coder(source: str, hookpoint: str) -> Coder:
 
 
 def subject_of(study: Study) -> Subject:
-    """The study's subject model, in float32: losses are compared to a thousandth of a nat."""
+    """The study's subject model, in float32: losses are compared to a thousandth of a nat.
+
+    Raises:
+        InputError: It may not be loaded or is not there, or its tokenizer is another one than when
+            the study was collected.
+    """
     _may_load(check_model, study.model)
-    return Subject(*_model(study.model, study.model_revision), study.model, study.hookpoint)
+    model, tokenizer = _model(study.model, study.model_revision)
+    if study.coder_info.get("tokenizer") not in (None, tokenizers.fingerprint(tokenizer)):
+        raise InputError(
+            f"The tokenizer of {study.model} is not the one that this study was collected with: "
+            "its vocabulary, merges or special tokens have changed, so the study's tokens would "
+            "stand for other text. Put the old tokenizer back, or make a new study."
+        )
+    return Subject(model, tokenizer, study.model, study.hookpoint)
 
 
 def corpus_of(study: Study) -> str:
