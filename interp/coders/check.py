@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from interp.coders.protocol import Coder, coder_input, fvu, refuse_non_finite
+from interp.coders.protocol import Coder, Unexplained, coder_input, refuse_non_finite
 from interp.errors import InputError
-from interp.model.subject import Subject
+from interp.model.subject import Hooked, Subject
 
 MAX_FVU = 0.5
 """A coder that leaves more of the variance unexplained than this does not fit its hookpoint.
@@ -36,22 +36,13 @@ def check_coder(
     Raises:
         InputError: The width differs, or more than ``MAX_FVU`` of the variance is unexplained.
     """
-    hooked = subject.capture(tokens)
-    if hooked.output.ndim != 3:
-        raise InputError(
-            f"{subject.hookpoint!r} of {subject.source} puts out {hooked.output.ndim} dimensions, "
-            "not a vector for each token of each context. Choose the layer that it is in."
-        )
-    widths = {coder_input(coder, hooked).shape[-1], hooked.output.shape[-1]}
-    if widths != {coder.d_model}:
-        raise InputError(
-            f"The coder is for vectors of {coder.d_model} dimensions, but {subject.hookpoint!r} of "
-            f"{subject.source} has {' and '.join(map(str, widths))}. It belongs to another model "
-            "or hookpoint."
-        )
-    for what, values in (("reads", hooked.input), ("puts out", hooked.output)):
-        refuse_non_finite(f"the module {what}", values[:, first_position:])
-    unexplained = fvu(coder, hooked, first_position=first_position)
+    measured = Unexplained(coder, first_position=first_position)
+    for start, hooked in subject.captures(tokens):
+        _check_vectors(coder, subject, hooked)
+        for what, values in (("reads", hooked.input), ("puts out", hooked.output)):
+            refuse_non_finite(f"the module {what}", values[:, first_position:], first_context=start)
+        measured.add(hooked)
+    unexplained = measured.fraction
     if not math.isfinite(unexplained):
         raise InputError(
             f"The output of {subject.hookpoint!r} is the same on all tokens, so there is nothing "
@@ -64,3 +55,23 @@ def check_coder(
             "that its cfg.json says truly whether it is a transcoder ('transcode')."
         )
     return unexplained
+
+
+def _check_vectors(coder: Coder, subject: Subject, hooked: Hooked) -> None:
+    """Refuse a module that puts out no vectors, or vectors of another width than the coder's.
+
+    Raises:
+        InputError: It does.
+    """
+    if hooked.output.ndim != 3:
+        raise InputError(
+            f"{subject.hookpoint!r} of {subject.source} puts out {hooked.output.ndim} dimensions, "
+            "not a vector for each token of each context. Choose the layer that it is in."
+        )
+    widths = {coder_input(coder, hooked).shape[-1], hooked.output.shape[-1]}
+    if widths != {coder.d_model}:
+        raise InputError(
+            f"The coder is for vectors of {coder.d_model} dimensions, but {subject.hookpoint!r} of "
+            f"{subject.source} has {' and '.join(map(str, widths))}. It belongs to another model "
+            "or hookpoint."
+        )

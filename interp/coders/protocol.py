@@ -3,11 +3,15 @@
 import hashlib
 from typing import Literal, NamedTuple, Protocol
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import InputError
 from interp.model.subject import Hooked
+
+ENCODED_AT_ONCE = 2048
+"""Tokens that a coder encodes at once."""
 
 
 class Latents(NamedTuple):
@@ -64,16 +68,48 @@ def coder_input(coder: Coder, hooked: Hooked) -> Float[Tensor, "batch seq d_mode
     return hooked.input if coder.kind == "transcoder" else hooked.output
 
 
-def fvu(coder: Coder, hooked: Hooked, *, first_position: int) -> float:
-    """Fraction of the variance of the module's output that the coder leaves unexplained.
+def encoded(coder: Coder, x: Float[Tensor, "token d_model"]) -> Latents:
+    """What :meth:`Coder.encode` gives, some tokens at once: before the top k are chosen, a token
+    has a value for each latent."""
+    parts = [coder.encode(some.float()) for some in x.split(ENCODED_AT_ONCE)]
+    return Latents(
+        torch.cat([part.activations for part in parts]), torch.cat([part.indices for part in parts])
+    )
+
+
+class Unexplained:
+    """Fraction of the variance of the module's output that the coder leaves unexplained (FVU).
 
     Σ‖y − ŷ‖² / Σ‖y − ȳ‖² over the tokens from ``first_position`` on. 0 is perfect, 1 is as good as
     the mean.
     """
-    x = coder_input(coder, hooked)[:, first_position:].flatten(0, 1).float()
-    y = hooked.output[:, first_position:].flatten(0, 1).float()
-    residual = y - coder.decode(coder.encode(x), x)
-    return float(residual.square().sum() / (y - y.mean(0)).square().sum())
+
+    def __init__(self, coder: Coder, *, first_position: int) -> None:
+        self.coder, self.first_position = coder, first_position
+        self._tokens, self._residual = 0, 0.0
+        # Of the differences to the first output: of equal ones, exactly zero.
+        self._first = self._sum = self._squares = torch.empty(0)
+
+    def add(self, hooked: Hooked) -> None:
+        """Take some contexts into account."""
+        inputs = coder_input(self.coder, hooked)[:, self.first_position :].flatten(0, 1)
+        outputs = hooked.output[:, self.first_position :].flatten(0, 1)
+        if not self._tokens and len(outputs):
+            self._first = outputs[0].double()
+            self._sum = self._squares = torch.zeros_like(self._first)
+        for x, y in zip(inputs.split(ENCODED_AT_ONCE), outputs.split(ENCODED_AT_ONCE), strict=True):
+            residual = y.float() - self.coder.decode(self.coder.encode(x.float()), x.float())
+            self._residual += float(residual.double().square().sum())
+            difference = y.double() - self._first
+            self._sum = self._sum + difference.sum(0)
+            self._squares = self._squares + difference.square().sum(0)
+            self._tokens += len(y)
+
+    @property
+    def fraction(self) -> float:
+        """The fraction; not finite if the output is the same on all tokens."""
+        variance = self._squares - self._sum.square() / self._tokens
+        return float(self._residual / variance.sum())
 
 
 def refuse_non_finite(

@@ -29,6 +29,10 @@ Hidden = Float[Tensor, "batch seq d_model"]
 Tokens = Int[Tensor, "batch seq"]
 
 
+TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 16_384}
+"""Tokens that are run up to the hookpoint at once, or one context if that has more."""
+
+
 class Hooked(NamedTuple):
     """The input and the output of the module at the hookpoint."""
 
@@ -122,6 +126,25 @@ class Subject:
         if not caught:
             raise InputError(f"The module {self.hookpoint!r} of {self.source} is never called.")
         return caught[0]
+
+    def captures(
+        self, tokens: Tokens, tokens_at_once: int | None = None
+    ) -> Iterator[tuple[int, Hooked]]:
+        """Run many contexts up to the hookpoint, some at once, so that memory stays bounded.
+
+        Args:
+            tokens_at_once: See :data:`TOKENS_AT_ONCE`.
+
+        Returns:
+            The first context of each batch, and what :meth:`capture` gives for it.
+
+        Raises:
+            InputError: See :meth:`capture`.
+        """
+        at_once = tokens_at_once or TOKENS_AT_ONCE.get(self.device.type, TOKENS_AT_ONCE["cpu"])
+        size = max(1, at_once // tokens.shape[1])
+        for start in range(0, len(tokens), size):
+            yield start, self.capture(tokens[start : start + size])
 
     @contextmanager
     def replacing(self, replace: Callable[[Hooked], Hidden]) -> Iterator[None]:

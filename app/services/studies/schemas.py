@@ -47,7 +47,7 @@ class StudyCreate(BaseModel):
     context_length: int = Field(
         default=34,
         ge=8,
-        le=1024,
+        le=8192,
         description="Tokens in a context. With 34, one begins the sequence, 32 are read, and one "
         "is predicted: the published windows.",
     )
