@@ -26,6 +26,10 @@ def create(
     model_revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
     context_length: Annotated[int, typer.Option(help="Tokens in a context.")] = 34,
     prepend_bos: Annotated[bool, typer.Option(help="Begin contexts with the BOS token.")] = True,
+    leave_out: Annotated[
+        int | None,
+        typer.Option(help="First positions to leave out. Default: the BOS token alone."),
+    ] = None,
     contexts_explain: Annotated[int, typer.Option(help="Contexts to explain from.")] = 4000,
     contexts_calibrate: Annotated[int, typer.Option(help="Contexts to calibrate on.")] = 24,
     contexts_evaluate: Annotated[int, typer.Option(help="Contexts to measure on.")] = 512,
@@ -55,6 +59,7 @@ def create(
         corpus=located_corpus(corpus),
         context_length=context_length,
         prepend_bos=prepend_bos,
+        leave_out=leave_out,
         contexts_explain=contexts_explain,
         contexts_calibrate=contexts_calibrate,
         contexts_evaluate=contexts_evaluate,

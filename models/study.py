@@ -44,6 +44,9 @@ class Study(Base):
     context_length: Mapped[int]
     """Tokens in a context, counting the beginning-of-sequence token where there is one."""
     prepend_bos: Mapped[bool]
+    leave_out: Mapped[int | None]
+    """The first so many positions of a context are left out of collecting, scoring and splicing.
+    None leaves out a beginning-of-sequence token alone."""
     contexts_explain: Mapped[int]
     contexts_calibrate: Mapped[int]
     contexts_evaluate: Mapped[int]
@@ -69,9 +72,8 @@ class Study(Base):
 
     @property
     def first_position(self) -> int:
-        """The first position of a context that is analysed: 1 after a beginning-of-sequence token,
-        else 0."""
-        return int(self.prepend_bos)
+        """The first position of a context that is analysed."""
+        return int(self.prepend_bos) if self.leave_out is None else self.leave_out
 
     def collected(self, set_name: str) -> dict[str, Any]:
         """The contents of the activation store of one set of contexts, as its arguments.

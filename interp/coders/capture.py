@@ -24,8 +24,8 @@ def collect(
     Beside the result, memory is needed for some tokens, however long and many the contexts are.
 
     Args:
-        first_position: Positions before it are left out: 1 where contexts begin with a
-            beginning-of-sequence token, whose huge activations say nothing about text.
+        first_position: Positions before it are left out: such as a beginning-of-sequence token,
+            whose huge activations say nothing about text.
         first_context: Number of the first context in its set, for errors.
         tokens_at_once: See :meth:`interp.model.subject.Subject.captures`.
 

@@ -55,9 +55,11 @@ class Source(NamedTuple):
 
     @property
     def on_hub(self) -> bool:
-        """True if it is a data set's name. What is here goes before what is on the hub."""
+        """True if it is a data set's name. What is here goes before what is on the hub, and what
+        ends as files do, such as ``models/a.gguf``, is one that is not here."""
         named = _DATA_SET.fullmatch(self.place) and ".." not in self.place
-        return bool(named) and kind(self.path) is None and not os.path.exists(self.place)
+        of_file = self.path.suffix[1:].isalpha() or kind(self.path) is not None
+        return bool(named) and not of_file and not os.path.exists(self.place)
 
     @property
     def data_set(self) -> bool:

@@ -54,6 +54,13 @@ class StudyCreate(BaseModel):
     prepend_bos: bool = Field(
         default=True, description="Begin every context with the beginning-of-sequence token."
     )
+    leave_out: int | None = Field(
+        default=None,
+        ge=0,
+        validate_default=True,
+        description="First positions of a context to leave out of collecting, scoring and "
+        "splicing. Empty: the beginning-of-sequence token alone.",
+    )
     contexts_explain: int = Field(
         default=4000, ge=1, le=10_000_000, description="Contexts that explanations are made from."
     )
@@ -85,6 +92,22 @@ class StudyCreate(BaseModel):
         if slug == "new":
             raise ValueError("The form for a new study has this address: choose another name.")
         return slug
+
+    @field_validator("leave_out")
+    @classmethod
+    def _leaves_something(cls, leave_out: int | None, info: ValidationInfo) -> int | None:
+        if leave_out is None:
+            return None
+        if leave_out < (begins := int(info.data.get("prepend_bos", False))):
+            raise ValueError(
+                f"Use {begins} or more: the beginning-of-sequence token is always left out."
+            )
+        if leave_out > (most := info.data.get("context_length", leave_out + 2) - 2):
+            raise ValueError(
+                f"Use {most:,} or less, so that a token of each context is left to splice, and one "
+                "to predict."
+            )
+        return leave_out
 
     @field_validator("contexts_rewrite")
     @classmethod
@@ -124,6 +147,9 @@ class StudyUpdate(BaseModel):
     corpus: Corpus | None = Field(default=None, description="Text.")
     context_length: int | None = Field(default=None, description="Tokens in a context.")
     prepend_bos: bool | None = Field(default=None, description="Begin contexts with the BOS token.")
+    leave_out: int | None = Field(
+        default=None, description="First positions of a context to leave out; null: BOS alone."
+    )
     contexts_explain: int | None = Field(default=None, description="Contexts to explain from.")
     contexts_calibrate: int | None = Field(default=None, description="Contexts to calibrate on.")
     contexts_evaluate: int | None = Field(default=None, description="Contexts to measure on.")
@@ -138,7 +164,7 @@ class StudyUpdate(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _is_given(cls, value: Any, info: ValidationInfo) -> Any:
-        if value is None and info.field_name != "model_revision":
+        if value is None and info.field_name not in ("model_revision", "leave_out"):
             raise ValueError("Leave it out to keep what it is.")
         return value
 
@@ -181,6 +207,7 @@ class StudyOut(BaseModel):
     corpus: str
     context_length: int
     prepend_bos: bool
+    leave_out: int | None = Field(description="Null: the beginning-of-sequence token alone.")
     contexts_explain: int
     contexts_calibrate: int
     contexts_evaluate: int

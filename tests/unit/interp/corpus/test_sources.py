@@ -269,6 +269,8 @@ def test_what_is_not_understood_of_a_name(name: str, said: str) -> None:
         ("../x?split=train", "../x"),
         ("a/..?split=train", "a/.."),
         ("tests/unit", "tests/unit"),  # is there
+        ("models/a.gguf", "models/a.gguf"),
+        ("models/corpus.v2", None),
         ("json", "json"),  # the library would take it for all files in the folder that it runs in
     ],
 )
