@@ -46,7 +46,11 @@ class Source(NamedTuple):
 
     @property
     def path(self) -> Path:
-        return Path(self.place).expanduser()
+        """The place as a path."""
+        try:
+            return Path(self.place).expanduser()
+        except RuntimeError:  # of a user who is not there
+            return Path(self.place)
 
     @property
     def here(self) -> str | None:
