@@ -62,9 +62,10 @@ class Study(Base):
     """Known once collected: kind, k, skip, num_latents, fvu (fraction of variance unexplained on
     the calibrate set), sha256 of the weights, tokens collected, dead latents, code_version,
     text_version (``interp.corpus.documents.TEXT_VERSION`` of its contexts), tokenizer (its
-    ``interp.corpus.tokenizer.fingerprint``), unused (rows that are no text, by reason: how many,
-    and where the first is), copies (documents left out as such), coder_seen (names of calibrate and
-    evaluate documents that the coder was trained on; None where its record does not say)."""
+    ``interp.corpus.tokenizer.fingerprint``), documents (read, copies too), unused (rows that are no
+    text, by reason: how many, and where the first is), copies (documents left out as such),
+    coder_seen (names of calibrate and evaluate documents that the coder was trained on; None where
+    its record does not say)."""
     deleted_at: Mapped[datetime | None]
     """Set once a person deleted it: no page shows it any more, its slug is free for another one,
     and a worker removes its rows and files."""

@@ -12,9 +12,9 @@ from interp.errors import InputError, ItemError
 if TYPE_CHECKING:  # reading a corpus needs no tokenizer
     from transformers import PreTrainedTokenizerBase
 
-_MARK = "\ue000{}\ue001"
-"""Stands for the content of a message, to see where a template puts it. Of the private use area."""
-_MARKS = re.compile("\ue000(\\d+)\ue001")
+_STAND_IN = "\ue000{}\ue001"
+"""Characters of the private use area, which no template has."""
+_STAND_INS = re.compile("\ue000(\\d+)\ue001")
 
 
 class Turn(NamedTuple):
@@ -51,19 +51,48 @@ def encode_chat(tokenizer: "PreTrainedTokenizerBase", chat: Sequence[Turn]) -> l
     contents = [turn.content.strip() for turn in chat]
     roles = [turn.role for turn in chat]
     text = _rendered(tokenizer, roles, contents)
-    frame = _rendered(tokenizer, roles, [_MARK.format(i) for i in range(len(chat))])
-    around = _MARKS.split(frame)
-    if around[1::2] != [str(i) for i in range(len(chat))] or text != "".join(
-        part for pair in zip(around[::2], [*contents, ""], strict=True) for part in pair
-    ):
+    places = places_of(contents, text, _rendered(tokenizer, roles, stand_ins(len(chat))))
+    if places is None:
         raise ItemError("the model's chat template rewrites a message")
-    names, cuts, at = _control_names(tokenizer), [0], 0
-    for before, content in zip(around[::2], contents, strict=False):
-        at += len(before)
-        cuts += [at + found.start() + 1 for found in names.finditer(content)]
-        at += len(content)
-    parts = (text[start:end] for start, end in pairwise([*cuts, len(text)]))
+    names = _control_names(tokenizer)
+    cuts = [
+        start + found.start() + 1 for start, written in places for found in names.finditer(written)
+    ]
+    parts = (text[start:end] for start, end in pairwise([0, *cuts, len(text)]))
     return [i for part in parts for i in _tokenized(tokenizer, part)]
+
+
+def stand_ins(count: int) -> list[str]:
+    """Contents to render in the place of others, to see where a template puts them."""
+    return [_STAND_IN.format(i) for i in range(count)]
+
+
+def places_of(contents: Sequence[str], text: str, frame: str) -> list[tuple[int, str]] | None:
+    """Where the content of each message begins in a rendered chat, and how it is written there.
+
+    Args:
+        text: The rendered chat.
+        frame: The same with :func:`stand_ins` for the contents.
+
+    Returns:
+        None if the template has written a message in another way, other than to drop white space
+        around it.
+    """
+    before, *parts = _STAND_INS.split(frame)
+    numbers, behind = parts[::2], parts[1::2]
+    if numbers != [str(i) for i in range(len(contents))] or not text.startswith(before):
+        return None
+    places: list[tuple[int, str]] = []
+    at = len(before)
+    for content, after in zip(contents, behind, strict=True):
+        for written in (content, content.strip()):
+            if text.startswith(written + after, at):
+                places.append((at, written))
+                at += len(written) + len(after)
+                break
+        else:
+            return None
+    return places if at == len(text) else None
 
 
 def _rendered(

@@ -1,5 +1,8 @@
 """What of a corpus cannot be used: counted by reason, so that it is not lost in silence."""
 
+MOST = 20
+"""Reasons that are told apart: a chat template may give another one for each chat."""
+
 
 class Unused:
     """Counts rows and files that are left out."""
@@ -10,6 +13,8 @@ class Unused:
 
     def add(self, reason: str, where: str) -> None:
         """Count one more."""
+        if reason not in self.found and len(self.found) >= MOST:
+            reason = "other reasons"
         count, first = self.found.get(reason, (0, where))
         self.found[reason] = count + 1, first
 

@@ -44,6 +44,7 @@ def test_a_table_is_collected_and_what_is_not_used_is_said(
     db.refresh(study)
     info = study.coder_info
     assert info["unused"] == {"empty": [SENTENCES // 10, f"{table}, line 2"]}
+    assert info["documents"] == SENTENCES - SENTENCES // 10
     assert info["kind"] == "sae" and info["tokenizer"] == fingerprint(word_tokenizer())
     documents = set(db.scalars(select(Context.document).where(Context.study_id == study.id)))
     assert documents <= {f"table.csv#{i}" for i in range(SENTENCES) if i % 10}

@@ -89,6 +89,7 @@ def make_contexts(session: Session, study: Study, tokenizer: PreTrainedTokenizer
     study.coder_info = {
         "text_version": TEXT_VERSION,
         "tokenizer": tokenizers.fingerprint(tokenizer),
+        "documents": sum(map(len, [*sets.values(), *copies.values()])),
         "unused": unused.found,
     }
     session.commit()
