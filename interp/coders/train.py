@@ -91,9 +91,7 @@ def train_coder(
         "skip": skip,
         "model": Path(subject.source).name if Path(subject.source).exists() else subject.source,
         "hookpoint": subject.hookpoint,
-        "corpus": relocated(corpus, Path(here).name)
-        if (here := source_of(corpus).here)
-        else corpus,
+        "corpus": _without_folder(corpus),
         "context_length": context_length,
         "prepend_bos": prepend_bos,
         "batch_size": batch_size,
@@ -111,6 +109,12 @@ def train_coder(
     coder.to(torch.bfloat16).save_to_disk(out)
     (out / "training.json").write_text(json.dumps(figures, indent=2) + "\n")
     return figures
+
+
+def _without_folder(corpus: str) -> str:
+    """The name of a corpus, without where it is on this machine."""
+    here = source_of(corpus).here
+    return corpus if here is None else relocated(corpus, Path(here).name)
 
 
 def _cut_above(subject: Subject) -> None:
