@@ -30,7 +30,7 @@ Tokens = Int[Tensor, "batch seq"]
 
 
 TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 16_384}
-"""Tokens that are run up to the hookpoint at once, or one context if that has more."""
+"""Tokens that are run at once, or one context if that has more."""
 
 
 class Hooked(NamedTuple):
@@ -141,10 +141,14 @@ class Subject:
         Raises:
             InputError: See :meth:`capture`.
         """
-        at_once = tokens_at_once or TOKENS_AT_ONCE.get(self.device.type, TOKENS_AT_ONCE["cpu"])
-        size = max(1, at_once // tokens.shape[1])
+        size = self._at_once(tokens, tokens_at_once)
         for start in range(0, len(tokens), size):
             yield start, self.capture(tokens[start : start + size])
+
+    def _at_once(self, tokens: Tokens, tokens_at_once: int | None = None) -> int:
+        """The contexts that are run at once."""
+        most = tokens_at_once or TOKENS_AT_ONCE.get(self.device.type, TOKENS_AT_ONCE["cpu"])
+        return max(1, most // tokens.shape[1])
 
     @contextmanager
     def replacing(self, replace: Callable[[Hooked], Hidden]) -> Iterator[None]:
@@ -162,7 +166,10 @@ class Subject:
 
     @torch.inference_mode()
     def losses(self, tokens: Tokens) -> Float[Tensor, "batch seq-1"]:
-        """Cross-entropy of every next token, in nats, in float32."""
+        """Cross-entropy of every next token, in nats, in float32. Some contexts are run at once."""
+        return torch.cat([self._losses(some) for some in tokens.split(self._at_once(tokens))])
+
+    def _losses(self, tokens: Tokens) -> Float[Tensor, "batch seq-1"]:
         tokens = tokens.to(self.device)
         logits = self.model(tokens, use_cache=False).logits[:, :-1]
         targets = tokens[:, 1:]
