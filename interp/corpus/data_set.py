@@ -31,8 +31,9 @@ def data_set_rows(source: Source, column: str) -> Iterator[Row]:
     except InputError:
         raise
     except Exception as error:  # the library raises whatever the many formats raise
+        or_folder = " If you mean a folder, give its whole path." if source.on_hub else ""
         raise InputError(
-            f"The data set {source.place} cannot be read: {hub_reason(error)}"
+            f"The data set {source.place} cannot be read: {hub_reason(error)}{or_folder}"
         ) from error
 
 
@@ -55,8 +56,8 @@ def _check_inside(source: Source, place: str, files: list[str]) -> None:
     for file in files:
         at = file.rpartition("::")[2]
         if source.on_hub:
-            inside = at.startswith((f"hf://datasets/{place}@", f"hf://datasets/{place}/"))
-            inside = inside and "/../" not in at
+            whole = f"hf://datasets/{place}".lower()
+            inside = at.lower().startswith((f"{whole}@", f"{whole}/")) and "/../" not in at
         else:
             inside = "://" not in at and Path(at).resolve().is_relative_to(place)
         if not inside:

@@ -23,15 +23,13 @@ def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """SHA-256 of a tokenizer's vocabulary, merges, added tokens and special tokens, and of how it
     writes some text.
 
-    It does not depend on how files spell the same tokenizer.
+    It does not depend on how files spell the same tokenizer, nor on how it pads.
     """
     added = tokenizer.added_tokens_decoder.items()
-    special = zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True)
     content = [
         sorted(tokenizer.get_vocab().items()),
         _merges(tokenizer),
         sorted((number, token.content, token.special) for number, token in added),
-        sorted(special),
         [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id],
         [_written(tokenizer, text) for text in PROBES],
     ]

@@ -1,10 +1,13 @@
 """Data sets, as the library `datasets` reads them: here from folders, for there is no network."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import Dataset
 
 from interp.corpus import documents
 from interp.corpus.documents import Document, load_documents
@@ -84,6 +87,47 @@ def test_the_hub_cannot_be_reached() -> None:
     check_corpus("HuggingFaceFW/fineweb?config=sample-10BT")  # a request asks no other server
     with pytest.raises(InputError, match=r"fineweb cannot be read: .*cannot be reached.*network"):
         load_documents("HuggingFaceFW/fineweb?config=sample-10BT")
+
+
+SHA = "0" * 40
+
+
+@pytest.mark.parametrize(
+    ("file", "inside"),
+    [
+        (f"hf://datasets/HuggingFaceFW/fineweb@{SHA}/data/a.parquet", True),
+        (f"zip://a.jsonl::hf://datasets/HuggingFaceFW/fineweb@{SHA}/data/a.zip", True),
+        (f"hf://datasets/HuggingFaceFW/fineweb-edu@{SHA}/data/a.parquet", False),
+        (f"hf://datasets/HuggingFaceFW/fineweb@{SHA}/../../other/a.parquet", False),
+        ("/etc/passwd", False),
+        ("file:///etc/passwd", False),
+        ("https://example.org/a.parquet", False),
+    ],
+)
+def test_files_of_a_data_set_on_the_hub(
+    monkeypatch: pytest.MonkeyPatch, file: str, inside: bool
+) -> None:
+    """With a stand-in for the hub's answer."""
+    asked = {}
+
+    def builder(place: str, config: str | None, revision: str | None) -> Any:
+        asked.update(place=place, config=config, revision=revision)
+        return SimpleNamespace(
+            config=SimpleNamespace(data_files={"train": [file]}),
+            as_streaming_dataset=lambda split: Dataset.from_dict(
+                {"text": ["one", "two"], "id": [1, 2]}
+            ).to_iterable_dataset(),
+        )
+
+    monkeypatch.setattr("datasets.load_dataset_builder", builder)
+    name = "HuggingFaceFW/fineweb?config=sample-10BT&revision=v1.4&documents=1"
+    if inside:
+        assert load_documents(name) == [Document("HuggingFaceFW/fineweb#0", "one")]
+    else:
+        with pytest.raises(InputError, match="files that are not in it"):
+            load_documents(name)
+    expected = {"place": "HuggingFaceFW/fineweb", "config": "sample-10BT", "revision": "v1.4"}
+    assert asked == expected
 
 
 def test_what_is_no_data_set(tmp_path: Path) -> None:
