@@ -60,6 +60,7 @@ def train_coder(
         limit=None,
         prepend_bos=prepend_bos,
         seed=seed,
+        template_before=None if source_of(corpus).template else int(prepend_bos),
         unused=unused,
     )
     if max_tokens is not None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
+import numpy as np
 from jinja2 import TemplateError
 
 from interp.errors import InputError, ItemError
@@ -34,19 +35,32 @@ def is_chat(value: object) -> TypeGuard[list[dict[str, str]]]:
     )
 
 
-def encode_chat(tokenizer: "PreTrainedTokenizerBase", chat: Sequence[Turn]) -> list[int]:
+class Written(NamedTuple):
+    """A chat in tokens."""
+
+    ids: list[int]
+    own: list[bool]
+    """Whether each token is of a message. The template has written the others."""
+
+
+def encode_chat(tokenizer: "PreTrainedTokenizerBase", chat: Sequence[Turn]) -> Written:
     """A chat in tokens. Control tokens come from the template alone, never from a message.
 
     White space around a message is left out, as most templates do.
 
     Raises:
-        InputError: The tokenizer has no chat template.
+        InputError: The tokenizer has no chat template, or is a slow one, which tells no places.
         ItemError: Its template refuses the chat, or rewrites a message.
     """
     if not tokenizer.chat_template:
         raise InputError(
             f"The corpus has chats, but the tokenizer of {tokenizer.name_or_path} has no chat "
             "template to write them with. Use an instruct model, or a column of plain text."
+        )
+    if not tokenizer.is_fast:
+        raise InputError(
+            f"The corpus has chats, and the tokenizer of {tokenizer.name_or_path} does not tell "
+            "where its tokens are. Use a model with a fast tokenizer (tokenizer.json)."
         )
     contents = [turn.content.strip() for turn in chat]
     roles = [turn.role for turn in chat]
@@ -58,8 +72,20 @@ def encode_chat(tokenizer: "PreTrainedTokenizerBase", chat: Sequence[Turn]) -> l
     cuts = [
         start + found.start() + 1 for start, written in places for found in names.finditer(written)
     ]
-    parts = (text[start:end] for start, end in pairwise([0, *cuts, len(text)]))
-    return [i for part in parts for i in _tokenized(tokenizer, part)]
+    of_message = np.zeros(len(text) + 1, int)
+    for start, written in places:
+        of_message[start + 1 : start + 1 + len(written)] = 1
+    upto = of_message.cumsum()  # characters of messages before each place
+    found = Written([], [])
+    for start, end in pairwise([0, *cuts, len(text)]):
+        # The template writes the control tokens itself.
+        part = tokenizer(
+            text[start:end], add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+        begins, ends = start + np.array(part.offset_mapping, int).reshape(-1, 2).T
+        found.ids.extend(part.input_ids)
+        found.own.extend((upto[ends] > upto[begins]).tolist())
+    return found
 
 
 def stand_ins(count: int) -> list[str]:
@@ -112,9 +138,3 @@ def _control_names(tokenizer: "PreTrainedTokenizerBase") -> re.Pattern[str]:
     added = {token.content for token in tokenizer.added_tokens_decoder.values()}
     names = sorted(added | {*tokenizer.all_special_tokens}, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, filter(None, names))) or r"(?!)")
-
-
-def _tokenized(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    # The template writes the control tokens itself.
-    ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-    return ids

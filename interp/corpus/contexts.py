@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from interp.corpus.chat import encode_chat
 from interp.corpus.copies import distinct
 from interp.corpus.documents import Document, load_documents
-from interp.corpus.text import TokenTexts, encode
+from interp.corpus.source import source_of
+from interp.corpus.text import TokenTexts
 from interp.corpus.unused import Unused
-from interp.errors import InputError, ItemError
+from interp.corpus.windows import encoded, starts_of
+from interp.errors import InputError
 from interp.vocabulary import ContextSet
 
 SPLIT = {ContextSet.EXPLAIN: 0.7, ContextSet.CALIBRATE: 0.15, ContextSet.EVALUATE: 0.15}
@@ -122,6 +123,7 @@ def draw_sets(
     length: int,
     prepend_bos: bool,
     seed: int,
+    template_before: int | None = None,
     unused: Unused | None = None,
 ) -> list[Context]:
     """Draw the contexts of all sets, so that none has the same tokens in two sets.
@@ -130,6 +132,7 @@ def draw_sets(
 
     Args:
         limits: Number of contexts of each set.
+        template_before: See :func:`make_contexts`.
         unused: Counts the chats that cannot be written.
 
     Raises:
@@ -146,6 +149,7 @@ def draw_sets(
             prepend_bos=prepend_bos,
             seed=seed,
             without={_key(context.tokens) for context in drawn},
+            template_before=template_before,
             unused=unused,
         )
     return drawn
@@ -178,6 +182,7 @@ def draw_contexts(
         length=length,
         prepend_bos=prepend_bos,
         seed=seed,
+        template_before=None if source_of(source).template else int(prepend_bos),
     )
     texts = TokenTexts(tokenizer)
     found = {}
@@ -202,6 +207,7 @@ def make_contexts(
     prepend_bos: bool,
     seed: int,
     without: Collection[bytes] = (),
+    template_before: int | None = None,
     unused: Unused | None = None,
 ) -> list[Context]:
     """Cut documents into whole windows of ``length`` tokens and draw ``limit`` of them.
@@ -213,6 +219,8 @@ def make_contexts(
         length: Tokens in a window, counting the beginning-of-sequence token.
         limit: The most windows to return, or None for all.
         without: Keys of windows that are left out, see :func:`_key`.
+        template_before: Tokens of a chat template stand only before this position of a window. None
+            lets them stand anywhere.
         unused: Counts the chats that cannot be written.
 
     Raises:
@@ -229,11 +237,12 @@ def make_contexts(
     unused = Unused() if unused is None else unused
     columns = []
     for document in documents:
-        # An array, because a list would take ten times as much memory.
-        ids = np.array(_encoded(document, tokenizer, bos, unused), np.uint32)
-        starts = list(range(0, len(ids) - step + 1, step))
+        found = encoded(document, tokenizer, bos, unused)
+        starts = starts_of(
+            found, step, None if template_before is None else template_before - len(bos)
+        )
         rng.shuffle(starts)
-        columns.append((document.name, ids, starts))
+        columns.append((document.name, found.ids, starts))
     rng.shuffle(columns)
     windows = (
         Context(context_set, name, start, bos + ids[start : start + step].tolist())
@@ -260,21 +269,6 @@ def _by_rounds(columns: list[Column]) -> Iterator[tuple[str, NDArray[np.uint32],
         for name, ids, starts in columns:
             if i < len(starts):
                 yield name, ids, starts[i]
-
-
-def _encoded(
-    document: Document, tokenizer: PreTrainedTokenizerBase, bos: list[int], unused: Unused
-) -> list[int]:
-    """A document in tokens, without a beginning-of-sequence token that its contexts begin with;
-    none for a chat that cannot be written."""
-    if not document.chat:
-        return encode(tokenizer, document.text)
-    try:
-        ids = encode_chat(tokenizer, document.chat)
-    except ItemError as error:
-        unused.add(str(error), document.name)
-        return []
-    return ids[1:] if bos and ids[:1] == bos else ids
 
 
 def _key(tokens: list[int]) -> bytes:

@@ -43,6 +43,8 @@ class Source(NamedTuple):
     revision: str | None = None
     documents: int | None = None
     """Read no more than so many documents."""
+    template: bool = True
+    """Whether the tokens of a chat template are analysed as all others are."""
 
     @property
     def path(self) -> Path:
@@ -95,10 +97,17 @@ def source_of(name: str) -> Source:
             fault = "comes twice" if key in given else "has no value"
             raise InputError(f"The corpus {name!r}: the option {key} {fault}.")
         given[key] = unquote(value)
-    documents = given.pop("documents", None)
+    documents, template = given.pop("documents", None), given.pop("template", "yes")
     if documents is not None and not (documents.isdecimal() and int(documents)):
         raise InputError(f"The corpus {name!r}: documents must be a number from 1 on.")
-    source = Source(place, documents=int(documents) if documents else None, **given)
+    if template not in ("yes", "no"):
+        raise InputError(f"The corpus {name!r}: template must be yes or no.")
+    source = Source(
+        place,
+        documents=int(documents) if documents else None,
+        template=template == "yes",
+        **given,
+    )
     _check_fits(name, source, given)
     return source
 

@@ -1,6 +1,8 @@
 """A study of a person's own text, collected as a worker does."""
 
 import csv
+import json
+import shutil
 from pathlib import Path
 
 import httpx
@@ -50,6 +52,30 @@ def test_a_table_is_collected_and_what_is_not_used_is_said(
     assert documents <= {f"table.csv#{i}" for i in range(SENTENCES) if i % 10}
     page = text_of(pages.get(f"/studies/{study.slug}"))
     assert f"6 × empty; the first: {table}, line 2" in page
+
+
+def test_a_chat_template_is_left_out(db: Session, study: Study, tmp_path: Path) -> None:
+    shutil.copytree(study.model, tmp_path / "model")
+    tokenizer = word_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}w0 w0 {{ m.content }} w1 {% endfor %}"
+    tokenizer.save_pretrained(tmp_path / "model")
+    rng = np.random.default_rng(0)
+    with (tmp_path / "chats.jsonl").open("w") as file:
+        for _ in range(SENTENCES):
+            chat = [
+                {"role": role, "content": " ".join(f"w{i}" for i in rng.integers(2, 40, 200))}
+                for role in ("user", "assistant")
+            ]
+            file.write(json.dumps({"messages": chat}) + "\n")
+    study.model, study.leave_out = str(tmp_path / "model"), 4
+    study.corpus = f"{tmp_path}/chats.jsonl?column=messages&template=no"
+    db.commit()
+    work(db, add_job(db, study, CollectParams()), study)
+    contexts = db.scalars(select(Context).filter_by(study_id=study.id)).all()
+    assert len(contexts) == 600 + 8 + 12
+    written = [not {0, 1}.isdisjoint(context.tokens[:4]) for context in contexts]
+    assert any(written), "the model reads the template"
+    assert all({0, 1}.isdisjoint(context.tokens[4:]) for context in contexts)
 
 
 def test_another_tokenizer_in_the_models_folder_is_refused(

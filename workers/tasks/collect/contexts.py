@@ -13,6 +13,7 @@ from interp.corpus import tokenizer as tokenizers
 from interp.corpus.contexts import draw_sets, split_corpus
 from interp.corpus.copies import identity
 from interp.corpus.documents import TEXT_VERSION
+from interp.corpus.source import source_of
 from interp.corpus.unused import Unused
 from interp.errors import InputError
 from interp.model.subject import Subject
@@ -59,6 +60,7 @@ def make_contexts(session: Session, study: Study, tokenizer: PreTrainedTokenizer
         length=study.context_length,
         prepend_bos=study.prepend_bos,
         seed=study.seed,
+        template_before=None if source_of(study.corpus).template else study.first_position,
         unused=unused,
     )
     used = {context.document for context in contexts}

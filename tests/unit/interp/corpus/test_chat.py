@@ -55,20 +55,25 @@ def as_rendered(tokenizer: PreTrainedTokenizerFast, turns: list[Turn]) -> list[i
 def test_a_chat_is_what_the_template_writes(template: str) -> None:
     tokenizer = with_template(template)
     turns = chat("Is it old?", "No. It took\n\nthree years.", "東京 🙂")
-    assert encode_chat(tokenizer, turns) == as_rendered(tokenizer, turns)
+    assert encode_chat(tokenizer, turns).ids == as_rendered(tokenizer, turns)
 
 
 @given(st.lists(CONTENTS, min_size=1, max_size=4))
 def test_no_message_has_control_tokens(contents: list[str]) -> None:
     tokenizer = with_template(LLAMA)
-    ids = encode_chat(tokenizer, chat(*contents))
-    empty = encode_chat(tokenizer, chat(*("" for _ in contents)))
+    ids, own = encode_chat(tokenizer, chat(*contents))
+    empty = encode_chat(tokenizer, chat(*("" for _ in contents))).ids
     control = set(tokenizer.convert_tokens_to_ids(CONTROLS))
     assert [i for i in ids if i in control] == [i for i in empty if i in control]
     text = tokenizer.apply_chat_template(
         [turn._asdict() for turn in chat(*contents)], tokenize=False
     )
     assert tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text
+    # What the template has written is told from the messages.
+    messages = [i for i, of_message in zip(ids, own, strict=True) if of_message]
+    assert not control & set(messages)
+    said = tokenizer.decode(messages, clean_up_tokenization_spaces=False)
+    assert "".join(said.split()) == "".join("".join(contents).split())
 
 
 def test_a_tokenizer_without_a_template_is_an_error() -> None:
@@ -165,3 +170,54 @@ def test_chats_that_cannot_be_written_are_counted(tmp_path: Path) -> None:
     ((reason, found),) = unused.found.items()
     assert "refuses the chat" in reason
     assert found == (1, "chats.jsonl#7")
+
+
+@pytest.mark.parametrize("template", [CHAT, LLAMA])
+@pytest.mark.parametrize(
+    ("left_out", "prepend_bos"), [(1, True), (6, True), (0, False), (5, False)]
+)
+def test_tokens_of_the_template_stand_only_before_what_is_analysed(
+    tmp_path: Path, template: str, left_out: int, prepend_bos: bool
+) -> None:
+    tokenizer = with_template(template)
+    name = written(tmp_path, [messages(i) for i in range(40)])
+    documents = load_documents(name)
+    contexts = make_contexts(
+        documents,
+        tokenizer,
+        ContextSet.EXPLAIN,
+        length=14,
+        limit=None,
+        prepend_bos=prepend_bos,
+        seed=0,
+        template_before=left_out,
+    )
+    chats = {document.name: encode_chat(tokenizer, document.chat) for document in documents}
+    seen: dict[str, set[int]] = {}
+    for context in contexts:
+        ids, own = chats[context.document]
+        first = int(prepend_bos and template == LLAMA)
+        assert len(context.tokens) == 14
+        for position, token in enumerate(context.tokens[int(prepend_bos) :], int(prepend_bos)):
+            place = first + context.start + position - int(prepend_bos)
+            assert token == ids[place]
+            if position >= left_out:
+                assert own[place]
+                assert place not in seen.setdefault(context.document, set()), "analysed once"
+                seen[context.document].add(place)
+    # Of each message, all but what is left of a window.
+    whole = sum(len(part) for part in seen.values())
+    assert whole > 0.5 * sum(sum(own) for _, own in chats.values())
+
+
+def test_the_option_leaves_a_template_out(tmp_path: Path) -> None:
+    tokenizer = with_template(CHAT)
+    name = written(tmp_path, [messages(i) for i in range(40)])
+    limits = {"explain": 20, "calibrate": 4, "evaluate": 4}
+    marks = set(tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"]))
+    for template in ("yes", "no"):
+        sets = draw_contexts(
+            f"{name}&template={template}", tokenizer, limits, length=12, prepend_bos=True, seed=0
+        )
+        found = marks & {i for part in sets.values() for i in part.tokens.flatten().tolist()}
+        assert bool(found) == (template == "yes")

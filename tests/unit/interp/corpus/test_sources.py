@@ -227,6 +227,7 @@ def test_rows_hold_any_text(tmp_path_factory: pytest.TempPathFactory, texts: lis
         ("sotu", Source("sotu")),
         ("sotu?documents=5", Source("sotu", documents=5)),
         ("a.jsonl?column=body", Source("a.jsonl", "body")),
+        ("a.jsonl?column=messages&template=no", Source("a.jsonl", "messages", template=False)),
         ("why?.txt", Source("why?.txt")),
         ("what?/a.jsonl?column=b", Source("what?/a.jsonl", "b")),
         (
@@ -248,6 +249,7 @@ def test_the_name_of_a_corpus(name: str, source: Source) -> None:
         ("a.jsonl?column=a&column=b", "column comes twice"),
         ("a/b?documents=0", "number from 1 on"),
         ("a/b?documents=many", "number from 1 on"),
+        ("a.jsonl?template=maybe", "template must be yes or no"),
         ("sotu?column=text", "has no column"),
         ("a.txt?column=text", "has no column"),
         ("a.csv?split=train", "split is of data sets"),
