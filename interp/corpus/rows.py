@@ -170,19 +170,21 @@ def _object(line: str, where: str) -> dict[str, Any]:
 def _csv_rows(path: Path, column: str) -> Iterator[Row]:
     csv.field_size_limit(LONGEST)  # its own limit is 128 KiB, which long documents exceed
     reader = csv.reader((line for _, line in _lines(path)), strict=True)
-    rows = filter(None, reader)  # without blank lines
+    place: int | None = None
+    where = f"{shown(path)}, line 1"
     try:
-        names = next(rows, None)
-        if names is None:
-            return
-        if column not in names:
-            raise no_column(f"{shown(path)}, line {reader.line_num},", column, names)
-        place = names.index(column)
-        for row in rows:
-            value = row[place] if place < len(row) else None
-            yield Row(f"{shown(path)}, line {reader.line_num}", value)
+        for row in reader:
+            if not row:  # a blank line
+                pass
+            elif place is not None:
+                yield Row(where, row[place] if place < len(row) else None)
+            elif column in row:
+                place = row.index(column)
+            else:
+                raise no_column(f"{where},", column, row)
+            where = f"{shown(path)}, line {reader.line_num + 1}"
     except csv.Error as error:
-        raise InputError(f"{shown(path)}, line {reader.line_num}, is not CSV: {error}.") from None
+        raise InputError(f"{where}, begins a row that is not CSV: {error}.") from None
 
 
 def _parquet_rows(path: Path, column: str) -> Iterator[Row]:

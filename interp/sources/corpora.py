@@ -31,12 +31,13 @@ def check_corpus(name: str) -> None:
     if not exists(path):
         raise InputError(f"There is no corpus at {path}. {GIVE} {SEEN}")
     unused = Unused()
-    documents = read_documents(relocated(name, str(path)), unused)
-    found = len(list(islice(documents, LEAST_DOCUMENTS)))
+    read = read_documents(relocated(name, str(path)), unused)
+    found = len(list(islice(read, LEAST_DOCUMENTS)))
     if found < LEAST_DOCUMENTS:
+        documents = "document" if found == 1 else "documents"
         left_out = f" Left out: {unused}." if unused.found else ""
         raise InputError(
-            f"The corpus {path} has {found} documents with text; at least {LEAST_DOCUMENTS} are "
+            f"The corpus {path} has {found} {documents} with text; at least {LEAST_DOCUMENTS} are "
             "needed, one for each of the sets explain, calibrate and evaluate. Each text file and "
             f"each row is one document.{left_out}"
         )

@@ -168,7 +168,7 @@ def test_a_parquet_file_cut_short_is_named(tmp_path: Path) -> None:
 def test_a_byte_that_is_not_utf8_has_its_line(tmp_path: Path, kind: str) -> None:
     content = KINDS[kind]([f"number {i}" for i in range(400)])
     name = put(tmp_path, f"rows{kind}", content.replace(b"number 123", b"caf\xe9"))
-    line = 124 if kind == ".jsonl" else 125
+    line = 124 if kind == ".jsonl" else 125  # below the names of the columns
     assert f"{name}, line {line}, is not UTF-8" in refused(name)
 
 
@@ -196,7 +196,7 @@ def test_what_is_too_long_is_not_read_whole(
 def test_a_field_of_many_lines_and_a_quote_without_end(tmp_path: Path) -> None:
     name = put(tmp_path, "rows.csv", b'id,text\n1,"a\nb\n\nc"\n2\n3,"never\nclosed\n')
     said = refused(name)
-    assert "rows.csv, line 8, is not CSV" in said
+    assert "rows.csv, line 7, begins a row that is not CSV" in said
     unused = Unused()
     name = put(tmp_path, "rows.csv", b'id,text\n1,"a\nb\n\nc"\n2\n3,"x",more\n')
     found = load_documents(name, unused)
