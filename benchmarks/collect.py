@@ -88,7 +88,11 @@ def palimpsest(model: Path, folder: Path, out: Path, contexts: int) -> Run:
     started = time.perf_counter()
     for start in range(0, contexts, SHARD):
         shard = collect(
-            subject, coder, tokens[start : start + SHARD], first_position=1, batch_size=BATCH
+            subject,
+            coder,
+            tokens[start : start + SHARD],
+            first_position=1,
+            tokens_at_once=BATCH * LENGTH,
         )
         store.write(start, shard)
     return _run(started)

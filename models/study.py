@@ -51,6 +51,9 @@ class Study(Base):
     context_length: Mapped[int]
     """Tokens in a context, counting the beginning-of-sequence token where there is one."""
     prepend_bos: Mapped[bool]
+    leave_out: Mapped[int | None]
+    """The first so many positions of a context are left out of collecting, scoring and splicing.
+    None leaves out a beginning-of-sequence token alone."""
     contexts_explain: Mapped[int]
     contexts_calibrate: Mapped[int]
     contexts_evaluate: Mapped[int]
@@ -67,7 +70,10 @@ class Study(Base):
     active latents, in words), skip, num_latents, fvu (fraction of variance unexplained on the
     calibrate set), resumes (False if each condition takes a whole forward pass), sha256 of the
     weights, tokens collected, dead latents, code_version, text_version
-    (``interp.corpus.documents.TEXT_VERSION`` of its contexts), copies (documents left out as such),
+    (``interp.corpus.documents.TEXT_VERSION`` of its contexts),
+    tokenizer (its ``interp.corpus.tokenizer.fingerprint``), documents (read, copies too), unused
+    (rows that are no text, by reason: how many, and where the first is), copies (documents left
+    out as such),
     coder_seen (names of calibrate and evaluate documents that the coder was trained on; None where
     its record does not say)."""
     deleted_at: Mapped[datetime | None]
@@ -77,9 +83,8 @@ class Study(Base):
 
     @property
     def first_position(self) -> int:
-        """The first position of a context that is analysed: 1 after a beginning-of-sequence token,
-        else 0."""
-        return int(self.prepend_bos)
+        """The first position of a context that is analysed."""
+        return int(self.prepend_bos) if self.leave_out is None else self.leave_out
 
     def collected(self, set_name: str) -> dict[str, Any]:
         """The contents of the activation store of one set of contexts, as its arguments.

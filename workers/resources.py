@@ -13,7 +13,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from interp.coders.load import find_checkpoint, load_coder
 from interp.coders.protocol import Coder
 from interp.coders.readings import readings
+from interp.corpus import tokenizer as tokenizers
 from interp.corpus.activations import ActivationStore
+from interp.corpus.source import source_of
 from interp.errors import InputError
 from interp.llm.llm import LLM
 from interp.llm.load import load_llm
@@ -25,7 +27,7 @@ from interp.simulate.registry import SIMULATORS, prompted, trained
 from interp.sources.checkpoint import Facts
 from interp.vocabulary import ContextSet
 from models import Simulator, Study
-from models.folders import check_coder, check_corpus, check_model, check_path
+from models.folders import check_coder, check_model, check_path
 from models.settings import get_settings
 
 KEPT_MODELS = 2
@@ -77,16 +79,28 @@ def _coder(source: str, hookpoint: str, reading: str) -> Coder:
 
 
 def subject_of(study: Study) -> Subject:
-    """The study's subject model, in float32: losses are compared to a thousandth of a nat."""
+    """The study's subject model, in float32: losses are compared to a thousandth of a nat.
+
+    Raises:
+        InputError: It may not be loaded or is not there, or its tokenizer is another one than when
+            the study was collected.
+    """
     _may_load(check_model, study.model)
-    model = _model(study.model, study.model_revision)
+    model, tokenizer = _model(study.model, study.model_revision)
+    if study.coder_info.get("tokenizer") not in (None, tokenizers.fingerprint(tokenizer)):
+        raise InputError(
+            f"The tokenizer of {study.model} is not the one that this study was collected with: "
+            "its vocabulary, merges or special tokens have changed, so the study's tokens would "
+            "stand for other text. Put the old tokenizer back, or make a new study."
+        )
     resumable = study.coder_info.get("resumes", True)
-    return Subject(*model, study.model, study.hookpoint, study.reads, resumable)
+    return Subject(model, tokenizer, study.model, study.hookpoint, study.reads, resumable)
 
 
 def corpus_of(study: Study) -> str:
     """The study's corpus, which may be loaded."""
-    _may_load(check_corpus, study.corpus)
+    if (path := source_of(study.corpus).here) is not None:
+        _may_load(check_path, path)
     return study.corpus
 
 

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, GetCoreSchemaHandler, StringConstraints
 from pydantic_core import CoreSchema, core_schema
 
 from interp import cleaning
+from interp.corpus.source import source_of
 from interp.registry import Registry
 from models import folders
 
@@ -16,6 +17,12 @@ LINE = 500
 
 def _line(line: str) -> str:
     return cleaning.name(line, LINE)
+
+
+def _corpus(name: str) -> str:
+    if (path := source_of(name).here) is not None:
+        folders.check_path(path)
+    return name
 
 
 def _module(name: str) -> str:
@@ -47,7 +54,7 @@ OptionalLine = Annotated[
 ]
 Model = Annotated[Line, AfterValidator(folders.check_model)]
 Coder = Annotated[Line, AfterValidator(folders.check_coder)]
-Corpus = Annotated[Line, AfterValidator(folders.check_corpus)]
+Corpus = Annotated[Line, AfterValidator(_corpus)]
 Folder = Annotated[Line, AfterValidator(folders.check_path)]
 """What the worker loads. While accounts are on, only what is in folders that the operator named."""
 Site = Annotated[str, StringConstraints(max_length=LINE), AfterValidator(_module)]

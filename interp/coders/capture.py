@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from interp.coders.protocol import Coder, coder_input, refuse_non_finite
+from interp.coders.protocol import Coder, coder_input, encoded, refuse_non_finite
 from interp.corpus.activations import Shard
 from interp.model.subject import Subject
 
@@ -17,15 +17,17 @@ def collect(
     *,
     first_position: int,
     first_context: int = 0,
-    batch_size: int = 16,
+    tokens_at_once: int | None = None,
 ) -> Shard:
     """Run the subject model to its hookpoint and keep which latents are active where.
 
+    Beside the result, memory is needed for some tokens, however long and many the contexts are.
+
     Args:
-        first_position: Positions before it are left out: 1 where contexts begin with a
-            beginning-of-sequence token, whose huge activations say nothing about text.
+        first_position: Positions before it are left out: such as a beginning-of-sequence token,
+            whose huge activations say nothing about text.
         first_context: Number of the first context in its set, for errors.
-        batch_size: Contexts run at once.
+        tokens_at_once: See :meth:`interp.model.subject.Subject.captures`.
 
     Raises:
         InputError: The model or the coder puts out infinity or what is no number (NaN).
@@ -33,11 +35,10 @@ def collect(
     seq = tokens.shape[1]
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     output_sum = torch.zeros(coder.d_out, dtype=torch.float64)
-    for start in range(0, len(tokens), batch_size):
-        hooked = subject.capture(tokens[start : start + batch_size])
+    for start, hooked in subject.captures(tokens, tokens_at_once):
         x = coder_input(coder, hooked)[:, first_position:]
         output_sum += hooked.output[:, first_position:].double().sum((0, 1)).cpu()
-        latents = coder.encode(x.flatten(0, 1).float())
+        latents = encoded(coder, x.flatten(0, 1))
         for what, values in (
             ("the module reads", hooked.input[:, first_position:]),
             ("the module puts out", hooked.output[:, first_position:]),

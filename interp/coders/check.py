@@ -7,10 +7,10 @@ from jaxtyping import Int
 from torch import Tensor
 
 from interp.coders.inspection import candidates, inspect
-from interp.coders.protocol import Coder, coder_input, fvu, refuse_non_finite
+from interp.coders.protocol import Coder, Unexplained, coder_input, refuse_non_finite
 from interp.coders.readings import readings
 from interp.errors import InputError
-from interp.model.subject import Subject
+from interp.model.subject import Hooked, Subject
 from interp.sources.checkpoint import Facts
 
 MAX_FVU = 0.5
@@ -39,7 +39,34 @@ def check_coder(
     Raises:
         InputError: The width differs, or more than ``MAX_FVU`` of the variance is unexplained.
     """
-    hooked = subject.capture(tokens)
+    measured = Unexplained(coder, first_position=first_position)
+    for start, hooked in subject.captures(tokens):
+        _check_vectors(coder, subject, hooked)
+        for what, values in (("reads", hooked.input), ("puts out", hooked.output)):
+            refuse_non_finite(f"the module {what}", values[:, first_position:], first_context=start)
+        measured.add(hooked)
+    unexplained = measured.fraction
+    if not math.isfinite(unexplained):
+        raise InputError(
+            f"The output of {subject.hookpoint!r} is the same on all tokens, so there is nothing "
+            "to explain. Choose another hookpoint."
+        )
+    if not unexplained < MAX_FVU:
+        raise InputError(
+            f"The coder does not fit {subject.hookpoint!r}: it leaves {unexplained:.0%} of the "
+            f"variance unexplained (at most {MAX_FVU:.0%} is accepted). "
+            f"{_elsewhere(coder, subject, tokens, first_position)} `palimpsest coder inspect` "
+            "measures more places and readings."
+        )
+    return unexplained
+
+
+def _check_vectors(coder: Coder, subject: Subject, hooked: Hooked) -> None:
+    """Refuse a module that puts out no vectors, or vectors of another width than the coder's.
+
+    Raises:
+        InputError: It does.
+    """
     if hooked.output.ndim != 3:
         raise InputError(
             f"{subject.hookpoint!r} of {subject.source} puts out {hooked.output.ndim} dimensions, "
@@ -54,22 +81,6 @@ def check_coder(
                 f"The coder {what} vectors of {width} dimensions, but {subject.hookpoint!r} of "
                 f"{subject.source} has {site.shape[-1]}. It belongs to another model or hookpoint."
             )
-    for what, values in (("reads", hooked.input), ("puts out", hooked.output)):
-        refuse_non_finite(f"the module {what}", values[:, first_position:])
-    unexplained = fvu(coder, hooked, first_position=first_position)
-    if not math.isfinite(unexplained):
-        raise InputError(
-            f"The output of {subject.hookpoint!r} is the same on all tokens, so there is nothing "
-            "to explain. Choose another hookpoint."
-        )
-    if not unexplained < MAX_FVU:
-        raise InputError(
-            f"The coder does not fit {subject.hookpoint!r}: it leaves {unexplained:.0%} of the "
-            f"variance unexplained (at most {MAX_FVU:.0%} is accepted). "
-            f"{_elsewhere(coder, subject, tokens, first_position)} `palimpsest coder inspect` "
-            "measures more places and readings."
-        )
-    return unexplained
 
 
 def _elsewhere(

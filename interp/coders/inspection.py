@@ -15,8 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from interp.coders.protocol import Coder, unexplained
+from interp.coders.protocol import Coder, Unexplained, encoded
 from interp.errors import InputError
+from interp.model.subject import Hooked
 from interp.model.taps import Hidden, Tap
 from interp.sources.checkpoint import Facts
 from interp.sources.models import place_of
@@ -73,10 +74,11 @@ class Captured(NamedTuple):
         x, y = self.sites[reads], self.sites[writes]
         if (x.shape[-1], y.shape[-1]) != (coder.d_in, coder.d_out):
             return Candidate(str(reads), str(writes), reading, math.inf, math.nan)
-        latents = coder.encode(x)
+        latents = encoded(coder, x)
         active = float((latents.activations > 0).sum(1).float().mean())
-        fvu = unexplained(coder, latents, x, y)
-        return Candidate(str(reads), str(writes), reading, fvu, active)
+        measured = Unexplained(coder, first_position=0)
+        measured.add(Hooked(x[None], y[None]))
+        return Candidate(str(reads), str(writes), reading, measured.fraction, active)
 
 
 @torch.inference_mode()

@@ -104,13 +104,7 @@ class LinearCoder:
             self.rule.select(self._activations(some))
             for some in x.split(max(1, AT_ONCE // self.num_latents))
         ]
-        most = max(part.indices.shape[1] for part in parts)
-        return Latents(
-            *(
-                torch.cat([nn.functional.pad(one, (0, most - one.shape[1])) for one in column])
-                for column in zip(*parts, strict=True)
-            )
-        )
+        return Latents.joined(parts)
 
     @torch.inference_mode()
     def decode(

@@ -8,8 +8,8 @@ from huggingface_hub import snapshot_download
 from interp.coders import registry
 from interp.coders.protocol import Coder
 from interp.errors import InputError, reason
+from interp.hub import hub_reason
 from interp.model.subject import default_device
-from interp.sources.hub import hub_reason
 from interp.sources.paths import hub_folder
 
 

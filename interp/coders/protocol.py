@@ -3,12 +3,16 @@
 import hashlib
 from typing import Literal, Protocol
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from interp.coders.rules import Latents, Rule
 from interp.errors import InputError
 from interp.model.subject import Hooked
+
+ENCODED_AT_ONCE = 2048
+"""Tokens that a coder encodes at once."""
 
 
 class Coder(Protocol):
@@ -65,27 +69,46 @@ def coder_input(coder: Coder, hooked: Hooked) -> Float[Tensor, "batch seq d_in"]
     return hooked.input if coder.kind == "transcoder" else hooked.output
 
 
-def fvu(coder: Coder, hooked: Hooked, *, first_position: int) -> float:
-    """Fraction of the variance of what stands at the site written that the coder leaves
-    unexplained.
+def encoded(coder: Coder, x: Float[Tensor, "token d_in"]) -> Latents:
+    """What :meth:`Coder.encode` gives, some tokens at once: before some are selected, a token has a
+    value for each latent."""
+    return Latents.joined([coder.encode(some.float()) for some in x.split(ENCODED_AT_ONCE)])
+
+
+class Unexplained:
+    """Fraction of the variance of what stands at the site written that the coder leaves unexplained
+    (FVU).
 
     Σ‖y − ŷ‖² / Σ‖y − ȳ‖² over the tokens from ``first_position`` on. 0 is perfect, 1 is as good as
     the mean.
     """
-    x = coder_input(coder, hooked)[:, first_position:].flatten(0, 1).float()
-    y = hooked.output[:, first_position:].flatten(0, 1).float()
-    return unexplained(coder, coder.encode(x), x, y)
 
+    def __init__(self, coder: Coder, *, first_position: int) -> None:
+        self.coder, self.first_position = coder, first_position
+        self._tokens, self._residual = 0, 0.0
+        # Of the differences to the first output: of equal ones, exactly zero.
+        self._first = self._sum = self._squares = torch.empty(0)
 
-def unexplained(
-    coder: Coder,
-    latents: Latents,
-    x: Float[Tensor, "token d_in"],
-    y: Float[Tensor, "token d_out"],
-) -> float:
-    """Σ‖y − ŷ‖² / Σ‖y − ȳ‖² for what a coder makes of its input, see :func:`fvu`."""
-    residual = y - coder.decode(latents, x)
-    return float(residual.square().sum() / (y - y.mean(0)).square().sum())
+    def add(self, hooked: Hooked) -> None:
+        """Take some contexts into account."""
+        inputs = coder_input(self.coder, hooked)[:, self.first_position :].flatten(0, 1)
+        outputs = hooked.output[:, self.first_position :].flatten(0, 1)
+        if not self._tokens and len(outputs):
+            self._first = outputs[0].double()
+            self._sum = self._squares = torch.zeros_like(self._first)
+        for x, y in zip(inputs.split(ENCODED_AT_ONCE), outputs.split(ENCODED_AT_ONCE), strict=True):
+            residual = y.float() - self.coder.decode(self.coder.encode(x.float()), x.float())
+            self._residual += float(residual.double().square().sum())
+            difference = y.double() - self._first
+            self._sum = self._sum + difference.sum(0)
+            self._squares = self._squares + difference.square().sum(0)
+            self._tokens += len(y)
+
+    @property
+    def fraction(self) -> float:
+        """The fraction; not finite if the output is the same on all tokens."""
+        variance = self._squares - self._sum.square() / self._tokens
+        return float(self._residual / variance.sum())
 
 
 def refuse_non_finite(

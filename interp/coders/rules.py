@@ -4,12 +4,13 @@ A rule is applied twice: to a coder's own activations, and to the mixture of rea
 of a rewriting. So a simulated activation that the coder would not have let pass is zero.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 Dense = Float[Tensor, "token latent"]
 """Activations of all latents."""
@@ -21,6 +22,16 @@ class Latents(NamedTuple):
     activations: Float[Tensor, "token most"]
     """Zero, for whatever latent, where fewer are active than on the token that has most."""
     indices: Int[Tensor, "token most"]
+
+    @classmethod
+    def joined(cls, parts: Sequence["Latents"]) -> "Latents":
+        """Those of some tokens after those of others."""
+        most = max(part.indices.shape[1] for part in parts)
+        activations, indices = (
+            torch.cat([nn.functional.pad(one, (0, most - one.shape[1])) for one in column])
+            for column in zip(*parts, strict=True)
+        )
+        return cls(activations, indices)
 
     def dense(self, latents: int) -> Dense:
         """Activations of all latents: zero for those that are not active."""

@@ -21,6 +21,8 @@ def active_latents(
     Returns:
         For each token its latents as (index, activation), of activations above zero.
     """
+    if len(tokens) <= first_position:
+        return [[]] * len(tokens)
     hooked = subject.capture(torch.tensor([tokens]))
     found = coder.encode(coder_input(coder, hooked)[0, first_position:].float())
     rows = zip(found.indices.tolist(), found.activations.tolist(), strict=True)
@@ -31,4 +33,4 @@ def active_latents(
         )
         for row in rows
     ]
-    return [[]] * first_position + each
+    return [[]] * (len(tokens) - len(each)) + each

@@ -13,6 +13,8 @@ from torch import nn
 from interp.corpus.contexts import make_contexts, split_corpus
 from interp.corpus.copies import identity
 from interp.corpus.seen import SeenText
+from interp.corpus.source import relocated, source_of
+from interp.corpus.unused import Unused
 from interp.errors import InputError
 from interp.model.subject import Subject
 from interp.vocabulary import ContextSet
@@ -48,7 +50,8 @@ def train_coder(
     """
     if kind not in ("transcoder", "sae"):
         raise InputError(f"A coder is a 'transcoder' or an 'sae', not {kind!r}.")
-    documents = split_corpus(corpus, seed).sets[ContextSet.EXPLAIN]
+    unused = Unused()
+    documents = split_corpus(corpus, seed, unused).sets[ContextSet.EXPLAIN]
     contexts = make_contexts(
         documents,
         subject.tokenizer,
@@ -57,6 +60,8 @@ def train_coder(
         limit=None,
         prepend_bos=prepend_bos,
         seed=seed,
+        template_before=None if source_of(corpus).template else int(prepend_bos),
+        unused=unused,
     )
     if max_tokens is not None:
         contexts = contexts[: max(batch_size, max_tokens // context_length)]
@@ -87,12 +92,13 @@ def train_coder(
         "skip": skip,
         "model": Path(subject.source).name if Path(subject.source).exists() else subject.source,
         "hookpoint": subject.hookpoint,
-        "corpus": Path(corpus).name,
+        "corpus": _without_folder(corpus),
         "context_length": context_length,
         "prepend_bos": prepend_bos,
         "batch_size": batch_size,
         "seed": seed,
         "documents": len(documents),
+        "unused": unused.found,
         "contexts": len(contexts) // batch_size * batch_size,
         "tokens": len(contexts) // batch_size * batch_size * context_length,
         "seconds": round(time.perf_counter() - started, 1),
@@ -104,6 +110,12 @@ def train_coder(
     coder.to(torch.bfloat16).save_to_disk(out)
     (out / "training.json").write_text(json.dumps(figures, indent=2) + "\n")
     return figures
+
+
+def _without_folder(corpus: str) -> str:
+    """The name of a corpus, without where it is on this machine."""
+    here = source_of(corpus).here
+    return corpus if here is None else relocated(corpus, Path(here).name)
 
 
 def _cut_above(subject: Subject) -> None:

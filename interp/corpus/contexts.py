@@ -7,17 +7,23 @@ fitted to.
 """
 
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Int
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from interp.corpus.copies import distinct
 from interp.corpus.documents import Document, load_documents
-from interp.corpus.text import TokenTexts, encode
+from interp.corpus.source import source_of
+from interp.corpus.text import TokenTexts
+from interp.corpus.unused import Unused
+from interp.corpus.windows import encoded, starts_of
 from interp.errors import InputError
 from interp.vocabulary import ContextSet
 
@@ -62,15 +68,18 @@ class Split(NamedTuple):
     """By the name of a document, those that were left out as copies of it."""
 
 
-def split_corpus(source: str, seed: int) -> Split:
+def split_corpus(source: str, seed: int, unused: Unused | None = None) -> Split:
     """Read a corpus, leave out copies, and deal the documents into the three sets.
+
+    Args:
+        unused: Counts what cannot be used.
 
     Raises:
         InputError: The corpus cannot be read (see
             :func:`interp.corpus.documents.load_documents`), or has fewer than three different
             documents.
     """
-    documents, copies = distinct(load_documents(source))
+    documents, copies = distinct(load_documents(source, unused))
     left_out = sum(map(len, copies.values()))
     if left_out and len(documents) < len(SPLIT):
         raise InputError(
@@ -114,6 +123,8 @@ def draw_sets(
     length: int,
     prepend_bos: bool,
     seed: int,
+    template_before: int | None = None,
+    unused: Unused | None = None,
 ) -> list[Context]:
     """Draw the contexts of all sets, so that none has the same tokens in two sets.
 
@@ -121,6 +132,8 @@ def draw_sets(
 
     Args:
         limits: Number of contexts of each set.
+        template_before: See :func:`make_contexts`.
+        unused: Counts the chats that cannot be written.
 
     Raises:
         InputError: See :func:`make_contexts`.
@@ -135,7 +148,9 @@ def draw_sets(
             limit=limits[context_set],
             prepend_bos=prepend_bos,
             seed=seed,
-            without={tuple(context.tokens) for context in drawn},
+            without={_key(context.tokens) for context in drawn},
+            template_before=template_before,
+            unused=unused,
         )
     return drawn
 
@@ -167,6 +182,7 @@ def draw_contexts(
         length=length,
         prepend_bos=prepend_bos,
         seed=seed,
+        template_before=None if source_of(source).template else int(prepend_bos),
     )
     texts = TokenTexts(tokenizer)
     found = {}
@@ -190,7 +206,9 @@ def make_contexts(
     limit: int | None,
     prepend_bos: bool,
     seed: int,
-    without: Collection[tuple[int, ...]] = (),
+    without: Collection[bytes] = (),
+    template_before: int | None = None,
+    unused: Unused | None = None,
 ) -> list[Context]:
     """Cut documents into whole windows of ``length`` tokens and draw ``limit`` of them.
 
@@ -200,10 +218,14 @@ def make_contexts(
     Args:
         length: Tokens in a window, counting the beginning-of-sequence token.
         limit: The most windows to return, or None for all.
-        without: Tokens of windows that are left out.
+        without: Keys of windows that are left out, see :func:`_key`.
+        template_before: Tokens of a chat template stand only before this position of a window. None
+            lets them stand anywhere.
+        unused: Counts the chats that cannot be written.
 
     Raises:
-        InputError: The documents do not have as many windows as ``limit``, or none at all.
+        InputError: The documents do not have as many windows as ``limit``, or none at all. Or there
+            are chats, and the tokenizer has no chat template.
     """
     bos = [tokenizer.bos_token_id] if prepend_bos else []
     if bos == [None]:
@@ -212,27 +234,43 @@ def make_contexts(
     if step < 2:
         raise InputError(f"A context of {length} tokens leaves nothing to predict; use 8 or more.")
     rng = random.Random(f"{seed}-{context_set}")
+    unused = Unused() if unused is None else unused
     columns = []
     for document in documents:
-        ids = encode(tokenizer, document.text)
-        windows = [
-            Context(context_set, document.name, start, bos + ids[start : start + step])
-            for start in range(0, len(ids) - step + 1, step)
-        ]
-        rng.shuffle(windows)
-        columns.append(windows)
+        found = encoded(document, tokenizer, bos, unused)
+        starts = starts_of(
+            found, step, None if template_before is None else template_before - len(bos)
+        )
+        rng.shuffle(starts)
+        columns.append((document.name, found.ids, starts))
     rng.shuffle(columns)
-    depth = max((len(column) for column in columns), default=0)
-    drawn = [
-        column[i]
-        for i in range(depth)
-        for column in columns
-        if i < len(column) and tuple(column[i].tokens) not in without
-    ]
+    windows = (
+        Context(context_set, name, start, bos + ids[start : start + step].tolist())
+        for name, ids, start in _by_rounds(columns)
+    )
+    drawn = list(islice((one for one in windows if _key(one.tokens) not in without), limit))
     if not drawn or (limit is not None and len(drawn) < limit):
+        left_out = f" Left out: {unused}." if unused.found else ""
         raise InputError(
             f"The {context_set} set has {len(drawn)} contexts of {length} tokens in "
             f"{len(documents)} document(s), but {limit or 1} are asked for. "
-            "Use a larger corpus, shorter contexts, or fewer of them."
+            f"Use a larger corpus, shorter contexts, or fewer of them.{left_out}"
         )
-    return drawn[:limit]
+    return drawn
+
+
+Column = tuple[str, NDArray[np.uint32], list[int]]
+"""A document's name, its tokens, and where its windows start."""
+
+
+def _by_rounds(columns: list[Column]) -> Iterator[tuple[str, NDArray[np.uint32], int]]:
+    """One window of each document, then the next one of each."""
+    for i in range(max((len(starts) for *_, starts in columns), default=0)):
+        for name, ids, starts in columns:
+            if i < len(starts):
+                yield name, ids, starts[i]
+
+
+def _key(tokens: list[int]) -> bytes:
+    """What tells windows apart, in little memory."""
+    return np.array(tokens, np.uint32).tobytes()

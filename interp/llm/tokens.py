@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jinja2 import TemplateError
 
+from interp.corpus.chat import places_of, stand_ins
 from interp.errors import InputError, ItemError
 from interp.llm.llm import Message, Query
 from interp.llm.replies import HARMONY, MARKERS
@@ -186,7 +187,7 @@ def chat_ids(tokenizer: "PreTrainedTokenizerBase", chat: Sequence[Message]) -> l
         except TemplateError as error:
             raise ItemError(f"the model's chat template refuses the chat ({error})") from None
     alone = Encoder(lambda text: encode(tokenizer, text), re.compile(r"(?!)"))
-    head, *rest = cut(text, _smuggled(text, chat, control(tokenizer)))
+    head, *rest = cut(text, _smuggled(tokenizer, text, chat))
     # The template writes the special tokens itself.
     return [*alone.first(head), *(i for piece in rest for i in alone.after(piece))]
 
@@ -240,20 +241,25 @@ def _rendered(tokenizer: "PreTrainedTokenizerBase", chat: Sequence[Message]) -> 
     return text
 
 
-def _smuggled(text: str, chat: Sequence[Message], control: re.Pattern[str]) -> list[int]:
+def _smuggled(
+    tokenizer: "PreTrainedTokenizerBase", text: str, chat: Sequence[Message]
+) -> list[int]:
     """The places to cut a rendered chat, so that no content has a control token in it.
 
     Raises:
         ItemError: The template has rewritten such a content.
     """
-    found, at = [], 0
-    for message in chat:
-        content = message["content"].strip()  # many templates do that
-        start = text.find(content, at)
-        if start < 0:
-            if control.search(content):
-                raise ItemError("a text reads like control tokens of the model's chats")
-            continue
-        at = start + len(content)
-        found += [start + one.start() + 1 for one in control.finditer(content)]
-    return found
+    names, contents = control(tokenizer), [message["content"] for message in chat]
+    if not any(names.search(content) for content in contents):
+        return []
+    frame = [
+        Message(role=message["role"], content=stand_in)
+        for message, stand_in in zip(chat, stand_ins(len(chat)), strict=True)
+    ]
+    # The template writes the same names, so where a content is cannot be found by its text.
+    places = places_of(contents, text, _rendered(tokenizer, frame))
+    if places is None:
+        raise ItemError("a text reads like control tokens of the model's chats")
+    return [
+        start + found.start() + 1 for start, written in places for found in names.finditer(written)
+    ]

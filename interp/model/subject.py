@@ -24,12 +24,16 @@ from transformers import (
 )
 
 from interp.errors import InputError, reason
+from interp.hub import hub_reason
 from interp.model.taps import Hidden, Tap
-from interp.sources.hub import hub_reason
 from interp.sources.models import check_tokenizer, longest_context
 from interp.sources.sites import Side, Site, find_site
 
 Tokens = Int[Tensor, "batch seq"]
+
+
+TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 16_384}
+"""Tokens that are run at once, or one context if that has more."""
 
 
 class Hooked(NamedTuple):
@@ -152,6 +156,29 @@ class Subject:
             raise InputError(f"The module {unseen!r} of {self.source} is never called.")
         return Hooked(**caught)
 
+    def captures(
+        self, tokens: Tokens, tokens_at_once: int | None = None
+    ) -> Iterator[tuple[int, Hooked]]:
+        """Run many contexts up to the hookpoint, some at once, so that memory stays bounded.
+
+        Args:
+            tokens_at_once: See :data:`TOKENS_AT_ONCE`.
+
+        Returns:
+            The first context of each batch, and what :meth:`capture` gives for it.
+
+        Raises:
+            InputError: See :meth:`capture`.
+        """
+        size = self._at_once(tokens, tokens_at_once)
+        for start in range(0, len(tokens), size):
+            yield start, self.capture(tokens[start : start + size])
+
+    def _at_once(self, tokens: Tokens, tokens_at_once: int | None = None) -> int:
+        """The contexts that are run at once."""
+        most = tokens_at_once or TOKENS_AT_ONCE.get(self.device.type, TOKENS_AT_ONCE["cpu"])
+        return max(1, most // tokens.shape[1])
+
     @contextmanager
     def replacing(self, replace: Callable[[Hooked], Hidden]) -> Iterator[None]:
         """Within the block, what ``replace`` returns stands at the site written."""
@@ -174,7 +201,10 @@ class Subject:
 
     @torch.inference_mode()
     def losses(self, tokens: Tokens) -> Float[Tensor, "batch seq-1"]:
-        """Cross-entropy of every next token, in nats, in float32."""
+        """Cross-entropy of every next token, in nats, in float32. Some contexts are run at once."""
+        return torch.cat([self._losses(some) for some in tokens.split(self._at_once(tokens))])
+
+    def _losses(self, tokens: Tokens) -> Float[Tensor, "batch seq-1"]:
         tokens = tokens.to(self.device)
         logits = self.model(tokens, use_cache=False).logits[:, :-1]
         targets = tokens[:, 1:]

@@ -95,13 +95,16 @@ def _whole(
 ) -> Float[np.ndarray, "context"]:
     """Mean losses of a whole forward with a hook."""
 
-    def replace(hooked: Hooked) -> Hidden:
-        site = Site(coder, Hooked(hooked.input[:, where], hooked.output[:, where]))
-        output = hooked.output.clone()
-        output[:, where] = splice(site, torch.arange(len(tokens)))
-        return output
+    means = []
+    for row in range(len(tokens)):  # one by one, as long ones take much memory
 
-    with subject.replacing(replace):
-        losses = subject.losses(tokens)[:, where]
-    mean: Float[np.ndarray, "context"] = losses.double().mean(1).cpu().numpy()
-    return mean
+        def replace(hooked: Hooked, row: int = row) -> Hidden:
+            site = Site(coder, Hooked(hooked.input[:, where], hooked.output[:, where]))
+            output = hooked.output.clone()
+            output[:, where] = splice(site, torch.tensor([row]))
+            return output
+
+        with subject.replacing(replace):
+            losses = subject.losses(tokens[row : row + 1])[0, where]
+        means.append(float(losses.double().mean()))
+    return np.array(means)

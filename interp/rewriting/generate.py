@@ -18,7 +18,7 @@ from interp.corpus.text import encode
 from interp.errors import InputError
 from interp.model.subject import Hooked, Subject
 from interp.model.taps import Hidden
-from interp.rewriting.splice import Site, Splice, Values, rewritten
+from interp.rewriting.splice import Site, Splice, Values, rewritten, untouched
 
 Simulate = Callable[[Sequence[int], int], Float[Tensor, "position rewritten"]]
 """Takes the tokens so far and a position; gives activations from that position on. NaN where one is
@@ -100,7 +100,10 @@ def write(
     for draw in draws[len(written) :]:
         if len(tokens) > len(prompt) and tokens[-1] in ends:
             break
-        spliced, more = _at(splice, tokens, max(start, first_position))
+        analysed = len(tokens) > first_position  # a short prompt may have no such position yet
+        spliced, more = (
+            _at(splice, tokens, max(start, first_position)) if analysed else (untouched, 0)
+        )
         missing += more
         with subject.replacing(_from(first_position - start, coder, spliced)):
             output = subject.model(

@@ -45,7 +45,7 @@ class Generate(Task):
         """See that the prompt can be written on from."""
         generation = self._generation(session, study)
         prompt = _prompt(study, generation)
-        generation.prompt_tokens = len(prompt) - study.first_position
+        generation.prompt_tokens = len(prompt) - study.prepend_bos
         generation.code_version = code_version()
         session.commit()
 

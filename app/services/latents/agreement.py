@@ -121,7 +121,7 @@ def agreement(
         raise NotFound(str(error)) from error
     seen = ~np.isnan(raw)
     analysed = np.ones_like(seen)
-    analysed[:, : int(study.prepend_bos)] = False
+    analysed[:, : study.first_position] = False
     seen &= analysed
     calibration_map = get_calibration_map(session, study, explanation)
     active = seen & (real > 0)

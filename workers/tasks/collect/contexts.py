@@ -1,8 +1,7 @@
 """A study's text as contexts, and its coder looked at before anything is collected with it."""
 
 import shutil
-from collections import Counter
-from typing import Any
+from itertools import count
 
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
@@ -10,8 +9,12 @@ from transformers import PreTrainedTokenizerBase
 
 from interp.coders.check import check_coder
 from interp.coders.protocol import Coder, fingerprint
+from interp.corpus import tokenizer as tokenizers
 from interp.corpus.contexts import draw_sets, split_corpus
 from interp.corpus.copies import identity
+from interp.corpus.documents import TEXT_VERSION
+from interp.corpus.source import source_of
+from interp.corpus.unused import Unused
 from interp.errors import InputError
 from interp.model.subject import Subject
 from interp.rewriting.admission import can_resume
@@ -22,6 +25,9 @@ from workers.resources import coder_of, corpus_of, facts_of, store_of, subject_o
 from workers.tasks.collect.text_facts import text_facts
 from workers.tasks.rows import context_tokens, token_texts
 from workers.version import code_version
+
+ROWS = 500
+"""Contexts whose texts are in memory at once."""
 
 
 def forget(session: Session, job: Job, study: Study) -> None:
@@ -59,7 +65,10 @@ def settle_sites(session: Session, study: Study) -> None:
 
 
 def make_contexts(session: Session, study: Study, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Draw a study's contexts and save them, if it has none."""
+    """Draw a study's contexts and save them, if it has none.
+
+    What is known of their text is kept in the same transaction.
+    """
     if session.scalar(select(Context.id).where(Context.study_id == study.id).limit(1)):
         return
     limits = {
@@ -67,8 +76,8 @@ def make_contexts(session: Session, study: Study, tokenizer: PreTrainedTokenizer
         ContextSet.CALIBRATE: study.contexts_calibrate,
         ContextSet.EVALUATE: study.contexts_evaluate,
     }
-
-    sets, copies = split_corpus(corpus_of(study), study.seed)
+    unused = Unused()
+    sets, copies = split_corpus(corpus_of(study), study.seed, unused)
     contexts = draw_sets(
         sets,
         tokenizer,
@@ -76,19 +85,23 @@ def make_contexts(session: Session, study: Study, tokenizer: PreTrainedTokenizer
         length=study.context_length,
         prepend_bos=study.prepend_bos,
         seed=study.seed,
+        template_before=None if source_of(study.corpus).template else study.first_position,
+        unused=unused,
     )
     used = {context.document for context in contexts}
     identities = {
-        name: identity(text) for part in sets.values() for name, text in part if name in used
+        document.name: identity(document.text)
+        for part in sets.values()
+        for document in part
+        if document.name in used
     }
-    numbers: Counter[ContextSet] = Counter()
-    rows: list[dict[str, Any]] = []
-    for context in contexts:
-        rows.append(
+    numbers = {context_set: count() for context_set in ContextSet}
+    for start in range(0, len(contexts), ROWS):
+        rows = [
             {
                 "study_id": study.id,
                 "set": str(context.set),
-                "index": numbers[context.set],
+                "index": next(numbers[context.set]),
                 "document": context.document,
                 "document_hash": identities[context.document].hash,
                 "document_sketch": identities[context.document].sketch,
@@ -97,9 +110,15 @@ def make_contexts(session: Session, study: Study, tokenizer: PreTrainedTokenizer
                 "tokens": context.tokens,
                 "strings": token_texts(tokenizer, context.tokens),
             }
-        )
-        numbers[context.set] += 1
-    session.execute(insert(Context), rows)
+            for context in contexts[start : start + ROWS]
+        ]
+        session.execute(insert(Context), rows)
+    study.coder_info = {
+        "text_version": TEXT_VERSION,
+        "tokenizer": tokenizers.fingerprint(tokenizer),
+        "documents": sum(map(len, [*sets.values(), *copies.values()])),
+        "unused": unused.found,
+    }
     session.commit()
 
 
@@ -109,7 +128,7 @@ def check(session: Session, study: Study, subject: Subject, coder: Coder) -> Non
     Raises:
         InputError: It does not fit, or another coder lies where it lay.
     """
-    if not study.coder_info:
+    if "kind" not in study.coder_info:
         _check_fit(session, study, subject, coder)
     elif study.coder_info.get("sha256", "") not in ("", fingerprint(coder)):
         raise InputError(
@@ -123,6 +142,7 @@ def _check_fit(session: Session, study: Study, subject: Subject, coder: Coder) -
     unexplained = check_coder(coder, subject, tokens, first_position=study.first_position)
     resumes = can_resume(subject, coder, tokens, first_position=study.first_position)
     study.coder_info = {
+        **study.coder_info,
         "kind": coder.kind,
         "k": getattr(coder.rule, "k", None),
         "rule": coder.rule.meaning,

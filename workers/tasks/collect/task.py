@@ -21,8 +21,8 @@ from workers.tasks.collect import contexts
 from workers.tasks.collect.latents import Latents
 from workers.tasks.rows import context_tokens
 
-SHARD = 512
-"""Contexts in a shard: a few seconds of work on a CPU."""
+SHARD, SHARD_TOKENS = 512, 131_072
+"""Contexts and tokens in a shard at most: a few seconds of work on a CPU, in memory at once."""
 BLOCK = 512
 """Latents whose statistics and examples are made at once."""
 
@@ -57,7 +57,7 @@ class Collect(Task):
         for context_set in ContextSet:
             store = store_of(study, context_set)
             gaps = self._gaps[context_set] = store.missing()
-            for shard in _runs(store.contexts, SHARD):
+            for shard in _runs(store.contexts, min(SHARD, max(1, SHARD_TOKENS // store.seq))):
                 lacking = sum(len(part) for part in _within(gaps, shard))
                 units.append(_unit(str(context_set), shard, len(shard) - lacking))
         latents = study.coder_info["num_latents"]

@@ -1,6 +1,7 @@
 """Sparse coders: loaded as their format means them, and refused where they do not fit."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from interp.coders.check import check_coder
 from interp.coders.load import load_coder
-from interp.coders.protocol import Coder, coder_input, fvu
+from interp.coders.protocol import Coder, Unexplained, coder_input
 from interp.coders.rules import Latents, TopK
 from interp.errors import InputError
 from interp.model.subject import Hooked
@@ -97,10 +98,20 @@ def test_fvu_worked_by_hand() -> None:
     # 1 + 1 = 2; residual 1 + 9 = 10; FVU 5. The first position, 100, is left out.
     coder = hand_coder([[1, 0]], [[0, 0]], k=1, bias=[0, 0], skip=None)
     output = torch.tensor([[[100.0, 0.0], [1.0, 0.0], [3.0, 0.0]]])
-    assert fvu(coder, Hooked(torch.zeros(1, 3, 2), output), first_position=1) == 5
+    assert fraction(coder, output) == 5
     # One that says the mean is at exactly 1.
     mean = hand_coder([[1, 0]], [[0, 0]], k=1, bias=[2, 0], skip=None)
-    assert fvu(mean, Hooked(torch.zeros(1, 3, 2), output), first_position=1) == 1
+    assert fraction(mean, output) == 1
+    # Contexts one after another are as contexts at once, and equal outputs have no variance.
+    assert fraction(coder, output[:, :2], output[:, [0, 2]]) == 5
+    assert not math.isfinite(fraction(coder, 0.1 + output[:, [0, 1, 1]], 0.1 + output[:, [0, 1]]))
+
+
+def fraction(coder: Coder, *outputs: Tensor) -> float:
+    measured = Unexplained(coder, first_position=1)
+    for output in outputs:
+        measured.add(Hooked(torch.zeros_like(output), output))
+    return measured.fraction
 
 
 def test_a_coder_of_another_width_is_refused() -> None:

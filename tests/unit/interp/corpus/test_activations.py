@@ -8,14 +8,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interp.coders.sparsify import SparsifyCoder
 from safetensors.numpy import load_file, safe_open, save_file
 from torch import Tensor
+from transformers import Cache
 
+from interp.coders import protocol
 from interp.coders.capture import collect
-from interp.coders.protocol import coder_input
+from interp.coders.protocol import Latents, coder_input
 from interp.corpus.activations import ActivationStore, LatentActivations, StoreError
 from interp.errors import InputError
-from interp.model.subject import Hooked
+from interp.model.subject import TOKENS_AT_ONCE, Hooked
 from tests.engine import MLP, random_coder, random_tokens, tiny_subject
 
 SEQ, LATENTS = 6, 12
@@ -68,7 +71,7 @@ def test_a_store_holds_what_a_dense_run_gives(
                 random_coder(transcode=transcode),
                 tokens[start : start + shard],
                 first_position=first_position,
-                batch_size=batch_size,
+                tokens_at_once=batch_size * SEQ,
             )
             store.write(start, collected)
         assert store.missing() == []
@@ -233,10 +236,14 @@ def test_writing_a_shard_again_changes_nothing(store: ActivationStore) -> None:
     assert torch.equal(read_dense(store, 9), expected)
 
 
-def test_batches_change_nothing() -> None:
+def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = random_tokens(9, SEQ)
-    one = collect(tiny_subject(), random_coder(), tokens, first_position=1, batch_size=9)
-    other = collect(tiny_subject(), random_coder(), tokens, first_position=1, batch_size=2)
+    subject, coder = tiny_subject(), random_coder()
+    one = collect(subject, coder, tokens, first_position=1, tokens_at_once=9 * SEQ)
+    monkeypatch.setattr(protocol, "ENCODED_AT_ONCE", 3)
+    other = collect(
+        tiny_subject(), random_coder(), tokens, first_position=1, tokens_at_once=2 * SEQ
+    )
     assert np.array_equal(one.offsets, other.offsets)
     assert np.array_equal(one.positions, other.positions)
     np.testing.assert_allclose(one.activations, other.activations, atol=1e-4, rtol=1e-4)
@@ -415,7 +422,11 @@ def test_what_is_missing_can_be_made_in_shards_of_any_size(
 
         def fill(start: int, stop: int) -> None:
             shard = collect(
-                tiny_subject(), random_coder(), tokens[start:stop], first_position=1, batch_size=1
+                tiny_subject(),
+                random_coder(),
+                tokens[start:stop],
+                first_position=1,
+                tokens_at_once=1,
             )
             store.write(start, shard)
 
@@ -462,5 +473,30 @@ def test_a_context_on_which_the_model_overflows_is_named(value: float) -> None:
             random_tokens(9, SEQ),
             first_position=1,
             first_context=100,
-            batch_size=2,
+            tokens_at_once=2 * SEQ,
         )
+
+
+def test_long_contexts_take_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many they are, as many tokens are run and encoded at once."""
+    subject, coder = tiny_subject(), random_coder()
+    run, encoded = [], []
+    capture, encode = subject.capture, coder.encode
+
+    def captured(tokens: Tensor, cache: Cache | None = None) -> Hooked:
+        run.append(tokens.numel())
+        return capture(tokens, cache)
+
+    def noted(self: SparsifyCoder, x: Tensor) -> Latents:
+        encoded.append(len(x))
+        return encode(x)
+
+    monkeypatch.setattr(subject, "capture", captured)
+    monkeypatch.setattr(SparsifyCoder, "encode", noted)
+    for seq, contexts in ((2500, 3), (64, 40)):
+        shard = collect(subject, coder, random_tokens(contexts, seq), first_position=1)
+        assert shard.tokens == contexts * (seq - 1)
+        assert max(run) <= max(seq, TOKENS_AT_ONCE["cpu"])
+        assert max(encoded) <= protocol.ENCODED_AT_ONCE
+        run.clear()
+        encoded.clear()

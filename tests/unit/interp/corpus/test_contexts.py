@@ -1,14 +1,18 @@
 """A corpus as windows of tokens, in three disjoint sets of documents."""
 
+import gzip
+import json
 import random
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from interp.corpus.contexts import draw_sets, make_contexts, split_corpus, split_documents
-from interp.corpus.copies import text_hash
+from interp.corpus.copies import SHARED, shingles, text_hash
 from interp.corpus.documents import Document
 from interp.errors import InputError
 from interp.vocabulary import ContextSet
@@ -249,3 +253,40 @@ def test_no_window_is_in_two_sets(seed: int) -> None:
     assert not windows[ContextSet.EXPLAIN] & windows[ContextSet.CALIBRATE]
     assert not windows[ContextSet.EXPLAIN] & windows[ContextSet.EVALUATE]
     assert not windows[ContextSet.CALIBRATE] & windows[ContextSet.EVALUATE]
+
+
+def altered(text: str, rng: random.Random) -> str:
+    """A copy, as copies come: spaced otherwise, in capitals, cut, or with one other word."""
+    words = text.split()
+    match rng.randrange(4):
+        case 0:
+            return "\r\n".join(words)
+        case 1:
+            return text.upper()
+        case 2:
+            return " ".join(words[: rng.randrange(len(words) // 2, len(words))])
+        case _:
+            words[rng.randrange(len(words))] = "another"
+            return " ".join(words)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_text_is_in_two_sets_wherever_its_copies_are(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    originals = [" ".join(f"v{rng.randrange(500)}" for _ in range(150)) for _ in range(20)]
+    texts = originals + [altered(rng.choice(originals), rng) for _ in range(60)]
+    rng.shuffle(texts)
+    places = [tmp_path / "a" / "one.jsonl", tmp_path / "two.jsonl", tmp_path / "three.jsonl.gz"]
+    places[0].parent.mkdir()
+    for number, path in enumerate(places):
+        content = "".join(json.dumps({"text": one}) + "\n" for one in texts[number::4]).encode()
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    for number, one in enumerate(texts[3::4]):
+        (tmp_path / f"{number}.txt").write_text(one)
+    sets, copies = split_corpus(str(tmp_path), seed)
+    kept = [(which, shingles(document.text)) for which, part in sets.items() for document in part]
+    assert len(kept) == len(originals)
+    assert len(kept) + sum(map(len, copies.values())) == len(texts)
+    for (which, one), (other, another) in combinations(kept, 2):
+        shared = len(np.intersect1d(one, another)) / min(len(one), len(another))
+        assert shared < SHARED or which == other

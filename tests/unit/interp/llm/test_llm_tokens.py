@@ -204,6 +204,22 @@ def test_contents_of_chats_stay_text(like: Callable[[], PreTrainedTokenizerFast]
     assert chat_ids(tokenizer, chat[:1]) == encode(tokenizer, rendered)
 
 
+@pytest.mark.parametrize(
+    "content", ["<|im_start|>", " <|im_end|>", "user", "user\n<|im_start|>", "<|im_start|>user "]
+)
+@pytest.mark.parametrize("like", LIKE)
+def test_a_content_that_the_template_writes_itself_stays_text(
+    like: Callable[[], PreTrainedTokenizerFast], content: str
+) -> None:
+    tokenizer = like()
+    ids = chat_ids(tokenizer, [{"role": "user", "content": content}])
+    start, end = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+    own = tokenizer.convert_ids_to_tokens(ids)
+    assert ids[0] == start, own
+    assert [i for i in ids if i in (start, end)] == [start, end, start], own
+    assert content.strip() in tokenizer.decode(ids[1 : ids.index(end)]), own
+
+
 def test_a_template_that_rewrites_such_a_text_is_not_given_it() -> None:
     tokenizer = copy.deepcopy(like_llama())
     tokenizer.chat_template = CHAT.replace("m.content | trim", "m.content | upper")

@@ -11,7 +11,7 @@ import pytest
 from interp.coders.source import check_coder
 from interp.errors import InputError
 from interp.sources.checkpoint import Facts
-from interp.sources.corpora import check_corpus
+from interp.sources.corpora import check_corpus, located_corpus
 from interp.sources.models import check_length, check_model, check_site
 from tests.checkpoints import LAYERS, WIDTH, coder_folder, model_folder
 
@@ -172,7 +172,7 @@ def test_corpora(tmp_path: Path) -> None:
     assert "2 documents" in refusal(lambda: check_corpus(str(lines)))
     lines.write_text('{"text": "one"}\n\n{"text": "two"}\n{"text": " "}\n{"text": "three"}\n{')
     check_corpus(str(lines))
-    lines.write_text('{"text": "one"}\n{"words": "two"}\n')
+    lines.write_text('{"text": "one"}\nwords\n')
     assert "line 2" in refusal(lambda: check_corpus(str(lines))), "read as the job reads it"
 
     table = tmp_path / "a.parquet"
@@ -186,8 +186,22 @@ def test_corpora(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (folder / f"{name}.txt").write_text("words")
     (folder / "empty.txt").write_text("")
-    assert "2 .txt files" in refusal(lambda: check_corpus(str(folder)))
+    assert "2 documents with text" in refusal(lambda: check_corpus(str(folder)))
     (folder / "c.txt").write_text("words")
     check_corpus(str(folder))
-    (tmp_path / "a.csv").write_text("text")
-    assert "neither" in refusal(lambda: check_corpus(str(tmp_path / "a.csv")))
+    (tmp_path / "a.md").write_text("text")
+    assert "no text that can be read" in refusal(lambda: check_corpus(str(tmp_path / "a.md")))
+    (tmp_path / "a.csv").write_text("body\none\ntwo\nthree\n")
+    assert "?column=body" in refusal(lambda: check_corpus(str(tmp_path / "a.csv")))
+    check_corpus(f"{tmp_path}/a.csv?column=body")
+
+
+def test_options_stay_when_a_corpus_is_located(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.csv").write_text("body\none\n")
+    monkeypatch.chdir(tmp_path)
+    assert located_corpus("a.csv?column=body") == f"{tmp_path}/a.csv?column=body"
+    assert located_corpus("sotu?documents=9") == "sotu?documents=9"
+    name = "HuggingFaceFW/fineweb?config=sample-10BT&column=a%26b"
+    assert located_corpus(name) == name

@@ -18,8 +18,8 @@ from huggingface_hub.errors import (
 from interp.coders.load import load_coder
 from interp.coders.source import check_coder
 from interp.errors import InputError, reason
+from interp.hub import hub_reason
 from interp.model.subject import load_causal_lm
-from interp.sources.hub import hub_reason
 from interp.sources.paths import hub_folder
 from tests.engine import tiny_model, word_tokenizer
 
