@@ -7,7 +7,7 @@ import torch
 
 from interp.coders.formats.sparsify import SparsifyCoder
 from interp.coders.linear import LinearCoder
-from interp.coders.protocol import Coder, fvu
+from interp.coders.protocol import Coder, Unexplained
 from interp.coders.readings import readings
 from interp.coders.rules import Threshold, TopK
 from interp.model.subject import Hooked
@@ -71,4 +71,9 @@ def test_the_right_reading_explains_most() -> None:
     coder = random_coder(skip=False)
     old = readings(coder)[SUBTRACTED]
     hooked = Hooked(X[None], output(old)[None])
-    assert fvu(old, hooked, first_position=0) < 1e-9 < fvu(coder, hooked, first_position=0)
+    left = []
+    for one in (old, coder):
+        measured = Unexplained(one, first_position=0)
+        measured.add(hooked)
+        left.append(measured.fraction)
+    assert left[0] < 1e-9 < left[1]

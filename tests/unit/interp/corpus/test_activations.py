@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interp.coders.sparsify import SparsifyCoder
+from interp.coders.formats.sparsify import SparsifyCoder
 from safetensors.numpy import load_file, safe_open, save_file
 from torch import Tensor
 from transformers import Cache
