@@ -8,13 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interp.coders.formats.sparsify import SparsifyCoder
 from safetensors.numpy import load_file, safe_open, save_file
 from torch import Tensor
 from transformers import Cache
 
 from interp.coders import protocol
 from interp.coders.capture import collect
+from interp.coders.formats.sparsify import SparsifyCoder
 from interp.coders.protocol import Latents, coder_input
 from interp.corpus.activations import ActivationStore, LatentActivations, StoreError
 from interp.errors import InputError
