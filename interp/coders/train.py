@@ -98,7 +98,7 @@ def train_coder(
         "batch_size": batch_size,
         "seed": seed,
         "documents": len(documents),
-        "unused": unused.found,
+        "unused": {reason: count for reason, (count, _) in unused.found.items()},
         "contexts": len(contexts) // batch_size * batch_size,
         "tokens": len(contexts) // batch_size * batch_size * context_length,
         "seconds": round(time.perf_counter() - started, 1),

@@ -136,6 +136,8 @@ def _rows(source: Source) -> Iterator[tuple[str, Row]]:
         yield from ((f"{shown(named)}#{number}", row) for number, row in enumerate(rows))
     elif path.is_dir():
         for file in _files(path):
+            if file.exists() and not file.is_file():  # reading a pipe would wait for ever
+                raise InputError(f"{shown(file)} is no file that can be read as text.")
             yield from _of_file(file, shown(file.relative_to(path)), source)
     else:
         _check_file(path)
@@ -187,7 +189,4 @@ def _files(folder: Path) -> list[Path]:
         raise InputError(
             f"The corpus folder {shown(folder)} has no file of the kinds {', '.join(KINDS)} in it."
         )
-    for file in found:
-        if file.exists() and not file.is_file():
-            raise InputError(f"{shown(file)} is no file that can be read as text.")
     return sorted(found)

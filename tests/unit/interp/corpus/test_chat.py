@@ -4,6 +4,8 @@ import json
 import random
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -221,3 +223,13 @@ def test_the_option_leaves_a_template_out(tmp_path: Path) -> None:
         )
         found = marks & {i for part in sets.values() for i in part.tokens.flatten().tolist()}
         assert bool(found) == (template == "yes")
+
+
+def test_chats_of_tables_are_those_of_lines(tmp_path: Path) -> None:
+    chats = [messages(i) for i in range(3)]
+    lines = load_documents(written(tmp_path, [*chats]))
+    (tmp_path / "data").mkdir()
+    pq.write_table(pa.table({"messages": chats}), tmp_path / "data" / "train.parquet")
+    for name in ("data?column=messages", "data?column=messages&split=train"):
+        found = load_documents(f"{tmp_path}/{name}")
+        assert [(one.text, one.chat) for one in found] == [(one.text, one.chat) for one in lines]
