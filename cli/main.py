@@ -120,6 +120,8 @@ def train_coder(
         from interp.model.subject import load_subject
 
         subject = load_subject(source, hookpoint)
+    if subject.hookpoint.endswith((".input", ".normalised")):
+        raise CommandError(f"A coder is trained on what a module puts out, not on {hookpoint}.")
     figures = train.train_coder(
         subject,
         corpus,

@@ -52,6 +52,8 @@ def after(asked: Params, state: Mapping[str, Any]) -> Sequence[Params]:
             there is a rest.
     """
     match asked:
+        case CollectParams(until="collect"):
+            return []
         case CollectParams(explain=(first, *others)):
             return [_explain(first, asked, others)]
         case ExplainParams(following=(first, *others)):
@@ -59,8 +61,9 @@ def after(asked: Params, state: Mapping[str, Any]) -> Sequence[Params]:
         case ExplainParams(then_simulate=SimulateParams() as then):
             ids = state.get("explained", [])
             return [then.model_copy(update={"explanation_ids": tuple(ids)})] if ids else []
-        case ExplainParams() if asked.first_latents:
-            return [SimulateParams(**{**_latents(asked), "then_rewrite": asked.then_rewrite})]
+        case ExplainParams() if asked.first_latents and asked.until != "explain":
+            latents = {name: one for name, one in _latents(asked).items() if name != "until"}
+            return [SimulateParams(**latents, then_rewrite=asked.until == "rewrite")]
         case SimulateParams(rest=False):
             rewriting = rewrites(asked, state) if asked.then_rewrite else []
             return [*rewriting, *rest(asked, state)]
@@ -115,5 +118,5 @@ def _explain(
 
 def _latents(asked: CollectParams | ExplainParams) -> dict[str, Any]:
     """The latents to hand on to the simulate job."""
-    named = {"first_latents", "individually", "then_rewrite"} & asked.model_fields_set
+    named = {"first_latents", "individually", "until"} & asked.model_fields_set
     return {name: getattr(asked, name) for name in sorted(named)}

@@ -4,13 +4,16 @@ The table keeps the given fields (``Job.params``). A worker keeps its own notes 
 ``Job.state``.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from interp.explain.registry import EXPLAINERS
 from interp.llm.registry import BACK_ENDS
 from interp.vocabulary import Protocol
+
+Step = Literal["collect", "explain", "simulate", "rewrite"]
+"""The steps of a new study, each of which follows the one before."""
 
 
 class Asked(BaseModel):
@@ -91,8 +94,8 @@ class ExplainParams(Params):
     first_latents: int = 0
     """Simulate so many latents afterwards."""
     individually: int | None = None
-    then_rewrite: bool = True
-    """Then measure the layer with them rewritten."""
+    until: Step = "rewrite"
+    """The last step that follows by itself."""
 
 
 class CollectParams(Params):
@@ -102,7 +105,7 @@ class CollectParams(Params):
     """Explain with these methods afterwards."""
     first_latents: int = 0
     individually: int | None = None
-    then_rewrite: bool = True
+    until: Step = "rewrite"
 
 
 class ScoreParams(Params):

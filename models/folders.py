@@ -14,6 +14,10 @@ from models.shipped import DEMO
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9_][\w.-]{0,95})?", re.ASCII)
 
 
+_HUB_FOLDER = re.compile(_HUB_NAME.pattern.rstrip("?") + r"(/[A-Za-z0-9_][\w.-]{0,95})+", re.ASCII)
+"""A folder or a file in a repository on a hub."""
+
+
 class NotNamed(ValueError):
     """The operator named no folder that this is in."""
 
@@ -36,7 +40,9 @@ def check_model(source: str) -> str:
 
 
 def check_coder(source: str) -> str:
-    """Let a sparse coder through that people may name: also one of a hub."""
+    """Let a sparse coder through that people may name: also one of a hub, or in a folder there."""
+    if _HUB_FOLDER.fullmatch(source) and ".." not in source and not os.path.exists(source):
+        return source
     return _check_hub_or_path(source, source)
 
 

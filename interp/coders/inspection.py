@@ -187,6 +187,8 @@ def inspect(
     """
     every = list(dict.fromkeys(site for pair in sites for site in pair))
     captured = capture_sites(model, tokens, every, first_position=first_position)
+    if not {*sites[0]} <= {*captured.sites}:
+        raise InputError(f"What {' or '.join(map(str, sites[0]))} names is never reached.")
     measured = [
         captured.measure(coder, *pair, reading)
         for pair in sites
@@ -194,6 +196,7 @@ def inspect(
         for reading, coder in readings.items()
         if (coder.kind == "transcoder") == (pair[0] != pair[1])
     ]
-    declared, *others = measured
+    declared = captured.measure(readings[""], *sites[0])
+    others = [one for one in measured if one[:3] != declared[:3]]
     fitting = [one for one in others if math.isfinite(one.fvu)]
     return [declared, *sorted(fitting, key=lambda one: (one.differs(active), one.fvu))]

@@ -12,6 +12,9 @@ from interp.hub import hub_reason
 from interp.model.subject import default_device
 from interp.sources.paths import hub_folder
 
+WEIGHTS = {".safetensors", ".npz", ".pt", ".pth"}
+"""What files of weights are called."""
+
 
 def load_coder(
     source: str | Path, hookpoint: str = "", *, device: torch.device | None = None
@@ -56,7 +59,9 @@ def _fetched(source: str, hookpoint: str) -> Path:
             f"{source}/FOLDER, or a hookpoint."
         )
     try:
-        fetched = Path(snapshot_download(name, allow_patterns=f"{folder}/*"))
+        # A file comes with the settings beside it.
+        wanted = [folder, "*.json", "*.yaml"] if Path(folder).suffix in WEIGHTS else f"{folder}/*"
+        fetched = Path(snapshot_download(name, allow_patterns=wanted))
     except Exception as error:
         raise InputError(
             f"There is no sparse coder at {source!r}, neither a folder here nor a name on the hub "

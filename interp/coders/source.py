@@ -7,7 +7,7 @@ from interp.errors import InputError
 from interp.sources.checkpoint import Facts
 from interp.sources.models import HOOKPOINT, ModelShape, Place, place_of, same_site
 from interp.sources.paths import SEEN, check_hub_name, exists, full, hub_folder, is_path, read_json
-from interp.sources.sites import LISTS
+from interp.sources.sites import LENS, LISTS
 
 IN_STREAM = ("mlp", "attn", "attention")
 """Parts of the names of a layer's modules whose vectors are as wide as the model."""
@@ -36,7 +36,9 @@ def check_coder(source: str, hookpoint: str, model: ModelShape | None) -> Facts 
         raise InputError(f"There is nothing at {path}. {SEEN}")
     found = registry.find(path, hookpoint)
     folder = found.folder
-    if (trained := _trained_on(folder, model)) and hookpoint and not same_site(trained, hookpoint):
+    trained, named = _trained_on(folder, model), hookpoint.removesuffix(".output")
+    plain = place_of(named) is not None and not LENS.fullmatch(named) and named[-6:] != ".input"
+    if trained and plain and not same_site(trained, named):
         raise InputError(f"The sparse coder in {folder} is of {trained}, not of {hookpoint}.")
     shape = found.check()
     place = place_of(hookpoint or shape.writes)

@@ -77,7 +77,7 @@ class Suspended:
                 self.where.start + places,
                 keys,
             ),
-            self.subject.overwriting(outputs.to),
+            self.subject.overwriting(lambda output: outputs.to(output).clone()),
         ):
             logits: Tensor = self.subject.model(
                 self.tokens[every, self.where.start + places],

@@ -84,7 +84,7 @@ def real_latents_are_the_coder(setting: Setting) -> Result:
         x = coder_input(setting.coder, hooked).float()
         output = setting.coder.decode(setting.coder.encode(x.flatten(0, 1)), x.flatten(0, 1))
         replaced = hooked.output.clone()
-        replaced[:, where] = output.view_as(x)[:, where].to(replaced)
+        replaced[:, where] = output.view_as(replaced)[:, where].to(replaced)
         return replaced
 
     with setting.subject.replacing(forward):

@@ -104,15 +104,16 @@ def write(
         spliced, more = (
             _at(splice, tokens, max(start, first_position)) if analysed else (untouched, 0)
         )
-        missing += more
+        # Without keys and values that are kept, the whole text is run, and counted, each time.
+        missing = missing + more if cache is not None else more
         with subject.replacing(_from(first_position - start, coder, spliced)):
             output = subject.model(
                 torch.tensor([tokens[start:]], device=subject.device),
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
+                **({} if cache is None else {"past_key_values": cache}),
+                use_cache=subject.resumable,
             )
-        cache, start = output.past_key_values, len(tokens)
+        cache = output.get("past_key_values")
+        start = len(tokens) if cache is not None else 0
         tokens.append(_pick(output.logits[0, -1], temperature, float(draw)))
         yield Written(tokens[-1], missing)
 

@@ -130,7 +130,8 @@ def check_site(name: str, model: ModelShape | None) -> None:
     place = place_of(name)
     if model is None or place is None:
         return
-    if model.lists and place.list not in model.lists and not LENS.fullmatch(name):
+    hook = LENS.fullmatch(name) or SUBMODULE.fullmatch(name)
+    if model.lists and place.list not in model.lists and not hook:
         names = " or ".join(f"{name}.{place.layer}" for name in sorted(model.lists))
         raise InputError(f"The model has no {place.list}.{place.layer}: its layers are {names}.")
     if model.layers is not None and place.layer >= model.layers:

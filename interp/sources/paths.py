@@ -1,6 +1,7 @@
 """Names and paths of models, coders and corpora, and the small files beside them."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ def located(source: str) -> str:
     """A path as an absolute one, because a worker may run in another folder. A name as it is."""
     path = Path(source).expanduser()
     try:
-        return str(path.resolve()) if path.exists() else source
+        # Links are not followed: the names of folders and files say what is in them.
+        return os.path.abspath(path) if path.exists() else source
     except (OSError, RuntimeError):
         return source
 

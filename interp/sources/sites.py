@@ -19,7 +19,7 @@ from typing import NamedTuple
 from interp.errors import InputError
 
 PARTS = {
-    "mlp": ("mlp", "feed_forward", "block_sparse_moe", "ffn"),
+    "mlp": ("mlp", "feed_forward", "block_sparse_moe"),
     "attention": ("self_attn", "attn", "attention", "self_attention"),
     "projection": (
         "self_attn.o_proj",
@@ -38,6 +38,9 @@ PARTS = {
 """What architectures call the parts of a layer."""
 EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings")
 LISTS = ("layers", "h", "blocks", "block")
+BEFORE_MLP = "pre_feedforward_layernorm"
+ADDS_WITHIN = "word_embeddings_layernorm"
+"""A module of BLOOM, whose attention and MLP add the residual stream themselves."""
 AFTER_ATTENTION, AFTER_MLP = "post_attention_layernorm", "post_feedforward_layernorm"
 """The normalisations of what attention and MLP put out, in models that have both (Gemma 2 and 3,
 OLMo 2). Elsewhere the first name is that of the normalisation before the MLP."""
@@ -93,6 +96,16 @@ def find_site(name: str, modules: Collection[str], *, parallel: bool = False) ->
     raise InputError(f"The model has no module {name!r}. {_named_like(modules)}")
 
 
+def in_stream(site: str) -> bool:
+    """Whether what stands at a site, by its canonical name, is a residual stream or is added to
+    one. What goes into a projection is not: it has dimensions of its own."""
+    path, _, side = site.rpartition(".")
+    if side != Side.INPUT:
+        return side != Side.NORMALISED
+    last = path.rpartition(".")[2]
+    return last.isdecimal() or "norm" in last or last.startswith("ln_")
+
+
 def _hook(name: str, hook: str, layer: int, modules: Collection[str], *, parallel: bool) -> Site:
     """The site of a hook of TransformerLens."""
     here = _layer(name, layer, modules)
@@ -101,11 +114,16 @@ def _hook(name: str, hook: str, layer: int, modules: Collection[str], *, paralle
         return _one_of(name, [f"{here}.{one}" for one in PARTS[what]], modules)
 
     def before_mlp() -> Site:
-        if sandwich and f"{here}.pre_feedforward_layernorm" not in modules:
+        if sandwich and f"{here}.{BEFORE_MLP}" not in modules:
             return Site(part("mlp"), Side.INPUT)  # nothing is normalised before the MLP
         return Site(part("second norm"), Side.INPUT)
 
     sandwich = f"{here}.{AFTER_MLP}" in modules
+    if ADDS_WITHIN in modules and hook in ("hook_mlp_out", "mlp.hook_out", "hook_attn_out"):
+        raise InputError(
+            f"{name}: this model's modules add the residual stream to what they put out, so it "
+            "stands nowhere by itself. Use hook_resid_mid or hook_resid_post."
+        )
     match hook:
         case "hook_resid_pre":
             return Site(here, Side.INPUT)
@@ -120,6 +138,8 @@ def _hook(name: str, hook: str, layer: int, modules: Collection[str], *, paralle
             return before_mlp()
         case "ln1.hook_normalized":
             return Site(part("first norm"), Side.NORMALISED)
+        case "ln2.hook_normalized" if sandwich and f"{here}.{BEFORE_MLP}" not in modules:
+            raise InputError(f"{name}: nothing is normalised before the MLP of this model.")
         case "ln2.hook_normalized":
             return Site(part("second norm"), Side.NORMALISED)
         case "mlp.hook_in":

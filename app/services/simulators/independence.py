@@ -94,7 +94,7 @@ def _trained_on(session: Session, study: Study, simulator: Simulator) -> Trained
     found = None
     if base is not None and corpus is not None:
         found = _compared(session, study, simulator, base, corpus, seen)
-    if study.coder_info:
+    if "kind" in study.coder_info:
         _TRAINED_ON[key] = found
     return found
 

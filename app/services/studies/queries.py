@@ -1,7 +1,7 @@
 """Studies in the database."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
@@ -18,7 +18,6 @@ from app.services.studies.schemas import (
     FIRST_LATENTS,
     StudyCreate,
     StudyUpdate,
-    Until,
 )
 from jobs.events import publish as tell
 from jobs.params import CollectParams
@@ -87,13 +86,26 @@ def _order(study: Study, data: StudyCreate) -> CollectParams:
     steps: dict[str, Any] = {"first_latents": first}
     if quick:
         steps["individually"] = MEASURED_ALONE
-    if data.until in ("collect", "explain"):
-        steps["first_latents"] = 0
-    if data.until == "collect":
-        steps["explain"] = ()
-    if data.until == "simulate":
-        steps["then_rewrite"] = False
+    if data.until != "rewrite":
+        steps["until"] = data.until
     return CollectParams(**steps)
+
+
+def _derived_anew(study: Study, correction: dict[str, Any]) -> dict[str, Any]:
+    """What a correction leaves to be derived again. Its values that are the stored ones, as a form
+    sends them, are taken out of the correction."""
+    changed = {
+        name
+        for name in ("coder", "hookpoint", "reading")
+        if correction.get(name, getattr(study, name)) != getattr(study, name)
+    }
+    stale = {"reads"} if changed else set()
+    if "coder" in changed:
+        stale.add("reading")
+    for name in stale:
+        if correction.get(name) == getattr(study, name):
+            del correction[name]
+    return dict.fromkeys(stale, "")
 
 
 def _flush(session: Session, slug: str) -> None:
@@ -109,17 +121,8 @@ def definition(session: Session, study: Study) -> dict[str, Any]:
     job = collect_jobs(session, [study]).get(study.id)
     first = job.params.get("first_latents") if job else None
     values = {name: getattr(study, name, None) for name in StudyCreate.model_fields}
-    until = _until(job.params) if job else "rewrite"
+    until = job.params.get("until", "rewrite") if job else "rewrite"
     return values | {"first_latents": None if first == ALL_LATENTS else first, "until": until}
-
-
-def _until(order: Mapping[str, Any]) -> Until:
-    """The last step of an order, see :func:`_order`."""
-    if order.get("explain") == []:
-        return "collect"
-    if order.get("first_latents") == 0:
-        return "explain"
-    return "rewrite" if order.get("then_rewrite", True) else "simulate"
 
 
 def collect_jobs(session: Session, studies: Sequence[Study]) -> dict[int, Job]:
@@ -179,8 +182,7 @@ def update_study(session: Session, study: Study, data: StudyUpdate) -> Study:
                 f"Study {study.slug} cannot be corrected: its collection has not failed. Make a "
                 "new study with other settings, and delete this one if you like."
             )
-        if {"coder", "hookpoint"} & {*correction}:
-            correction = {"reads": "", "reading": ""} | correction  # they were the other coder's
+        correction = {**_derived_anew(study, correction), **correction}
         values = definition(session, study) | correction
         corrected = checked(StudyCreate.model_validate(values))
         for name, value in corrected.model_dump(exclude=_ORDER).items():

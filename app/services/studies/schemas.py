@@ -1,7 +1,7 @@
 """Studies, as the API takes and returns them."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import (
     BaseModel,
@@ -12,10 +12,10 @@ from pydantic import (
 )
 
 from app.services.fields import Coder, Corpus, Line, Model, OptionalLine, Site
+from jobs.params import Step
 
 ALL_LATENTS, FIRST_LATENTS = 1_000_000, 32
 """Latents that a new study simulates with a simulator that takes many at once, and with another."""
-Until = Literal["collect", "explain", "simulate", "rewrite"]
 SLUG_PATTERN = r"^[a-z0-9][a-z0-9-]*$"
 
 
@@ -102,7 +102,7 @@ class StudyCreate(BaseModel):
         description="Latents to simulate and rewrite at once, when the study is new. Empty: all, "
         f"if the shipped simulator can be used; else {FIRST_LATENTS}.",
     )
-    until: Until = Field(
+    until: Step = Field(
         default="rewrite",
         description="The last step that follows by itself.",
     )
@@ -183,7 +183,7 @@ class StudyUpdate(BaseModel):
     first_latents: int | None = Field(
         default=None, description="Latents to simulate and rewrite at once."
     )
-    until: Until | None = Field(default=None, description="The last step that follows by itself.")
+    until: Step | None = Field(default=None, description="The last step that follows by itself.")
 
     @field_validator("*", mode="before")
     @classmethod

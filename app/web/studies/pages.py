@@ -81,8 +81,9 @@ def new_study(
     if not like:
         return _form(request, {}, {})
     study = queries.get_study(session, like)
-    values = queries.definition(session, study)
-    return _form(request, values | {"slug": queries.free_slug(session, like)}, {})
+    # The site read was perhaps derived from the coder, which may become another one.
+    own = {"slug": queries.free_slug(session, like), "reads": ""}
+    return _form(request, queries.definition(session, study) | own, {})
 
 
 @router.post("/studies/new")

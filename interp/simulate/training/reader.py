@@ -4,6 +4,7 @@ import copy
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -146,7 +147,8 @@ def quick(model: PreTrainedModel) -> PreTrainedModel:
     if model.device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        can = torch.cpu.get_capabilities()
+        # Older versions of torch do not say.
+        can: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         native = any(can.get(name) for name in ("amx_bf16", "avx512_bf16"))
     if not native:
         return model

@@ -117,6 +117,31 @@ def test_a_failed_study_says_so_and_can_be_corrected(
     assert study.title == "Other"
 
 
+def test_what_was_derived_of_another_coder_is_derived_again(
+    api: httpx.Client, pages: httpx.Client, db: Session, tmp_path: Path
+) -> None:
+    data = study_values(tmp_path)
+    study, _ = failed_study(db, api, data)
+    study.reads, study.reading = "layers.1.mlp.input", "the decoder's bias is subtracted"
+    db.commit()
+    # A form sends all fields, as it showed them.
+    shown = data | {"reads": study.reads, "reading": study.reading}
+    saved = pages.post(f"/studies/{study.slug}/edit", data=shown | {"hookpoint": "layers.2.mlp"})
+    assert saved.status_code == 303
+    db.expire_all()
+    assert (study.hookpoint, study.reads) == ("layers.2.mlp", "")
+    assert study.reading == "the decoder's bias is subtracted", "it is the same coder"
+
+
+def test_a_step_and_a_number_of_latents_are_both_kept(
+    api: httpx.Client, pages: httpx.Client, db: Session, tmp_path: Path
+) -> None:
+    study, job = failed_study(db, api, study_values(tmp_path, first_latents=100, until="explain"))
+    assert job.params == {"first_latents": 100, "until": "explain"}
+    form = pages.get(f"/studies/{study.slug}/edit").text
+    assert 'value="100"' in form and '<option value="explain" selected>' in form
+
+
 def test_corrections_by_the_api(api: httpx.Client, db: Session, tmp_path: Path) -> None:
     study, job = failed_study(db, api, study_values(tmp_path))
     taken = little_study(db)

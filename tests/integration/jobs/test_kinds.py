@@ -115,6 +115,21 @@ def test_what_was_asked_is_kept_as_it_was_given(db: Session, study: Study) -> No
     db.commit()
 
 
+def test_a_study_stops_after_the_step_that_it_names() -> None:
+    follows = {}
+    for until in ("collect", "explain", "simulate", "rewrite"):
+        steps = [CollectParams(first_latents=20, until=until)]
+        while steps:
+            asked = steps[0]
+            name = type(asked).__name__.removesuffix("Params").lower()
+            follows.setdefault(until, []).append(name)
+            if name == "rewrite":
+                break
+            steps = chain.after(asked, {"explanation_ids": [1] * 20, "simulator_id": 4})
+    every = ["collect", "explain", "simulate", "rewrite"]
+    assert follows == {step: every[: every.index(step) + 1] for step in every}
+
+
 def test_the_chain() -> None:
     lexical, file = ExplainParams(method="lexical"), ExplainParams(method="file", path="/a.jsonl")
     collect = CollectParams(explain=(lexical, file), first_latents=20, individually=3)

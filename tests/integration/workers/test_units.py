@@ -1,6 +1,7 @@
 """Every kind of job, with another worker after each unit: nothing is planned or done twice."""
 
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,10 @@ from models.database import new_session
 from tests.llm_server import Failing
 from tests.working import Step, add_job, following, plan, work
 from workers.registry import task_of
+from workers.resources import coder_of, subject_of
 from workers.tasks import attribute, generate
 from workers.tasks.collect import task as collecting
+from workers.tasks.collect.contexts import settle_sites
 from workers.tasks.explain import counting
 from workers.tasks.explain import file as importing
 from workers.tasks.rewrite import task as rewriting
@@ -388,3 +391,19 @@ def test_a_file_is_read_unit_by_unit(db: Session, study: Study, tmp_path: Path) 
     since = newest(db)
     assert len(interrupted(db, add_job(db, study, order))) == 4
     assert newest(db) == since
+
+
+def test_a_coder_is_found_again_by_the_name_of_its_folder(
+    db: Session, study: Study, folders: dict[str, str], tmp_path: Path
+) -> None:
+    """Though the name is no canonical one, and the folder holds coders of other sites."""
+    for name in ("blocks.1.hook_mlp_out", "blocks.2.hook_mlp_out"):
+        shutil.copytree(folders["coder"], tmp_path / name)
+    study.coder, study.hookpoint = str(tmp_path), "blocks.1.hook_mlp_out"
+    settle_sites(db, study)
+    assert study.hookpoint == "blocks.1.hook_mlp_out" and coder_of(study).num_latents == 32
+    assert subject_of(study).hookpoint == "layers.1.mlp"
+    # The name is made canonical where that changes nothing.
+    study.coder, study.reads = folders["coder"], ""
+    settle_sites(db, study)
+    assert study.hookpoint == study.reads == "layers.1.mlp"

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from transformers import PreTrainedTokenizerBase
 
 from interp.coders.check import check_coder
+from interp.coders.load import find_checkpoint
 from interp.coders.protocol import Coder, fingerprint
 from interp.corpus import tokenizer as tokenizers
 from interp.corpus.contexts import draw_sets, split_corpus
@@ -46,7 +47,7 @@ def settle_sites(session: Session, study: Study) -> None:
     Raises:
         InputError: Nothing names the site written, or the model has no such site.
     """
-    if study.hookpoint and study.reads:
+    if "kind" in study.coder_info:
         return
     facts = facts_of(study)
     study.hookpoint = study.hookpoint or facts.writes
@@ -60,7 +61,14 @@ def settle_sites(session: Session, study: Study) -> None:
     else:
         study.reads = study.hookpoint
     subject = subject_of(study)
-    study.hookpoint, study.reads = subject.hookpoint, subject.reads
+    found = find_checkpoint(study.coder, study.hookpoint)
+    study.reads = subject.reads if study.reads else ""
+    try:
+        # The name as given may be that of the coder's folder, which is found by it.
+        if find_checkpoint(study.coder, subject.hookpoint) == found:
+            study.hookpoint = subject.hookpoint
+    except InputError:
+        pass
     session.commit()
 
 

@@ -15,6 +15,7 @@ from interp.coders.similar import similar
 from interp.corpus.activations import LatentActivations
 from interp.corpus.examples import Occurrences, sample_examples, sample_hard_negatives
 from interp.model.subject import Subject, output_head
+from interp.sources.sites import in_stream
 from interp.vocabulary import ContextSet
 from models import Example, Latent, Study
 from workers.copying import array_text, copy_rows
@@ -182,7 +183,10 @@ def _statistics(latent: LatentActivations, tokens: int) -> dict[str, Any]:
 
 @torch.inference_mode()
 def _output_tokens(subject: Subject, coder: Coder, block: range) -> list[dict[str, Any]]:
-    """The output tokens that each latent's decoder direction raises and lowers most."""
+    """The output tokens that each latent's decoder direction raises and lowers most; none where it
+    is no direction in the residual stream, as of an attention's heads."""
+    if not in_stream(subject.hookpoint):
+        return [{"promoted": [], "suppressed": []} for _ in block]
     logits = coder.decoder[block.start : block.stop] @ output_head(subject.model).float().mT
     found: dict[str, list[list[list[Any]]]] = {}
     for name, largest in (("promoted", True), ("suppressed", False)):

@@ -1,16 +1,17 @@
 """Facts about a study's text: its contexts, and the documents that its coder has seen."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from interp.coders.load import find_checkpoint
 from interp.corpus.copies import Identity
 from interp.corpus.documents import TEXT_VERSION
 from interp.corpus.seen import SeenText
+from interp.errors import InputError
 from interp.vocabulary import ContextSet
 from models import Context, Study
 
@@ -49,8 +50,11 @@ def text_facts(session: Session, study: Study) -> dict[str, Any]:
 
 def _seen_by_coder(study: Study) -> SeenText | None:
     """The text that a study's coder was trained on, where its folder's record says so."""
-    coder = Path(study.coder).expanduser()
-    for folder in (coder, coder / study.hookpoint):
+    try:
+        folders = [find_checkpoint(study.coder, study.hookpoint).folder]
+    except InputError:
+        return None
+    for folder in folders:
         try:
             record = json.loads((folder / "training.json").read_text("utf-8"))
             return SeenText.model_validate(record["seen"])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 from torch import Tensor
+from transformers import MambaConfig, MambaForCausalLM
 
 from interp.coders.protocol import Coder
 from interp.errors import InputError
@@ -13,7 +14,14 @@ from interp.model.subject import Hooked, Subject
 from interp.model.taps import Hidden
 from interp.rewriting.generate import Rewriting, Written, _pick, encode_prompt, write
 from interp.rewriting.splice import Site, Splice, Values, real_latents, set_zeroed, untouched, zero
-from tests.engine import MLP, random_coder, tiny_subject
+from tests.engine import (
+    D_MODEL,
+    MLP,
+    VOCABULARY,
+    random_coder,
+    tiny_subject,
+    word_tokenizer,
+)
 
 BOS = 49
 PROMPT = [BOS, 4, 8, 15, 16, 23, 42]
@@ -74,6 +82,24 @@ def test_the_untouched_model_writes_what_transformers_does(architecture: str) ->
         torch.tensor([PROMPT]), max_new_tokens=NEW, do_sample=False, pad_token_id=0
     )
     assert tokens(text(subject, random_coder(), untouched)) == whole[0, len(PROMPT) :].tolist()
+
+
+def test_a_model_without_keys_and_values_is_run_from_the_beginning() -> None:
+    torch.manual_seed(0)
+    config = MambaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=D_MODEL,
+        num_hidden_layers=3,
+        initializer_range=0.3,
+        eos_token_id=None,
+    )
+    model = MambaForCausalLM(config).eval().requires_grad_(False)
+    subject = Subject(model, word_tokenizer(), "mamba", "layers.1", resumable=False)
+    by_hand = list(PROMPT)
+    with torch.inference_mode(), subject.replacing(lambda hooked: hooked.output * 0):
+        for _ in range(NEW):
+            by_hand.append(int(model(torch.tensor([by_hand])).logits[0, -1].argmax()))
+    assert tokens(text(subject, random_coder(), zero)) == by_hand[len(PROMPT) :]
 
 
 @pytest.mark.parametrize("temperature", [0, 1])

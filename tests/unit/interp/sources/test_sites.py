@@ -7,7 +7,7 @@ import torch
 from transformers import AutoConfig, AutoModel
 
 from interp.errors import InputError
-from interp.sources.sites import find_site
+from interp.sources.sites import find_site, in_stream
 from tests import REPOSITORY
 
 SMALL = {
@@ -32,6 +32,7 @@ CONFIGS = {
     "phi": SMALL,
     "gpt_neox": SMALL,
     "gpt2": GPT2,
+    "bloom": {"hidden_size": 16, "n_layer": 2, "n_head": 2, "vocab_size": 50},
     "gpt_neo": {
         "hidden_size": 16,
         "num_layers": 2,
@@ -163,3 +164,31 @@ def test_the_document_says_what_hooks_mean(column: int, architecture: str, layer
         else:
             meant = whole.get(said, f"{layer}.{said}")
             assert str(find_site(f"blocks.1.{hook}", there)) == meant, hook
+
+
+def test_what_stands_nowhere_by_itself_is_refused() -> None:
+    bloom = modules("bloom")
+    with pytest.raises(InputError, match="stands nowhere by itself"):
+        find_site("blocks.1.hook_mlp_out", bloom)
+    assert str(find_site("blocks.1.hook_resid_post", bloom)) == "h.1"
+    with pytest.raises(InputError, match="nothing is normalised before the MLP"):
+        find_site("blocks.1.ln2.hook_normalized", modules("olmo2"))
+
+
+@pytest.mark.parametrize(
+    ("site", "is_in"),
+    [
+        ("layers.1", True),
+        ("layers.1.input", True),
+        ("layers.1.mlp", True),
+        ("layers.1.post_attention_layernorm.input", True),
+        ("h.1.ln_2.input", True),
+        ("embed_tokens", True),
+        ("layers.1.self_attn.o_proj.input", False),
+        ("layers.1.mlp.down_proj.input", False),
+        ("layers.1.mlp.input", False),
+        ("layers.1.input_layernorm.normalised", False),
+    ],
+)
+def test_what_is_in_the_residual_stream(site: str, is_in: bool) -> None:
+    assert in_stream(site) == is_in
