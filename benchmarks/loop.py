@@ -244,12 +244,17 @@ def in_a_row(client: httpx.Client, count: int) -> Iterator[Figure]:
 
 def estimates(client: httpx.Client) -> Iterator[Figure]:
     """First-order estimates of all latents, and how well they agree with exact effects."""
-    made = [one for one in _jobs(client) if one["kind"] == "attribute" and one["total"]]
-    seconds = min((_seconds(one) for one in made), default=float("nan"))
-    yield Figure("estimates of all latents", seconds, 30)
-    agreement = client.get(f"{API}/edit-next").json()["on_same_contexts"] or {}
-    found = agreement.get("rank_correlation")
-    rank = float("nan") if found is None else found
+
+    def made() -> float | None:
+        ended = (one for one in _jobs(client) if one["kind"] == "attribute" and one["total"])
+        return min((_seconds(one) for one in ended if one["finished_at"]), default=None)
+
+    def agreement() -> float | None:
+        found = client.get(f"{API}/edit-next").json()["on_same_contexts"] or {}
+        return found.get("rank_correlation")
+
+    yield Figure("estimates of all latents", wait_for(made, "estimates of all latents"), 30)
+    rank = wait_for(agreement, "exact loss effects to compare")
     yield Figure("Spearman of estimate and exact", rank, 0.8, " ", more_is_better=True)
 
 

@@ -43,7 +43,7 @@ def inspect(
     check_corpus(corpus)
     with console.status("Reading the files"):
         from interp.coders.check import MAX_FVU
-        from interp.coders.inspection import candidates
+        from interp.coders.inspection import candidates, differs
         from interp.coders.inspection import inspect as measure
         from interp.coders.load import find_checkpoint, load_coder
         from interp.coders.readings import readings
@@ -107,7 +107,7 @@ def inspect(
             f"{one.active:.1f}",
         )
     console.print(table)
-    fits = declared.fvu < MAX_FVU and not declared.differs(facts.active)
+    fits = declared.fvu < MAX_FVU and not differs(declared.active, facts.active)
     best = others[0] if others else declared
     if fits and best.fvu > declared.fvu / 2:
         console.print("The first line fits: a study can be made as its files say.")

@@ -1,13 +1,14 @@
 """Check that a sparse coder fits its hookpoint."""
 
 import math
+from functools import partial
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from interp.coders.inspection import candidates, inspect
-from interp.coders.protocol import Coder, Unexplained, coder_input, refuse_non_finite
+from interp.coders.inspection import candidates, differs, inspect
+from interp.coders.protocol import Coder, Fit, coder_input, refuse_non_finite
 from interp.coders.readings import readings
 from interp.errors import InputError
 from interp.model.subject import Hooked, Subject
@@ -23,8 +24,13 @@ above 1.
 
 @torch.inference_mode()
 def check_coder(
-    coder: Coder, subject: Subject, tokens: Int[Tensor, "context seq"], *, first_position: int
-) -> float:
+    coder: Coder,
+    subject: Subject,
+    tokens: Int[Tensor, "context seq"],
+    *,
+    first_position: int,
+    active: float | None = None,
+) -> Fit:
     """Refuse a coder that does not fit its hookpoint.
 
     A coder for another layer or of another kind still loads and still puts out numbers. Only its
@@ -32,20 +38,23 @@ def check_coder(
 
     Args:
         tokens: A few contexts of real text.
+        active: The mean number of active latents that the coder's files declare.
 
     Returns:
-        The fraction of variance unexplained on these contexts.
+        How well it fits on these contexts.
 
     Raises:
-        InputError: The width differs, or more than ``MAX_FVU`` of the variance is unexplained.
+        InputError: The width differs, more than ``MAX_FVU`` of the variance is unexplained, or more
+            than twice or less than half as many latents are active as declared.
     """
-    measured = Unexplained(coder, first_position=first_position)
+    measured = Fit(coder, first_position=first_position)
     for start, hooked in subject.captures(tokens):
         _check_vectors(coder, subject, hooked)
         for what, values in (("reads", hooked.input), ("puts out", hooked.output)):
             refuse_non_finite(f"the module {what}", values[:, first_position:], first_context=start)
         measured.add(hooked)
-    unexplained = measured.fraction
+    unexplained = measured.fvu
+    elsewhere = partial(_elsewhere, coder, subject, tokens, first_position, active)
     if not math.isfinite(unexplained):
         raise InputError(
             f"The output of {subject.hookpoint!r} is the same on all tokens, so there is nothing "
@@ -55,10 +64,16 @@ def check_coder(
         raise InputError(
             f"The coder does not fit {subject.hookpoint!r}: it leaves {unexplained:.0%} of the "
             f"variance unexplained (at most {MAX_FVU:.0%} is accepted). "
-            f"{_elsewhere(coder, subject, tokens, first_position)} `palimpsest coder inspect` "
-            "measures more places and readings."
+            f"{elsewhere()} `palimpsest coder inspect` measures more places and readings."
         )
-    return unexplained
+    if differs(measured.active, active):
+        raise InputError(
+            f"{measured.active:.1f} latents of the coder are active on a token at "
+            f"{subject.hookpoint!r}, but its files say {active:g}: it is read in another way, or "
+            f"elsewhere, than it was trained. {elsewhere()} `palimpsest coder inspect` measures "
+            "more places and readings."
+        )
+    return measured
 
 
 def _check_vectors(coder: Coder, subject: Subject, hooked: Hooked) -> None:
@@ -84,14 +99,21 @@ def _check_vectors(coder: Coder, subject: Subject, hooked: Hooked) -> None:
 
 
 def _elsewhere(
-    coder: Coder, subject: Subject, tokens: Int[Tensor, "context seq"], first_position: int
+    coder: Coder,
+    subject: Subject,
+    tokens: Int[Tensor, "context seq"],
+    first_position: int,
+    active: float | None,
 ) -> str:
     """The place where the coder fits best, in a sentence."""
     facts = Facts(coder.kind, reads=subject.reads)
     sites = candidates(subject.model, facts, subject.hookpoint)
     every = {"": coder, **readings(coder)}
-    _, *others = inspect(subject.model, every, sites, tokens, first_position=first_position)
-    if others and (best := others[0]).fvu < MAX_FVU:
+    _, *others = inspect(
+        subject.model, every, sites, tokens, first_position=first_position, active=active
+    )
+    best = others[0] if others else None
+    if best is not None and best.fvu < MAX_FVU and not differs(best.active, active):
         reads = "" if best.reads == best.writes else f", with {best.reads} as the site read"
         so = f", read so that {best.reading}" if best.reading else ""
         return f"It fits {best.writes}{reads}{so}: there it leaves {best.fvu:.0%}."

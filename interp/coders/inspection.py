@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from interp.coders.protocol import Coder, Unexplained, encoded
+from interp.coders.protocol import Coder, Fit
 from interp.errors import InputError
 from interp.model.subject import Hooked
 from interp.model.taps import Hidden, Tap
@@ -59,9 +59,10 @@ class Candidate(NamedTuple):
     active: float
     """Mean number of active latents of a token."""
 
-    def differs(self, declared: float | None) -> bool:
-        """Whether more than twice or less than half as many latents are active as declared."""
-        return declared is not None and not declared / 2 <= self.active <= 2 * declared
+
+def differs(active: float, declared: float | None) -> bool:
+    """Whether more than twice or less than half as many latents are active as declared."""
+    return declared is not None and not declared / 2 <= active <= 2 * declared
 
 
 class Captured(NamedTuple):
@@ -74,11 +75,9 @@ class Captured(NamedTuple):
         x, y = self.sites[reads], self.sites[writes]
         if (x.shape[-1], y.shape[-1]) != (coder.d_in, coder.d_out):
             return Candidate(str(reads), str(writes), reading, math.inf, math.nan)
-        latents = encoded(coder, x)
-        active = float((latents.activations > 0).sum(1).float().mean())
-        measured = Unexplained(coder, first_position=0)
+        measured = Fit(coder, first_position=0)
         measured.add(Hooked(x[None], y[None]))
-        return Candidate(str(reads), str(writes), reading, measured.fraction, active)
+        return Candidate(str(reads), str(writes), reading, measured.fvu, measured.active)
 
 
 @torch.inference_mode()
@@ -199,4 +198,4 @@ def inspect(
     declared = captured.measure(readings[""], *sites[0])
     others = [one for one in measured if one[:3] != declared[:3]]
     fitting = [one for one in others if math.isfinite(one.fvu)]
-    return [declared, *sorted(fitting, key=lambda one: (one.differs(active), one.fvu))]
+    return [declared, *sorted(fitting, key=lambda one: (differs(one.active, active), one.fvu))]

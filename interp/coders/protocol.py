@@ -75,17 +75,12 @@ def encoded(coder: Coder, x: Float[Tensor, "token d_in"]) -> Latents:
     return Latents.joined([coder.encode(some.float()) for some in x.split(ENCODED_AT_ONCE)])
 
 
-class Unexplained:
-    """Fraction of the variance of what stands at the site written that the coder leaves unexplained
-    (FVU).
-
-    Σ‖y − ŷ‖² / Σ‖y − ȳ‖² over the tokens from ``first_position`` on. 0 is perfect, 1 is as good as
-    the mean.
-    """
+class Fit:
+    """How well a coder fits its sites, over the tokens from ``first_position`` on."""
 
     def __init__(self, coder: Coder, *, first_position: int) -> None:
         self.coder, self.first_position = coder, first_position
-        self._tokens, self._residual = 0, 0.0
+        self._tokens, self._active, self._residual = 0, 0, 0.0
         # Of the differences to the first output: of equal ones, exactly zero.
         self._first = self._sum = self._squares = torch.empty(0)
 
@@ -97,7 +92,9 @@ class Unexplained:
             self._first = outputs[0].double()
             self._sum = self._squares = torch.zeros_like(self._first)
         for x, y in zip(inputs.split(ENCODED_AT_ONCE), outputs.split(ENCODED_AT_ONCE), strict=True):
-            residual = y.float() - self.coder.decode(self.coder.encode(x.float()), x.float())
+            latents = self.coder.encode(x.float())
+            self._active += int((latents.activations > 0).sum())
+            residual = y.float() - self.coder.decode(latents, x.float())
             self._residual += float(residual.double().square().sum())
             difference = y.double() - self._first
             self._sum = self._sum + difference.sum(0)
@@ -105,10 +102,17 @@ class Unexplained:
             self._tokens += len(y)
 
     @property
-    def fraction(self) -> float:
-        """The fraction; not finite if the output is the same on all tokens."""
+    def fvu(self) -> float:
+        """Fraction of the variance of what stands at the site written that is left unexplained:
+        Σ‖y − ŷ‖² / Σ‖y − ȳ‖². 0 is perfect, 1 is as good as the mean. Not finite if the output is
+        the same on all tokens."""
         variance = self._squares - self._sum.square() / self._tokens
         return float(self._residual / variance.sum())
+
+    @property
+    def active(self) -> float:
+        """Mean number of active latents of a token."""
+        return self._active / self._tokens
 
 
 def refuse_non_finite(

@@ -39,8 +39,8 @@ def speech(model_cache: Path) -> Tensor:
 
 
 def test_the_demo_coder_fits_its_hookpoint(model_cache: Path, speech: Tensor) -> None:
-    unexplained = check_coder(demo_coder(), smollm2(model_cache), speech, first_position=1)
-    assert 0 < unexplained < 0.2
+    fit = check_coder(demo_coder(), smollm2(model_cache), speech, first_position=1)
+    assert 0 < fit.fvu < 0.2 and 20 < fit.active <= 32
 
 
 @pytest.mark.parametrize("hookpoint", ["layers.3.mlp", "layers.20.mlp"])

@@ -147,7 +147,13 @@ def check(session: Session, study: Study, subject: Subject, coder: Coder) -> Non
 
 def _check_fit(session: Session, study: Study, subject: Subject, coder: Coder) -> None:
     _, tokens = context_tokens(session, study, ContextSet.CALIBRATE)
-    unexplained = check_coder(coder, subject, tokens, first_position=study.first_position)
+    fit = check_coder(
+        coder,
+        subject,
+        tokens,
+        first_position=study.first_position,
+        active=facts_of(study).active,
+    )
     resumes = can_resume(subject, coder, tokens, first_position=study.first_position)
     study.coder_info = {
         **study.coder_info,
@@ -156,7 +162,8 @@ def _check_fit(session: Session, study: Study, subject: Subject, coder: Coder) -
         "rule": coder.rule.meaning,
         "skip": coder.skip,
         "num_latents": coder.num_latents,
-        "fvu": unexplained,
+        "fvu": fit.fvu,
+        "active": fit.active,
         "resumes": resumes,
         "sha256": fingerprint(coder),
         "code_version": code_version(),

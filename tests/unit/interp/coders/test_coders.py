@@ -12,7 +12,7 @@ from torch import Tensor
 
 from interp.coders.check import check_coder
 from interp.coders.load import load_coder
-from interp.coders.protocol import Coder, Unexplained, coder_input
+from interp.coders.protocol import Coder, Fit, coder_input
 from interp.coders.rules import Latents, TopK
 from interp.errors import InputError
 from interp.model.subject import Hooked
@@ -108,10 +108,10 @@ def test_fvu_worked_by_hand() -> None:
 
 
 def fraction(coder: Coder, *outputs: Tensor) -> float:
-    measured = Unexplained(coder, first_position=1)
+    measured = Fit(coder, first_position=1)
     for output in outputs:
         measured.add(Hooked(torch.zeros_like(output), output))
-    return measured.fraction
+    return measured.fvu
 
 
 def test_a_coder_of_another_width_is_refused() -> None:

@@ -14,7 +14,13 @@ import torch
 from transformers import PreTrainedModel
 
 from interp.coders.check import check_coder
-from interp.coders.inspection import candidates, capture_sites, inspect
+from interp.coders.inspection import (
+    Candidate,
+    candidates,
+    capture_sites,
+    differs,
+    inspect,
+)
 from interp.coders.linear import LinearCoder
 from interp.coders.readings import readings
 from interp.coders.rules import Threshold
@@ -113,12 +119,16 @@ def found(trap: Trap) -> bool:
     first, best, *_ = inspect(model, {"": coder}, sites, TOKENS, first_position=1, active=active)
     assert (first.reads, first.writes) == tuple(str(site(architecture, one)) for one in declared)
     right = (best.reads, best.writes) == (_after(reads), _after(writes))
-    return right and (best.differs(active), best.fvu) < (first.differs(active), first.fvu)
+    return right and _rank(best, active) < _rank(first, active)
 
 
 def test_the_true_site_is_found_in_nine_of_ten_traps() -> None:
     hits = {name: found(trap) for name, trap in TRAPS.items()}
     assert len(hits) == 10 and sum(hits.values()) >= 9, hits
+
+
+def _rank(one: Candidate, active: float) -> tuple[bool, float]:
+    return differs(one.active, active), one.fvu
 
 
 def _after(site: Site) -> str:
@@ -147,7 +157,13 @@ def test_the_right_place_is_named() -> None:
     with pytest.raises(InputError, match=r"It fits layers\.1: there it leaves \d+%"):
         check_coder(coder, subject, TOKENS, first_position=1)
     right = Subject(model_of("llama"), word_tokenizer(), "it", "layers.1")
-    assert check_coder(coder, right, TOKENS, first_position=1) < 0.5
+    fit = check_coder(coder, right, TOKENS, first_position=1)
+    assert fit.fvu < 0.5
+    # As many latents as its files say must be active, or half or twice as many.
+    check_coder(coder, right, TOKENS, first_position=1, active=1.9 * fit.active)
+    for wrong in (0.4, 2.1):
+        with pytest.raises(InputError, match=r"latents of the coder are active.*its files say"):
+            check_coder(coder, right, TOKENS, first_position=1, active=wrong * fit.active)
 
 
 def test_a_site_that_nothing_names_is_asked_for() -> None:

@@ -7,7 +7,7 @@ import torch
 
 from interp.coders.formats.sparsify import SparsifyCoder
 from interp.coders.linear import LinearCoder
-from interp.coders.protocol import Coder, Unexplained
+from interp.coders.protocol import Coder, Fit
 from interp.coders.readings import readings
 from interp.coders.rules import Threshold, TopK
 from interp.model.subject import Hooked
@@ -73,7 +73,7 @@ def test_the_right_reading_explains_most() -> None:
     hooked = Hooked(X[None], output(old)[None])
     left = []
     for one in (old, coder):
-        measured = Unexplained(one, first_position=0)
+        measured = Fit(one, first_position=0)
         measured.add(hooked)
-        left.append(measured.fraction)
+        left.append(measured.fvu)
     assert left[0] < 1e-9 < left[1]
