@@ -270,7 +270,7 @@ class Concept(Term):
     HOOKPOINT = (
         "hookpoint",
         "hookpoint",
-        "The module of the model whose output the coder reads or replaces.",
+        "The site of the model that the coder writes, such as what a layer's MLP puts out.",
     )
     EXPLANATION = "explanation", "explanation", "A text that says where a latent is active."
     SIMULATOR = (
