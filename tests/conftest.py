@@ -4,6 +4,7 @@ Nothing is mocked. What is dear is made once a run; the fetched model is kept be
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -95,8 +96,16 @@ def data_folder(model_cache: Path) -> Iterator[Path]:
         (data / "models").mkdir()
         # No other: whether the base of the shipped simulator is here, says what a new study does.
         name = "smollm2-135m-instruct"
-        (data / "models" / name).symlink_to(model_cache / name)
+        shutil.copytree(model_cache / name, data / "models" / name, copy_function=_linked)
         yield data
+
+
+def _linked(source: str, target: str) -> None:
+    """A hard link, where both are on one disk: what people may name is no link out of a folder."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,7 @@ Coder = Annotated[Line, AfterValidator(folders.check_coder)]
 Corpus = Annotated[Line, AfterValidator(_corpus)]
 Folder = Annotated[Line, AfterValidator(folders.check_path)]
 """What the worker loads. While accounts are on, only what is in folders that the operator named."""
-Site = Annotated[str, StringConstraints(max_length=LINE), AfterValidator(_module)]
+Site = Annotated[OptionalLine, AfterValidator(_module)]
 """A site of a model, or nothing. Coders of many sites have a folder for each, so it is no path."""
 Sought = Annotated[str, AfterValidator(cleaning.sought)]
 """Text to search for, such as words or an author; it may be empty."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -76,7 +77,8 @@ def test_delphi_loads_the_activations(db: Session, study: Study, run: Path) -> N
             assert set(number) == {latent.latent_index}
             found[number, context, position] = active.activations.numpy()
     assert np.array_equal(found, expected)
-    records = {record.latent.latent_index: record for record in dataset}
+    with ThreadPoolExecutor(1) as thread:  # it runs an event loop, and this thread may have one
+        records = thread.submit(lambda: {r.latent.latent_index: r for r in dataset}).result()
     assert sorted(records) == [0, 1, 3, 4, 5]
     best = expected[5].max(1).argmax()
     assert records[5].examples[0].tokens.tolist() == contexts[best].tokens

@@ -23,6 +23,7 @@ def test_commands() -> None:
         "explain",
         "export",
         "fetch",
+        "coder",
         "import",
         "score",
         "migrate",

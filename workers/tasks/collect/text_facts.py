@@ -1,6 +1,8 @@
 """Facts about a study's text: its contexts, and the documents that its coder has seen."""
 
 import json
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -50,10 +52,10 @@ def text_facts(session: Session, study: Study) -> dict[str, Any]:
 
 def _seen_by_coder(study: Study) -> SeenText | None:
     """The text that a study's coder was trained on, where its folder's record says so."""
-    try:
-        folders = [find_checkpoint(study.coder, study.hookpoint).folder]
-    except InputError:
-        return None
+    coder = Path(study.coder).expanduser()
+    folders = [coder, coder / study.hookpoint]
+    with suppress(InputError):  # a coder that cannot be read has no other folder
+        folders.append(find_checkpoint(study.coder, study.hookpoint).folder)
     for folder in folders:
         try:
             record = json.loads((folder / "training.json").read_text("utf-8"))
