@@ -1,26 +1,16 @@
 """``palimpsest study``: make studies and list them."""
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.choices import CORPUS
+from cli.choices import CORPUS, Step
 from interp.sources.paths import located
 
 app = typer.Typer(no_args_is_help=True, help="Studies: a model, a sparse coder and a corpus each.")
 console = Console()
-
-
-class Step(StrEnum):
-    """The steps of a new study."""
-
-    COLLECT = "collect"
-    EXPLAIN = "explain"
-    SIMULATE = "simulate"
-    REWRITE = "rewrite"
 
 
 @app.command()
@@ -58,9 +48,7 @@ def create(
     first_latents: Annotated[
         int | None, typer.Option(help="Latents to simulate afterwards. Default: all that can be.")
     ] = None,
-    until: Annotated[
-        Step, typer.Option(help="The last step that follows by itself.")
-    ] = Step.REWRITE,
+    until: Annotated[Step, typer.Option(help="The last step that follows by itself.")] = "rewrite",
 ) -> None:
     """Make a study: collect, explain, simulate, and rewrite its layer."""
     from app.services.studies.queries import create_study
@@ -89,7 +77,7 @@ def create(
         contexts_rewrite=contexts_rewrite,
         seed=seed,
         first_latents=first_latents,
-        until=until.value,
+        until=until,
     )
     with connect(), new_session() as session:
         created = create_study(session, study, get_settings().user)

@@ -1,12 +1,11 @@
 """Read what the files of a sparse coder say, without loading it."""
 
-from pathlib import Path
-
 from interp.coders import registry
 from interp.errors import InputError
 from interp.sources.checkpoint import Facts
-from interp.sources.models import HOOKPOINT, ModelShape, Place, place_of, same_site
-from interp.sources.paths import SEEN, check_hub_name, exists, full, hub_folder, is_path, read_json
+from interp.sources.formats import sparsify
+from interp.sources.models import ModelShape, Place, place_of, same_site
+from interp.sources.paths import SEEN, check_hub_name, exists, full, hub_folder, is_path
 from interp.sources.sites import LENS, LISTS
 
 IN_STREAM = ("mlp", "attn", "attention")
@@ -36,7 +35,8 @@ def check_coder(source: str, hookpoint: str, model: ModelShape | None) -> Facts 
         raise InputError(f"There is nothing at {path}. {SEEN}")
     found = registry.find(path, hookpoint)
     folder = found.folder
-    trained, named = _trained_on(folder, model), hookpoint.removesuffix(".output")
+    lists = (model and model.lists) or LISTS
+    trained, named = sparsify.trained_on(folder, lists), hookpoint.removesuffix(".output")
     plain = place_of(named) is not None and not LENS.fullmatch(named) and named[-6:] != ".input"
     if trained and plain and not same_site(trained, named):
         raise InputError(f"The sparse coder in {folder} is of {trained}, not of {hookpoint}.")
@@ -57,16 +57,3 @@ def _in_stream(place: Place) -> bool:
     return not place.below or (
         "." not in place.below and any(name in place.below for name in IN_STREAM)
     )
-
-
-def _trained_on(folder: Path, model: ModelShape | None) -> str:
-    """The hookpoint that a coder's folder names; empty if it names none.
-
-    A name such as ``coder_v1.2`` looks like one, but is none: the model has no such layers.
-    """
-    record = folder / "training.json"
-    if record.is_file() and isinstance(named := read_json(record).get("hookpoint"), str):
-        return named
-    place, lists = place_of(folder.name), (model and model.lists) or LISTS
-    named = place is not None and place.list in lists and HOOKPOINT.fullmatch(folder.name)
-    return folder.name if named else ""

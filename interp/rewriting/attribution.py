@@ -103,17 +103,20 @@ def _attribute(
         alone, among = rule.rivals(site.real, latents), rule.rivals(mixture, latents)
         kept = rule.select(mixture).dense(coder.num_latents)[:, latents]
 
-        def change(among: Rivals, gradient: Tensor) -> PerLatent:
-            return _change(rule, among, coder.slopes(gradient, site.x), latents, real, given)
+        def change(among: Rivals, slopes: Tensor) -> PerLatent:
+            return _change(rule, among, slopes, latents, real, given)
 
+        from_real, from_rewritten, from_untouched = (
+            coder.slopes(one.gradient, site.x) for one in (at_real, at_rewritten, untouched)
+        )
         # Both ends stand for the way between them: the trapezoidal rule.
-        path = (at_real.gradient + at_rewritten.gradient) / 2
+        path = (from_real[:, latents] + from_rewritten[:, latents]) / 2
         changes = (kept - real).where(~missing, 0.0)
         effects = {
-            Linearisation.UNTOUCHED: change(alone, untouched.gradient),
-            Linearisation.REAL_LATENTS: change(alone, at_real.gradient),
-            Linearisation.REWRITTEN: change(among, at_rewritten.gradient),
-            Linearisation.PATH: changes * coder.slopes(path, site.x)[:, latents],
+            Linearisation.UNTOUCHED: change(alone, from_untouched),
+            Linearisation.REAL_LATENTS: change(alone, from_real),
+            Linearisation.REWRITTEN: change(among, from_rewritten),
+            Linearisation.PATH: changes * path,
         }
     summed = {
         name: one.unflatten(0, (len(batch), -1)).sum(1).cpu().numpy()

@@ -1,7 +1,7 @@
 """Studies in the database."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -91,21 +91,18 @@ def _order(study: Study, data: StudyCreate) -> CollectParams:
     return CollectParams(**steps)
 
 
-def _derived_anew(study: Study, correction: dict[str, Any]) -> dict[str, Any]:
-    """What a correction leaves to be derived again. Its values that are the stored ones, as a form
-    sends them, are taken out of the correction."""
-    changed = {
-        name
-        for name in ("coder", "hookpoint", "reading")
-        if correction.get(name, getattr(study, name)) != getattr(study, name)
-    }
-    stale = {"reads"} if changed else set()
-    if "coder" in changed:
+def _derived_anew(study: Study, correction: Mapping[str, Any]) -> dict[str, Any]:
+    """A correction that also empties what the study had derived from a coder or a site that it
+    changes. A form sends all fields as they were: such a value counts as derived."""
+
+    def kept(name: str) -> bool:
+        own = getattr(study, name)
+        return bool(correction.get(name, own) == own)
+
+    stale = set() if all(map(kept, ("coder", "hookpoint", "reading"))) else {"reads"}
+    if not kept("coder"):
         stale.add("reading")
-    for name in stale:
-        if correction.get(name) == getattr(study, name):
-            del correction[name]
-    return dict.fromkeys(stale, "")
+    return {**correction, **{name: "" for name in stale if kept(name)}}
 
 
 def _flush(session: Session, slug: str) -> None:
@@ -182,8 +179,7 @@ def update_study(session: Session, study: Study, data: StudyUpdate) -> Study:
                 f"Study {study.slug} cannot be corrected: its collection has not failed. Make a "
                 "new study with other settings, and delete this one if you like."
             )
-        correction = {**_derived_anew(study, correction), **correction}
-        values = definition(session, study) | correction
+        values = definition(session, study) | _derived_anew(study, correction)
         corrected = checked(StudyCreate.model_validate(values))
         for name, value in corrected.model_dump(exclude=_ORDER).items():
             setattr(study, name, value)

@@ -4,6 +4,7 @@ Its loader says little of what is wrong with them, and some faults it does not n
 named like the module that its coder writes.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 
 from interp.errors import InputError
@@ -17,7 +18,8 @@ from interp.sources.checkpoint import (
     read_config,
     whole,
 )
-from interp.sources.models import place_of
+from interp.sources.models import HOOKPOINT, place_of
+from interp.sources.paths import read_json
 from interp.sources.sites import LISTS
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
@@ -77,14 +79,22 @@ def check(weights: Path) -> Facts:
         num_latents,
         k,
         skip,
-        writes=_site(weights.parent),
+        writes=trained_on(weights.parent),
     )
 
 
-def _site(folder: Path) -> str:
-    """The module that a folder is named like, or that the record of its training names."""
+def trained_on(folder: Path, lists: Collection[str] = LISTS) -> str:
+    """The hookpoint that the record of a coder's training, or else its folder, names; empty if
+    neither names one.
+
+    A name such as ``coder_v1.2`` looks like one, but is none: the model has no such layers.
+
+    Args:
+        lists: What the model's lists of layers are called.
+    """
     record = folder / RECORD
-    if record.is_file() and isinstance(named := read_config(record).get("hookpoint"), str):
+    if record.is_file() and isinstance(named := read_json(record).get("hookpoint"), str):
         return named
     place = place_of(folder.name)
-    return folder.name if place is not None and place.list in LISTS else ""
+    found = place is not None and place.list in lists and HOOKPOINT.fullmatch(folder.name)
+    return folder.name if found else ""
