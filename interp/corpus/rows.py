@@ -22,6 +22,8 @@ from interp.errors import InputError
 LONGEST = 1 << 28
 """Bytes of a line or of a text file. What is longer is hardly one document, and would fill the
 memory."""
+# The process has one limit, of 128 KiB, which long documents exceed; whoever needs more raises it.
+csv.field_size_limit(max(csv.field_size_limit(), LONGEST))
 ROWS = 1000
 """Rows of a Parquet file in memory at once."""
 MARKS = {
@@ -168,7 +170,6 @@ def _object(line: str, where: str) -> dict[str, Any]:
 
 
 def _csv_rows(path: Path, column: str) -> Iterator[Row]:
-    csv.field_size_limit(LONGEST)  # its own limit is 128 KiB, which long documents exceed
     reader = csv.reader((line for _, line in _lines(path)), strict=True)
     place: int | None = None
     where = f"{shown(path)}, line 1"

@@ -25,6 +25,8 @@ A_LATENT = 1000
 """Explanations of one latent in a file, at most."""
 LINE = 2**20
 """Bytes of a line of JSON and characters of a row of CSV, at most."""
+# The process has one limit, and other readers raise it: a row has a bound of its own.
+csv.field_size_limit(max(csv.field_size_limit(), LINE))
 NAME = 200
 """Characters of an author's or a prompt's name."""
 
