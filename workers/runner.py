@@ -12,6 +12,7 @@ too.
 
 import logging
 import time
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -22,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from interp.errors import InputError
 from jobs.events import publish
-from jobs.kinds import ORDINARY
+from jobs.kinds import INTERACTIVE, ORDINARY, WAITED_FOR
 from jobs.log import clean, note
 from jobs.queue import WORK, celery
 from jobs.status import ACTIVE
@@ -31,6 +32,7 @@ from models.database import get_engine, new_session
 from models.settings import get_settings
 from workers import rates
 from workers.interactive.serve import answer_between
+from workers.pause import bulk_work_pauses, pause_between_modules
 from workers.reasons import in_words, passes
 from workers.task import Done
 from workers.turns import SHARES, WORKER, let_go, served, take, unlock, waiting, wake_waiting
@@ -132,19 +134,24 @@ def _turn(session: Session, job: Job) -> bool:
     """
     from workers.registry import task_of  # imports torch: a process forks before it does
 
+    if INTERACTIVE not in served():
+        pause_between_modules()
     study = session.get_one(Study, job.study_id)
     began = time.monotonic()
     deadline = began + get_settings().chunk_seconds
     task = task_of(job)
-    task.prepare(session, job, study)
-    units = task.plan(session, job, study)
+    others_pause = bulk_work_pauses if job.priority >= WAITED_FOR else nullcontext
+    with others_pause():
+        task.prepare(session, job, study)
+        units = task.plan(session, job, study)
     total = sum(unit.size for unit in units)
     progress = Progress(sum(unit.done for unit in units), total, task.counts)
     if not _planned(session, job, progress, rates.planned(session, job, units)):
         return False
     for unit in units:
         while unit.done < unit.size:
-            done = task.do(session, job, study, unit)
+            with others_pause():
+                done = task.do(session, job, study, unit)
             upto = unit.size if done.part is None else done.part
             progress = progress._replace(done=progress.done + upto - unit.done)
             now = time.monotonic()

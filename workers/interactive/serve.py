@@ -18,6 +18,7 @@ from jobs.queue import ANSWER, celery
 from jobs.requests import Envelope, Reply
 from models import Study
 from models.database import new_session
+from workers.pause import bulk_work_pauses
 from workers.reasons import in_words
 from workers.turns import served
 
@@ -74,7 +75,7 @@ def _answer(envelope: Envelope) -> Reply:
             study = session.get(Study, envelope.study_id)
             if study is None or study.deleted_at is not None:
                 return Reply(problem="This study was deleted.")
-            with _half_the_cores():
+            with bulk_work_pauses(), _half_the_cores():
                 answer = ANSWERS[envelope.name](session, study, request)
         return Reply(answer=answer.model_dump(mode="json"))
     except Exception as error:

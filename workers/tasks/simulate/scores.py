@@ -1,12 +1,11 @@
 """Calibrate simulations on the calibrate set, and score them there."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
 from interp.scoring.calibrate import fit_sorted
@@ -21,6 +20,8 @@ from workers.tasks.rows import documents_of, fields, finite
 NAMES = ("correlation", "explained_variance", "sensitivity", "specificity", "f1", "auroc")
 RANDOM_BASELINE = 8
 """The random baseline is the mean over so many explanations of other latents."""
+POOL = 32
+"""They are drawn from so many, the same for all latents: sorting simulations takes longest."""
 
 Values = Float[np.ndarray, "context position"]
 
@@ -57,17 +58,14 @@ def calibrate_and_score(
         for real in [real_activations(study, latent.index, ContextSet.CALIBRATE, len(ids))]
     ]
     copy_in(session, [row for one in block for row in _calibrations(one)])
-    chosen = _of_other_latents(session, study, block)
-    others = {one.simulation.id: one.ranked for one in block}
+    pool = _pool(session, study, simulations[0], ranked)
     scores = score_block([one.ranked for one in block], [one.real for one in block])
     rows = []
-    for one, found, numbers in zip(block, scores, chosen, strict=True):
-        lacking = [number for number in numbers if number not in others]
-        stored = session.execute(
-            select(Simulation.id, Simulation.values).where(among(Simulation.id, lacking))
-        )
-        others |= {number: ranked(values) for number, values in stored}
-        baseline = np.array([others[number].figures(one.real) for number in numbers])
+    for one, found in zip(block, scores, strict=True):
+        rng = np.random.default_rng([study.seed, one.simulation.explanation_id])
+        others = [other for other in pool if other.latent_id != one.latent.id]
+        drawn = rng.permutation(len(others))[:RANDOM_BASELINE]
+        baseline = np.array([others[i].ranked.figures(one.real) for i in drawn])
         rows += _scores(one.simulation, found, baseline.reshape(-1, len(NAMES)))
     copy_in(session, rows)
 
@@ -118,31 +116,43 @@ def _scores(
     return rows
 
 
-def _of_other_latents(session: Session, study: Study, block: Sequence[_Scored]) -> list[list[int]]:
-    """For each simulation of a block, those of other latents' explanations by the same simulator,
-    on the same contexts.
+class _Other(NamedTuple):
+    """A simulation that the random baselines of other latents are drawn from."""
 
-    The seed and the explanation fix a random draw of them, as far as they are there.
-    """
-    own = block[0].simulation
-    found = session.execute(
-        select(
-            func.array_agg(aggregate_order_by(Simulation.id, Simulation.id)),
-            func.array_agg(aggregate_order_by(Explanation.latent_id, Simulation.id)),
-        )
+    latent_id: int
+    ranked: Ranked
+
+
+_pooled: dict[int, _Other] = {}
+"""The last pool, by simulation."""
+
+
+def _pool(
+    session: Session, study: Study, like: Simulation, ranked: Callable[[Values], Ranked]
+) -> Sequence[_Other]:
+    """Simulations of a study by one simulator on the same contexts. The seed draws them, as far as
+    they are there."""
+    order = func.md5(func.concat(study.seed, " ", Simulation.explanation_id))
+    wanted = session.execute(
+        select(Simulation.id, Explanation.latent_id)
         .join(Explanation, Explanation.id == Simulation.explanation_id)
         .join(Latent, Latent.id == Explanation.latent_id)
         .where(
             Latent.study_id == study.id,
-            Simulation.simulator_id == own.simulator_id,
+            Simulation.simulator_id == like.simulator_id,
             Simulation.set == str(ContextSet.CALIBRATE),
-            Simulation.context_ids == own.context_ids,
+            Simulation.context_ids == like.context_ids,
         )
-    ).one()
-    ids, latents = (np.array(column) for column in found)
-    chosen = []
-    for one in block:
-        rng = np.random.default_rng([study.seed, one.simulation.explanation_id])
-        others = rng.permutation(ids[latents != one.latent.id])[:RANDOM_BASELINE]
-        chosen.append(others.tolist())
-    return chosen
+        .order_by(order, Simulation.id)
+        .limit(POOL)
+    ).all()
+    known = {row.id: _pooled[row.id] for row in wanted if row.id in _pooled}
+    latents = {row.id: row.latent_id for row in wanted if row.id not in known}
+    stored = session.execute(
+        select(Simulation.id, Simulation.values).where(among(Simulation.id, list(latents)))
+    )
+    for row in stored:
+        known[row.id] = _Other(latents[row.id], ranked(row.values))
+    _pooled.clear()
+    _pooled.update(known)
+    return [known[row.id] for row in wanted]
