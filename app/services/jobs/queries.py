@@ -1,5 +1,6 @@
 """Jobs in the database and on their queues."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, case, func, select, update
@@ -9,8 +10,10 @@ from sqlalchemy.orm import Session
 from app.services.errors import Conflict, Forbidden, NotFound
 from app.services.rows import read
 from app.services.simulators.missing import Missing, missing_values
-from jobs import queue
+from interp.errors import InputError
+from jobs import chain, queue
 from jobs.events import publish as tell
+from jobs.kinds import params_of
 from jobs.log import note
 from jobs.progress import JobLine
 from jobs.status import ACTIVE, STOPPED
@@ -64,6 +67,16 @@ class JobRow(NamedTuple):
         """True if too many values are missing to trust the job's figures."""
         share = self.missing.share if self.missing else None
         return share is not None and share > MISSING_WARNING
+
+    @property
+    def ahead(self) -> Sequence[str]:
+        """The kinds of the jobs that follow this one by themselves, in order."""
+        if self.job.status not in ACTIVE:
+            return []
+        try:
+            return chain.ahead(params_of(self.job))
+        except InputError:  # an older version's parameters
+            return []
 
 
 def list_jobs(

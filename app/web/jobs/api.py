@@ -77,4 +77,5 @@ def _report(row: queries.JobRow) -> JobReport:
         failures=row.missing.reasons if row.missing else {},
         seconds_left=None if no_worker(row.job) else seconds_left(row.job),
         no_worker=bool(no_worker(row.job)),
+        ahead=list(row.ahead),
     )

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.services.jobs import queries
 from interp.errors import InputError
 from jobs import chain, queue
 from jobs.kinds import (
@@ -183,6 +184,22 @@ def test_the_chain() -> None:
         "main_point": True,
     }
     assert chain.after(edit.model_copy(update={"then_rewrite": False}), {}) == []
+
+
+def test_a_job_tells_what_follows_by_itself(
+    api: httpx.Client, pages: httpx.Client, db: Session, study: Study
+) -> None:
+    collect = CollectParams(explain=(ExplainParams(), ExplainParams()), first_latents=20)
+    assert chain.ahead(collect) == ["explain", "explain", "simulate", "rewrite"]
+    assert chain.ahead(collect.model_copy(update={"until": "simulate"}))[-1] == "simulate"
+    assert chain.ahead(collect.model_copy(update={"until": "collect"})) == []
+    assert chain.ahead(SimulateParams(rest=True)) == []
+    job = queue.enqueue(db, study, collect, by="ada")
+    assert api.get(f"jobs/{job.id}").json()["ahead"][-1] == "rewrite"
+    for page in (f"/jobs/{job.id}", f"/studies/{study.slug}/jobs"):
+        assert "Then, by themselves: Explain, Explain, Simulate, Rewrite." in pages.get(page).text
+    queries.cancel_job(db, job)
+    assert api.get(f"jobs/{job.id}").json()["ahead"] == []
 
 
 def test_somebody_waits_for_a_main_point_and_nobody_for_the_rest() -> None:
