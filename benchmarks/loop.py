@@ -124,16 +124,20 @@ def _answers(client: httpx.Client) -> bool:
 
 
 def wait_for(
-    found: Callable[[], T | None], what: str, up: subprocess.Popen[bytes] | None = None
+    found: Callable[[], T | None],
+    what: str,
+    up: subprocess.Popen[bytes] | None = None,
+    *,
+    every: float = 0.1,
 ) -> T:
-    """Ask until there is something."""
+    """Ask every few seconds until there is something."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if (one := found()) is not None:
             return one
         if up is not None and up.poll() is not None:
             raise SystemExit(f"`palimpsest up` ended before {what}.")
-        time.sleep(0.1)
+        time.sleep(every)
     raise SystemExit(f"No {what} within {PATIENCE:.0f} s.")
 
 
@@ -142,7 +146,8 @@ def first_minutes(client: httpx.Client) -> Iterator[Figure]:
     began = time.monotonic()
     if _main_point(client) is not None:
         return  # in a folder that was kept
-    first = wait_for(lambda: _main_point(client), "main point of the layer")
+    # Not more often: a question about all latents takes time from the work that is measured.
+    first = wait_for(lambda: _main_point(client), "main point of the layer", every=1)
     many = len(first["explanation_ids"])
     yield Figure(f"address → {many} latents on the chart", time.monotonic() - began, 240)
     simulating = [one for one in _jobs(client) if one["kind"] == "simulate"]
@@ -152,7 +157,7 @@ def first_minutes(client: httpx.Client) -> Iterator[Figure]:
         found = _main_point(client)
         return (found is not None and len(found["explanation_ids"]) >= bulk["total"]) or None
 
-    wait_for(whole, "main point of the whole layer")
+    wait_for(whole, "main point of the whole layer", every=1)
     yield Figure("address → all latents on the chart", time.monotonic() - began, 240)
     bulk = next(one for one in _jobs(client) if one["id"] == bulk["id"])
     yield Figure("all latents simulated and scored", _seconds(bulk), 300)
@@ -209,7 +214,7 @@ def edits(client: httpx.Client, count: int) -> Iterator[Figure]:
         taken["scores"].append(time.monotonic() - began)
         wait_for(lambda at=at: _items(client.get(f"{at}/loss-effects")) or None, "loss effects")
         taken["own"].append(time.monotonic() - began)
-        wait_for(lambda saved=saved: _main_point(client, saved), "main point")
+        wait_for(lambda saved=saved: _main_point(client, saved), "main point", every=0.25)
         taken["layer"].append(time.monotonic() - began)
     for name, goal, what in (
         ("scores", 1, "save → scores, p95"),
@@ -238,7 +243,7 @@ def in_a_row(client: httpx.Client, count: int) -> Iterator[Figure]:
         active = ("queued", "running")
         return True if not any(one["status"] in active for one in waited) else None
 
-    wait_for(settled, "end of what people wait for")
+    wait_for(settled, "end of what people wait for", every=1)
     yield Figure(f"{count} edits in a row → all settled", time.monotonic() - began, 180)
 
 
