@@ -217,6 +217,11 @@ class Independence(Term):
     """How far a simulator is independent of a study's model and text."""
 
     INDEPENDENT = "independent", "independent", "None of the others applies."
+    SAME_FAMILY = (
+        "same family",
+        "same family",
+        "By its name, the simulator runs on a model of the subject's family.",
+    )
     SAME_MODEL = "same model", "same model", "The simulator runs on the subject model itself."
     UNKNOWN = (
         "unknown",

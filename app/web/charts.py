@@ -46,6 +46,7 @@ WARNINGS: dict[Independence, str] = {
     Independence.CONTAMINATED: "Contaminated: the simulator was trained on text that it is "
     "measured on",
     Independence.UNKNOWN: "The simulator may have been trained on text that it is measured on",
+    Independence.SAME_FAMILY: "The simulator runs on a model of the subject's family",
     Independence.SAME_MODEL: "The simulator runs on the subject model itself",
 }
 """The lines above a chart, and so in every picture that is saved of it."""

@@ -56,9 +56,7 @@ class JobReport(JobOut):
     no_worker: bool = Field(
         description="Whether it waits or runs though no worker is running for its kind of job."
     )
-    ahead: list[str] = Field(
-        description="Kinds of the jobs that follow by themselves, in order."
-    )
+    ahead: list[str] = Field(description="Kinds of the jobs that follow by themselves, in order.")
 
 
 class JobEventOut(BaseModel):

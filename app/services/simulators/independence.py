@@ -1,5 +1,6 @@
 """The independence of a simulator from a study: its training text and its language model."""
 
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,6 +64,12 @@ def assess(session: Session, study: Study, simulator: Simulator) -> Assessment:
         return Assessment(
             Independence.SAME_MODEL,
             "The simulator runs on the subject model itself, so the two may err alike." + unseen,
+        )
+    if _family(study.model) in {_family(base) for base in bases}:
+        return Assessment(
+            Independence.SAME_FAMILY,
+            f"By its name, the simulator runs on a model of the subject's family "
+            f"({_family(study.model)}), so the two may err alike.{unseen}",
         )
     return Assessment(
         Independence.INDEPENDENT, "The simulator runs on another model than the subject." + unseen
@@ -156,6 +163,12 @@ def _some(trained: TrainedOn) -> str:
 def _name(model: str) -> str:
     """A model's name without its folder or hub account."""
     return Path(model).name.casefold().removesuffix(".gguf")
+
+
+def _family(model: str) -> str:
+    """The name of a model's family: what stands before its version and size."""
+    name = _name(model)
+    return re.split(r"[\d_.-]", name, maxsplit=1)[0] or name
 
 
 class StudySimulator(NamedTuple):

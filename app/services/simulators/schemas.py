@@ -33,7 +33,7 @@ IndependenceOut = Annotated[
     Field(
         description="Independence of the simulator. contaminated: it was trained on text "
         "that it is measured on; unknown: it may have been; same model: it runs on the subject "
-        "model; independent: none of these."
+        "model; same family: on one of its family, by its name; independent: none of these."
     ),
 ]
 IndependenceOrNone = Annotated[

@@ -114,6 +114,7 @@ def _simulators() -> list[StudySimulator]:
     simulator = Simulator(id=1, method="all_at_once", model="org/a-model", options={})
     reasons: dict[Independence, str] = {
         Independence.INDEPENDENT: "The simulator runs on another model than the subject.",
+        Independence.SAME_FAMILY: "The simulator runs on a model of the subject's family.",
         Independence.SAME_MODEL: "The simulator runs on the subject model itself.",
         Independence.UNKNOWN: "Its record does not tell documents apart by their text.",
         Independence.CONTAMINATED: "The simulator was trained on text that it is measured on.",

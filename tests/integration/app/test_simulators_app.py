@@ -247,7 +247,8 @@ def test_what_a_prompted_simulator_is_worth(db: Session, study: Study) -> None:
         "/models/smollm2-135m-instruct": "same model",
         "HuggingFaceTB/SmolLM2-135M-Instruct": "same model",
         "SmolLM2-135M-Instruct.gguf": "same model",
-        "SmolLM2-135M": "independent",
+        "SmolLM2-135M": "same family",
+        "HuggingFaceTB/SmolLM3-3B": "same family",
         "Llama-3.1-8B": "independent",
     }.items():
         simulator = Simulator(method="all_at_once", model=model, training={}, options={})
