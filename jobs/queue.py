@@ -153,7 +153,8 @@ def _supersede(session: Session, job: Job) -> Sequence[int]:
         .where(
             Job.study_id == job.study_id,
             Job.kind == job.kind,
-            Job.params - "rewrite_id" == {n: v for n, v in job.params.items() if n != "rewrite_id"},
+            Job.params.op("-")("rewrite_id")
+            == {n: v for n, v in job.params.items() if n != "rewrite_id"},
             Job.params["rewrite_id"].astext.is_not(None) if rest else Job.turn_at.is_(None),
             Job.id < job.id,
             Job.status.in_(ACTIVE),

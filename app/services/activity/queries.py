@@ -52,7 +52,7 @@ def _layers(
 ) -> dict[int, tuple[int, Comparison | None]]:
     """Of each explanation the first whole-context rewrite that has it and whose parent has not, and
     how its largest set compares with the parent's."""
-    edited = func.unnest(Rewrite.edited_ids).column_valued("edited")
+    edited = func.unnest(Rewrite.edited_ids).column_valued("edited", joins_implicitly=True)
     rows = session.execute(
         select(edited, Rewrite.id)
         .where(
