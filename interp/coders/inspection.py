@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from interp.coders.protocol import Coder, Fit
 from interp.errors import InputError
-from interp.model.subject import Hooked
+from interp.model.subject import Hooked, device_of
 from interp.model.taps import Hidden, Tap
 from interp.sources.checkpoint import Facts
 from interp.sources.models import place_of
@@ -93,19 +93,20 @@ def capture_sites(
     Args:
         first_position: Positions before it are left out.
     """
-    modules = dict(model.base_model.named_modules())
+    modules, home = dict(model.base_model.named_modules()), device_of(model)
     caught: dict[Site, Tensor] = {}
 
     def note(site: Site, hidden: Hidden) -> None:
         if hidden.ndim == 3 and hidden.is_floating_point():
             # A copy: what goes into a module may be overwritten later.
-            caught[site] = hidden[:, first_position:].flatten(0, 1)[:TOKENS].float().clone()
+            some = hidden[:, first_position:].flatten(0, 1)[:TOKENS]
+            caught[site] = some.float().clone().to(home)
 
     with ExitStack() as taps:
         for site in sites:
             tap = Tap(modules[site.module], site.side)
             taps.enter_context(tap.watched(partial(note, site)))
-        model.base_model(tokens.to(model.device), use_cache=False)
+        model.base_model(tokens.to(home), use_cache=False)
     return Captured(caught)
 
 

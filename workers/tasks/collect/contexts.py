@@ -165,6 +165,7 @@ def _check_fit(session: Session, study: Study, subject: Subject, coder: Coder) -
         "fvu": fit.fvu,
         "active": fit.active,
         "resumes": resumes,
+        "dtype": str(subject.dtype).removeprefix("torch."),
         "sha256": fingerprint(coder),
         "code_version": code_version(),
         **text_facts(session, study),
