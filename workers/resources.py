@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from interp.coders.load import find_checkpoint, load_coder
 from interp.coders.protocol import Coder
 from interp.coders.readings import readings
+from interp.coders.thresholds import with_threshold
 from interp.corpus import tokenizer as tokenizers
 from interp.corpus.activations import ActivationStore
 from interp.corpus.source import source_of
@@ -111,9 +112,11 @@ def corpus_of(study: Study) -> str:
 
 
 def coder_of(study: Study) -> Coder:
-    """The study's sparse coder."""
+    """The study's sparse coder, with the threshold that was estimated when it was collected."""
     _may_load(check_coder, study.coder)
-    return _coder(study.coder, study.hookpoint, study.reading)
+    coder = _coder(study.coder, study.hookpoint, study.reading)
+    threshold = study.coder_info.get("threshold")
+    return coder if threshold is None else with_threshold(coder, threshold)
 
 
 def facts_of(study: Study) -> Facts:

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from interp.coders.protocol import Coder, Fit
+from interp.coders.thresholds import settled
 from interp.errors import InputError
 from interp.model.subject import Hooked, device_of
 from interp.model.taps import Hidden, Tap
@@ -75,7 +76,7 @@ class Captured(NamedTuple):
         x, y = self.sites[reads], self.sites[writes]
         if (x.shape[-1], y.shape[-1]) != (coder.d_in, coder.d_out):
             return Candidate(str(reads), str(writes), reading, math.inf, math.nan)
-        measured = Fit(coder, first_position=0)
+        measured = Fit(settled(coder, [x]), first_position=0)
         measured.add(Hooked(x[None], y[None]))
         return Candidate(str(reads), str(writes), reading, measured.fvu, measured.active)
 
