@@ -19,12 +19,13 @@ from transformers import (
 from interp.coders.capture import collect
 from interp.errors import InputError
 from interp.model.subject import Subject, load_subject, output_head, torch_dtype
+from interp.rewriting import checks
 from interp.rewriting.admission import can_resume
 from interp.rewriting.attribution import attribute
-from interp.rewriting.checks import tolerance
+from interp.rewriting.checks import Setting, tolerance
 from interp.rewriting.evaluate import evaluate
 from interp.rewriting.splice import Values, real_latents, rewritten, untouched, zero
-from interp.vocabulary import Dtype, Protocol
+from interp.vocabulary import Dtype, Outcome, Protocol
 from tests.engine import (
     D_MODEL,
     MLP,
@@ -115,6 +116,20 @@ def test_latents_and_estimates_of_half_precision_are_near(dtype: torch.dtype) ->
     )
     for name, effects in full.effects.items():
         np.testing.assert_allclose(half.effects[name], effects, rtol=0.1, atol=tolerance(dtype))
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_the_checks_pass_in_half_precision(dtype: torch.dtype) -> None:
+    setting = Setting(in_dtype("llama", dtype), random_coder(), TOKENS, 1, [1, 5])
+    for check in (
+        checks.real_latents_are_the_coder,
+        checks.an_oracle_recovers_everything,
+        checks.zero_answers_are_the_set_zeroed,
+        checks.order_changes_nothing,
+    ):
+        result = check(setting)
+        assert result.outcome is Outcome.PASSED, result.detail
+        assert f"{tolerance(dtype):.0e} is allowed" in result.detail
 
 
 def test_a_model_that_overflows_in_half_precision_is_refused() -> None:
