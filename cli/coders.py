@@ -6,7 +6,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.choices import DTYPE
 from interp.sources.paths import located
+from interp.vocabulary import Dtype
 from models.settings import get_settings
 
 app = typer.Typer(no_args_is_help=True, help="Sparse coders.")
@@ -32,6 +34,7 @@ def inspect(
     reads: Annotated[
         str, typer.Option(help="Site that it reads, if its files do not name it.")
     ] = "",
+    dtype: Annotated[Dtype, typer.Option(help=DTYPE)] = Dtype.FLOAT32,
     corpus: Annotated[str, typer.Option(help="Text to measure on.")] = "sotu",
     contexts: Annotated[int, typer.Option(min=1, help="Contexts to measure on.")] = 16,
     context_length: Annotated[int, typer.Option(min=8, help="Tokens in a context.")] = 128,
@@ -48,7 +51,7 @@ def inspect(
         from interp.coders.load import find_checkpoint, load_coder
         from interp.coders.readings import readings
         from interp.corpus.contexts import make_contexts, split_corpus
-        from interp.model.subject import default_device, load_causal_lm
+        from interp.model.subject import default_device, load_causal_lm, torch_dtype
         from interp.vocabulary import ContextSet
 
         found = find_checkpoint(located(coder), hookpoint)
@@ -71,8 +74,12 @@ def inspect(
     with console.status("Loading the model"):
         import torch
 
+        settings = get_settings()
         lm, tokenizer = load_causal_lm(
-            get_settings().model_source(model), dtype=torch.float32, device=default_device()
+            settings.model_source(model),
+            dtype=torch_dtype(dtype),
+            device=default_device(),
+            device_map=settings.device_map,
         )
     with console.status("Measuring"):
         text = make_contexts(

@@ -6,8 +6,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.choices import CORPUS, Step
+from cli.choices import CORPUS, DTYPE, Step
 from interp.sources.paths import located
+from interp.vocabulary import Dtype
 
 app = typer.Typer(no_args_is_help=True, help="Studies: a model, a sparse coder and a corpus each.")
 console = Console()
@@ -32,6 +33,7 @@ def create(
         str, typer.Option(help="How its files are read, as `coder inspect` names it.")
     ] = "",
     model_revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
+    dtype: Annotated[Dtype, typer.Option(help=DTYPE)] = Dtype.FLOAT32,
     context_length: Annotated[int, typer.Option(help="Tokens in a context.")] = 34,
     prepend_bos: Annotated[bool, typer.Option(help="Begin contexts with the BOS token.")] = True,
     leave_out: Annotated[
@@ -63,6 +65,7 @@ def create(
         title=title,
         model=located(model),
         model_revision=model_revision,
+        dtype=dtype,
         coder=located(coder),
         hookpoint=hookpoint,
         reads=reads,

@@ -52,6 +52,23 @@ class ValueState(Term):
     BOS = "bos", "first token", "The beginning-of-sequence token, which is never simulated."
 
 
+class Dtype(Term):
+    """How the numbers of a subject model are stored."""
+
+    FLOAT32 = "float32", "float32", "Four bytes. Losses are exact to a ten-thousandth of a nat."
+    BFLOAT16 = (
+        "bfloat16",
+        "bfloat16",
+        "Two bytes, three digits. The loss of a context is exact to about a hundredth of a nat.",
+    )
+    FLOAT16 = (
+        "float16",
+        "float16",
+        "Two bytes, four digits. Numbers above 65,504 are infinite.",
+    )
+    AUTO = "auto", "as its files", "The one that the files of the model are in."
+
+
 class CalibrationMethod(Term):
     """A map from raw simulated values to activations, fitted on the calibrate set."""
 
@@ -342,6 +359,7 @@ VOCABULARY: tuple[type[Term], ...] = (
     ContextSet,
     ExampleKind,
     ValueState,
+    Dtype,
     CalibrationMethod,
     Protocol,
     Condition,

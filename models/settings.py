@@ -3,7 +3,7 @@
 import os
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -62,6 +62,12 @@ class Settings(BaseSettings):
 
     chunk_seconds: float = Field(default=20.0, gt=0, alias="PALIMPSEST_CHUNK_SECONDS")
     """How long the turn of a job lasts while others wait, in seconds."""
+
+    device_map: Literal["auto", "balanced", "balanced_low_0", "sequential"] | None = Field(
+        default=None, alias="PALIMPSEST_DEVICE_MAP"
+    )
+    """How the layers of a model are divided among the GPUs of a worker, as Accelerate names it.
+    Unset: a model is on one GPU."""
 
     @property
     def data(self) -> Path:

@@ -29,6 +29,9 @@ class Study(Base):
     """One subject model, one sparse coder at one hookpoint, one corpus."""
 
     __tablename__ = "study"
+    __table_args__ = (
+        CheckConstraint("dtype IN ('float32', 'bfloat16', 'float16', 'auto')", name="dtype"),
+    )
 
     id: Mapped[Id]
     slug: Mapped[str] = mapped_column(unique=True)
@@ -37,6 +40,8 @@ class Study(Base):
     model: Mapped[str]
     """Subject model: a folder, a .gguf file, or a hub name."""
     model_revision: Mapped[str | None]
+    dtype: Mapped[str] = mapped_column(default="float32")
+    """What the model is loaded in, see ``interp.vocabulary.Dtype``. Figures depend on it."""
     coder: Mapped[str]
     """Sparse coder: a checkpoint of any known format, or a hub name."""
     hookpoint: Mapped[str]
@@ -67,12 +72,13 @@ class Study(Base):
     """To read both at once. Another one is chosen by ``simulator_id``."""
     coder_info: Mapped[Json] = mapped_column(default=dict)
     """Known once collected: kind, k (None if the number of active latents is not fixed), rule (the
-    active latents, in words), active (their mean number on a token of the calibrate set), skip,
-    num_latents, fvu (fraction of variance unexplained there), resumes (False if each condition
-    takes a whole forward pass), sha256 of the weights, tokens collected, dead latents,
-    code_version, text_version (``interp.corpus.documents.TEXT_VERSION`` of its contexts), tokenizer
-    (its ``interp.corpus.tokenizer.fingerprint``), documents (read, copies too), unused (rows that
-    are no text, by reason: how many, and where the first is), copies (documents left out as such),
+    active latents, in words), threshold (if it was estimated on the calibrate set), active (their
+    mean number on a token of the calibrate set), skip, num_latents, fvu (fraction of variance
+    unexplained there), resumes (False if each condition takes a whole forward pass), dtype (of the
+    loaded model), sha256 of the weights, tokens collected, dead latents, code_version, text_version
+    (``interp.corpus.documents.TEXT_VERSION`` of its contexts), tokenizer (its
+    ``interp.corpus.tokenizer.fingerprint``), documents (read, copies too), unused (rows that are no
+    text, by reason: how many, and where the first is), copies (documents left out as such),
     coder_seen (names of calibrate and evaluate documents that the coder was trained on; None where
     its record does not say)."""
     deleted_at: Mapped[datetime | None]

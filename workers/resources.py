@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from interp.coders.load import find_checkpoint, load_coder
 from interp.coders.protocol import Coder
 from interp.coders.readings import readings
+from interp.coders.thresholds import with_threshold
 from interp.corpus import tokenizer as tokenizers
 from interp.corpus.activations import ActivationStore
 from interp.corpus.source import source_of
@@ -21,11 +21,11 @@ from interp.llm.llm import LLM
 from interp.llm.load import load_llm
 from interp.llm.registry import BACK_ENDS, servers
 from interp.llm.servers import check_named
-from interp.model.subject import Subject, default_device, load_causal_lm
+from interp.model.subject import Subject, default_device, load_causal_lm, torch_dtype
 from interp.simulate import protocol as simulators
 from interp.simulate.registry import SIMULATORS, prompted, trained
 from interp.sources.checkpoint import Facts
-from interp.vocabulary import ContextSet
+from interp.vocabulary import ContextSet, Dtype
 from models import Simulator, Study
 from models.folders import check_coder, check_model, check_path
 from models.settings import get_settings
@@ -47,15 +47,22 @@ def _may_load(check: Callable[[str], str], source: str) -> None:
 
 
 def _model(
-    name: str, revision: str | None = None
+    name: str, revision: str | None = None, dtype: Dtype = Dtype.FLOAT32
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A model by the name that people give it."""
-    return _kept(get_settings().model_source(name), revision)
+    settings = get_settings()
+    return _kept(settings.model_source(name), revision, dtype, settings.device_map)
 
 
-def _loaded(source: str, revision: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _loaded(
+    source: str, revision: str | None, dtype: Dtype, device_map: str | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     model, tokenizer = load_causal_lm(
-        source, revision=revision, dtype=torch.float32, device=default_device()
+        source,
+        revision=revision,
+        dtype=torch_dtype(dtype),
+        device=default_device(),
+        device_map=device_map,
     )
     model.requires_grad_(False)
     return model, tokenizer
@@ -79,14 +86,14 @@ def _coder(source: str, hookpoint: str, reading: str) -> Coder:
 
 
 def subject_of(study: Study) -> Subject:
-    """The study's subject model, in float32: losses are compared to a thousandth of a nat.
+    """The study's subject model.
 
     Raises:
         InputError: It may not be loaded or is not there, or its tokenizer is another one than when
             the study was collected.
     """
     _may_load(check_model, study.model)
-    model, tokenizer = _model(study.model, study.model_revision)
+    model, tokenizer = _model(study.model, study.model_revision, Dtype(study.dtype))
     if study.coder_info.get("tokenizer") not in (None, tokenizers.fingerprint(tokenizer)):
         raise InputError(
             f"The tokenizer of {study.model} is not the one that this study was collected with: "
@@ -105,9 +112,11 @@ def corpus_of(study: Study) -> str:
 
 
 def coder_of(study: Study) -> Coder:
-    """The study's sparse coder."""
+    """The study's sparse coder, with the threshold that was estimated when it was collected."""
     _may_load(check_coder, study.coder)
-    return _coder(study.coder, study.hookpoint, study.reading)
+    coder = _coder(study.coder, study.hookpoint, study.reading)
+    threshold = study.coder_info.get("threshold")
+    return coder if threshold is None else with_threshold(coder, threshold)
 
 
 def facts_of(study: Study) -> Facts:
@@ -156,8 +165,8 @@ def simulator_of(simulator: Simulator, study: Study) -> simulators.Simulator:
 
 @lru_cache(maxsize=KEPT_MODELS)
 def _trained(method: str, model: str, folder: str, coder: str) -> simulators.Simulator:
-    # Not kept besides: the simulator may keep a smaller copy.
-    base = _loaded(get_settings().model_source(model), None)
+    # Not kept besides: the simulator may keep a smaller copy. It takes its parts from one device.
+    base = _loaded(get_settings().model_source(model), None, Dtype.FLOAT32, None)
     return trained()[method].load(*base, Path(folder), coder)
 
 

@@ -1,6 +1,7 @@
 """Check that a sparse coder fits its hookpoint."""
 
 import math
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from interp.coders.inspection import candidates, differs, inspect
 from interp.coders.protocol import Coder, Fit, coder_input, refuse_non_finite
 from interp.coders.readings import readings
+from interp.coders.thresholds import settled
 from interp.errors import InputError
 from interp.model.subject import Hooked, Subject
 from interp.sources.checkpoint import Facts
@@ -41,13 +43,20 @@ def check_coder(
         active: The mean number of active latents that the coder's files declare.
 
     Returns:
-        How well it fits on these contexts.
+        How well it fits on these contexts, with the threshold that was estimated on them if its
+        files hold none.
 
     Raises:
         InputError: The width differs, more than ``MAX_FVU`` of the variance is unexplained, or more
             than twice or less than half as many latents are active as declared.
     """
-    measured = Fit(coder, first_position=first_position)
+
+    def read() -> Iterator[Tensor]:
+        for _, hooked in subject.captures(tokens):
+            _check_vectors(coder, subject, hooked)
+            yield coder_input(coder, hooked)[:, first_position:].flatten(0, 1)
+
+    measured = Fit(settled(coder, read()), first_position=first_position)
     for start, hooked in subject.captures(tokens):
         _check_vectors(coder, subject, hooked)
         for what, values in (("reads", hooked.input), ("puts out", hooked.output)):

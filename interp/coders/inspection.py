@@ -16,8 +16,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from interp.coders.protocol import Coder, Fit
+from interp.coders.thresholds import settled
 from interp.errors import InputError
-from interp.model.subject import Hooked
+from interp.model.subject import Hooked, device_of
 from interp.model.taps import Hidden, Tap
 from interp.sources.checkpoint import Facts
 from interp.sources.models import place_of
@@ -75,7 +76,7 @@ class Captured(NamedTuple):
         x, y = self.sites[reads], self.sites[writes]
         if (x.shape[-1], y.shape[-1]) != (coder.d_in, coder.d_out):
             return Candidate(str(reads), str(writes), reading, math.inf, math.nan)
-        measured = Fit(coder, first_position=0)
+        measured = Fit(settled(coder, [x]), first_position=0)
         measured.add(Hooked(x[None], y[None]))
         return Candidate(str(reads), str(writes), reading, measured.fvu, measured.active)
 
@@ -93,19 +94,20 @@ def capture_sites(
     Args:
         first_position: Positions before it are left out.
     """
-    modules = dict(model.base_model.named_modules())
+    modules, home = dict(model.base_model.named_modules()), device_of(model)
     caught: dict[Site, Tensor] = {}
 
     def note(site: Site, hidden: Hidden) -> None:
         if hidden.ndim == 3 and hidden.is_floating_point():
             # A copy: what goes into a module may be overwritten later.
-            caught[site] = hidden[:, first_position:].flatten(0, 1)[:TOKENS].float().clone()
+            some = hidden[:, first_position:].flatten(0, 1)[:TOKENS]
+            caught[site] = some.float().clone().to(home)
 
     with ExitStack() as taps:
         for site in sites:
             tap = Tap(modules[site.module], site.side)
             taps.enter_context(tap.watched(partial(note, site)))
-        model.base_model(tokens.to(model.device), use_cache=False)
+        model.base_model(tokens.to(home), use_cache=False)
     return Captured(caught)
 
 

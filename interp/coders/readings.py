@@ -9,7 +9,7 @@ from dataclasses import replace
 from interp.coders.formats.sparsify import SparsifyCoder
 from interp.coders.linear import LinearCoder
 from interp.coders.protocol import Coder
-from interp.coders.rules import Threshold
+from interp.coders.rules import BatchTopK, Threshold, TopK
 
 
 def readings(coder: Coder) -> dict[str, Coder]:
@@ -36,7 +36,10 @@ def readings(coder: Coder) -> dict[str, Coder]:
         found["the skip connection is transposed"] = replace(
             coder, skip_weight=coder.skip_weight.mT
         )
-    if isinstance(coder.rule, Threshold) and (top := coder.rule.trained) is not None:
+    top = coder.rule.trained if isinstance(coder.rule, Threshold) else None
+    if isinstance(coder.rule, BatchTopK):
+        top = TopK(coder.rule.k, coder.rule.weights)
+    if top is not None:
         found[f"{top.meaning} are active"] = replace(coder, rule=top)
     return found
 

@@ -126,6 +126,19 @@ class TopK:
 
 
 @dataclass(frozen=True)
+class BatchTopK(TopK):
+    """The k largest of each token on average over a batch, of coders whose files hold no threshold
+    that came of it.
+
+    :func:`interp.coders.thresholds.settled` estimates one. Until then, the k largest of each token.
+    """
+
+    @property
+    def meaning(self) -> str:
+        return f"the {self.k} largest on average"
+
+
+@dataclass(frozen=True)
 class Threshold:
     """Those above their threshold: JumpReLU, and with thresholds of zero ReLU.
 
@@ -136,6 +149,8 @@ class Threshold:
     """In float32, whatever the other weights are in: rounded thresholds let others pass."""
     trained: TopK | None = None
     """The rule that the coder was trained with, if the thresholds were made from it later."""
+    estimated: float | None = None
+    """The threshold of what is compared, if it was estimated here and not by the coder's makers."""
 
     @property
     def meaning(self) -> str:

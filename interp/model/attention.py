@@ -64,7 +64,8 @@ def _read_masks(subject: Subject, tokens: Int[Tensor, "1 seq"]) -> list[Mask | N
         subject.model.base_model(tokens.to(subject.device), use_cache=False)
     for number, layer in enumerate(layers):
         for attention in _with_masks_inside(layer):
-            found[number] = _additive(attention.bias[0, :, :length, :length])
+            own = attention.bias[0, :, :length, :length].to(subject.device)
+            found[number] = _additive(own)
     plain = _additive(causal[None])
     return [None if mask is None or torch.equal(mask, plain) else mask for mask in found]
 
@@ -78,10 +79,9 @@ def _with_masks_inside(module: nn.Module) -> Iterator[GPTNeoSelfAttention]:
 
 def _additive(mask: Tensor) -> Mask:
     """A mask as what is added to scores, whether it says so already or says what is seen."""
-    lowest = torch.finfo(torch.float32).min
-    if mask.dtype == torch.bool:
-        return torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, lowest)
-    return mask.float().clamp_min(lowest)
+    seen = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min
+    added = torch.zeros(mask.shape, device=mask.device) if mask is seen else mask.float()
+    return added.masked_fill(~seen, torch.finfo(torch.float32).min)
 
 
 @contextmanager
@@ -105,14 +105,16 @@ def attending(
         for layer, mask in zip(layers, masks, strict=True):
             for attention in _with_masks_inside(layer):
                 restored.callback(setattr, attention, "bias", attention.bias)
-                everything = seen.new_ones(1, 1, 1, 1).expand(1, 1, *[keys.shape[1]] * 2)
+                everything = attention.bias.new_ones(1, 1, 1, 1)
+                everything = everything.expand(1, 1, *[keys.shape[1]] * 2)
                 setattr(attention, "bias", everything)  # noqa: B010 - typed as a Buffer
             if mask is None:
                 continue
             if id(mask) not in made:
                 own = mask[:, queries[:, :, None], keys[:, None, :]].transpose(0, 1)
                 lowest = torch.finfo(given.dtype).min
-                made[id(mask)] = own.to(given.dtype).masked_fill(~seen[:, None], lowest)
+                own = own.clamp_min(lowest).to(given.dtype)
+                made[id(mask)] = own.masked_fill(~seen[:, None], lowest)
             handle = layer.register_forward_pre_hook(
                 _handing(given, made[id(mask)]), with_kwargs=True
             )

@@ -62,7 +62,8 @@ class Suspended:
         start = _layer(self.subject)[1]
         cache = DynamicCache()
         for above, (keys, values) in enumerate(self.prefix):
-            cache.update(keys[rows], values[rows], start + above)
+            there = rows.to(keys.device)  # a model may be on several
+            cache.update(keys[there], values[there], start + above)
         every = rows[:, None].expand_as(places)
         seen, prefix = self._with_prefix(sees), torch.arange(self.where.start).to(places)
         mask = self._mask(seen)
@@ -119,13 +120,17 @@ class Suspended:
 
         layers, start = _layer(self.subject)
         below = list(layers[:start])
+        own = [vars(layer).get("forward") for layer in below]  # if it is dispatched to devices
         for layer in below:
             layer.forward = forward
         try:
             yield
         finally:
-            for layer in below:
-                del layer.forward
+            for layer, before in zip(below, own, strict=True):
+                if before is None:
+                    del layer.forward
+                else:
+                    layer.forward = before
 
 
 def _layer(subject: Subject) -> tuple[nn.ModuleList, int]:
@@ -163,7 +168,7 @@ def suspend(subject: Subject, tokens: Int[Tensor, "context seq"], where: slice) 
     seen: dict[str, Any] = {}
 
     def entering(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        seen["residual"] = first_argument(args, kwargs)
+        seen["residual"] = first_argument(args, kwargs).to(subject.device)
 
     def leaving(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
         seen["tuples"] = isinstance(output, tuple)

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
+from accelerate.utils import align_module_device
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import (
@@ -26,12 +27,14 @@ from transformers import (
 from interp.errors import InputError, reason
 from interp.hub import hub_reason
 from interp.model.taps import Hidden, Tap
-from interp.sources.models import check_tokenizer, longest_context
+from interp.sources.models import check_tokenizer, check_whole_gguf, longest_context
 from interp.sources.sites import Side, Site, find_site
+from interp.vocabulary import Dtype
 
 Tokens = Int[Tensor, "batch seq"]
 
 
+DeviceMap = str | dict[str, str]
 TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 16_384}
 """Tokens that are run at once, or one context if that has more."""
 
@@ -88,7 +91,13 @@ class Subject:
 
     @property
     def device(self) -> torch.device:
-        return self.model.device
+        """The device that tokens go to, and that captured vectors are on, wherever a layer is."""
+        return device_of(self.model)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, and so of all vectors captured."""
+        return self.model.dtype
 
     @property
     def d_model(self) -> int:
@@ -138,7 +147,7 @@ class Subject:
                     f"{self.reads} comes after {self.hookpoint} in {self.source}. A coder cannot "
                     "write before it has read."
                 )
-            caught[what] = hidden
+            caught[what] = hidden.to(self.device)
             if len(caught) == len(Hooked._fields):
                 raise _Stop
 
@@ -185,7 +194,7 @@ class Subject:
         seen: list[Hidden] = []
 
         def note(hidden: Hidden) -> None:
-            seen[:] = [hidden]
+            seen[:] = [hidden.to(self.device)]
 
         with (
             self._read.watched(note),
@@ -196,7 +205,7 @@ class Subject:
     @contextmanager
     def overwriting(self, write: Callable[[Hidden], Hidden]) -> Iterator[None]:
         """Within the block, what ``write`` makes of it stands at the site written."""
-        with self._written.replaced(write):
+        with self._written.replaced(lambda hidden: write(hidden.to(self.device)).to(hidden.device)):
             yield
 
     @torch.inference_mode()
@@ -226,7 +235,21 @@ def output_head(model: PreTrainedModel) -> Float[Tensor, "vocab d_model"]:
         raise InputError(
             f"{model.name_or_path} has no output head: it is no causal language model."
         )
-    return head.weight
+    with align_module_device(head):  # it may be offloaded
+        return head.weight
+
+
+def device_of(model: PreTrainedModel) -> torch.device:
+    """The device that a model takes tokens on. Weights that are offloaded are on none."""
+    return next(one.device for one in model.parameters() if one.device.type != "meta")
+
+
+def torch_dtype(dtype: Dtype) -> torch.dtype | Literal["auto"]:
+    """What Transformers calls it."""
+    if dtype is Dtype.AUTO:
+        return "auto"
+    found: torch.dtype = getattr(torch, dtype)
+    return found
 
 
 def default_device() -> torch.device:
@@ -234,12 +257,21 @@ def default_device() -> torch.device:
 
 
 def load_causal_lm(
-    source: str, *, revision: str | None = None, dtype: torch.dtype, device: torch.device
+    source: str,
+    *,
+    revision: str | None = None,
+    dtype: torch.dtype | Literal["auto"],
+    device: torch.device,
+    device_map: DeviceMap | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a causal language model and its tokenizer.
 
     Args:
         source: A folder with a Transformers checkpoint, a ``.gguf`` file, or a hub name.
+        dtype: Of the weights. ``auto`` is that of the checkpoint.
+        device: Where the whole model goes, unless there is a map.
+        device_map: Where each part goes, as ``from_pretrained`` has it: for a model that is larger
+            than one device.
 
     Raises:
         InputError: There is no such model, or its files are damaged.
@@ -247,43 +279,26 @@ def load_causal_lm(
     path = Path(source).expanduser()
     if path.suffix == ".gguf":
         where, extra = str(path.parent), {"gguf_file": path.name}
-        _check_gguf(path)
+        check_whole_gguf(path)
     else:
         where, extra = str(path) if path.exists() else source, {}
         if (path / "config.json").is_file():
             check_tokenizer(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, revision=revision, **extra)
-        model = AutoModelForCausalLM.from_pretrained(where, revision=revision, dtype=dtype, **extra)
+        model = AutoModelForCausalLM.from_pretrained(
+            where, revision=revision, dtype=dtype, device_map=device_map, **extra
+        )
     except Exception as error:  # the loader raises whatever the damage makes it stumble over
         why = f"{reason(error)}." if path.exists() else hub_reason(error)
         raise InputError(
             f"The model {source!r} cannot be loaded: {why} "
             "Give a folder with a Transformers checkpoint, a .gguf file, or a hub name."
         ) from error
-    nn.Module.to(model, device)
+    if device_map is None:
+        nn.Module.to(model, device)
     model.train(False)
     return model, tokenizer
-
-
-def _check_gguf(path: Path) -> None:
-    """Refuse a GGUF file that is missing or cut short, before it is read for half a minute."""
-    from gguf import GGUFReader
-
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
-    try:
-        last = max(GGUFReader(path).tensors, key=lambda t: t.data_offset)
-        needed = int(last.data_offset) + int(last.n_bytes)
-    except Exception as error:  # the reader raises whatever the damage makes it stumble over
-        raise InputError(
-            f"{path} is not a whole GGUF file ({error}). It may be cut short: fetch it again."
-        ) from None
-    if path.stat().st_size < needed:
-        raise InputError(
-            f"{path} is cut short: {path.stat().st_size} bytes, but its last tensor ends at "
-            f"{needed}. Fetch it again."
-        )
 
 
 def convert_gguf(path: Path, folder: Path) -> None:
@@ -306,13 +321,18 @@ def load_subject(
     *,
     reads: str = "",
     revision: str | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | Literal["auto"] = torch.float32,
     device: torch.device | None = None,
+    device_map: DeviceMap | None = None,
 ) -> Subject:
-    """Load a subject model. See :func:`load_causal_lm` for ``source`` and the errors, and
-    :class:`Subject` for the sites."""
+    """Load a subject model. See :func:`load_causal_lm` for ``source``, ``dtype``, ``device_map``
+    and the errors, and :class:`Subject` for the sites."""
     model, tokenizer = load_causal_lm(
-        source, revision=revision, dtype=dtype, device=device or default_device()
+        source,
+        revision=revision,
+        dtype=dtype,
+        device=device or default_device(),
+        device_map=device_map,
     )
     model.requires_grad_(False)
     return Subject(model, tokenizer, source, hookpoint, reads)

@@ -9,7 +9,7 @@ from interp.coders.protocol import Coder
 from interp.errors import InputError
 from interp.model.subject import Hooked, Subject
 from interp.model.taps import Hidden
-from interp.rewriting.checks import TOLERANCE
+from interp.rewriting.checks import tolerance
 from interp.rewriting.evaluate import TREE_NODES, evaluate
 from interp.rewriting.splice import Site, Splice
 from interp.vocabulary import Protocol
@@ -64,7 +64,7 @@ def can_resume(
             raise
         except Exception:  # whatever an architecture stumbles over
             return False
-        if not float(np.abs(found - expected).max()) <= TOLERANCE:
+        if not float(np.abs(found - expected).max()) <= tolerance(subject.dtype):
             return False
     return True
 

@@ -126,7 +126,7 @@ def without_threshold(k: int) -> str:
     """The remark on a coder of batch top-k whose files hold no threshold."""
     return (
         f"It was trained with the {k:,} largest activations of a token on average over a batch, "
-        f"and holds no threshold: the {k:,} largest of each token are active."
+        "and holds no threshold: one is estimated on a study's text."
     )
 
 

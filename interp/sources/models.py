@@ -115,6 +115,30 @@ def check_gguf(path: Path) -> None:
             raise InputError(f"{path} is no GGUF file: it does not begin with “GGUF”.")
 
 
+def check_whole_gguf(path: Path) -> None:
+    """Refuse a GGUF file that is cut short, before it is read for half a minute.
+
+    Raises:
+        InputError: There is no such file, or it ends too early.
+    """
+    from gguf import GGUFReader
+
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.")
+    try:
+        last = max(GGUFReader(path).tensors, key=lambda t: t.data_offset)
+        needed = int(last.data_offset) + int(last.n_bytes)
+    except Exception as error:  # the reader raises whatever the damage makes it stumble over
+        raise InputError(
+            f"{path} is not a whole GGUF file ({error}). It may be cut short: fetch it again."
+        ) from None
+    if path.stat().st_size < needed:
+        raise InputError(
+            f"{path} is cut short: {path.stat().st_size} bytes, but its last tensor ends at "
+            f"{needed}. Fetch it again."
+        )
+
+
 def check_site(name: str, model: ModelShape | None) -> None:
     """Refuse a site that the model cannot have, see :mod:`interp.sources.sites`.
 

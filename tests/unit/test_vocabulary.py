@@ -11,6 +11,7 @@ from interp.vocabulary import (
     AuthorKind,
     CalibrationMethod,
     ContextSet,
+    Dtype,
     ExampleKind,
     Protocol,
     ScoreName,
@@ -21,6 +22,7 @@ from models import Base
 
 CHECKED: dict[str, type[Term]] = {
     "explanation.author_kind": AuthorKind,
+    "study.dtype": Dtype,
     "simulation.set": ContextSet,
     "context.set": ContextSet,
     "calibration.method": CalibrationMethod,

@@ -1,6 +1,6 @@
 """One command takes a Gemma Scope 2 checkpoint and a folder of texts to a chart.
 
-The checkpoint is a transcoder of Gemma 3 270M that ``tests.jump_relu`` trained.
+The checkpoint is a transcoder of Gemma 3 270M that ``tests.real_coders`` trained.
 """
 
 from collections.abc import Iterator
@@ -16,16 +16,16 @@ from cli.processes import Child
 from interp.corpus.documents import load_documents
 from models import Explanation, Job, Latent, Rewrite, RewritePoint, Score, Study
 from tests.conftest import palimpsest
-from tests.jump_relu import CHECKPOINT, MODEL
+from tests.real_coders import GEMMA, GEMMA_SCOPE_2
 from tests.studies import wait_until
 
 
 @pytest.fixture
 def gemma(data_folder: Path, model_cache: Path) -> Iterator[None]:
     """The subject, which is also the base of the shipped simulator."""
-    fetch(MODEL, model_cache.parent, say=print)
-    link = data_folder / "models" / MODEL
-    link.symlink_to(model_cache / MODEL)
+    fetch(GEMMA, model_cache.parent, say=print)
+    link = data_folder / "models" / GEMMA
+    link.symlink_to(model_cache / GEMMA)
     yield
     link.unlink()
 
@@ -37,8 +37,10 @@ def test_a_checkpoint_and_a_folder_of_texts_become_a_chart(
         (tmp_path / f"{number}.txt").write_text(document.text[:20_000], encoding="utf-8")
     few = ["--contexts-explain", "300", "--contexts-calibrate", "24"]
     few += ["--contexts-evaluate", "16", "--contexts-rewrite", "8"]
-    named = ["--slug", "scope", "--title", "Scope", "--model", MODEL]
-    run = palimpsest("study", "create", *named, "--coder", CHECKPOINT, "--corpus", tmp_path, *few)
+    named = ["--slug", "scope", "--title", "Scope", "--model", GEMMA]
+    run = palimpsest(
+        "study", "create", *named, "--coder", GEMMA_SCOPE_2, "--corpus", tmp_path, *few
+    )
     assert run.returncode == 0, run.stderr
     study = db.scalars(select(Study).filter_by(slug="scope")).one()
     jobs = select(Job).where(Job.study_id == study.id)

@@ -12,6 +12,7 @@ from pydantic import (
 )
 
 from app.services.fields import Coder, Corpus, Line, Model, OptionalLine, Site
+from interp.vocabulary import Dtype
 from jobs.params import Step
 
 ALL_LATENTS, FIRST_LATENTS = 1_000_000, 32
@@ -36,6 +37,11 @@ class StudyCreate(BaseModel):
     model_revision: Line | None = Field(
         default=None,
         description="Revision of a model from a hub; empty for its newest one.",
+    )
+    dtype: Dtype = Field(
+        default=Dtype.FLOAT32,
+        description="What the model is loaded in. Half precision takes half the memory and makes "
+        "losses less exact.",
     )
     coder: Coder = Field(
         description="Sparse coder: a checkpoint of any known format, or a hub name.",
@@ -163,6 +169,7 @@ class StudyUpdate(BaseModel):
     )
     model: Model | None = Field(default=None, description="Subject model.")
     model_revision: Line | None = Field(default=None, description="Revision of a hub model.")
+    dtype: Dtype | None = Field(default=None, description="What the model is loaded in.")
     coder: Coder | None = Field(default=None, description="Sparse coder.")
     hookpoint: Site | None = Field(default=None, description="Site that the coder writes.")
     reads: Site | None = Field(default=None, description="Site that it reads.")
@@ -230,6 +237,7 @@ class StudyOut(BaseModel):
     title: str
     model: str
     model_revision: str | None
+    dtype: Dtype
     coder: str
     hookpoint: str
     reads: str

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from interp.coders.linear import LinearCoder, layer_norm
-from interp.coders.rules import Rule, Threshold, TopK
+from interp.coders.rules import BatchTopK, Rule, Threshold, TopK
 from interp.coders.weights import headers_of, read_weights
 from interp.sources.checkpoint import check_tensors
 from interp.sources.formats.batch_top_k import CONFIG, settings
@@ -29,8 +29,8 @@ def load(weights: Path, device: torch.device) -> LinearCoder:
     sizes = f"its {CONFIG} (act_size {width:,}, dict_size {latents:,})"
     check_tensors(weights, headers_of(found), expected, sizes)
     rule: Rule
-    if said.facts.k is not None:
-        rule = TopK(said.facts.k)
+    if said.k is not None:
+        rule = (BatchTopK if said.kind == "batchtopk" else TopK)(said.k)
     else:
         rule = Threshold(found[LOG_THRESHOLD].exp() if jumps else torch.zeros_like(found["b_enc"]))
     return LinearCoder(

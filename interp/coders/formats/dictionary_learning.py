@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from interp.coders.linear import Gate, LinearCoder, with_norms
-from interp.coders.rules import Rule, Threshold, TopK
+from interp.coders.rules import BatchTopK, Rule, Threshold, TopK
 from interp.coders.weights import headers_of, read_weights
 from interp.errors import InputError
 from interp.sources.checkpoint import check_tensors
@@ -71,7 +71,8 @@ def _rule(weights: Path, said: Settings, found: Mapping[str, Tensor]) -> Rule:
         raise InputError(
             f"{weights} says that k is {int(found['k']):,}, but its {CONFIG} says {said.k:,}."
         )
-    top = TopK(said.k)
-    if said.layout.rule == "topk" or threshold is None or float(threshold) < 0:
-        return top  # it has no threshold, or none was ever set
-    return Threshold(threshold.expand_as(latents), trained=top)
+    if said.layout.rule == "topk":
+        return TopK(said.k)
+    if threshold is None or float(threshold) < 0:  # none was ever set
+        return BatchTopK(said.k)
+    return Threshold(threshold.expand_as(latents), trained=TopK(said.k))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from interp.coders.linear import LinearCoder, scaled, to_length
-from interp.coders.rules import Rule, Threshold, TopK
+from interp.coders.rules import BatchTopK, Rule, Threshold, TopK
 from interp.coders.weights import read_weights
 from interp.sources.formats.llama_scope import OLD_NAMES, Settings, norm_tensors, settings
 
@@ -54,8 +54,11 @@ def _rule(
 ) -> Rule:
     """The rule, for activations as in training."""
     norms = decoder.norm(dim=1)
-    top = TopK(said.k, weights=norms if said.with_norms else None) if said.k else None
-    if said.facts.k is not None and top is not None:
+    weights = norms if said.with_norms else None
+    if said.rule == "batchtopk":
+        return BatchTopK(said.k, weights)
+    top = TopK(said.k, weights) if said.k else None
+    if said.rule == "topk" and top is not None:
         return top
     if said.threshold:
         thresholds = found[said.threshold].exp()

@@ -27,6 +27,8 @@ class Settings(NamedTuple):
 
     facts: Facts
     kind: Kind
+    k: int | None
+    """Of a token, or on average over a batch."""
     normalised: bool
     """Each vector is brought to mean 0 and deviation 1."""
 
@@ -72,14 +74,14 @@ def settings(weights: Path) -> Settings:
         width,
         width,
         latents,
-        k,
+        k if kind == "topk" else None,
         reads=site,
         writes=site,
         model=str(config.get("model_name") or ""),
         active=k if kind == "batchtopk" else None,
         remark=without_threshold(k) if k and kind == "batchtopk" else "",
     )
-    return Settings(facts, cast(Kind, kind), flag(path, config, "input_unit_norm"))
+    return Settings(facts, cast(Kind, kind), k, flag(path, config, "input_unit_norm"))
 
 
 def _value(value: Any) -> Any:

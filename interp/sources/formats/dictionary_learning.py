@@ -53,7 +53,7 @@ LAYOUTS = {
 """By ``dict_class``."""
 BATCH = (
     "It was trained with the {k} largest activations of a token on average over a batch. Its "
-    "threshold decides which are active; if none was ever set, the {k} largest of each token are."
+    "threshold decides which are active; if none was ever set, one is estimated on a study's text."
 )
 
 

@@ -125,7 +125,7 @@ def settings(weights: Path) -> Settings:
         d_model,
         d_model,
         latents,
-        k if rule in ("topk", "batchtopk") else None,
+        k if rule == "topk" else None,
         reads=reads,
         writes=writes,
         model=_model(path.with_name(OF_MODEL)),

@@ -63,6 +63,7 @@ Normalise = Literal[
 ]
 NORMALISED: tuple[Normalise, ...] = get_args(Normalise)
 FACTOR = "activation_normalization_factor"
+WITHOUT_SPECIAL = "It was not trained on special tokens: add template=no to a corpus of chats."
 TWO_SIDED = "Each signed latent is two here: i for its positive side, L + i for its negative one."
 
 
@@ -230,6 +231,8 @@ def _remarks(
             "It was trained on vectors scaled to a mean length that its files do not hold: it is "
             "read as if the scale had been folded into its weights."
         )
+    if config.get("exclude_special_tokens"):
+        remarks.append(WITHOUT_SPECIAL)
     loaded = _part(config, "model_from_pretrained_kwargs")
     if changed := [name for name in ("fold_ln", "center_writing_weights") if loaded.get(name)]:
         remarks.append(

@@ -142,6 +142,19 @@ def test_a_step_and_a_number_of_latents_are_both_kept(
     assert 'value="100"' in form and '<option value="explain" selected>' in form
 
 
+def test_a_study_says_what_its_model_is_loaded_in(
+    api: httpx.Client, pages: httpx.Client, db: Session, tmp_path: Path
+) -> None:
+    study, _ = failed_study(db, api, study_values(tmp_path, dtype="bfloat16"))
+    here = f"/studies/{study.slug}"
+    assert api.get(here).json()["dtype"] == "bfloat16"
+    assert '<option value="bfloat16" selected>' in pages.get(f"{here}/edit").text
+    assert "bfloat16" in text_of(pages.get(here))
+    assert "dtype" in problem_of(api.patch(here, json={"dtype": "int8"}), 422)
+    assert api.patch(here, json={"dtype": "auto"}).json()["dtype"] == "auto"
+    assert "as its files" in text_of(pages.get(here))
+
+
 def test_corrections_by_the_api(api: httpx.Client, db: Session, tmp_path: Path) -> None:
     study, job = failed_study(db, api, study_values(tmp_path))
     taken = little_study(db)

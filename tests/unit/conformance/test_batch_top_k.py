@@ -8,6 +8,7 @@ import torch
 
 from interp.coders.load import load_coder
 from interp.coders.registry import find
+from interp.coders.rules import BatchTopK
 from interp.errors import InputError
 from tests.coder_files import CPU, LATENTS, D, batch_top_k, configure, gives, save, top, vectors
 
@@ -30,7 +31,8 @@ def test_it_computes_what_the_release_defines(
     elif kind != "vanilla":
         activations = top(activations, 3)
     output = activations @ weights["W_dec"] + weights["b_dec"]
-    gives(folder, activations, output * deviation + mean if normalised else output)
+    coder = gives(folder, activations, output * deviation + mean if normalised else output)
+    assert isinstance(coder.rule, BatchTopK) == (kind == "batchtopk")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -38,8 +40,9 @@ def test_the_config_tells_the_facts(tmp_path: Path, kind: str) -> None:
     facts = find(batch_top_k(tmp_path, kind)).check()
     assert (facts.kind, facts.d_in, facts.d_out, facts.num_latents) == ("sae", D, D, LATENTS)
     assert (facts.reads, facts.writes) == ("blocks.8.hook_resid_pre",) * 2
-    assert (facts.k, facts.model) == (3 if "topk" in kind else None, "gpt2-small")
-    said = "holds no threshold: the 3 largest of each token are active"
+    assert (facts.k, facts.model) == (3 if kind == "topk" else None, "gpt2-small")
+    assert facts.active == (3 if kind == "batchtopk" else None)
+    said = "holds no threshold: one is estimated"
     assert (said in facts.remark) == (kind == "batchtopk")
 
 

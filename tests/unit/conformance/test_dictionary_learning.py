@@ -10,7 +10,7 @@ from torch import Tensor
 
 from interp.coders.load import load_coder
 from interp.coders.registry import find
-from interp.coders.rules import Threshold, TopK
+from interp.coders.rules import BatchTopK, Threshold, TopK
 from interp.errors import InputError
 from tests.coder_files import CPU, LATENTS, D, dictionary_learning, gives, save, top, vectors
 
@@ -75,7 +75,7 @@ def test_it_computes_what_dictionary_learning_computes(tmp_path: Path, kind: str
 
 
 @pytest.mark.parametrize("threshold", [-1.0, None])
-def test_without_a_threshold_batch_top_k_selects_in_each_token(
+def test_without_a_threshold_batch_top_k_waits_for_one(
     tmp_path: Path, threshold: float | None
 ) -> None:
     folder = dictionary_learning(tmp_path)
@@ -83,8 +83,8 @@ def test_without_a_threshold_batch_top_k_selects_in_each_token(
     unset = None if threshold is None else torch.tensor(threshold)
     save(folder / "ae.pt", weights | {"threshold": unset})
     coder = gives(folder, *formula("AutoEncoderTopK", weights))
-    assert coder.rule == TopK(3)
-    assert "if none was ever set, the 3 largest of each token are" in find(folder).check().remark
+    assert coder.rule == BatchTopK(3)
+    assert "if none was ever set, one is estimated" in find(folder).check().remark
 
 
 def test_the_top_k_of_the_training_is_kept(tmp_path: Path) -> None:

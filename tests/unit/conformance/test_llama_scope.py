@@ -10,7 +10,7 @@ from torch import Tensor
 
 from interp.coders.load import load_coder
 from interp.coders.registry import find
-from interp.coders.rules import Threshold, TopK
+from interp.coders.rules import BatchTopK, Threshold, TopK
 from interp.errors import InputError
 from tests.coder_files import (
     CPU,
@@ -125,9 +125,11 @@ def test_the_decoder_bias_may_be_subtracted(tmp_path: Path) -> None:
 
 
 def test_batch_top_k_without_a_threshold_is_said_so(tmp_path: Path) -> None:
-    facts = find(llama_scope(tmp_path, act_fn="batchtopk")).check()
-    assert (facts.k, facts.active) == (3, 3)
-    assert "the 3 largest of each token are active" in facts.remark
+    folder = llama_scope(tmp_path, act_fn="batchtopk")
+    facts = find(folder).check()
+    assert (facts.k, facts.active) == (None, 3)
+    assert "holds no threshold: one is estimated" in facts.remark
+    assert isinstance(load_coder(folder, device=CPU).rule, BatchTopK)
 
 
 @pytest.mark.parametrize("layout", [llama_scope, llama_scope_r1])

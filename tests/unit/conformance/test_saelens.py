@@ -193,6 +193,18 @@ def test_a_constant_scale_is_folded_exactly(tmp_path: Path, architecture: str) -
     gives(folder, activations, output / 0.3)
 
 
+@pytest.mark.parametrize("excluded", [True, [1, 2], False, []])
+def test_files_that_say_so_were_not_trained_on_special_tokens(
+    tmp_path: Path, excluded: bool | list[int]
+) -> None:
+    folder = saelens(tmp_path)
+    config = json.loads((folder / "cfg.json").read_text())
+    configure(
+        folder / "cfg.json", metadata=config["metadata"] | {"exclude_special_tokens": excluded}
+    )
+    assert ("template=no" in find(folder).check().remark) == bool(excluded)
+
+
 def test_the_scale_of_each_latent_is_folded(tmp_path: Path) -> None:
     folder = saelens(tmp_path)
     tensors, config = read(folder)

@@ -154,9 +154,12 @@ def _check_fit(session: Session, study: Study, subject: Subject, coder: Coder) -
         first_position=study.first_position,
         active=facts_of(study).active,
     )
+    coder = fit.coder
     resumes = can_resume(subject, coder, tokens, first_position=study.first_position)
+    estimated = getattr(coder.rule, "estimated", None)
     study.coder_info = {
         **study.coder_info,
+        **({} if estimated is None else {"threshold": estimated}),
         "kind": coder.kind,
         "k": getattr(coder.rule, "k", None),
         "rule": coder.rule.meaning,
@@ -165,6 +168,7 @@ def _check_fit(session: Session, study: Study, subject: Subject, coder: Coder) -
         "fvu": fit.fvu,
         "active": fit.active,
         "resumes": resumes,
+        "dtype": str(subject.dtype).removeprefix("torch."),
         "sha256": fingerprint(coder),
         "code_version": code_version(),
         **text_facts(session, study),
