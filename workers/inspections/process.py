@@ -34,14 +34,13 @@ class State:
 
     def tell(self, step: str, done: int = 0, total: int | None = None) -> None:
         """Write how far it is."""
-        self.change(status=Status.RUNNING, step=step, done=done, total=total)
+        self.change(step=step, done=done, total=total)
 
 
 def inspect(inspection: Inspection) -> None:
     """Inspect a coder, and write what is found, or why nothing is."""
     state = State(inspection)
     question = inspection.question
-    state.tell("Starting")
     try:
         may_inspect(question)
         # To import torch takes seconds.

@@ -52,22 +52,25 @@ def _serve() -> None:
             inspection = inspections.take()
             if inspection is not None:
                 run(inspection)
-        except RedisError as error:
-            log.error("Inspections could not be looked up: %s", error)
-            time.sleep(AGAIN_SECONDS)
         except ValidationError as error:  # of another version
             log.error("An inspection was dropped: %s", error)
+        except (RedisError, OSError) as error:
+            log.error("An inspection could not be taken up: %s", error)
+            time.sleep(AGAIN_SECONDS)
 
 
 def run(inspection: Inspection) -> None:
     """Inspect a coder, until it is done or nobody wants it any more."""
+    inspection = inspection.model_copy(update={"status": Status.RUNNING, "step": "Starting"})
+    inspections.save(inspection)
     command = [sys.executable, "-m", "workers.inspections.process"]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
     assert child.stdin is not None
     until = time.monotonic() + MOST_SECONDS
     try:
-        # The pipe stays open: at its end the process knows that this worker is no more.
-        print(inspection.model_dump_json(), file=child.stdin, flush=True)
+        with suppress(BrokenPipeError):  # it has ended, which is seen below
+            # The pipe stays open: at its end the process knows that this worker is no more.
+            print(inspection.model_dump_json(), file=child.stdin, flush=True)
         while child.poll() is None:
             if not inspections.keep(inspection.id):
                 return
@@ -81,7 +84,8 @@ def run(inspection: Inspection) -> None:
     finally:
         child.kill()
         child.wait()
-        child.stdin.close()
+        with suppress(BrokenPipeError):
+            child.stdin.close()
 
 
 def _fail(inspection: Inspection, problem: str) -> None:
