@@ -16,7 +16,7 @@ from jobs.status import Status
 from models.settings import get_settings
 from workers.named import may_inspect
 from workers.reasons import in_words
-from workers.watch import NICENESS
+from workers.watch import NICENESS, give_way
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def _end_with_the_worker() -> None:
 def _give_way() -> None:
     """Go behind what people wait for while they edit, and before what nobody waits for. If memory
     runs out, be what the system ends."""
-    os.nice(NICENESS // 2)
+    give_way(NICENESS // 2, os.getpid())
     with suppress(OSError):  # Linux only
         Path("/proc/self/oom_score_adj").write_text("1000")
 

@@ -64,7 +64,8 @@ def run(inspection: Inspection) -> None:
     inspection = inspection.model_copy(update={"status": Status.RUNNING, "step": "Starting"})
     inspections.save(inspection)
     command = [sys.executable, "-m", "workers.inspections.process"]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
+    # A session of its own, as Linux may share the processor out among these.
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
     assert child.stdin is not None
     until = time.monotonic() + MOST_SECONDS
     try:

@@ -46,8 +46,8 @@ class Sources(BaseModel):
     )
     reading: OptionalLine = Field(
         default="",
-        description="How the coder's files are read, if not as they say: a name that "
-        "`palimpsest coder inspect` shows under “read as”.",
+        description="How the coder's files are read, if not as they say: a name that an inspection "
+        "shows, such as “the decoder's bias is subtracted”.",
     )
     corpus: Corpus = Field(
         description="Text: a folder or a file (.txt, .jsonl, .csv, .parquet; also .gz and .zst), a "
