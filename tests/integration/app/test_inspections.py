@@ -5,13 +5,14 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy.orm import Session
 
 from jobs import inspections
 from jobs.events import get_redis
 from jobs.inspections import LIST, MOST, NOBODY, Inspection
 from tests.conftest import silence
 from tests.reading import problem_of, text_of
-from tests.studies import study_values
+from tests.studies import failed_study, study_values
 
 GONE = "0" * 32
 
@@ -122,3 +123,17 @@ def test_an_inspection_goes_through_redis_as_it_is(
 ) -> None:
     made = Inspection.model_validate(api.post("/inspections", json=study_values(tmp_path)).json())
     assert inspections.take() == made == inspections.look(made.id)
+
+
+def test_a_study_to_correct_is_inspected_too(
+    served: None, api: httpx.Client, pages: httpx.Client, db: Session, tmp_path: Path
+) -> None:
+    data = study_values(tmp_path)
+    study, job = failed_study(db, api, data)
+    here = f"/studies/{study.slug}/edit"
+    page = pages.post(here, data=data | {"hookpoint": "layers.2.mlp", "inspect": "start"})
+    assert page.status_code == 200 and "Correct the study" in page.text
+    assert 'value="layers.2.mlp"' in page.text and "It waits for a worker" in text_of(page)
+    assert (taken := inspections.take()) and taken.question.hookpoint == "layers.2.mlp"
+    db.expire_all()
+    assert (study.hookpoint, job.status) == (data["hookpoint"], "failed"), "nothing is saved"
