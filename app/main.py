@@ -28,6 +28,7 @@ from app.web.generations import pages as generations_pages
 from app.web.guard.hosts import known_hosts
 from app.web.guard.limits import limited
 from app.web.guard.security import current_user, same_site, security_headers
+from app.web.inspections import api as inspections_api
 from app.web.jobs import api as jobs_api
 from app.web.jobs import pages as jobs_pages
 from app.web.latent import api as latent_api
@@ -90,6 +91,7 @@ def create_app() -> FastAPI:
     api = APIRouter(prefix=API, dependencies=guards, responses=PROBLEMS)
     for module in (
         studies_api,
+        inspections_api,
         latents_api,
         latent_api,
         lists_api,

@@ -273,6 +273,23 @@ class Outcome(Term):
     CANNOT_TELL = "cannot tell", "cannot tell", "The data do not decide."
 
 
+class CoderFit(Term):
+    """Where a sparse coder fits a model, as an inspection measures it."""
+
+    HERE = "here", "fits here", "The coder fits as it was asked for: a study can be made."
+    ELSEWHERE = (
+        "elsewhere",
+        "fits better elsewhere",
+        "The coder fits better at another site, or read in another way.",
+    )
+    NOWHERE = (
+        "nowhere",
+        "fits nowhere",
+        "No site and no reading that was tried fits. The coder belongs to another layer, another "
+        "model, or a model that was changed before it was trained.",
+    )
+
+
 class AuthorKind(Term):
     """Who wrote an explanation."""
 
@@ -370,6 +387,7 @@ VOCABULARY: tuple[type[Term], ...] = (
     Independence,
     Verdict,
     Outcome,
+    CoderFit,
     AuthorKind,
     Concept,
 )

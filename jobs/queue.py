@@ -45,7 +45,13 @@ LOOK_SECONDS = 30
 celery = Celery(
     "palimpsest",
     broker=get_settings().redis_url,
-    include=["workers.runner", "workers.interactive.serve", "workers.deletion", "workers.watch"],
+    include=[
+        "workers.runner",
+        "workers.interactive.serve",
+        "workers.inspections.serve",
+        "workers.deletion",
+        "workers.watch",
+    ],
 )
 celery.conf.update(
     task_acks_late=True,

@@ -76,3 +76,27 @@ def living_folders(folder: Path) -> dict[str, str]:
         "hookpoint": "layers.1.mlp",
         "corpus": str(folder / "texts"),
     }
+
+
+def stream_coder(folder: Path) -> str:
+    """A sparse autoencoder of what layer 1 of the tiny model puts out. Its files do not say so."""
+    import torch
+    from sparsify import SparseCoder, SparseCoderConfig
+
+    from interp.coders.inspection import capture_sites
+    from interp.sources.sites import Side, Site
+    from tests.engine import random_tokens, tiny_model
+
+    site = Site("layers.1", Side.OUTPUT)
+    tokens = random_tokens(24, 24)
+    x = capture_sites(tiny_model("llama"), tokens, [site], first_position=1).sites[site]
+    centre = x.mean(0)
+    # Half of the directions: all would reconstruct whatever stands anywhere.
+    basis = torch.linalg.svd(x - centre, full_matrices=False).Vh[: WIDTH // 2]
+    both = torch.cat([basis, -basis])
+    coder = SparseCoder(WIDTH, SparseCoderConfig(num_latents=WIDTH, k=WIDTH // 2, transcode=False))
+    coder.encoder.weight.data, coder.W_dec.data = both, both.clone()
+    coder.encoder.bias.data.zero_()
+    coder.b_dec.data = centre
+    coder.save_to_disk(folder)
+    return str(folder)

@@ -1,6 +1,5 @@
 """The models that this process has loaded, kept from one job to the next."""
 
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from interp.coders.load import find_checkpoint, load_coder
 from interp.coders.protocol import Coder
-from interp.coders.readings import readings
+from interp.coders.readings import every_reading
 from interp.coders.thresholds import with_threshold
 from interp.corpus import tokenizer as tokenizers
 from interp.corpus.activations import ActivationStore
-from interp.corpus.source import source_of
 from interp.errors import InputError
 from interp.llm.llm import LLM
 from interp.llm.load import load_llm
@@ -29,21 +27,10 @@ from interp.vocabulary import ContextSet, Dtype
 from models import Simulator, Study
 from models.folders import check_coder, check_model, check_path
 from models.settings import get_settings
+from workers.named import may_load, may_read
 
 KEPT_MODELS = 2
 """A subject model and a simulator's. A study that uses one model for both needs one."""
-
-
-def _may_load(check: Callable[[str], str], source: str) -> None:
-    """Look again at what a person named when the row was made: links and settings may have changed.
-
-    Raises:
-        InputError: Accounts are on, and it is not below a folder that the operator named.
-    """
-    try:
-        check(source)
-    except ValueError as error:
-        raise InputError(str(error)) from None
 
 
 def _model(
@@ -74,15 +61,7 @@ _kept = lru_cache(maxsize=KEPT_MODELS)(_loaded)
 @lru_cache(maxsize=KEPT_MODELS)
 def _coder(source: str, hookpoint: str, reading: str) -> Coder:
     coder = load_coder(source, hookpoint, device=default_device())
-    if not reading:
-        return coder
-    others = readings(coder)
-    if reading not in others:
-        raise InputError(
-            f"The coder {source!r} cannot be read so that {reading}. "
-            f"{'Its readings are: ' + '; '.join(others) if others else 'It has one reading only'}."
-        )
-    return others[reading]
+    return every_reading(coder, reading)[reading]
 
 
 def subject_of(study: Study) -> Subject:
@@ -92,7 +71,7 @@ def subject_of(study: Study) -> Subject:
         InputError: It may not be loaded or is not there, or its tokenizer is another one than when
             the study was collected.
     """
-    _may_load(check_model, study.model)
+    may_load(check_model, study.model)
     model, tokenizer = _model(study.model, study.model_revision, Dtype(study.dtype))
     if study.coder_info.get("tokenizer") not in (None, tokenizers.fingerprint(tokenizer)):
         raise InputError(
@@ -106,14 +85,13 @@ def subject_of(study: Study) -> Subject:
 
 def corpus_of(study: Study) -> str:
     """The study's corpus, which may be loaded."""
-    if (path := source_of(study.corpus).here) is not None:
-        _may_load(check_path, path)
+    may_read(study.corpus)
     return study.corpus
 
 
 def coder_of(study: Study) -> Coder:
     """The study's sparse coder, with the threshold that was estimated when it was collected."""
-    _may_load(check_coder, study.coder)
+    may_load(check_coder, study.coder)
     coder = _coder(study.coder, study.hookpoint, study.reading)
     threshold = study.coder_info.get("threshold")
     return coder if threshold is None else with_threshold(coder, threshold)
@@ -121,7 +99,7 @@ def coder_of(study: Study) -> Coder:
 
 def facts_of(study: Study) -> Facts:
     """What the files of the study's coder say."""
-    _may_load(check_coder, study.coder)
+    may_load(check_coder, study.coder)
     return find_checkpoint(study.coder, study.hookpoint).check()
 
 
@@ -143,7 +121,7 @@ def llm_of(options: dict[str, Any], model: str) -> LLM:
         check_named(address, settings.servers)
     back_end = options.get("backend", BACK_ENDS.default)
     if back_end not in servers():
-        _may_load(check_model, model)
+        may_load(check_model, model)
     return _llm(back_end, model, options.get("base_url"))
 
 
@@ -155,8 +133,8 @@ def simulator_of(simulator: Simulator, study: Study) -> simulators.Simulator:
     """
     options = simulator.options
     if simulator.method in trained():
-        _may_load(check_model, simulator.model)
-        _may_load(check_path, options["folder"])
+        may_load(check_model, simulator.model)
+        may_load(check_path, options["folder"])
         where = simulator.model, options["folder"], study.coder_info["sha256"]
         return _trained(simulator.method, *where)
     SIMULATORS.named(simulator.method)  # or an error that names those there are

@@ -96,14 +96,17 @@ def _forked(**_: object) -> None:
     """A process that works makes connections of its own: a fork must not use its parent's."""
     get_engine().dispose(close=False)
     if INTERACTIVE not in turns.served():
-        _give_way()
+        give_way(NICENESS, os.getppid())
 
 
-def _give_way() -> None:
-    """Let the system give the processor to all other processes first."""
-    os.nice(NICENESS)
+def give_way(niceness: int, process: int) -> None:
+    """Let the system give the processor to processes that are less nice first.
+
+    Args:
+        process: This process or its parent. If it leads a session, that gives way too.
+    """
+    os.nice(niceness)
     # Linux shares it out among sessions, where that is on, and looks at niceness only within one.
-    leads_session = os.getsid(0) == os.getppid()
-    if leads_session:
+    if os.getsid(0) == process:
         with suppress(OSError):
-            Path("/proc/self/autogroup").write_text(str(NICENESS))
+            Path("/proc/self/autogroup").write_text(str(niceness))

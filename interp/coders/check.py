@@ -8,20 +8,13 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from interp.coders.inspection import candidates, differs, inspect
+from interp.coders.inspection import MAX_FVU, candidates, differs, fits, inspect
 from interp.coders.protocol import Coder, Fit, coder_input, refuse_non_finite
 from interp.coders.readings import readings
 from interp.coders.thresholds import settled
 from interp.errors import InputError
 from interp.model.subject import Hooked, Subject
 from interp.sources.checkpoint import Facts
-
-MAX_FVU = 0.5
-"""A coder that leaves more of the variance unexplained than this does not fit its hookpoint.
-
-Usable coders are well below; one at a wrong layer, or a transcoder read as an SAE, is near or
-above 1.
-"""
 
 
 @torch.inference_mode()
@@ -122,7 +115,7 @@ def _elsewhere(
         subject.model, every, sites, tokens, first_position=first_position, active=active
     )
     best = others[0] if others else None
-    if best is not None and best.fvu < MAX_FVU and not differs(best.active, active):
+    if best is not None and fits(best, active):
         reads = "" if best.reads == best.writes else f", with {best.reads} as the site read"
         so = f", read so that {best.reading}" if best.reading else ""
         return f"It fits {best.writes}{reads}{so}: there it leaves {best.fvu:.0%}."

@@ -5,7 +5,7 @@ fraction of variance that it leaves unexplained (FVU), and the mean number of ac
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import NamedTuple
@@ -46,6 +46,12 @@ what comes out of the one before."""
 FIRST = "hook_resid_pre"
 TOKENS = 4096
 """Vectors that each candidate is measured on, at most."""
+MAX_FVU = 0.5
+"""A coder that leaves more of the variance unexplained than this does not fit its hookpoint.
+
+Usable coders are well below; one at a wrong layer, or a transcoder read as an SAE, is near or
+above 1.
+"""
 
 
 class Candidate(NamedTuple):
@@ -64,6 +70,12 @@ class Candidate(NamedTuple):
 def differs(active: float, declared: float | None) -> bool:
     """Whether more than twice or less than half as many latents are active as declared."""
     return declared is not None and not declared / 2 <= active <= 2 * declared
+
+
+def fits(one: Candidate, declared: float | None) -> bool:
+    """Whether a coder that is used so fits: it leaves less than ``MAX_FVU`` unexplained, and about
+    as many latents are active as declared."""
+    return one.fvu < MAX_FVU and not differs(one.active, declared)
 
 
 class Captured(NamedTuple):
@@ -173,6 +185,8 @@ def inspect(
     *,
     first_position: int,
     active: float | None = None,
+    reading: str = "",
+    tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Candidate]:
     """Measure each reading of a coder at each pair of sites.
 
@@ -181,23 +195,29 @@ def inspect(
         sites: See :func:`candidates`; the first pair is the declared one.
         tokens: A few contexts of real text.
         active: The mean number of active latents that the files declare.
+        reading: The declared one of the readings.
+        tell: Takes how many are measured, and of how many.
 
     Returns:
-        The declared one as the files say, and then those that fit, best first: those with about as
-        many active latents as declared before the others, then by FVU.
+        The declared one, and then those that fit, best first: those with about as many active
+        latents as declared before the others, then by FVU.
     """
     every = list(dict.fromkeys(site for pair in sites for site in pair))
     captured = capture_sites(model, tokens, every, first_position=first_position)
     if not {*sites[0]} <= {*captured.sites}:
         raise InputError(f"What {' or '.join(map(str, sites[0]))} names is never reached.")
-    measured = [
-        captured.measure(coder, *pair, reading)
+    planned = [
+        (coder, *pair, name)
         for pair in sites
         if {*pair} <= {*captured.sites}
-        for reading, coder in readings.items()
+        for name, coder in readings.items()
         if (coder.kind == "transcoder") == (pair[0] != pair[1])
     ]
-    declared = captured.measure(readings[""], *sites[0])
+    measured = []
+    for done, one in enumerate(planned):
+        tell(done, len(planned))
+        measured.append(captured.measure(*one))
+    declared = captured.measure(readings[reading], *sites[0], reading)
     others = [one for one in measured if one[:3] != declared[:3]]
     fitting = [one for one in others if math.isfinite(one.fvu)]
     return [declared, *sorted(fitting, key=lambda one: (differs(one.active, active), one.fvu))]

@@ -10,6 +10,7 @@ from interp.coders.formats.sparsify import SparsifyCoder
 from interp.coders.linear import LinearCoder
 from interp.coders.protocol import Coder
 from interp.coders.rules import BatchTopK, Threshold, TopK
+from interp.errors import InputError
 
 
 def readings(coder: Coder) -> dict[str, Coder]:
@@ -42,6 +43,24 @@ def readings(coder: Coder) -> dict[str, Coder]:
     if top is not None:
         found[f"{top.meaning} are active"] = replace(coder, rule=top)
     return found
+
+
+def every_reading(coder: Coder, reading: str = "") -> dict[str, Coder]:
+    """A loaded coder, named ``""``, and its other :func:`readings`.
+
+    Args:
+        reading: A name that must be among them.
+
+    Raises:
+        InputError: It is not.
+    """
+    others = readings(coder)
+    if reading and reading not in others:
+        raise InputError(
+            f"The coder cannot be read so that {reading}. "
+            f"{'Its readings are: ' + '; '.join(others) if others else 'It has one reading only'}."
+        )
+    return {"": coder, **others}
 
 
 def _linear(coder: SparsifyCoder) -> LinearCoder:

@@ -1,11 +1,11 @@
-"""Checks of a new study's model, coder, hookpoint, corpus and lengths, without loading them."""
+"""Checks of a model, coder, hookpoint, corpus and lengths, without loading them."""
 
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
 from app.services.errors import FieldErrors
-from app.services.studies.schemas import StudyCreate
+from app.services.studies.schemas import Sources
 from interp.coders.source import check_coder
 from interp.errors import InputError
 from interp.sources.corpora import check_corpus, located_corpus
@@ -14,12 +14,13 @@ from interp.sources.paths import located
 from models.settings import get_settings
 
 Found = TypeVar("Found")
+Named = TypeVar("Named", bound=Sources)
 
 
-def checked(data: StudyCreate) -> StudyCreate:
-    """The same study with its paths made absolute, if it can work.
+def checked(data: Named) -> Named:
+    """The same with its paths made absolute, if it can work.
 
-    Names on a hub are taken as they are: a request asks no other server. Its job does.
+    Names on a hub are taken as they are: a request asks no other server. The worker does.
 
     Raises:
         FieldErrors: Its model, coder, hookpoint, corpus or lengths cannot work.

@@ -20,17 +20,11 @@ ALL_LATENTS, FIRST_LATENTS = 1_000_000, 32
 SLUG_PATTERN = r"^[a-z0-9][a-z0-9-]*$"
 
 
-class StudyCreate(BaseModel):
-    """A new study: one subject model, one sparse coder, one corpus."""
+class Sources(BaseModel):
+    """What a study is made from: a model, a sparse coder and a text, and how they are read."""
 
     model_config = ConfigDict(protected_namespaces=())
 
-    slug: str = Field(
-        pattern=SLUG_PATTERN,
-        max_length=80,
-        description="Name in addresses: lower-case letters, digits and hyphens.",
-    )
-    title: Line = Field(description="Title on the pages.")
     model: Model = Field(
         description="Subject model: a folder, a .gguf file, or a hub name.",
     )
@@ -58,8 +52,8 @@ class StudyCreate(BaseModel):
     )
     reading: OptionalLine = Field(
         default="",
-        description="How the coder's files are read, if not as they say: a name that "
-        "`palimpsest coder inspect` shows under “read as”.",
+        description="How the coder's files are read, if not as they say: a name that an inspection "
+        "shows, such as “the decoder's bias is subtracted”.",
     )
     corpus: Corpus = Field(
         description="Text: a folder or a file (.txt, .jsonl, .csv, .parquet; also .gz and .zst), a "
@@ -83,6 +77,33 @@ class StudyCreate(BaseModel):
         description="First positions of a context to leave out of collecting, scoring and "
         "splicing. Empty: the beginning-of-sequence token alone.",
     )
+
+    @field_validator("leave_out")
+    @classmethod
+    def _leaves_something(cls, leave_out: int | None, info: ValidationInfo) -> int | None:
+        if leave_out is None:
+            return None
+        if leave_out < (begins := int(info.data.get("prepend_bos", False))):
+            raise ValueError(
+                f"Use {begins} or more: the beginning-of-sequence token is always left out."
+            )
+        if leave_out > (most := info.data.get("context_length", leave_out + 2) - 2):
+            raise ValueError(
+                f"Use {most:,} or less, so that a token of each context is left to splice, and one "
+                "to predict."
+            )
+        return leave_out
+
+
+class StudyCreate(Sources):
+    """A new study: one subject model, one sparse coder, one corpus."""
+
+    slug: str = Field(
+        pattern=SLUG_PATTERN,
+        max_length=80,
+        description="Name in addresses: lower-case letters, digits and hyphens.",
+    )
+    title: Line = Field(description="Title on the pages.")
     contexts_explain: int = Field(
         default=4000, ge=1, le=10_000_000, description="Contexts that explanations are made from."
     )
@@ -119,22 +140,6 @@ class StudyCreate(BaseModel):
         if slug == "new":
             raise ValueError("The form for a new study has this address: choose another name.")
         return slug
-
-    @field_validator("leave_out")
-    @classmethod
-    def _leaves_something(cls, leave_out: int | None, info: ValidationInfo) -> int | None:
-        if leave_out is None:
-            return None
-        if leave_out < (begins := int(info.data.get("prepend_bos", False))):
-            raise ValueError(
-                f"Use {begins} or more: the beginning-of-sequence token is always left out."
-            )
-        if leave_out > (most := info.data.get("context_length", leave_out + 2) - 2):
-            raise ValueError(
-                f"Use {most:,} or less, so that a token of each context is left to splice, and one "
-                "to predict."
-            )
-        return leave_out
 
     @field_validator("contexts_rewrite")
     @classmethod

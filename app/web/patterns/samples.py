@@ -17,9 +17,13 @@ from app.web.html.rows import rows_html, star_html
 from app.web.latent.charts import effect_chart
 from app.web.latent.scores import Basis, ScoreRow, Scores, ScoringModel
 from app.web.latent.statistics import Bar, Output, Statistics
+from app.web.studies.inspection import InspectionView, Row
 from app.web.urls import url
-from interp.vocabulary import Independence
+from interp.coders.findings import CoderFiles, Measured, MeasuredSite, Question
+from interp.vocabulary import CoderFit, Independence
+from jobs.inspections import Inspection
 from jobs.progress import JobLine
+from jobs.status import Status
 from models import Comment, Explanation, LossEffect, Simulator, Study
 
 
@@ -44,6 +48,8 @@ class Samples(NamedTuple):
     statistics: Statistics
     chart: Spec | None
     doubts: list[str]
+    inspections: list[InspectionView]
+    """One under way, and one that is finished."""
 
 
 def patterns() -> Samples:
@@ -97,6 +103,7 @@ def patterns() -> Samples:
         _statistics(),
         _chart(),
         ["How its documents were told apart is not known."],
+        _inspections(),
     )
 
 
@@ -210,3 +217,50 @@ def _chart() -> Spec | None:
     zeroed = LossEffect(mean=0.0041, low=0.0022, high=0.0063)
     isotonic = LossEffect(mean=0.0012, low=-0.0004, high=0.0029)
     return effect_chart([ShownEffect("zeroed", zeroed), ShownEffect("this, isotonic", isotonic)])
+
+
+def _inspections() -> list[InspectionView]:
+    running = Inspection(
+        id="1",
+        question=Question(
+            model="org/a-model", coder="org/coders/layer_9", hookpoint="layers.9.mlp"
+        ),
+        status=Status.RUNNING,
+        step="Measuring sites and readings",
+        done=3,
+        total=9,
+        files=CoderFiles(
+            format="sparsify",
+            weights="/coders/layer_9/sae.safetensors",
+            kind="transcoder",
+            skip=True,
+            reads="layers.10.mlp.input",
+            d_in=576,
+            writes="layers.10.mlp",
+            d_out=576,
+            latents=4096,
+            rule="the 32 largest",
+            active=32.0,
+            model="org/a-model",
+            remark="",
+        ),
+    )
+    sites = [
+        ("layers.9.mlp", "", 0.833, False),
+        ("layers.10.mlp", "", 0.1, True),
+        ("layers.10.mlp", "the decoder's bias is subtracted", 0.413, True),
+    ]
+    measured = Measured(
+        fit=CoderFit.ELSEWHERE,
+        best=1,
+        sites=[
+            MeasuredSite(
+                reads=f"{name}.input", writes=name, reading=how, fvu=fvu, active=32.0, fits=fits
+            )
+            for name, how, fvu, fits in sites
+        ],
+        tokens=1980,
+    )
+    done = running.model_copy(update={"status": Status.FINISHED, "measured": measured})
+    rows = tuple(Row(number, one, not number) for number, one in enumerate(measured.sites))
+    return [InspectionView(running), InspectionView(done, rows, 4)]

@@ -30,6 +30,7 @@ from app.web.forms import form_fields
 from app.web.guard.security import CurrentUser
 from app.web.params import Slug
 from app.web.rewrites.charts import loss_chart, missing_latents
+from app.web.studies.inspection import NOTHING, InspectionView, answer, is_asked, shown
 from app.web.templates import render
 from app.web.urls import url
 from interp.vocabulary import Linearisation, Protocol
@@ -93,12 +94,15 @@ def create_study(
     session: Database,
     user: CurrentUser,
 ) -> Response:
-    """Create the study, or show the form again with what was wrong."""
+    """Create the study, or show the form again with what was wrong, or with an inspection."""
+    if is_asked(values):
+        values, view, status = answer(values, _filled(values))
+        return _form(request, values, {}, status, view)
     try:
         data = StudyCreate.model_validate(_filled(values))
         study = queries.create_study(session, data, user)
     except REFUSED as error:
-        return _form(request, values, *_refusal(error))
+        return _form(request, values, *_refusal(error), shown(values))
     return RedirectResponse(url("study", study.slug), 303)
 
 
@@ -116,8 +120,12 @@ def edit(
     values: Annotated[dict[str, str], Depends(form_fields)],
     session: Database,
 ) -> Response:
-    """The button “Save”, or “Save and collect”: change the study, or show what was wrong."""
+    """The button “Save”, or “Save and collect”: change the study, or show what was wrong, or an
+    inspection."""
     study = queries.get_study(session, slug)
+    if is_asked(values):
+        values, view, status = answer(values, _filled(values))
+        return _edit_form(request, session, study, values, {}, status, view)
     try:
         if "model" in values:
             filled = StudyCreate.model_validate(_filled(values)).model_dump()
@@ -128,7 +136,7 @@ def edit(
         study = queries.update_study(session, study, data)
     except REFUSED as error:
         session.rollback()
-        return _edit_form(request, session, study, values, *_refusal(error))
+        return _edit_form(request, session, study, values, *_refusal(error), shown(values))
     return RedirectResponse(url("study", study.slug), 303)
 
 
@@ -283,6 +291,7 @@ def _edit_form(
     values: dict[str, Any],
     errors: dict[str, str],
     status: int = 200,
+    inspection: InspectionView = NOTHING,
 ) -> HTMLResponse:
     job = queries.can_correct(session, study)
     context = {
@@ -291,12 +300,17 @@ def _edit_form(
         "fields": StudyCreate.model_fields,
         "values": values,
         "errors": errors,
+        "inspection": inspection,
     }
     return render(request, "pages/study/edit.html", context, status)
 
 
 def _form(
-    request: Request, values: dict[str, Any], errors: dict[str, str], status: int = 200
+    request: Request,
+    values: dict[str, Any],
+    errors: dict[str, str],
+    status: int = 200,
+    inspection: InspectionView = NOTHING,
 ) -> HTMLResponse:
     defaults = {
         name: field.default
@@ -307,5 +321,6 @@ def _form(
         "fields": StudyCreate.model_fields,
         "values": values or defaults,
         "errors": errors,
+        "inspection": inspection,
     }
     return render(request, "pages/study/new.html", context, status)

@@ -19,6 +19,7 @@ from app.web.guard.security import hasher
 from cli.processes import start, stop
 from cli.servers import Servers, free_port
 from cli.services import web_command
+from interp.coders.findings import Question
 from interp.errors import InputError
 from jobs.params import ExplainParams
 from models import Simulator, Study, User
@@ -29,7 +30,7 @@ from tests.explanation_files import finish
 from tests.reading import problem_of
 from tests.results_folders import delphi_run
 from tests.working import add_job, work
-from workers import resources
+from workers import named, resources
 
 
 @contextmanager
@@ -235,8 +236,9 @@ def test_other_files_are_refused_whether_they_are_there_or_not(
         "models/a.gguf",
     ]
     said = {
-        _refused(guarded.post("/api/v1/studies", json=new_study(**{field: path})), field, path)
+        _refused(guarded.post(f"/api/v1/{what}", json=new_study(**{field: path})), field, path)
         for path in outside
+        for what in ("studies", "inspections")
     }
     assert len(said) == 1, "the answer tells nothing of the path"
     assert "PALIMPSEST_FOLDERS" in said.pop()
@@ -337,6 +339,11 @@ def test_the_worker_looks_again(with_accounts: None, allowed: Path, data_folder:
     ):
         with pytest.raises(InputError, match="PALIMPSEST_FOLDERS"):
             load(study(**fields))
+    question = {name: new_study()[name] for name in ("model", "coder", "corpus")}
+    named.may_inspect(Question.model_validate(question))
+    for field in question:
+        with pytest.raises(InputError, match="PALIMPSEST_FOLDERS"):
+            named.may_inspect(Question.model_validate(question | {field: "/etc"}))
     trained = Simulator(method="two_tower", model="gemma-3-270m", options={"folder": "/etc"})
     with pytest.raises(InputError, match="PALIMPSEST_FOLDERS"):
         resources.simulator_of(trained, study())

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from cli.failures import explain
 from cli.main import app
+from tests.checkpoints import living_folders, stream_coder
 from tests.commands import assert_fails
 from tests.conftest import palimpsest
 
@@ -47,6 +48,20 @@ def test_train_coder_leaves_an_existing_folder_alone(tmp_path: Path) -> None:
     run = palimpsest("train-coder", *missing, "--out", tmp_path / "coder")
     assert_fails(run, "nothing at /nowhere")
     assert not (tmp_path / "coder").exists()
+
+
+def test_a_coder_is_inspected(tmp_path: Path) -> None:
+    files = living_folders(tmp_path)
+    named = ["--model", files["model"], "--corpus", files["corpus"]]
+    site = ["--hookpoint", "layers.1.self_attn.o_proj.input"]
+    coder = stream_coder(tmp_path / "stream")
+    run = palimpsest("coder", "inspect", coder, *named, *site)
+    assert run.returncode == 0, run.stderr
+    assert "16; active: the 8 largest" in run.stdout
+    assert "The first line does not fit best. Try --hookpoint layers.1." in run.stdout
+    refused = palimpsest("coder", "inspect", coder, *named)
+    assert refused.returncode == 1 and "do not name the site" in refused.stderr
+    assert "16; active: the 8 largest" in refused.stdout, "what is known is said"
 
 
 def test_servers_that_do_not_answer(tmp_path: Path) -> None:

@@ -10,14 +10,16 @@ from tests.routes import page_routes
 STUDY = "/studies/{slug}"
 LATENT = f"{STUDY}/latents/{{index}}"
 EXPLAIN = ("explain", "simulate", "score")
+INSPECTIONS = ("POST /inspections", "GET /inspections/{id}", "DELETE /inspections/{id}")
+"""Done by buttons in the form of a study, and by ``palimpsest coder inspect``."""
 COUNTERPARTS = {
     "GET /": ["GET /studies"],
     "GET /studies": ["GET /studies"],
     "GET /studies/new": [],  # a form
-    "POST /studies/new": ["POST /studies"],
+    "POST /studies/new": ["POST /studies", *INSPECTIONS],
     f"GET {STUDY}": [f"GET {STUDY}", f"GET {STUDY}/figures", f"GET {STUDY}/activity"],
     f"GET {STUDY}/edit": [],  # a form
-    f"POST {STUDY}/edit": [f"PATCH {STUDY}"],
+    f"POST {STUDY}/edit": [f"PATCH {STUDY}", *INSPECTIONS],
     f"GET {STUDY}/delete": [f"GET {STUDY}/deletion"],
     f"POST {STUDY}/delete": [f"DELETE {STUDY}"],
     f"GET {STUDY}/rewrites/{{rewrite_id}}/delete": [f"GET {STUDY}/rewrites/{{rewrite_id}}"],

@@ -1,0 +1,151 @@
+"""Inspect a sparse coder: what its files say, and where in a model it fits."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from interp.coders.findings import CoderFiles, Measured, MeasuredSite, Question
+from interp.coders.inspection import Candidate, candidates, fits, inspect
+from interp.coders.load import find_checkpoint, load_coder
+from interp.coders.protocol import Coder
+from interp.coders.readings import every_reading
+from interp.corpus.contexts import make_contexts
+from interp.corpus.documents import Document, read_documents
+from interp.corpus.source import source_of
+from interp.model.subject import DeviceMap, default_device, load_causal_lm, torch_dtype
+from interp.sources.checkpoint import Facts
+from interp.sources.paths import located
+from interp.vocabulary import CoderFit, ContextSet
+
+CHARACTERS = 400_000
+"""Text that is read: a corpus may take hours to read whole."""
+Tell = Callable[[str, int, int | None], None]
+"""Takes a step in words, and how much of it is done, of how much. None if that is not known."""
+
+
+class Read(NamedTuple):
+    """A coder that is loaded."""
+
+    coder: Coder
+    facts: Facts
+    files: CoderFiles
+
+
+def read_files(question: Question) -> Read:
+    """Load the coder.
+
+    Raises:
+        InputError: There is no such coder, or its files do not fit together.
+    """
+    found = find_checkpoint(located(question.coder), question.hookpoint)
+    facts = found.check()
+    coder = load_coder(located(question.coder), question.hookpoint, device=default_device())
+    files = CoderFiles(
+        format=found.format.name,
+        weights=str(found.weights),
+        kind=coder.kind,
+        skip=coder.skip,
+        reads=facts.reads,
+        d_in=coder.d_in,
+        writes=facts.writes,
+        d_out=coder.d_out,
+        latents=coder.num_latents,
+        rule=coder.rule.meaning,
+        active=facts.active,
+        model=facts.model,
+        remark=facts.remark,
+    )
+    return Read(coder, facts, files)
+
+
+def measure_sites(
+    question: Question, read: Read, tell: Tell, *, device_map: DeviceMap | None = None
+) -> Measured:
+    """Load the model, and measure where in it the coder fits.
+
+    Args:
+        question: Its model is a folder, a file or a hub name, and no fetched one's name.
+        device_map: See :func:`interp.model.subject.load_causal_lm`.
+
+    Raises:
+        InputError: The model or the text cannot be read, or the model has no such site.
+    """
+    readings = every_reading(read.coder, question.reading)
+    tell("Loading the model", 0, None)
+    model, tokenizer = load_causal_lm(
+        question.model,
+        revision=question.model_revision,
+        dtype=torch_dtype(question.dtype),
+        device=default_device(),
+        device_map=device_map,
+    )
+    facts = read.facts._replace(kind=readings[question.reading].kind)
+    sites = candidates(model, facts, question.hookpoint, question.reads)
+    tell("Reading the text", 0, None)
+    tokens = _tokens(question, tokenizer)
+    tell("Running the model", 0, None)
+    declared, *others = measured = inspect(
+        model,
+        readings,
+        sites,
+        tokens,
+        first_position=question.first_position,
+        active=facts.active,
+        reading=question.reading,
+        tell=lambda done, total: tell("Measuring sites and readings", done, total),
+    )
+    fit, best = _judged(declared, others, facts.active)
+    return Measured(
+        fit=fit,
+        best=best,
+        sites=[_site(one, facts.active) for one in measured],
+        tokens=tokens[:, question.first_position :].numel(),
+    )
+
+
+def _judged(
+    declared: Candidate, others: list[Candidate], active: float | None
+) -> tuple[CoderFit, int | None]:
+    """Where it fits, and which is best. Another one is better if it leaves less than half."""
+    better = bool(others) and fits(others[0], active)
+    if fits(declared, active) and not (better and others[0].fvu < declared.fvu / 2):
+        return CoderFit.HERE, 0
+    return (CoderFit.ELSEWHERE, 1) if better else (CoderFit.NOWHERE, None)
+
+
+def _site(one: Candidate, active: float | None) -> MeasuredSite:
+    return MeasuredSite(
+        reads=one.reads,
+        writes=one.writes,
+        reading=one.reading,
+        fvu=one.fvu if math.isfinite(one.fvu) else None,
+        active=one.active if math.isfinite(one.active) else None,
+        fits=fits(one, active),
+    )
+
+
+def _tokens(question: Question, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
+    """A few contexts of the first documents."""
+    contexts = make_contexts(
+        list(_first_documents(question.corpus)),
+        tokenizer,
+        ContextSet.CALIBRATE,
+        length=question.context_length,
+        limit=None,
+        prepend_bos=question.prepend_bos,
+        seed=0,
+        template_before=None if source_of(question.corpus).template else question.first_position,
+    )
+    return torch.tensor([context.tokens for context in contexts[: question.contexts]])
+
+
+def _first_documents(corpus: str) -> Iterator[Document]:
+    left = CHARACTERS
+    for document in read_documents(corpus):
+        yield document
+        left -= len(document.text)
+        if left <= 0:
+            return
