@@ -59,17 +59,24 @@ def needs_worker(item: pytest.Item) -> bool:
     return "worker" in getattr(item, "fixturenames", ())
 
 
+def group_of(item: pytest.Item) -> str:
+    """The tests that run in one process: those of a file, as they share what it makes."""
+    if "living_study" in getattr(item, "fixturenames", ()):
+        return "living"  # of several files: the study takes minutes to make
+    file = str(item.path.relative_to(REPOSITORY))  # files of several tiers share names
+    return f"{file}-worker" if needs_worker(item) else file
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side, a file's tests run in one process, and those with a worker first, as they take
-    longest. A process has servers of its own.
+    """Side by side, a group's tests run in one process. Those with a worker come first, as they
+    take longest, and of these the largest group. A process has servers of its own.
 
     Where all run in one process, the order is the same.
     """
-    items.sort(key=lambda item: not needs_worker(item))
+    items.sort(key=lambda item: (group_of(item) != "living", not needs_worker(item)))
     for item in items:
-        group = str(item.path.relative_to(REPOSITORY))  # files of several tiers share names
-        item.add_marker(pytest.mark.xdist_group(f"{group}-worker" if needs_worker(item) else group))
+        item.add_marker(pytest.mark.xdist_group(group_of(item)))
 
 
 @pytest.fixture(scope="session", autouse=True)

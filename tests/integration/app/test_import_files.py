@@ -94,7 +94,9 @@ def test_lines_and_rows_without_an_end() -> None:
     assert "more than" in refusal(io.BytesIO(head + b'1,x,"\n"' + b',"\n"' * MB), "a.csv")
     assert "more than" in refusal(io.BytesIO(b"," * 3 * MB), "a.csv")
     long_field = head + b'1,"' + b"x" * 200_000 + b'"\n'
-    assert "line 2, is no explanation: text: Use at most" in refusal(io.BytesIO(long_field), "a.csv")
+    assert "line 2, is no explanation: text: Use at most" in refusal(
+        io.BytesIO(long_field), "a.csv"
+    )
 
 
 @pytest.mark.parametrize(
