@@ -402,11 +402,13 @@ def test_a_study_that_cannot_work_says_why_and_leaves_nothing_half_written(
     db: Session,
     worker: Child,
     model_cache: Path,
+    quick: dict[str, Any],
     changes: dict[str, object],
     complaint: str,
 ) -> None:
     slug = "bad-" + "-".join(changes).replace("_", "-") + str(abs(hash(str(changes))) % 10_000)
-    data = small_study(slug, model_cache / "smollm2-135m-instruct", **changes)
+    wrong = {"corpus": quick["corpus"]} | changes
+    data = small_study(slug, model_cache / "smollm2-135m-instruct", **wrong)
     study = make_unchecked(db, data)
     (job,) = wait_for_jobs(db, study.id)
     assert job.status == "failed"
