@@ -32,7 +32,7 @@ def small_study(slug: str, model: str | Path, /, **changes: object) -> StudyCrea
         "corpus": "sotu",
         "contexts_explain": 400,
         "contexts_calibrate": 8,
-        "contexts_evaluate": 16,
+        "contexts_evaluate": 24,
         "contexts_rewrite": 8,
         "first_latents": 2,
     }
