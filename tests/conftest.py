@@ -59,17 +59,37 @@ def needs_worker(item: pytest.Item) -> bool:
     return "worker" in getattr(item, "fixturenames", ())
 
 
+def group_of(item: pytest.Item) -> str:
+    """The tests that run in one process: those of a file, as they share what it makes."""
+    fixtures = getattr(item, "fixturenames", ())
+    # Of several files: the study takes minutes to make, and the simulator one more.
+    if "living_study" in fixtures:
+        return "taught" if "trained" in fixtures else "living"
+    file = str(item.path.relative_to(REPOSITORY))  # files of several tiers share names
+    return f"{file}-worker" if needs_worker(item) else file
+
+
+TIERS = ("worker", "integration", "browser", "unit", "wheel")
+"""In the order in which they run: small files come last, so that all processes end together."""
+
+
+def place(item: pytest.Item) -> tuple[bool, bool, int]:
+    """When a test runs: those with a worker first, as they take longest, and the largest groups of
+    these before all."""
+    tier = item.path.relative_to(REPOSITORY / "tests").parts[0]
+    alone = group_of(item) not in ("taught", "living")
+    return alone, not needs_worker(item), TIERS.index(tier)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side, a file's tests run in one process, and those with a worker first, as they take
-    longest. A process has servers of its own.
+    """Side by side, a group's tests run in one process. A process has servers of its own.
 
     Where all run in one process, the order is the same.
     """
-    items.sort(key=lambda item: not needs_worker(item))
+    items.sort(key=place)
     for item in items:
-        group = str(item.path.relative_to(REPOSITORY))  # files of several tiers share names
-        item.add_marker(pytest.mark.xdist_group(f"{group}-worker" if needs_worker(item) else group))
+        item.add_marker(pytest.mark.xdist_group(group_of(item)))
 
 
 @pytest.fixture(scope="session", autouse=True)

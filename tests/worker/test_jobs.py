@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -39,6 +40,7 @@ from tests.studies import (
     make_unchecked,
     queue_job,
     small_study,
+    some_texts,
     wait_for_jobs,
     wait_until,
 )
@@ -282,6 +284,14 @@ SOME = 1024
 
 
 @pytest.fixture(scope="module")
+def quick(some_latents: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What makes a study of the real model one that is collected soon."""
+    corpus = some_texts(tmp_path_factory.mktemp("texts"))
+    few = {"context_length": 16, "first_latents": 0}
+    return {"coder": str(some_latents), "corpus": str(corpus), **few}
+
+
+@pytest.fixture(scope="module")
 def some_latents(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's coder with a quarter of its latents: a quarter of the work.
 
@@ -299,10 +309,9 @@ def some_latents(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_killed_worker_loses_no_work(
-    db: Session, worker: Child, model_cache: Path, data_folder: Path, some_latents: Path
+    db: Session, worker: Child, model_cache: Path, data_folder: Path, quick: dict[str, Any]
 ) -> None:
-    changes = {"coder": str(some_latents), "first_latents": 0}
-    study = make_study(db, small_study("killed", model_cache / "smollm2-135m-instruct", **changes))
+    study = make_study(db, small_study("killed", model_cache / "smollm2-135m-instruct", **quick))
     latents = select(func.count()).where(Latent.study_id == study.id)
     collecting = db.scalars(select(Job).where(Job.study_id == study.id)).one()
     wait_until(
@@ -356,13 +365,12 @@ def _files(folder: Path) -> dict[str, int]:
 
 
 def test_a_cancelled_job_stops_and_goes_on_when_it_is_retried(
-    db: Session, worker: Child, model_cache: Path, some_latents: Path
+    db: Session, worker: Child, model_cache: Path, quick: dict[str, Any]
 ) -> None:
     # Contexts are saved by the 512, so it is cancelled while the second lot is read.
-    changes = {"coder": str(some_latents), "first_latents": 0, "contexts_explain": 1100}
-    study = make_study(
-        db, small_study("cancelled", model_cache / "smollm2-135m-instruct", **changes)
-    )
+    changes = quick | {"contexts_explain": 800}
+    data = small_study("cancelled", model_cache / "smollm2-135m-instruct", **changes)
+    study = make_study(db, data)
     job = db.scalars(select(Job).where(Job.study_id == study.id)).one()
     wait_until(db, lambda: job.done > 0, what="the first contexts")
     job.status = "cancelled"
@@ -394,11 +402,13 @@ def test_a_study_that_cannot_work_says_why_and_leaves_nothing_half_written(
     db: Session,
     worker: Child,
     model_cache: Path,
+    quick: dict[str, Any],
     changes: dict[str, object],
     complaint: str,
 ) -> None:
     slug = "bad-" + "-".join(changes).replace("_", "-") + str(abs(hash(str(changes))) % 10_000)
-    data = small_study(slug, model_cache / "smollm2-135m-instruct", **changes)
+    wrong = {"corpus": quick["corpus"]} | changes
+    data = small_study(slug, model_cache / "smollm2-135m-instruct", **wrong)
     study = make_unchecked(db, data)
     (job,) = wait_for_jobs(db, study.id)
     assert job.status == "failed"

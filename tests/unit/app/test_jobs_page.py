@@ -1,7 +1,10 @@
 """The progress of a job in words."""
 
+import time
+
 import pytest
 
+from jobs import progress
 from jobs.progress import Now, asked, now, seconds_left
 from models import Job
 
@@ -24,7 +27,8 @@ def test_time_left_is_known_once_there_is_a_rate(
     assert seconds_left(Job(status=status, done=done, total=total, usage=usage)) == left
 
 
-def test_what_runs_in_two_figures() -> None:
+def test_what_runs_in_two_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_heard", (time.monotonic(), frozenset()))  # all are served
     half = Job(kind="explain", status="running", done=5, total=10)
     unknown = Job(kind="explain", status="running", done=0, total=None)
     waiting = Job(kind="explain", status="queued", done=9, total=10)
