@@ -31,8 +31,11 @@ WITHOUT_REDIS = 10.0
 """Seconds until the next look, if Redis did not answer."""
 MARK_SECONDS = 10
 """After so long a mark is nobody's: the worker that left it was killed."""
-BURST = 6.0
-"""Seconds that a worker may pause at once."""
+BURST = 20.0
+"""Seconds that a worker may pause at once: so long takes a handful of edits in a row."""
+AGAIN = 2.0
+"""Seconds of pause that are earned again before the next one, once all are used up: very short ones
+would help nobody."""
 
 
 @contextmanager
@@ -63,7 +66,7 @@ class Pauses:
         self._since = time.monotonic()
         self._earned = BURST
         self._used_up = False
-        """True until some pause is earned again: very short ones would help nobody."""
+        """True until ``AGAIN`` seconds are earned again."""
 
     def look(self) -> None:
         """Pause if somebody waits."""
@@ -72,7 +75,7 @@ class Pauses:
         with self._lock:  # threads of one process pause together
             now = time.monotonic()
             self._earned = min(self._earned + 2 * (now - self._since), BURST)
-            self._used_up = self._used_up and self._earned < BURST / 3
+            self._used_up = self._used_up and self._earned < AGAIN
             wait = LOOK_SECONDS
             try:
                 while not self._used_up and get_redis().exists(_mark()):

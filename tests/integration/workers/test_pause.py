@@ -46,6 +46,7 @@ def test_bulk_work_has_a_third_of_the_time(
     serves_interactive: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pause, "BURST", 0.6)
+    monkeypatch.setattr(pause, "AGAIN", 0.2)
     pauses, worked, began = pause.Pauses(), 0.0, time.monotonic()
     get_redis().set(pause._mark(), 1, ex=60)
     while time.monotonic() - began < 3.6:
