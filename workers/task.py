@@ -1,11 +1,29 @@
 """The runner's view of a kind of job: a plan of units, and the work on one of them."""
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from sqlalchemy.orm import Session
 
 from models import Job, Study
+
+
+def remember(session: Session, job: Job, **values: Any) -> None:
+    """Note values in the state of a job. What others have noted there meanwhile stays, such as that
+    the job is needless. The caller commits."""
+    job.state = {**_state(session, job), **values}
+
+
+def forget(session: Session, job: Job, name: str) -> None:
+    """Remove a value from the state of a job, likewise."""
+    job.state = {key: value for key, value in _state(session, job).items() if key != name}
+
+
+def _state(session: Session, job: Job) -> dict[str, Any]:
+    """As it is now. Nobody else changes it before the transaction ends."""
+    session.flush()  # or what was noted in it would be lost
+    session.refresh(job, ["state"], with_for_update=True)
+    return job.state
 
 
 class Unit(NamedTuple):

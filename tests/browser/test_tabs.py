@@ -32,7 +32,9 @@ def window(browser: Browser, tmp_path: Path) -> Iterator[BrowserContext]:
         try:
             lines = (re.search(r"ws://\S+", line) for line in process.stderr)
             address = next(filter(None, lines))[0]
-            attached = browser.browser_type.connect_over_cdp(address, no_defaults=True)
+            attached = browser.browser_type.connect_over_cdp(
+                address, no_defaults=True, timeout=120_000
+            )
             yield attached.contexts[0]
         finally:
             process.terminate()

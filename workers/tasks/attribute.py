@@ -26,7 +26,7 @@ from models import (
     Study,
 )
 from workers.resources import coder_of, subject_of
-from workers.task import Done, Task, Unit
+from workers.task import Done, Task, Unit, remember
 from workers.tasks.rewrite.values import SimulatedValues
 from workers.tasks.rows import context_tokens, documents_of, finite
 from workers.version import code_version
@@ -76,7 +76,7 @@ class Attribute(Task):
         )
         session.add(row)
         session.flush()
-        job.state = {**job.state, "attribution_id": row.id}
+        remember(session, job, attribution_id=row.id)
         session.commit()
 
     def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:
@@ -131,7 +131,7 @@ class Attribute(Task):
         if row is None:
             return
         if not row.finished:
-            job.state = {**job.state, "measure": _to_measure(session, row)}
+            remember(session, job, measure=_to_measure(session, row))
         row.finished = True
         session.execute(delete(AttributionPart).where(AttributionPart.attribution_id == row.id))
         session.execute(

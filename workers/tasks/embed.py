@@ -12,7 +12,7 @@ from interp.errors import InputError
 from jobs.events import publish
 from jobs.params import EmbedParams
 from models import Explanation, Job, Latent, Study
-from workers.task import Done, Task, Unit
+from workers.task import Done, Task, Unit, remember
 from workers.tasks.vectors import save, vectors_of
 
 BLOCK = 512
@@ -38,7 +38,7 @@ class Embed(Task):
         ids = session.scalars(_lacking(study).with_only_columns(Explanation.id)).all()
         parts = [ids[start : start + BLOCK] for start in range(0, len(ids), BLOCK)]
         blocks = [[part[0], part[-1], len(part)] for part in parts]
-        job.state = {**job.state, "blocks": blocks}
+        remember(session, job, blocks=blocks)
         session.commit()
 
     def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:

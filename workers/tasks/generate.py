@@ -19,7 +19,7 @@ from jobs.events import publish
 from jobs.params import GenerateParams
 from models import Explanation, Generation, Job, Latent, Simulator, Study
 from workers.resources import coder_of, simulator_of, subject_of
-from workers.task import Done, Task, Unit
+from workers.task import Done, Task, Unit, forget, remember
 from workers.tasks.rows import calibrations_of, token_texts
 from workers.version import code_version
 
@@ -77,12 +77,12 @@ class Generate(Task):
         pen = self._pen
         missing, message = pen.missing, f"writing with the {condition} model"
         if not pen.write():
-            job.state = {**job.state, "writing": pen.saved()}
+            remember(session, job, writing=pen.saved())
             session.commit()
             return Done(message, pen.missing - missing, part=len(pen.tokens))
         made = {**generation.continuations, str(condition): pen.continuation()}
         generation.continuations = made
-        job.state = {key: value for key, value in job.state.items() if key != "writing"}
+        forget(session, job, "writing")
         session.commit()
         publish(study.id, "generation", generation.id)
         return Done(message, pen.missing - missing)

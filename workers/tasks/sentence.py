@@ -14,7 +14,7 @@ from jobs.events import publish
 from jobs.params import SentenceParams
 from models import Explanation, Job, Latent, Score, Sentence, Simulator, Study
 from workers.resources import coder_of, simulator_of, subject_of
-from workers.task import Done, Task, Unit
+from workers.task import Done, Task, Unit, remember
 from workers.tasks.rows import token_texts
 from workers.version import code_version
 
@@ -37,7 +37,7 @@ class ReadSentence(Task):
             _read(session, study, sentence)
         if "strongest" not in job.state:
             ids = _strongest(session, study, sentence)
-            job.state = {**job.state, "strongest": ids}
+            remember(session, job, strongest=ids)
             session.commit()
 
     def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:

@@ -23,6 +23,7 @@ from tests.studies import queue_job
 from workers import turns
 from workers.reasons import in_words, passes
 from workers.runner import _end
+from workers.task import forget, remember
 
 
 def test_messages_are_stored_whatever_they_hold(db: Session) -> None:
@@ -168,6 +169,23 @@ def test_an_urgent_job_wakes_whoever_takes_it(db: Session) -> None:
         get_redis().delete(f"palimpsest:served:{INTERACTIVE}", *QUEUES)
         db.execute(update(Job).where(Job.study_id == study.id).values(status="cancelled"))
         db.commit()
+
+
+def test_what_a_worker_notes_leaves_what_others_note(db: Session) -> None:
+    study = little_study(db)
+    begun = queue_job(db, study, "rewrite", protocol="whole", rewrite_id=1)
+    begun.status, begun.state = "running", {"rewrite_id": 1, "old": 2}
+    db.commit()
+    with new_session() as worker:
+        at_work = worker.get_one(Job, begun.id)
+        newer = queue_job(db, study, "rewrite", protocol="whole", rewrite_id=2)
+        remember(worker, at_work, found=3)
+        forget(worker, at_work, "old")
+        worker.commit()
+    db.refresh(begun)
+    assert begun.state == {"rewrite_id": 1, "found": 3, "superseded_by": newer.id}
+    newer.status = "cancelled"
+    db.commit()
 
 
 def test_the_rest_of_a_rewrite_supersedes_that_of_earlier_ones(db: Session) -> None:

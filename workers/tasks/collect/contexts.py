@@ -22,6 +22,7 @@ from interp.rewriting.admission import can_resume
 from interp.vocabulary import ContextSet
 from jobs.events import publish
 from models import Context, Job, Study
+from workers import task
 from workers.resources import coder_of, corpus_of, facts_of, store_of, subject_of
 from workers.tasks.collect.text_facts import text_facts
 from workers.tasks.rows import context_tokens, token_texts
@@ -36,7 +37,7 @@ def forget(session: Session, job: Job, study: Study) -> None:
     for context_set in ContextSet:
         shutil.rmtree(store_of(study, context_set).folder, ignore_errors=True)
     session.execute(delete(Context).where(Context.study_id == study.id))
-    job.state = {name: value for name, value in job.state.items() if name != "anew"}
+    task.forget(session, job, "anew")
     session.commit()
 
 

@@ -16,7 +16,7 @@ from interp.errors import InputError
 from interp.explain.files import Line, Written, read
 from jobs.events import publish
 from models import Explanation, Job, Latent, Study
-from workers.task import Done, Unit
+from workers.task import Done, Unit, remember
 from workers.tasks.explain.add import add, latents_of, rounds
 from workers.tasks.explain.explainer import Explainer
 
@@ -62,7 +62,7 @@ class ReadFile(Explainer):
                     f"{self._path.name}, {line.where}, explains latent {line.written.latent}, "
                     "which the study has not."
                 )
-        job.state = {**job.state, "lines": total}
+        remember(session, job, lines=total)
         session.commit()
 
     def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:

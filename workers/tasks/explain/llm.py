@@ -22,7 +22,7 @@ from jobs.params import ExplainParams
 from models import Context, Example, Explanation, Job, Latent, Simulator, Study
 from models.base import among
 from workers.resources import llm_of, real_activations, simulator_of
-from workers.task import Done, Unit
+from workers.task import Done, Unit, remember
 from workers.tasks.explain.add import add
 from workers.tasks.explain.explainer import Explainer
 from workers.tasks.rows import (
@@ -80,11 +80,12 @@ class AskModel(Explainer):
                 )
                 ids = add(session, [row])
                 session.refresh(latent)
-        job.state = {
-            **job.state,
-            "explained_latents": [*job.state.get("explained_latents", []), latent.index],
-            "explained": [*job.state.get("explained", []), *ids],
-        }
+        remember(
+            session,
+            job,
+            explained_latents=[*job.state.get("explained_latents", []), latent.index],
+            explained=[*job.state.get("explained", []), *ids],
+        )
         session.commit()
         publish(study.id, "latent", latent.id)
         why = f": no explanation ({failures[0]})" if failures and not ids else ""

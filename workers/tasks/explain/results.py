@@ -16,7 +16,7 @@ from interp.explain.files import A_LATENT
 from jobs.events import publish
 from models import Explanation, Job, Latent, Study
 from models.folders import check_path
-from workers.task import Done, Unit
+from workers.task import Done, Unit, remember
 from workers.tasks.explain.add import add, latents_of, rounds
 from workers.tasks.explain.explainer import Explainer
 
@@ -55,7 +55,7 @@ class ReadResults(Explainer):
         results = self._opened(session, study)
         if "survey" not in job.state:
             says = {"survey": results.survey(), "says": results.says, "read": 0}
-            job.state = {**job.state, **says, "failures": {}, "taken": 0}
+            remember(session, job, **says, failures={}, taken=0)
             session.commit()
 
     def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:
@@ -83,12 +83,13 @@ class ReadResults(Explainer):
             ids = latents_of(session, study, [one.found.latent for one in block])
             add(session, [self._row(job, one, *ids[one.found.latent]) for one in block])
         taken = unit.stop - start - refused.total()
-        job.state = {
-            **state,
-            "read": unit.stop,
-            "taken": state["taken"] + taken,
-            "failures": dict(Counter(state["failures"]) + refused),
-        }
+        remember(
+            session,
+            job,
+            read=unit.stop,
+            taken=state["taken"] + taken,
+            failures=dict(Counter(state["failures"]) + refused),
+        )
         session.commit()
         publish(study.id, "latents")
         return Done(f"reading {self._path.name}", refused.total())

@@ -13,7 +13,7 @@ from jobs.queue import follow
 from models import Job, Study
 from models import Rewrite as RewriteRow
 from models.rewrite import has_main_point
-from workers.task import Done, Task, Unit
+from workers.task import Done, Task, Unit, forget, remember
 from workers.tasks.rewrite.measurement import Measurement
 from workers.tasks.rewrite.orderings import make_rewrite
 from workers.tasks.rewrite.points import (
@@ -45,8 +45,10 @@ class Rewrite(Task):
         if "rewrite_id" in job.state and not self._outdated(session, job):
             return
         rewrite = make_rewrite(session, self.asked, study)
-        state = {name: value for name, value in job.state.items() if name != "rewrite_id"}
-        job.state = state | ({} if rewrite is None else {"rewrite_id": rewrite.id})
+        if rewrite is not None:
+            remember(session, job, rewrite_id=rewrite.id)
+        elif "rewrite_id" in job.state:
+            forget(session, job, "rewrite_id")
         session.commit()
 
     def _outdated(self, session: Session, job: Job) -> bool:

@@ -27,7 +27,7 @@ from models import (
 )
 from models.base import among
 from workers.resources import store_of
-from workers.task import Done, Task, Unit
+from workers.task import Done, Task, Unit, remember
 from workers.tasks.simulate import chosen
 from workers.tasks.simulate.loss_effects import ALL
 from workers.tasks.simulate.steps import (
@@ -90,7 +90,7 @@ class Simulate(Task):
         """Choose the explanations and the simulator, once, and forget what is to be made anew."""
         simulator = self._simulator(session, job, study)
         if self.asked.simulator_id is None:
-            job.state = {**job.state, "simulator_id": simulator.id}
+            remember(session, job, simulator_id=simulator.id)
         if "explanation_ids" not in job.state:
             # They are kept with the job, so that a retry goes on with the same ones.
             some: Sequence[int] = self.asked.explanation_ids
@@ -98,13 +98,13 @@ class Simulate(Task):
             chosen.check(session, some)
             if SIMULATORS.named(simulator.method).batch > 1 and not self.asked.rest:
                 some = chosen.arranged(session, some, chain.EARLY_OF_MANY)
-            job.state = {**job.state, "explanation_ids": list(some)}
+            remember(session, job, explanation_ids=list(some))
         ids = self._explanation_ids(job)
         for context_set in (ContextSet.CALIBRATE, ContextSet.EVALUATE):
             store_of(study, context_set).check()  # before anything is spent
         if self.asked.again and not job.state.get("cleared"):
             _clear(session, simulator, ids)
-            job.state = {**job.state, "cleared": True}
+            remember(session, job, cleared=True)
         session.commit()
 
     def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:
