@@ -152,6 +152,11 @@ def candidates(
     writes = site(written)
     if facts.kind == "sae":
         read = writes
+        if reads and site(reads) != writes:
+            raise InputError(
+                f"A sparse autoencoder reads the site that it writes, {writes}. Leave the site "
+                "that it reads empty, or read it as a transcoder."
+            )
     elif name := reads or facts.reads:
         read = site(name)
     else:

@@ -15,9 +15,10 @@ from interp.coders.readings import every_reading
 from interp.corpus.contexts import make_contexts
 from interp.corpus.documents import Document, read_documents
 from interp.corpus.source import source_of
+from interp.errors import InputError
 from interp.model.subject import DeviceMap, default_device, load_causal_lm, torch_dtype
 from interp.sources.checkpoint import Facts
-from interp.sources.paths import located
+from interp.sources.paths import exists, full, located
 from interp.vocabulary import CoderFit, ContextSet
 
 CHARACTERS = 400_000
@@ -40,6 +41,8 @@ def read_files(question: Question) -> Read:
     Raises:
         InputError: There is no such coder, or its files do not fit together.
     """
+    if not exists(path := full(question.coder)) and question.coder.startswith((".", "/", "~")):
+        raise InputError(f"There is nothing at {path}.")
     found = find_checkpoint(located(question.coder), question.hookpoint)
     facts = found.check()
     coder = load_coder(located(question.coder), question.hookpoint, device=default_device())
@@ -83,7 +86,12 @@ def measure_sites(
         device_map=device_map,
     )
     facts = read.facts._replace(kind=readings[question.reading].kind)
-    sites = candidates(model, facts, question.hookpoint, question.reads)
+    try:
+        sites = candidates(model, facts, question.hookpoint, question.reads)
+    except InputError as error:
+        if not facts.model:
+            raise
+        raise InputError(f"{error} The coder's files name its model: {facts.model}.") from None
     tell("Reading the text", 0, None)
     tokens = _tokens(question, tokenizer)
     tell("Running the model", 0, None)

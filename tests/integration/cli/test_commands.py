@@ -62,6 +62,9 @@ def test_a_coder_is_inspected(tmp_path: Path) -> None:
     refused = palimpsest("coder", "inspect", coder, *named)
     assert refused.returncode == 1 and "do not name the site" in refused.stderr
     assert "16; active: the 8 largest" in refused.stdout, "what is known is said"
+    assert_fails(
+        palimpsest("coder", "inspect", "/nowhere/x", *named), "There is nothing at /nowhere/x."
+    )
 
 
 def test_servers_that_do_not_answer(tmp_path: Path) -> None:
