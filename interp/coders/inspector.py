@@ -18,7 +18,7 @@ from interp.corpus.source import source_of
 from interp.errors import InputError
 from interp.model.subject import DeviceMap, default_device, load_causal_lm, torch_dtype
 from interp.sources.checkpoint import Facts
-from interp.sources.paths import exists, full, located
+from interp.sources.paths import check_there, full, hub_folder, is_path, located
 from interp.vocabulary import CoderFit, ContextSet
 
 CHARACTERS = 400_000
@@ -41,8 +41,8 @@ def read_files(question: Question) -> Read:
     Raises:
         InputError: There is no such coder, or its files do not fit together.
     """
-    if not exists(path := full(question.coder)) and question.coder.startswith((".", "/", "~")):
-        raise InputError(f"There is nothing at {path}.")
+    if is_path(question.coder) and hub_folder(question.coder) is None:
+        check_there(full(question.coder))  # or it would be looked for on the hub
     found = find_checkpoint(located(question.coder), question.hookpoint)
     facts = found.check()
     coder = load_coder(located(question.coder), question.hookpoint, device=default_device())

@@ -5,7 +5,7 @@ from interp.errors import InputError
 from interp.sources.checkpoint import Facts
 from interp.sources.formats import sparsify
 from interp.sources.models import ModelShape, Place, place_of, same_site
-from interp.sources.paths import SEEN, check_hub_name, exists, full, hub_folder, is_path
+from interp.sources.paths import check_hub_name, check_there, full, hub_folder, is_path
 from interp.sources.sites import LENS, LISTS
 
 IN_STREAM = ("mlp", "attn", "attention")
@@ -31,8 +31,7 @@ def check_coder(source: str, hookpoint: str, model: ModelShape | None) -> Facts 
         check_hub_name(source, "a folder with a sparse coder")
         return None
     path = full(source)
-    if not exists(path):
-        raise InputError(f"There is nothing at {path}. {SEEN}")
+    check_there(path)
     found = registry.find(path, hookpoint)
     folder = found.folder
     lists = (model and model.lists) or LISTS

@@ -9,9 +9,8 @@ from safetensors import SafetensorError, safe_open
 
 from interp.errors import InputError
 from interp.sources.paths import (
-    SEEN,
     check_hub_name,
-    exists,
+    check_there,
     full,
     is_path,
     read_json,
@@ -79,8 +78,7 @@ def check_model(source: str) -> ModelShape | None:
     if path.suffix == ".gguf":
         check_gguf(path)
         return None
-    if not exists(path):
-        raise InputError(f"There is nothing at {path}. {SEEN}")
+    check_there(path)
     if not path.is_dir():
         raise InputError(f"{path} is neither a folder with a Transformers checkpoint nor a .gguf.")
     if not (path / "config.json").is_file():

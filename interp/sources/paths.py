@@ -61,6 +61,11 @@ def exists(path: Path) -> bool:
         return False
 
 
+def check_there(path: Path) -> None:
+    if not exists(path):
+        raise InputError(f"There is nothing at {path}. {SEEN}")
+
+
 def check_hub_name(source: str, instead: str) -> None:
     if not _HUB_NAME.fullmatch(source) or ".." in source or "--" in source:
         raise InputError(f"{source!r} is neither {instead}, nor a name on a hub.")
