@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from models import Explanation, Latent, Simulator, Study
+from tests.browsing import go_offline
 from tests.factories import little_study
 
 SLOW = 60_000
@@ -89,7 +90,7 @@ def test_a_server_that_is_away_is_said_and_nothing_is_lost(
     db.commit()
     page = browser.new_page()  # its console tells of every request that fails
     page.goto(f"{web}/studies/{study.slug}/latents/1")
-    page.context.set_offline(True)
+    go_offline(page)
     page.locator("#text").fill("words that nobody answers")
     expect(page.locator("#draft .draft-part")).to_contain_text("The server does not answer")
     expect(page.locator("#notice")).to_be_empty()

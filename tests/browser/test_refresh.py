@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from jobs.events import publish
 from models import Score, Study
+from tests.browsing import go_offline
 from tests.factories import new_explanation
 from tests.reading import current_of, headline_point, latent_of
 
@@ -111,7 +112,7 @@ def test_a_server_that_is_away_is_told_of(web: str, study: Study, browser: Brows
         page.goto(address)
         expect(page.get_by_role("alert").first).to_be_empty()
         page.evaluate("scrollTo(0, 500)")
-        context.set_offline(True)
+        go_offline(page)
         act()
         notice = page.locator("#notice")
         expect(notice).to_contain_text("does not answer")
