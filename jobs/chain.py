@@ -7,7 +7,9 @@ collect    finished, if nothing explains yet      explain, by the first of its m
 explain    finished, if methods are left          explain, by the next one
 explain    finished, if simulating was asked for  simulate, the explanations that it wrote
 explain    finished, if first latents were named  simulate, so many latents
+explain    finished, if vectors are lacking       embed
 simulate   done ``EARLY`` of more explanations    rewrite, the main point
+simulate   done all values, before the scores     rewrite, the main point
 simulate   finished, if rewriting was asked for   rewrite, the main point
 simulate   finished                               simulate, the rest: examples, loss effects
 rewrite    measured a new main point              attribute; rewrite, the rest, each protocol
@@ -30,6 +32,7 @@ from jobs.kinds import BACKGROUND, kind_of, priority_of
 from jobs.params import (
     AttributeParams,
     CollectParams,
+    EmbedParams,
     ExplainParams,
     Params,
     RewriteParams,
@@ -40,8 +43,10 @@ EARLY = 8
 """A longer simulate job has the layer measured after so many latents too: something to see
 meanwhile."""
 EARLY_OF_MANY = 512
-"""The same, where a simulator takes many latents at once. It is a multiple of their number, and the
-job is for at least twice as many."""
+"""The same, where a simulator takes many latents at once. It is a multiple of their number."""
+MANY = 8192
+"""Only a job for so many takes the early look then. A smaller one is done with all values in
+minutes, and the look would take some of them."""
 
 
 def after(asked: Params, state: Mapping[str, Any]) -> Sequence[Params]:
@@ -50,7 +55,7 @@ def after(asked: Params, state: Mapping[str, Any]) -> Sequence[Params]:
     Args:
         asked: The parameters of the job.
         state: The notes of its worker, see ``Job.state``. Of a simulate job, ``left`` says whether
-            there is a rest.
+            there is a rest; of an explain job, ``lacks_vectors`` whether some are to be embedded.
     """
     match asked:
         case CollectParams(until="collect"):
@@ -59,12 +64,9 @@ def after(asked: Params, state: Mapping[str, Any]) -> Sequence[Params]:
             return [_explain(first, asked, others)]
         case ExplainParams(following=(first, *others)):
             return [_explain(first, asked, others)]
-        case ExplainParams(then_simulate=SimulateParams() as then):
-            ids = state.get("explained", [])
-            return [then.model_copy(update={"explanation_ids": tuple(ids)})] if ids else []
-        case ExplainParams() if asked.first_latents and asked.until != "explain":
-            latents = {name: one for name, one in _latents(asked).items() if name != "until"}
-            return [SimulateParams(**latents, then_rewrite=asked.until == "rewrite")]
+        case ExplainParams():
+            embed = [EmbedParams(rest=True)] if state.get("lacks_vectors") else []
+            return [*_simulate(asked, state), *embed]
         case SimulateParams(rest=False):
             rewriting = rewrites(asked, state) if asked.then_rewrite else []
             return [*rewriting, *rest(asked, state)]
@@ -128,6 +130,17 @@ def _explain(
     first: ExplainParams, asked: CollectParams | ExplainParams, others: Sequence[ExplainParams]
 ) -> ExplainParams:
     return first.model_copy(update={**_latents(asked), "following": tuple(others)})
+
+
+def _simulate(asked: ExplainParams, state: Mapping[str, Any]) -> Sequence[SimulateParams]:
+    """The simulate job that follows the last explain job, if one was asked for."""
+    if asked.then_simulate is not None:
+        ids = tuple(state.get("explained", ()))
+        return [asked.then_simulate.model_copy(update={"explanation_ids": ids})] if ids else []
+    if not asked.first_latents or asked.until == "explain":
+        return []
+    latents = {name: one for name, one in _latents(asked).items() if name != "until"}
+    return [SimulateParams(**latents, then_rewrite=asked.until == "rewrite")]
 
 
 def _latents(asked: CollectParams | ExplainParams) -> dict[str, Any]:

@@ -76,10 +76,10 @@ def priority_of(params: Params) -> int:
     """The priority of a job: its kind's, with exceptions.
 
     Somebody waits for one explanation's simulation, and for the main point of the layer. Nobody
-    waits for the rest of a simulation or of a rewrite.
+    waits for the rest of a simulation or of a rewrite, or for the vectors of many explanations.
     """
     match params:
-        case SimulateParams(rest=True):
+        case SimulateParams(rest=True) | EmbedParams(rest=True):
             return BACKGROUND
         case SimulateParams(explanation_ids=(_,)):
             return WAITED_FOR

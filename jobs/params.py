@@ -159,3 +159,6 @@ class CheckParams(Params):
 
 class EmbedParams(Params):
     """Embed the current explanations that have no vector."""
+
+    rest: bool = False
+    """What an explain job left for later."""

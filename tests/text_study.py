@@ -22,7 +22,7 @@ from models import (
 )
 from models.settings import get_settings
 from workers.tasks.collect.latents import histogram
-from workers.tasks.simulate.scores import calibrate_and_score
+from workers.tasks.simulate import scores
 
 LENGTH = 40
 CONTEXTS = {"explain": 160, "calibrate": 60}
@@ -258,4 +258,6 @@ def _simulate(
         session.add(simulation)
         session.flush()
         if name == "calibrate":
-            calibrate_and_score(session, study, [latent], [simulation])
+            block = scores.Block.of(session, study, [latent], [simulation])
+            scores.calibrate(session, block)
+            scores.score(session, block)

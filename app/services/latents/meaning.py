@@ -1,6 +1,5 @@
 """Search by meaning: what a person types, as a vector."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -71,9 +70,9 @@ def embed_study(session: Session, study: Study, user: str) -> Job:
     return enqueue(session, study, EmbedParams(), by=user)
 
 
-def at_work(session: Session, study: Study, kinds: Sequence[str] = ("embed",)) -> bool:
+def at_work(session: Session, study: Study) -> bool:
     """True if a job that makes embeddings waits or runs."""
     query = select(Job.id).where(
-        Job.study_id == study.id, Job.kind.in_(kinds), Job.status.in_(ACTIVE)
+        Job.study_id == study.id, Job.kind == "embed", Job.status.in_(ACTIVE)
     )
     return session.scalar(query.limit(1)) is not None

@@ -106,7 +106,7 @@ def _by_rates(
     None if there was none alike."""
     rates = earlier(session, study.id, "simulate", simulator.id)
     blocks = explanations > 1 and SIMULATORS.named(simulator.method).batch > 1
-    steps = ("scores", "examples") if blocks else ("calibrate", "evaluate")
+    steps = ("values", "scores", "examples") if blocks else ("calibrate", "evaluate")
     if not rates.keys() >= set(steps):
         return None
     each = sum(rates[step] for step in steps)

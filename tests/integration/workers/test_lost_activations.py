@@ -18,7 +18,7 @@ from models.settings import get_settings
 from tests.reading import problem_of, text_of
 from tests.text_study import text_study
 from workers.tasks.check import _scores_are_of_these_activations
-from workers.tasks.simulate.scores import calibrate_and_score
+from workers.tasks.simulate import scores
 
 
 def folder_of(study: Study, name: str) -> Path:
@@ -42,7 +42,7 @@ def test_nothing_is_scored_on_lost_activations(db: Session, scored: Study) -> No
     db.execute(delete(Score).filter_by(explanation_id=simulation.explanation_id))
     shutil.rmtree(folder_of(scored, "calibrate"))
     with pytest.raises(StoreError, match=r"no folder .*calibrate.*palimpsest collect"):
-        calibrate_and_score(db, scored, [latent], [simulation])
+        scores.Block.of(db, scored, [latent], [simulation])
     assert not db.scalar(
         select(func.count()).where(Score.explanation_id == simulation.explanation_id)
     )

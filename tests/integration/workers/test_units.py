@@ -210,13 +210,16 @@ def test_many_are_scored_in_blocks(
     monkeypatch.setattr(simulating, "SECONDS", 0.0)
     simulating._seconds.clear()
     try:
-        order = SimulateParams(explanation_ids=some, individually=2)
+        order = SimulateParams(explanation_ids=some, individually=2, then_rewrite=True)
         job = add_job(db, study, order)
-        assert interrupted(db, job) == ["scores 0", "scores 5"]
+        # The layer is measured when all are simulated, before the first is scored.
+        assert interrupted(db, job) == ["values 0", "values 5", "scores 0", "scores 5"]
+        assert job.state["queued"] == ["values", "last"]
         for table, each in ((Simulation, 2), (Score, 6)):
             count = select(func.count()).where(table.explanation_id.in_(some))  # type: ignore[attr-defined]
             assert db.scalar(count) == each * len(some), table
-        (rest,) = following(db, job)
+        main, again, rest = following(db, job)
+        assert main.params == again.params and main.params["main_point"]
         assert rest.params == {
             "explanation_ids": list(some),
             "simulator_id": study.simulator_id,

@@ -16,7 +16,8 @@ T = TypeVar("T")
 def add(session: Session, rows: Sequence[dict[str, Any]]) -> list[int]:
     """Insert explanations, one a latent, and make them the current ones.
 
-    A model's does not take the place of one that a person wrote.
+    A model's does not take the place of one that a person wrote. One alone gets its vector at once.
+    Many wait for a job of their own, as the index of vectors takes longer than all the rest.
 
     Returns:
         Their ids, in the same order.
@@ -40,8 +41,7 @@ def add(session: Session, rows: Sequence[dict[str, Any]]) -> list[int]:
         .values(explanation_id=Explanation.id, embedding=None)
         .execution_options(synchronize_session=False)
     )
-    vectors = vectors_of([row["text"] for row in rows])
-    if vectors is not None:
+    if len(rows) == 1 and (vectors := vectors_of([rows[0]["text"]])):
         save(session, ids, vectors)
     return list(ids)
 

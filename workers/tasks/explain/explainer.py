@@ -7,6 +7,7 @@ from jobs.params import ExplainParams
 from jobs.queue import follow
 from models import Job, Study
 from workers.task import Task
+from workers.tasks import vectors
 
 
 class Explainer(Task):
@@ -16,5 +17,6 @@ class Explainer(Task):
         self.asked = asked
 
     def finish(self, session: Session, job: Job, study: Study) -> None:
-        """The next explain job of the list follows, or the simulate job."""
-        follow(session, job, "last", chain.after(self.asked, job.state))
+        """The next explain job of the list follows, or the simulate job and what lacks vectors."""
+        lacks = {"lacks_vectors": vectors.are_lacking(session, study)}
+        follow(session, job, "last", chain.after(self.asked, {**job.state, **lacks}))

@@ -1,7 +1,7 @@
 """Calibrate simulations on the calibrate set, and score them there."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float
@@ -35,34 +35,61 @@ class _Scored(NamedTuple):
     real: Values
 
 
-def calibrate_and_score(
-    session: Session, study: Study, latents: Sequence[Latent], simulations: Sequence[Simulation]
-) -> None:
-    """Fit all calibrations of some calibrate-set simulations, all on the same contexts, and score
-    them.
+class Block(NamedTuple):
+    """Simulations of the calibrate set, all of the same contexts, with the real activations."""
+
+    study: Study
+    contexts: Contexts
+    scored: Sequence[_Scored]
+
+    @classmethod
+    def of(
+        cls,
+        session: Session,
+        study: Study,
+        latents: Sequence[Latent],
+        simulations: Sequence[Simulation],
+    ) -> Self:
+        """Read what they are scored against.
+
+        Args:
+            latents: The latent of each simulation.
+        """
+        ids = simulations[0].context_ids
+        contexts = Contexts.of(documents_of(session, ids), seed=study.seed)
+        scored = [
+            _Scored(
+                latent,
+                simulation,
+                _ranked(study, contexts, simulation.values),
+                real_activations(study, latent.index, ContextSet.CALIBRATE, len(ids))[
+                    :, study.first_position :
+                ],
+            )
+            for latent, simulation in zip(latents, simulations, strict=True)
+        ]
+        return cls(study, contexts, scored)
+
+
+def _ranked(study: Study, contexts: Contexts, values: Values) -> Ranked:
+    return Ranked(values[:, study.first_position :].astype(np.float64), contexts)
+
+
+def calibrate(session: Session, block: Block) -> None:
+    """Fit all calibrations of some simulations."""
+    copy_in(session, [row for one in block.scored for row in _calibrations(one)])
+
+
+def score(session: Session, block: Block) -> None:
+    """Score some simulations.
 
     Each score comes with its random baseline: that of other latents' explanations for this one.
-
-    Args:
-        latents: The latent of each simulation.
     """
-    start, ids = study.first_position, simulations[0].context_ids
-    contexts = Contexts.of(documents_of(session, ids), seed=study.seed)
-
-    def ranked(values: Values) -> Ranked:
-        return Ranked(values[:, start:].astype(np.float64), contexts)
-
-    block = [
-        _Scored(latent, simulation, ranked(simulation.values), real[:, start:])
-        for latent, simulation in zip(latents, simulations, strict=True)
-        for real in [real_activations(study, latent.index, ContextSet.CALIBRATE, len(ids))]
-    ]
-    copy_in(session, [row for one in block for row in _calibrations(one)])
-    pool = _pool(session, study, simulations[0], ranked)
-    scores = score_block([one.ranked for one in block], [one.real for one in block])
+    pool = _pool(session, block)
+    scores = score_block([one.ranked for one in block.scored], [one.real for one in block.scored])
     rows = []
-    for one, found in zip(block, scores, strict=True):
-        rng = np.random.default_rng([study.seed, one.simulation.explanation_id])
+    for one, found in zip(block.scored, scores, strict=True):
+        rng = np.random.default_rng([block.study.seed, one.simulation.explanation_id])
         others = [other for other in pool if other.latent_id != one.latent.id]
         drawn = rng.permutation(len(others))[:RANDOM_BASELINE]
         baseline = np.array([others[i].ranked.figures(one.real) for i in drawn])
@@ -127,11 +154,10 @@ _pooled: dict[int, _Other] = {}
 """The last pool, by simulation."""
 
 
-def _pool(
-    session: Session, study: Study, like: Simulation, ranked: Callable[[Values], Ranked]
-) -> Sequence[_Other]:
+def _pool(session: Session, block: Block) -> Sequence[_Other]:
     """Simulations of a study by one simulator on the same contexts. The seed draws them, as far as
     they are there."""
+    study, like = block.study, block.scored[0].simulation
     order = func.md5(func.concat(study.seed, " ", Simulation.explanation_id))
     wanted = session.execute(
         select(Simulation.id, Explanation.latent_id)
@@ -152,7 +178,7 @@ def _pool(
         select(Simulation.id, Simulation.values).where(among(Simulation.id, list(latents)))
     )
     for row in stored:
-        known[row.id] = _Other(latents[row.id], ranked(row.values))
+        known[row.id] = _Other(latents[row.id], _ranked(study, block.contexts, row.values))
     _pooled.clear()
     _pooled.update(known)
     return [known[row.id] for row in wanted]

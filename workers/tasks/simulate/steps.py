@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from interp.simulate.protocol import Ask, ReadsAhead
@@ -139,14 +139,17 @@ def examples_and_scores(session: Session, study: Study, simulator: Simulator, bl
     calibrating, explaining = _split(whole, len(text.ids), study.first_position)
     made = [calibrating, explaining] if shown.ids else [calibrating]
     copy_in(session, made)
-    scores.calibrate_and_score(session, study, block.latents, [calibrating])
+    against = scores.Block.of(session, study, block.latents, [calibrating])
+    scores.calibrate(session, against)
+    scores.score(session, against)
     return _spent(made)
 
 
-def scores_of_block(session: Session, study: Study, simulator: Simulator, block: Block) -> Done:
-    """Simulate a block on the calibrate and the evaluate set, and calibrate and score it.
+def values_of_block(session: Session, study: Study, simulator: Simulator, block: Block) -> Done:
+    """Simulate a block on the calibrate and the evaluate set, and calibrate it: what a rewriting of
+    the layer needs.
 
-    Meanwhile the simulator reads what comes next: scoring leaves most of the processor idle.
+    Meanwhile the simulator reads what comes next: the rest leaves most of the processor idle.
     """
     lacking = _lacking(session, block, simulator, ContextSet.CALIBRATE)
     made = []
@@ -161,9 +164,27 @@ def scores_of_block(session: Session, study: Study, simulator: Simulator, block:
     with _reading(simulator_of(simulator, study), block.following):
         if made:
             copy_in(session, made)
-            scores.calibrate_and_score(session, study, lacking.latents, made)
+            scores.calibrate(session, scores.Block.of(session, study, lacking.latents, made))
         copy_in(session, evaluated)
     return _spent([*made, *evaluated])
+
+
+def scores_of_block(session: Session, study: Study, simulator: Simulator, block: Block) -> Done:
+    """Score a block by its stored values."""
+    latents = {explanation.id: latent for explanation, latent in block.pairs()}
+    unscored = select(Simulation).where(
+        Simulation.explanation_id.in_(latents),
+        Simulation.simulator_id == simulator.id,
+        Simulation.set == str(ContextSet.CALIBRATE),
+        ~exists().where(
+            Score.explanation_id == Simulation.explanation_id, Score.simulator_id == simulator.id
+        ),
+    )
+    stored = session.scalars(unscored.order_by(Simulation.explanation_id)).all()
+    if stored:
+        of = [latents[simulation.explanation_id] for simulation in stored]
+        scores.score(session, scores.Block.of(session, study, of, stored))
+    return Done()
 
 
 @contextmanager

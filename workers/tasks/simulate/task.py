@@ -38,6 +38,7 @@ from workers.tasks.simulate.steps import (
     measure_first,
     measure_loss_effects,
     scores_of_block,
+    values_of_block,
 )
 
 ALONE = {
@@ -45,17 +46,20 @@ ALONE = {
     str(ContextSet.EVALUATE): evaluate,
 }
 """The steps for an explanation that is simulated alone, in this order."""
+BLOCKS = {"values": values_of_block, "scores": scores_of_block}
+"""The steps for several explanations, if the simulator takes them at once: one after the other."""
 STEPS = {
     **ALONE,
+    **BLOCKS,
     "first_effects": measure_first,
-    "scores": scores_of_block,
     "examples": examples,
     "loss_effects": measure_loss_effects,
 }
 MESSAGES = {
     str(ContextSet.CALIBRATE): "simulating",
     str(ContextSet.EVALUATE): "simulating",
-    "scores": "simulating",
+    "values": "simulating",
+    "scores": "scoring",
     "examples": "simulating the examples of",
     "first_effects": "measuring the loss effect of",
     "loss_effects": "measuring the loss effect of",
@@ -75,8 +79,9 @@ class Simulate(Task):
     Then it is simulated on the evaluate set, and its loss effect is measured under the isotonic
     calibration. The other calibrations are left to another job, too.
 
-    Several are calibrated and scored first, and simulated on the evaluate set: that is what a
-    rewrite of the layer needs. Another job, which nobody waits for, does the rest of it: the
+    Several are simulated on the calibrate and the evaluate set and calibrated first: that is what a
+    rewrite of the layer needs. If the simulator takes many at once, all of them are, and the layer
+    is measured while they are scored. Another job, which nobody waits for, does the rest of it: the
     examples, if the simulator takes many explanations at once, and the loss effects of as many
     latents as the job names.
     """
@@ -97,7 +102,8 @@ class Simulate(Task):
             some = some or chosen.first(session, study, self.asked.first_latents)
             chosen.check(session, some)
             if SIMULATORS.named(simulator.method).batch > 1 and not self.asked.rest:
-                some = chosen.arranged(session, some, chain.EARLY_OF_MANY)
+                early = chain.EARLY_OF_MANY if len(some) >= chain.MANY else 0
+                some = chosen.arranged(session, some, early)
             remember(session, job, explanation_ids=list(some))
         ids = self._explanation_ids(job)
         for context_set in (ContextSet.CALIBRATE, ContextSet.EVALUATE):
@@ -117,7 +123,7 @@ class Simulate(Task):
         if self.asked.rest:
             steps = [("examples", start) for start in range(0, len(ids), size) if size > 1]
         elif several and size > 1:
-            steps = [("scores", start) for start in range(0, len(ids), size)]
+            steps = [(s, start) for s in BLOCKS for start in range(0, len(ids), size)]
         else:
             steps, size = [(step, start) for start in range(len(ids)) for step in ALONE], 1
         units = [(step, start, min(start + size, len(ids))) for step, start in steps]
@@ -131,8 +137,8 @@ class Simulate(Task):
 
     def do(self, session: Session, job: Job, study: Study, unit: Unit) -> Done:
         """Do a step for what of the block lacks it, or for as much as there is time for."""
-        if self.asked.then_rewrite and self._is_early(job, unit):
-            follow(session, job, "early", chain.rewrites(self.asked, job.state))
+        if self.asked.then_rewrite and (when := self._first_looks(job, unit)):
+            follow(session, job, when, chain.rewrites(self.asked, job.state))
         simulator = self._simulator(session, job, study)
         every = self._explanation_ids(job)
         ids, later = list(every[unit.start : unit.stop]), list(every[unit.stop :])
@@ -165,12 +171,16 @@ class Simulate(Task):
         left = self._measured(ids) > 0 or (len(ids) > 1 and at_once)
         follow(session, job, "last", chain.after(self.asked, {**job.state, "left": left}))
 
-    def _is_early(self, job: Job, unit: Unit) -> bool:
-        """True where so many latents are simulated that the layer is worth a first look."""
-        if unit.name == str(ContextSet.CALIBRATE):
-            return unit.start == chain.EARLY
-        many = len(self._explanation_ids(job)) >= 2 * chain.EARLY_OF_MANY
-        return many and unit.name == "scores" and unit.start == chain.EARLY_OF_MANY
+    def _first_looks(self, job: Job, unit: Unit) -> str:
+        """What is simulated before a unit, if it makes the layer worth a look. Empty otherwise."""
+        if unit.name == str(ContextSet.CALIBRATE) and unit.start == chain.EARLY:
+            return "early"
+        if unit.name == "scores" and unit.start == 0:
+            return "values"
+        many = len(self._explanation_ids(job)) >= chain.MANY
+        return (
+            "early" if many and (unit.name, unit.start) == ("values", chain.EARLY_OF_MANY) else ""
+        )
 
     def _measured(self, ids: Sequence[int]) -> int:
         """How many of the explanations have their loss effects measured."""
@@ -225,11 +235,15 @@ def _done(session: Session, simulator: Simulator, ids: Sequence[int]) -> dict[st
         .group_by(LossEffect.explanation_id)
     )
     measured = {number: count for number, count in lines}
+    scored = select(Score.explanation_id).where(
+        among(Score.explanation_id, ids), Score.simulator_id == simulator.id
+    )
     calibrated, evaluated = by_set[ContextSet.CALIBRATE], by_set[ContextSet.EVALUATE]
     return {
         str(ContextSet.CALIBRATE): calibrated,
         str(ContextSet.EVALUATE): evaluated,
-        "scores": calibrated & evaluated,
+        "values": calibrated & evaluated,
+        "scores": set(session.scalars(scored)),
         "examples": by_set[ContextSet.EXPLAIN] | set(without_examples),
         "first_effects": set(measured),
         "loss_effects": {number for number, count in measured.items() if count == len(ALL)},
