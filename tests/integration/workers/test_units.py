@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, literal_column, select
+from sqlalchemy import delete, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from app.services.latents.edit_next import edit_next
@@ -236,6 +236,11 @@ def test_many_are_scored_in_blocks(
     assert found == dict.fromkeys(("calibrate", "evaluate", "explain"), len(some))
     measured = select(LossEffect.explanation_id).where(LossEffect.explanation_id.in_(some))
     assert set(db.scalars(measured)) == set(some[:2])
+    # One whose job was cancelled before it was scored is scored alone, and not simulated again.
+    wanted = _scores_of(db, some[1])
+    db.execute(delete(Score).filter_by(explanation_id=some[1]))
+    interrupted(db, add_job(db, study, SimulateParams(explanation_ids=some[1:2])))
+    assert wanted and _scores_of(db, some[1]) == wanted
     # Alone it is simulated to the same values and calibrated by the same maps.
     before = _made(db, some[0])
     interrupted(db, add_job(db, study, SimulateParams(explanation_ids=some[:1], again=True)))
@@ -272,6 +277,11 @@ def _made(db: Session, explanation_id: int) -> dict[str, Any]:
     ).one()
     maps = db.scalars(select(Calibration).filter_by(simulation_id=one.id)).all()
     return {row.method: (row.x, row.y) for row in maps} | {"": one.values.tolist().__repr__()}
+
+
+def _scores_of(db: Session, explanation_id: int) -> list[tuple[str, float | None, float | None]]:
+    scores = db.scalars(select(Score).filter_by(explanation_id=explanation_id))
+    return [(score.name, score.value, score.low) for score in scores]
 
 
 def _estimated(db: Session, study: Study, job: Job) -> None:

@@ -127,10 +127,14 @@ def score_so_far(session: Session, explanation: Explanation, simulator: Simulato
 
 
 def examples_and_scores(session: Session, study: Study, simulator: Simulator, block: Block) -> Done:
-    """Simulate the calibrate set and the examples of one latent, then calibrate and score."""
-    block = _lacking(session, block, simulator, ContextSet.CALIBRATE)
-    if not block.explanations:
-        return Done()
+    """Simulate the calibrate set and the examples of one latent, then calibrate and score.
+
+    A job of many that was cancelled may have simulated it and not scored it.
+    """
+    if not _lacking(session, block, simulator, ContextSet.CALIBRATE).explanations:
+        done = examples(session, study, simulator, block)
+        scores_of_block(session, study, simulator, block)
+        return done
     text = _calibrating(session, study, simulator)
     shown = _examples(session, block.latents[0])
     # One pass, as every pass of some simulators reads the explanation anew.

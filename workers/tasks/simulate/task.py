@@ -235,15 +235,19 @@ def _done(session: Session, simulator: Simulator, ids: Sequence[int]) -> dict[st
         .group_by(LossEffect.explanation_id)
     )
     measured = {number: count for number, count in lines}
-    scored = select(Score.explanation_id).where(
-        among(Score.explanation_id, ids), Score.simulator_id == simulator.id
+    scored = set(
+        session.scalars(
+            select(Score.explanation_id).where(
+                among(Score.explanation_id, ids), Score.simulator_id == simulator.id
+            )
+        )
     )
     calibrated, evaluated = by_set[ContextSet.CALIBRATE], by_set[ContextSet.EVALUATE]
     return {
-        str(ContextSet.CALIBRATE): calibrated,
+        str(ContextSet.CALIBRATE): calibrated & scored,
         str(ContextSet.EVALUATE): evaluated,
         "values": calibrated & evaluated,
-        "scores": set(session.scalars(scored)),
+        "scores": scored,
         "examples": by_set[ContextSet.EXPLAIN] | set(without_examples),
         "first_effects": set(measured),
         "loss_effects": {number for number, count in measured.items() if count == len(ALL)},
