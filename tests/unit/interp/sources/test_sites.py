@@ -137,7 +137,7 @@ def test_each_name_is_the_site_that_it_means(architecture: str) -> None:
         ("blocks.1.hook_resid_mid", "side by side"),
         ("blocks.9.hook_mlp_out", "no layer 9"),
         ("blocks.1.hook_q", "knows no hook 'hook_q'"),
-        ("layers.1.mpl", "no module 'layers.1.mpl'. Its modules are named like"),
+        ("layers.1.mpl", "no module 'layers.1.mpl'. Nearest are layers.1.mlp, "),
         ("mlp", "no module 'mlp'"),
         ("", "no module ''"),
     ],
