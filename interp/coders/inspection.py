@@ -69,7 +69,7 @@ class Candidate(NamedTuple):
     """What is left unexplained of the typical token: the median squared error of a token, over the
     median squared distance of a token from the centre (the median of each dimension).
 
-    The coder's fit is judged by it. A few tokens have vectors up to a thousand times as long as the
+    The coder's fit is judged by it. A few tokens have vectors hundreds of times as long as the
     others: those that attention rests on, mostly the first ones of a text. They alone would decide
     the FVU, and another choice of contexts would decide otherwise.
     """

@@ -166,8 +166,11 @@ def _check_fit(session: Session, study: Study, subject: Subject, coder: Coder) -
         prepend_bos=study.prepend_bos,
         first_position=first,
     )
-    active = facts_of(study).active
-    judged = check_coder(coder, subject, judged_on, first_position=first, active=active)
+    facts = facts_of(study)
+    try:
+        judged = check_coder(coder, subject, judged_on, first_position=first, active=facts.active)
+    except InputError as error:
+        raise of_model(error, facts) from None
     _, tokens = context_tokens(session, study, ContextSet.CALIBRATE)
     fit = measure_fit(coder, subject, tokens, first_position=first)
     coder = fit.coder
