@@ -182,14 +182,7 @@ def _hook(name: str, hook: str, layer: int, modules: Collection[str], *, paralle
 def _layer(name: str, number: int, modules: Collection[str]) -> str:
     found = [path for kind in LISTS if (path := _lookup(f"{kind}.{number}", modules))]
     if not found:
-        parts = [path.split(".") for path in modules if path.count(".")]
-        layers = [int(last) for *_, of, last in parts if of in LISTS and last.isdecimal()]
-        there = (
-            f"Its layers are 0 to {max(layers)}."
-            if layers
-            else _nearest(f"layers.{number}", modules)
-        )
-        raise InputError(f"{name}: the model has no layer {number}. {there}")
+        raise InputError(f"{name}: the model has no layer {number}.{_layers(modules)}")
     return found[0]
 
 
@@ -225,5 +218,17 @@ def _nearest(path: str, modules: Collection[str]) -> str:
     """The names that are most like one that the model has not, and where all are."""
     # A path may begin higher up, as in model.layers.3.
     near = get_close_matches(path.removeprefix("model."), modules, n=NEAREST)
-    like = f"Nearest are {', '.join(near)}. " if near else ""
-    return f"{like}docs/coders.md says how to list all, under “Names of sites”."
+    there = f" Nearest are {', '.join(near)}." if near else _layers(modules)
+    return f"{there} docs/coders.md says how to list all, under “Names of sites”.".lstrip()
+
+
+def _layers(modules: Collection[str]) -> str:
+    """What the layers are called, after a blank; nothing if there are none in a list."""
+    numbers: dict[str, list[int]] = {}
+    for path in modules:
+        above, _, last = path.rpartition(".")
+        if last.isdecimal() and above.rpartition(".")[2] in LISTS:
+            numbers.setdefault(above, []).append(int(last))
+    return "".join(
+        f" Its layers are {one}.0 to {one}.{max(all_)}." for one, all_ in numbers.items()
+    )
