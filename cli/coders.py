@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.choices import DTYPE
-from interp.coders.findings import CoderFiles, Measured, Question
+from interp.coders.findings import CoderFiles, Measured
+from interp.corpus.source import SOTU
 from interp.sources.corpora import check_corpus
 from interp.vocabulary import CoderFit, Dtype
 from models.settings import get_settings
@@ -38,26 +39,38 @@ def inspect(
     reading: Annotated[
         str, typer.Option(help="How its files are read, if not as they say: see “read as”.")
     ] = "",
+    model_revision: Annotated[str | None, typer.Option(help="Revision of a hub model.")] = None,
     dtype: Annotated[Dtype, typer.Option(help=DTYPE)] = Dtype.FLOAT32,
-    corpus: Annotated[str, typer.Option(help="Text to measure on.")] = "sotu",
-    contexts: Annotated[int, typer.Option(min=1, help="Contexts to measure on.")] = 16,
-    context_length: Annotated[int, typer.Option(min=8, help="Tokens in a context.")] = 128,
+    corpus: Annotated[str, typer.Option(help="Text to measure on.")] = SOTU,
+    context_length: Annotated[int, typer.Option(help="Tokens in a context.")] = 34,
     prepend_bos: Annotated[bool, typer.Option(help="Begin contexts with the BOS token.")] = True,
+    leave_out: Annotated[
+        int | None,
+        typer.Option(help="First positions to leave out. Default: the BOS token alone."),
+    ] = None,
 ) -> None:
-    """Say what a coder's files are, and measure where in a model it belongs."""
+    """Say what a coder's files are, and measure where in a model it belongs.
+
+    A study with the same options is judged by the same figures.
+    """
+    from app.services.inspections.queries import question_of
+    from app.services.inspections.schemas import InspectionCreate
+
     check_corpus(corpus)
-    question = Question(
-        model=get_settings().model_source(model),
-        coder=coder,
-        hookpoint=hookpoint,
-        reads=reads,
-        reading=reading,
-        dtype=dtype,
-        corpus=corpus,
-        contexts=contexts,
-        context_length=context_length,
-        prepend_bos=prepend_bos,
-        first_position=int(prepend_bos),
+    question = question_of(
+        InspectionCreate(
+            model=get_settings().model_source(model),
+            model_revision=model_revision,
+            coder=coder,
+            hookpoint=hookpoint,
+            reads=reads,
+            reading=reading,
+            dtype=dtype,
+            corpus=corpus,
+            context_length=context_length,
+            prepend_bos=prepend_bos,
+            leave_out=leave_out,
+        )
     )
     with console.status("Reading the files"):
         from interp.coders.inspector import measure_sites, read_files
@@ -94,14 +107,15 @@ def _files_table(files: CoderFiles) -> Table:
 
 def _sites_table(measured: Measured) -> Table:
     table = Table(box=None)
-    for name in ("reads", "writes", "read as", "FVU", "active"):
+    for name in ("reads", "writes", "read as", "typical FVU", "FVU", "active"):
         table.add_column(name, overflow="fold")
     for one in measured.sites[: SHOWN + 1]:
         table.add_row(
             one.reads,
             one.writes,
             one.reading or "its files say",
-            "widths differ" if one.fvu is None else f"{one.fvu:.3f}",
+            "widths differ" if one.typical_fvu is None else f"{one.typical_fvu:.3f}",
+            "" if one.fvu is None else f"{one.fvu:.3f}",
             "" if one.active is None else f"{one.active:.1f}",
         )
     return table
@@ -118,4 +132,5 @@ def _verdict(measured: Measured) -> str:
         options.append(f"--reads {best.reads}")
     if best.reading:
         options.append(f'--reading "{best.reading}"')
-    return f"The first line does not fit best. Try {' '.join(options)}."
+    taken = "is taken" if measured.sites[0].fits else "is refused"
+    return f"The first line does not fit best; a study made so {taken}. Try {' '.join(options)}."

@@ -1,5 +1,8 @@
-"""Why something could not be fetched from the Hugging Face hub, in a sentence."""
+"""The Hugging Face hub: what of it is here, and why something could not be fetched."""
 
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -49,3 +52,12 @@ def hub_reason(error: BaseException) -> str:
         if any(isinstance(cause, kind) for cause in causes):
             return sentence
     return f"{reason(error)}."
+
+
+def cached(name: str, revision: str | None = None) -> Path | None:
+    """The folder of a repository in the cache of this machine; None if it is not there. The hub is
+    not asked, and some of the repository's files may be missing."""
+    try:
+        return Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except (OSError, ValueError):  # not there, in part, or no name
+        return None

@@ -359,7 +359,13 @@ class Concept(Term):
         "fvu",
         "FVU",
         "Fraction of variance unexplained: the coder's squared error over the variance of the "
-        "module's output, on the calibrate set.",
+        "module's output. A few tokens with huge vectors may decide it.",
+    )
+    TYPICAL_FVU = (
+        "typical_fvu",
+        "typical FVU",
+        "The fraction left unexplained of the typical token: the median squared error of a token "
+        "over its median squared distance from the centre. A coder's fit is judged by it.",
     )
     FIRING_RATE = "firing_rate", "firing rate", "The share of tokens on which a latent is active."
     RANDOM_BASELINE = (

@@ -73,10 +73,11 @@ class Study(Base):
     coder_info: Mapped[Json] = mapped_column(default=dict)
     """Known once collected: kind, k (None if the number of active latents is not fixed), rule (the
     active latents, in words), threshold (if it was estimated on the calibrate set), active (their
-    mean number on a token of the calibrate set), skip, num_latents, fvu (fraction of variance
-    unexplained there), resumes (False if each condition takes a whole forward pass), dtype (of the
-    loaded model), sha256 of the weights, tokens collected, dead latents, code_version, text_version
-    (``interp.corpus.documents.TEXT_VERSION`` of its contexts), tokenizer (its
+    mean number on a token of the calibrate set), skip, num_latents, typical_fvu (by which its fit
+    was judged, see ``interp.coders.inspection.Candidate``), fvu (fraction of variance unexplained
+    on the calibrate set), resumes (False if each condition takes a whole forward pass), dtype (of
+    the loaded model), sha256 of the weights, tokens collected, dead latents, code_version,
+    text_version (``interp.corpus.documents.TEXT_VERSION`` of its contexts), tokenizer (its
     ``interp.corpus.tokenizer.fingerprint``), documents (read, copies too), unused (rows that are no
     text, by reason: how many, and where the first is), copies (documents left out as such),
     coder_seen (names of calibrate and evaluate documents that the coder was trained on; None where

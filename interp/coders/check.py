@@ -2,13 +2,19 @@
 
 import math
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from interp.coders.inspection import MAX_FVU, candidates, differs, fits, inspect
+from interp.coders.inspection import (
+    MAX_FVU,
+    Candidate,
+    candidates,
+    fits,
+    inspect,
+    measured,
+)
 from interp.coders.protocol import Coder, Fit, coder_input, refuse_non_finite
 from interp.coders.readings import readings
 from interp.coders.thresholds import settled
@@ -25,57 +31,85 @@ def check_coder(
     *,
     first_position: int,
     active: float | None = None,
-) -> Fit:
+) -> Candidate:
     """Refuse a coder that does not fit its hookpoint.
 
     A coder for another layer or of another kind still loads and still puts out numbers. Only its
     reconstruction tells.
 
     Args:
-        tokens: A few contexts of real text.
+        tokens: Of :func:`interp.coders.sample.sample`, as an inspection judges by the same.
         active: The mean number of active latents that the coder's files declare.
 
     Returns:
-        How well it fits on these contexts, with the threshold that was estimated on them if its
-        files hold none.
+        How well it fits on these contexts.
 
     Raises:
-        InputError: The width differs, more than ``MAX_FVU`` of the variance is unexplained, or more
-            than twice or less than half as many latents are active as declared.
+        InputError: The width differs, more than ``MAX_FVU`` of the typical token is unexplained, or
+            more than twice or less than half as many latents are active as declared.
+    """
+    inputs, outputs = [], []
+    for start, hooked in subject.captures(tokens):
+        _check_vectors(coder, subject, hooked)
+        _check_finite(hooked, first_position, start)
+        inputs.append(coder_input(coder, hooked)[:, first_position:].flatten(0, 1))
+        outputs.append(hooked.output[:, first_position:].flatten(0, 1))
+    reads = subject.hookpoint if coder.kind == "sae" else subject.reads
+    here = measured(coder, torch.cat(inputs), torch.cat(outputs), reads, subject.hookpoint)
+    if fits(here, active):
+        return here
+    if not math.isfinite(here.typical_fvu):
+        raise InputError(
+            f"The output of {subject.hookpoint!r} is the same on most tokens, so there is nothing "
+            "to explain. Choose another hookpoint."
+        )
+    elsewhere = (
+        f"{_elsewhere(coder, subject, tokens, first_position, active)} `palimpsest coder inspect` "
+        "measures more places and readings."
+    )
+    if not here.typical_fvu < MAX_FVU:
+        raise InputError(
+            f"The coder does not fit {subject.hookpoint!r}: it leaves {here.typical_fvu:.0%} of "
+            f"the typical token unexplained (at most {MAX_FVU:.0%} is accepted). {elsewhere}"
+        )
+    raise InputError(
+        f"{here.active:.1f} latents of the coder are active on a token at {subject.hookpoint!r}, "
+        f"but its files say {active:g}: it is read in another way, or elsewhere, than it was "
+        f"trained. {elsewhere}"
+    )
+
+
+@torch.inference_mode()
+def measure_fit(
+    coder: Coder,
+    subject: Subject,
+    tokens: Int[Tensor, "context seq"],
+    *,
+    first_position: int,
+) -> Fit:
+    """How well a coder fits its hookpoint on many contexts, with the threshold that is estimated on
+    them if its files hold none.
+
+    Raises:
+        InputError: The model puts out infinity or what is no number (NaN) on one of them.
     """
 
     def read() -> Iterator[Tensor]:
         for _, hooked in subject.captures(tokens):
-            _check_vectors(coder, subject, hooked)
             yield coder_input(coder, hooked)[:, first_position:].flatten(0, 1)
 
-    measured = Fit(settled(coder, read()), first_position=first_position)
+    fit = Fit(settled(coder, read()), first_position=first_position)
     for start, hooked in subject.captures(tokens):
-        _check_vectors(coder, subject, hooked)
-        for what, values in (("reads", hooked.input), ("puts out", hooked.output)):
-            refuse_non_finite(f"the module {what}", values[:, first_position:], first_context=start)
-        measured.add(hooked)
-    unexplained = measured.fvu
-    elsewhere = partial(_elsewhere, coder, subject, tokens, first_position, active)
-    if not math.isfinite(unexplained):
-        raise InputError(
-            f"The output of {subject.hookpoint!r} is the same on all tokens, so there is nothing "
-            "to explain. Choose another hookpoint."
+        _check_finite(hooked, first_position, start)
+        fit.add(hooked)
+    return fit
+
+
+def _check_finite(hooked: Hooked, first_position: int, first_context: int) -> None:
+    for what, values in (("reads", hooked.input), ("puts out", hooked.output)):
+        refuse_non_finite(
+            f"the module {what}", values[:, first_position:], first_context=first_context
         )
-    if not unexplained < MAX_FVU:
-        raise InputError(
-            f"The coder does not fit {subject.hookpoint!r}: it leaves {unexplained:.0%} of the "
-            f"variance unexplained (at most {MAX_FVU:.0%} is accepted). "
-            f"{elsewhere()} `palimpsest coder inspect` measures more places and readings."
-        )
-    if differs(measured.active, active):
-        raise InputError(
-            f"{measured.active:.1f} latents of the coder are active on a token at "
-            f"{subject.hookpoint!r}, but its files say {active:g}: it is read in another way, or "
-            f"elsewhere, than it was trained. {elsewhere()} `palimpsest coder inspect` measures "
-            "more places and readings."
-        )
-    return measured
 
 
 def _check_vectors(coder: Coder, subject: Subject, hooked: Hooked) -> None:
@@ -118,7 +152,7 @@ def _elsewhere(
     if best is not None and fits(best, active):
         reads = "" if best.reads == best.writes else f", with {best.reads} as the site read"
         so = f", read so that {best.reading}" if best.reading else ""
-        return f"It fits {best.writes}{reads}{so}: there it leaves {best.fvu:.0%}."
+        return f"It fits {best.writes}{reads}{so}: there it leaves {best.typical_fvu:.0%}."
     return (
         "It fits no other place near there: it belongs to another layer or another model, or its "
         "files do not say truly whether it is a transcoder."

@@ -22,8 +22,7 @@ class Question(_Part):
     reading: str = ""
     dtype: Dtype = Dtype.FLOAT32
     corpus: str = "sotu"
-    contexts: int = 16
-    context_length: int = 128
+    context_length: int = 34
     prepend_bos: bool = True
     first_position: int = 1
     """Positions before it are left out."""
@@ -55,6 +54,10 @@ class MeasuredSite(_Part):
     reads: str
     writes: str
     reading: str = Field(description="How its files are read; empty as they say.")
+    typical_fvu: float | None = Field(
+        description="Fraction left unexplained of the typical token, by which the fit is judged; "
+        "null where its width is not the site's."
+    )
     fvu: float | None = Field(
         description="Fraction of variance unexplained; null where its width is not the site's."
     )
@@ -63,8 +66,8 @@ class MeasuredSite(_Part):
         "site's."
     )
     fits: bool = Field(
-        description="Whether FVU is below 0.5 and half to twice as many latents are active as its "
-        "files say."
+        description="Whether a study takes it: the typical FVU is below 0.6, and half to twice as "
+        "many latents are active as its files say."
     )
 
 

@@ -1,7 +1,8 @@
 """Where a coder belongs: its candidate sites and readings, measured on a few contexts.
 
-A coder at a wrong site, or read in a wrong way, still puts out numbers. Two figures tell: the
-fraction of variance that it leaves unexplained (FVU), and the mean number of active latents.
+A coder at a wrong site, or read in a wrong way, still puts out numbers. Two figures tell: what it
+leaves unexplained of the typical token (:attr:`Candidate.typical_fvu`), and the mean number of
+active latents. An inspection and the check of a study judge by the same figures (:func:`fits`).
 """
 
 import math
@@ -15,14 +16,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from interp.coders.protocol import Coder, Fit
+from interp.coders.protocol import ENCODED_AT_ONCE, Coder
 from interp.coders.thresholds import settled
 from interp.errors import InputError
-from interp.model.subject import Hooked, device_of
+from interp.model.subject import device_of
 from interp.model.taps import Hidden, Tap
 from interp.sources.checkpoint import Facts
 from interp.sources.models import place_of
-from interp.sources.sites import Side, Site, find_site
+from interp.sources.sites import Side, Site, check_same, find_site
 
 READ = (
     "ln2.hook_normalized",
@@ -44,13 +45,16 @@ BOTH = (
 """The sites of a layer that transcoders read and write, and that SAEs do. What goes into a layer is
 what comes out of the one before."""
 FIRST = "hook_resid_pre"
-TOKENS = 4096
-"""Vectors that each candidate is measured on, at most."""
-MAX_FVU = 0.5
-"""A coder that leaves more of the variance unexplained than this does not fit its hookpoint.
+MAX_FVU = 0.6
+"""A coder that leaves more of the typical token unexplained than this does not fit its hookpoint.
 
-Usable coders are well below; one at a wrong layer, or a transcoder read as an SAE, is near or
-above 1.
+Usable coders are below, from 0.2 to 0.55. A transcoder at a wrong layer, or one read as an SAE, is
+above 1. An SAE is above 0.6 from the fourth layer before its own.
+"""
+MUCH_BETTER = 0.8
+"""A coder is said to fit better elsewhere if it leaves less than this share of what it leaves here.
+
+An SAE leaves three quarters at its own layer of what it leaves at the next one.
 """
 
 
@@ -61,6 +65,14 @@ class Candidate(NamedTuple):
     writes: str
     reading: str
     """How the files are read, in words; empty as they say."""
+    typical_fvu: float
+    """What is left unexplained of the typical token: the median squared error of a token, over the
+    median squared distance of a token from the centre (the median of each dimension).
+
+    The coder's fit is judged by it. A few tokens have vectors hundreds of times as long as the
+    others: those that attention rests on, mostly the first ones of a text. They alone would decide
+    the FVU, and another choice of contexts would decide otherwise.
+    """
     fvu: float
     """Fraction of the variance of what stands at the site written that is left unexplained."""
     active: float
@@ -73,9 +85,36 @@ def differs(active: float, declared: float | None) -> bool:
 
 
 def fits(one: Candidate, declared: float | None) -> bool:
-    """Whether a coder that is used so fits: it leaves less than ``MAX_FVU`` unexplained, and about
-    as many latents are active as declared."""
-    return one.fvu < MAX_FVU and not differs(one.active, declared)
+    """Whether a coder that is used so fits: it leaves less than ``MAX_FVU`` of the typical token
+    unexplained, and about as many latents are active as declared."""
+    return one.typical_fvu < MAX_FVU and not differs(one.active, declared)
+
+
+@torch.inference_mode()
+def measured(
+    coder: Coder,
+    x: Float[Tensor, "token width"],
+    y: Float[Tensor, "token width"],
+    reads: str,
+    writes: str,
+    reading: str = "",
+) -> Candidate:
+    """How well a coder makes what stands at the site written, y, of what stands at the site read.
+    Infinite where the widths differ. Not finite if most tokens have the same y."""
+    if (x.shape[-1], y.shape[-1]) != (coder.d_in, coder.d_out):
+        return Candidate(reads, writes, reading, math.inf, math.inf, math.nan)
+    coder = settled(coder, [x])
+    active, errors = 0, []
+    for some, wanted in zip(x.split(ENCODED_AT_ONCE), y.split(ENCODED_AT_ONCE), strict=True):
+        latents = coder.encode(some.float())
+        active += int((latents.activations > 0).sum())
+        residual = wanted.float() - coder.decode(latents, some.float())
+        errors.append(residual.double().square().sum(1))
+    error, y = torch.cat(errors), y.double()
+    spread = (y - y.median(0).values).square().sum(1)
+    variance = (y - y.mean(0)).square().sum()
+    typical, all_of_it = error.median() / spread.median(), error.sum() / variance
+    return Candidate(reads, writes, reading, float(typical), float(all_of_it), active / len(x))
 
 
 class Captured(NamedTuple):
@@ -84,13 +123,9 @@ class Captured(NamedTuple):
     sites: Mapping[Site, Float[Tensor, "token width"]]
 
     def measure(self, coder: Coder, reads: Site, writes: Site, reading: str = "") -> Candidate:
-        """A coder between two of the sites. Infinite where it does not fit."""
-        x, y = self.sites[reads], self.sites[writes]
-        if (x.shape[-1], y.shape[-1]) != (coder.d_in, coder.d_out):
-            return Candidate(str(reads), str(writes), reading, math.inf, math.nan)
-        measured = Fit(settled(coder, [x]), first_position=0)
-        measured.add(Hooked(x[None], y[None]))
-        return Candidate(str(reads), str(writes), reading, measured.fvu, measured.active)
+        """A coder between two of the sites."""
+        names = str(reads), str(writes), reading
+        return measured(coder, self.sites[reads], self.sites[writes], *names)
 
 
 @torch.inference_mode()
@@ -112,7 +147,7 @@ def capture_sites(
     def note(site: Site, hidden: Hidden) -> None:
         if hidden.ndim == 3 and hidden.is_floating_point():
             # A copy: what goes into a module may be overwritten later.
-            some = hidden[:, first_position:].flatten(0, 1)[:TOKENS]
+            some = hidden[:, first_position:].flatten(0, 1)
             caught[site] = some.float().clone().to(home)
 
     with ExitStack() as taps:
@@ -152,11 +187,8 @@ def candidates(
     writes = site(written)
     if facts.kind == "sae":
         read = writes
-        if reads and site(reads) != writes:
-            raise InputError(
-                f"A sparse autoencoder reads the site that it writes, {writes}. Leave the site "
-                "that it reads empty, or read it as a transcoder."
-            )
+        if reads:
+            check_same(str(site(reads)), str(writes))
     elif name := reads or facts.reads:
         read = site(name)
     else:
@@ -205,7 +237,7 @@ def inspect(
 
     Returns:
         The declared one, and then those that fit, best first: those with about as many active
-        latents as declared before the others, then by FVU.
+        latents as declared before the others, then by what is left of the typical token.
     """
     every = list(dict.fromkeys(site for pair in sites for site in pair))
     captured = capture_sites(model, tokens, every, first_position=first_position)
@@ -218,11 +250,12 @@ def inspect(
         for name, coder in readings.items()
         if (coder.kind == "transcoder") == (pair[0] != pair[1])
     ]
-    measured = []
+    found = []
     for done, one in enumerate(planned):
         tell(done, len(planned))
-        measured.append(captured.measure(*one))
+        found.append(captured.measure(*one))
     declared = captured.measure(readings[reading], *sites[0], reading)
-    others = [one for one in measured if one[:3] != declared[:3]]
-    fitting = [one for one in others if math.isfinite(one.fvu)]
-    return [declared, *sorted(fitting, key=lambda one: (differs(one.active, active), one.fvu))]
+    others = [one for one in found if one[:3] != declared[:3]]
+    fitting = [one for one in others if math.isfinite(one.typical_fvu)]
+    ranked = sorted(fitting, key=lambda one: (differs(one.active, active), one.typical_fvu))
+    return [declared, *ranked]

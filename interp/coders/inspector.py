@@ -1,28 +1,21 @@
 """Inspect a sparse coder: what its files say, and where in a model it fits."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
-from transformers import PreTrainedTokenizerBase
-
 from interp.coders.findings import CoderFiles, Measured, MeasuredSite, Question
-from interp.coders.inspection import Candidate, candidates, fits, inspect
+from interp.coders.inspection import MUCH_BETTER, Candidate, candidates, fits, inspect
 from interp.coders.load import find_checkpoint, load_coder
 from interp.coders.protocol import Coder
 from interp.coders.readings import every_reading
-from interp.corpus.contexts import make_contexts
-from interp.corpus.documents import Document, read_documents
-from interp.corpus.source import source_of
+from interp.coders.sample import sample
 from interp.errors import InputError
 from interp.model.subject import DeviceMap, default_device, load_causal_lm, torch_dtype
-from interp.sources.checkpoint import Facts
+from interp.sources.checkpoint import Facts, of_model
 from interp.sources.paths import check_there, full, hub_folder, is_path, located
-from interp.vocabulary import CoderFit, ContextSet
+from interp.vocabulary import CoderFit
 
-CHARACTERS = 400_000
-"""Text that is read: a corpus may take hours to read whole."""
 Tell = Callable[[str, int, int | None], None]
 """Takes a step in words, and how much of it is done, of how much. None if that is not known."""
 
@@ -89,11 +82,15 @@ def measure_sites(
     try:
         sites = candidates(model, facts, question.hookpoint, question.reads)
     except InputError as error:
-        if not facts.model:
-            raise
-        raise InputError(f"{error} The coder's files name its model: {facts.model}.") from None
+        raise of_model(error, facts) from None
     tell("Reading the text", 0, None)
-    tokens = _tokens(question, tokenizer)
+    tokens = sample(
+        question.corpus,
+        tokenizer,
+        length=question.context_length,
+        prepend_bos=question.prepend_bos,
+        first_position=question.first_position,
+    )
     tell("Running the model", 0, None)
     declared, *others = measured = inspect(
         model,
@@ -117,9 +114,10 @@ def measure_sites(
 def _judged(
     declared: Candidate, others: list[Candidate], active: float | None
 ) -> tuple[CoderFit, int | None]:
-    """Where it fits, and which is best. Another one is better if it leaves less than half."""
+    """Where it fits, and which is best."""
     better = bool(others) and fits(others[0], active)
-    if fits(declared, active) and not (better and others[0].fvu < declared.fvu / 2):
+    much = better and others[0].typical_fvu < MUCH_BETTER * declared.typical_fvu
+    if fits(declared, active) and not much:
         return CoderFit.HERE, 0
     return (CoderFit.ELSEWHERE, 1) if better else (CoderFit.NOWHERE, None)
 
@@ -129,31 +127,8 @@ def _site(one: Candidate, active: float | None) -> MeasuredSite:
         reads=one.reads,
         writes=one.writes,
         reading=one.reading,
+        typical_fvu=one.typical_fvu if math.isfinite(one.typical_fvu) else None,
         fvu=one.fvu if math.isfinite(one.fvu) else None,
         active=one.active if math.isfinite(one.active) else None,
         fits=fits(one, active),
     )
-
-
-def _tokens(question: Question, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
-    """A few contexts of the first documents."""
-    contexts = make_contexts(
-        list(_first_documents(question.corpus)),
-        tokenizer,
-        ContextSet.CALIBRATE,
-        length=question.context_length,
-        limit=None,
-        prepend_bos=question.prepend_bos,
-        seed=0,
-        template_before=None if source_of(question.corpus).template else question.first_position,
-    )
-    return torch.tensor([context.tokens for context in contexts[: question.contexts]])
-
-
-def _first_documents(corpus: str) -> Iterator[Document]:
-    left = CHARACTERS
-    for document in read_documents(corpus):
-        yield document
-        left -= len(document.text)
-        if left <= 0:
-            return

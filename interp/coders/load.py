@@ -10,7 +10,7 @@ from interp.coders.protocol import Coder
 from interp.errors import InputError, reason
 from interp.hub import hub_reason
 from interp.model.subject import default_device
-from interp.sources.paths import hub_folder
+from interp.sources.paths import hub_folder, hub_place
 
 WEIGHTS = {".safetensors", ".npz", ".pt", ".pth"}
 """What files of weights are called."""
@@ -52,12 +52,7 @@ def find_checkpoint(source: str | Path, hookpoint: str = "") -> registry.Checkpo
 def _fetched(source: str, hookpoint: str) -> Path:
     """The folder of a coder on the hub, fetched if it is not here: the one named, or else that of
     the hookpoint."""
-    name, folder = hub_folder(source) or (source, hookpoint)
-    if not folder:
-        raise InputError(
-            f"The coder {source!r} is on the hub: name the folder of one coder, such as "
-            f"{source}/FOLDER, or a hookpoint."
-        )
+    name, folder = hub_place(source, hookpoint)
     try:
         # A file comes with the settings beside it.
         wanted = [folder, "*.json", "*.yaml"] if Path(folder).suffix in WEIGHTS else f"{folder}/*"

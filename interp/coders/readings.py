@@ -10,6 +10,7 @@ from interp.coders.formats.sparsify import SparsifyCoder
 from interp.coders.linear import LinearCoder
 from interp.coders.protocol import Coder
 from interp.coders.rules import BatchTopK, Threshold, TopK
+from interp.coders.source import AS_TRANSCODER, NOT_SUBTRACTED, SUBTRACTED, TRANSPOSED
 from interp.errors import InputError
 
 
@@ -28,15 +29,13 @@ def readings(coder: Coder) -> dict[str, Coder]:
     if not isinstance(coder, LinearCoder):
         return found
     if coder.kind == "sae":
-        found["it is a transcoder"] = replace(coder, kind="transcoder", centre=None)
+        found[AS_TRANSCODER] = replace(coder, kind="transcoder", centre=None)
     if coder.centre is not None:
-        found["the decoder's bias is not subtracted"] = replace(coder, centre=None)
+        found[NOT_SUBTRACTED] = replace(coder, centre=None)
     elif coder.d_in == coder.d_out:
-        found["the decoder's bias is subtracted"] = replace(coder, centre=coder.decoder_bias)
+        found[SUBTRACTED] = replace(coder, centre=coder.decoder_bias)
     if coder.skip_weight is not None and coder.d_in == coder.d_out:
-        found["the skip connection is transposed"] = replace(
-            coder, skip_weight=coder.skip_weight.mT
-        )
+        found[TRANSPOSED] = replace(coder, skip_weight=coder.skip_weight.mT)
     top = coder.rule.trained if isinstance(coder.rule, Threshold) else None
     if isinstance(coder.rule, BatchTopK):
         top = TopK(coder.rule.k, coder.rule.weights)

@@ -38,6 +38,13 @@ class Facts(NamedTuple):
     """How it is read, in a sentence, where its files leave a choice."""
 
 
+def of_model(error: InputError, facts: Facts) -> InputError:
+    """The same error with the model that the coder was trained on, if its files name one."""
+    if not facts.model:
+        return error
+    return InputError(f"{error} The coder's files name its model: {facts.model}.")
+
+
 class Header(NamedTuple):
     """A tensor of a file."""
 

@@ -1,13 +1,14 @@
 """Read the settings and shapes of a language model without loading it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
 from interp.errors import InputError
+from interp.hub import cached
 from interp.sources.paths import (
     check_hub_name,
     check_there,
@@ -46,6 +47,10 @@ class ModelShape(NamedTuple):
     """Longest text, where a longer one cannot be read at all."""
     lists: frozenset[str]
     """What its lists of layers are called, such as ``layers`` or ``h``; empty if not known."""
+    modules: frozenset[str]
+    """Paths of those of its modules that have weights; empty if not known."""
+    parallel: bool
+    """See :func:`interp.sources.sites.find_site`."""
 
 
 class Place(NamedTuple):
@@ -57,14 +62,16 @@ class Place(NamedTuple):
     """Path within the layer; empty for the layer itself."""
 
 
-def check_model(source: str) -> ModelShape | None:
+def check_model(source: str, revision: str | None = None) -> ModelShape | None:
     """Refuse a language model that cannot be loaded.
 
     Args:
         source: A folder with a Transformers checkpoint, a ``.gguf`` file, or a hub name.
+        revision: Of a hub name.
 
     Returns:
-        The facts in its files; None for a hub name and for GGUF, which is not read that far.
+        The facts in its files; None for a hub name that is not in the cache, and for GGUF, which is
+        not read that far.
 
     Raises:
         InputError: It is none of these.
@@ -74,7 +81,7 @@ def check_model(source: str) -> ModelShape | None:
         check_hub_name(
             source, "a folder with a Transformers checkpoint, a .gguf file, a fetched model"
         )
-        return None
+        return _cached_shape(source, revision)
     if path.suffix == ".gguf":
         check_gguf(path)
         return None
@@ -222,6 +229,14 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
         ) from None
 
 
+def _cached_shape(name: str, revision: str | None) -> ModelShape | None:
+    folder = cached(name, revision)
+    try:
+        return None if folder is None else _model_shape(folder)
+    except InputError:
+        return None  # not all of it is here: whoever loads it fetches the rest
+
+
 def _model_shape(folder: Path) -> ModelShape:
     config = read_json(folder / "config.json")
     text = config.get("text_config")
@@ -230,12 +245,24 @@ def _model_shape(folder: Path) -> ModelShape:
     def number(*names: str) -> int | None:
         return next((config[n] for n in names if isinstance(config.get(n), int)), None)
 
+    weights = _weights(folder)
+    places = {name: place for name in weights if (place := place_of(name))}
+    above = {name[: name.find(f"{one.list}.{one.layer}.")] for name, one in places.items()}
+    top = above.pop() if len(above) == 1 else ""  # such as "model."
     return ModelShape(
         number("hidden_size", "n_embd", "d_model"),
         number("num_hidden_layers", "n_layer", "num_layers"),
         longest_context(config),
-        frozenset(place.list for name in _weights(folder) if (place := place_of(name))),
+        frozenset(place.list for place in places.values()),
+        frozenset(path for name in weights for path in _paths(name.removeprefix(top))),
+        bool(config.get("use_parallel_residual", False)),
     )
+
+
+def _paths(weight: str) -> Iterator[str]:
+    """The modules that a weight is in, such as ``layers`` and ``layers.0``."""
+    parts = weight.split(".")
+    return (".".join(parts[:end]) for end in range(1, len(parts)))
 
 
 def _weights(folder: Path) -> list[str]:

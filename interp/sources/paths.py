@@ -54,6 +54,22 @@ def hub_folder(source: str) -> tuple[str, str] | None:
     return None if exists(Path(source)) else (repository, folder.strip("/"))
 
 
+def hub_place(source: str, hookpoint: str) -> tuple[str, str]:
+    """The repository on a hub and the folder in it where a coder is: the one named, or else that of
+    the hookpoint.
+
+    Raises:
+        InputError: There is neither.
+    """
+    name, folder = hub_folder(source) or (source, hookpoint)
+    if not folder:
+        raise InputError(
+            f"The coder {source!r} is on the hub: name the folder of one coder, such as "
+            f"{source}/FOLDER, or a hookpoint."
+        )
+    return name, folder
+
+
 def exists(path: Path) -> bool:
     try:
         return path.expanduser().exists()

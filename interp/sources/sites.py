@@ -12,7 +12,8 @@ where it is not the module's output. Needs no torch.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -44,6 +45,8 @@ ADDS_WITHIN = "word_embeddings_layernorm"
 AFTER_ATTENTION, AFTER_MLP = "post_attention_layernorm", "post_feedforward_layernorm"
 """The normalisations of what attention and MLP put out, in models that have both (Gemma 2 and 3,
 OLMo 2). Elsewhere the first name is that of the normalisation before the MLP."""
+NEAREST = 4
+"""Names that an error shows of what a model has."""
 OF_PICTURES = re.compile(r"vision|visual|audio|image")
 LENS = re.compile(r"blocks\.(\d+)\.(.+)")
 _LAYER = re.compile(r"(^|\.)\d+(\.|$)")
@@ -78,7 +81,7 @@ def find_site(name: str, modules: Collection[str], *, parallel: bool = False) ->
             no stream between them (GPT-NeoX).
 
     Raises:
-        InputError: The model has no such site. The message says what is there.
+        InputError: The model has no such site. The message names what is like it.
     """
     name = name.strip()
     if (module := _lookup(name, modules)) is not None:
@@ -93,7 +96,21 @@ def find_site(name: str, modules: Collection[str], *, parallel: bool = False) ->
         return _hook(name, hook, int(submodule[2]), modules, parallel=parallel)
     if name in ("hook_embed", "embedding"):
         return Site(_one_of(name, EMBEDDINGS, modules), Side.OUTPUT)
-    raise InputError(f"The model has no module {name!r}. {_named_like(modules)}")
+    raise InputError(f"The model has no module {name!r}. {_nearest(name, modules)}")
+
+
+def check_same(reads: str, writes: str) -> None:
+    """Refuse another site that a sparse autoencoder is to read than the one that it writes. Both
+    are given by their canonical names.
+
+    Raises:
+        InputError: They differ.
+    """
+    if reads != writes:
+        raise InputError(
+            f"A sparse autoencoder reads the site that it writes, {writes}. Leave the site that it "
+            "reads empty, or read it as a transcoder."
+        )
 
 
 def in_stream(site: str) -> bool:
@@ -165,18 +182,18 @@ def _hook(name: str, hook: str, layer: int, modules: Collection[str], *, paralle
 def _layer(name: str, number: int, modules: Collection[str]) -> str:
     found = [path for kind in LISTS if (path := _lookup(f"{kind}.{number}", modules))]
     if not found:
-        raise InputError(f"{name}: the model has no layer {number}. {_named_like(modules)}")
+        raise InputError(f"{name}: the model has no layer {number}.{_layers(modules)}")
     return found[0]
 
 
-def _one_of(name: str, paths: Collection[str], modules: Collection[str]) -> str:
+def _one_of(name: str, paths: Sequence[str], modules: Collection[str]) -> str:
     for path in paths:
         if (found := _lookup(path, modules)) is not None:
             return found
     last = sorted({path.rpartition(".")[2] for path in paths})
     raise InputError(
         f"{name}: the model has no module that is named {' or '.join(last)} there. "
-        f"{_named_like(modules)}"
+        f"{_nearest(paths[0], modules)}"
     )
 
 
@@ -197,6 +214,21 @@ def _lookup(path: str, modules: Collection[str]) -> str | None:
     return min(longer, key=len, default=None)
 
 
-def _named_like(modules: Collection[str]) -> str:
-    names = [name for name in modules if name and name.count(".") <= 2][:11]
-    return f"Its modules are named like {', '.join(names)}."
+def _nearest(path: str, modules: Collection[str]) -> str:
+    """The names that are most like one that the model has not, and where all are."""
+    # A path may begin higher up, as in model.layers.3.
+    near = get_close_matches(path.removeprefix("model."), modules, n=NEAREST)
+    there = f" Nearest are {', '.join(near)}." if near else _layers(modules)
+    return f"{there} docs/coders.md says how to list all, under “Names of sites”.".lstrip()
+
+
+def _layers(modules: Collection[str]) -> str:
+    """What the layers are called, after a blank; nothing if there are none in a list."""
+    numbers: dict[str, list[int]] = {}
+    for path in modules:
+        above, _, last = path.rpartition(".")
+        if last.isdecimal() and above.rpartition(".")[2] in LISTS:
+            numbers.setdefault(above, []).append(int(last))
+    return "".join(
+        f" Its layers are {one}.0 to {one}.{max(all_)}." for one, all_ in numbers.items()
+    )

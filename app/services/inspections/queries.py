@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from app.services.errors import NotFound
+from app.services.inspections.schemas import InspectionCreate
 from app.services.studies.checked import checked
-from app.services.studies.schemas import Sources
 from interp.coders import registry
 from interp.coders.findings import CoderFiles, MeasuredSite, Question
 from interp.errors import InputError
@@ -12,25 +12,21 @@ from interp.sources.paths import exists, hub_folder
 from jobs import inspections
 from jobs.inspections import Inspection
 
-TOKENS = 2048
-"""Tokens that sites are measured on."""
 
-
-def begin(data: Sources) -> Inspection:
+def begin(data: InspectionCreate) -> Inspection:
     """Have a worker inspect a coder. Nothing is stored.
 
     Raises:
         FieldErrors: The model, coder, hookpoint, corpus or lengths cannot work.
         NotTaken: No worker is running, or too many inspections wait.
     """
-    data = checked(data)
+    return inspections.begin(question_of(checked(data)))
+
+
+def question_of(data: InspectionCreate) -> Question:
+    """What a worker is asked: to measure as a study of the same sources is judged."""
     first = int(data.prepend_bos) if data.leave_out is None else data.leave_out
-    question = Question(
-        **data.model_dump(exclude={"leave_out"}),
-        contexts=max(1, TOKENS // data.context_length),
-        first_position=first,
-    )
-    return inspections.begin(question)
+    return Question(**data.model_dump(exclude={"leave_out"}), first_position=first)
 
 
 def get_inspection(id: str) -> Inspection:

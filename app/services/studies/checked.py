@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from app.services.errors import FieldErrors
 from app.services.studies.schemas import Sources
-from interp.coders.source import check_coder
+from interp.coders.source import check_coder, check_reading, check_reads
 from interp.errors import InputError
 from interp.sources.corpora import check_corpus, located_corpus
 from interp.sources.models import check_length, check_model, check_site
@@ -34,18 +34,23 @@ def checked(data: Named) -> Named:
             errors[field] = str(error)
             return None
 
-    model = tried("model", lambda: check_model(get_settings().model_source(data.model)))
+    source = get_settings().model_source(data.model)
+    model = tried("model", lambda: check_model(source, data.model_revision))
     for field, site in (("hookpoint", data.hookpoint), ("reads", data.reads)):
         if site:
             tried(field, partial(check_site, site, model))
-    coder = None
+    facts = None
     if "hookpoint" not in errors:
-        coder = tried("coder", lambda: check_coder(data.coder, data.hookpoint, model))
-    if coder is not None and not data.hookpoint and not coder.writes:
+        facts = tried("coder", lambda: check_coder(data.coder, data.hookpoint, model))
+    if facts is not None and not data.hookpoint and not facts.writes:
         errors["hookpoint"] = (
             "The files of the coder do not name the site that it writes. Name it, such as "
             "layers.10.mlp."
         )
+    tried("reading", lambda: check_reading(data.reading, facts))
+    if facts is not None and "reads" not in errors:
+        sites = data.reads, data.hookpoint, data.reading
+        tried("reads", partial(check_reads, *sites, facts, model))
     tried("corpus", lambda: check_corpus(data.corpus))
     tried("context_length", lambda: check_length(data.context_length, model))
     if errors:

@@ -260,6 +260,6 @@ class StudyOut(BaseModel):
     seed: int
     simulator_id: int | None = Field(description="Null until activations are collected.")
     coder_info: dict[str, Any] = Field(
-        description="Known once collected: kind, k, skip, num_latents, fvu and more."
+        description="Known once collected: kind, k, skip, num_latents, typical_fvu, fvu and more."
     )
     created_at: datetime

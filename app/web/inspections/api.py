@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Path
 
 from app.services.inspections import queries
-from app.services.studies.schemas import Sources
+from app.services.inspections.schemas import InspectionCreate
 from app.web.database import Database
 from jobs import inspections
 from jobs.inspections import Inspection, NotTaken
@@ -17,7 +17,7 @@ InspectionId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="Name 
 
 # None of these asks the database. They take one of its places, as whoever has a thread has one.
 @router.post("/inspections", summary="Inspect a sparse coder", status_code=201)
-def create_inspection(data: Sources, _: Database) -> Inspection:
+def create_inspection(data: InspectionCreate, _: Database) -> Inspection:
     """Have a worker say what a coder's files are, and measure where in the model it fits. Ask how
     far it is once a minute at least, or it is given up. Nothing is stored."""
     try:

@@ -255,9 +255,15 @@ def _inspections() -> list[InspectionView]:
         best=1,
         sites=[
             MeasuredSite(
-                reads=f"{name}.input", writes=name, reading=how, fvu=fvu, active=32.0, fits=fits
+                reads=f"{name}.input",
+                writes=name,
+                reading=how,
+                typical_fvu=typical,
+                fvu=typical / 2,
+                active=32.0,
+                fits=fits,
             )
-            for name, how, fvu, fits in sites
+            for name, how, typical, fits in sites
         ],
         tokens=1980,
     )

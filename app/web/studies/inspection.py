@@ -10,10 +10,9 @@ from pydantic import ValidationError
 
 from app.services.errors import FieldErrors, NotFound
 from app.services.inspections import queries
-from app.services.studies.schemas import Sources
+from app.services.inspections.schemas import InspectionCreate
 from app.web.errors import messages
 from interp.coders.findings import MeasuredSite
-from interp.corpus.source import SOTU
 from jobs import inspections
 from jobs.inspections import Inspection, NotTaken
 
@@ -121,7 +120,7 @@ def _start(values: dict[str, str], filled: dict[str, str]) -> Answered:
     """Begin an inspection, in place of the one that is shown."""
     inspections.give_up(values.get("inspection", ""))
     try:
-        found = queries.begin(Sources.model_validate({"corpus": SOTU} | filled))
+        found = queries.begin(InspectionCreate.model_validate(filled))
     except NotTaken as error:
         return Answered(values, _problem("", str(error)))
     except (ValidationError, FieldErrors) as error:

@@ -57,7 +57,7 @@ def test_nothing_typed_is_lost(served: None, pages: httpx.Client, values: dict[s
     assert "It waits for a worker" in text_of(page)
     first = inspections.take()
     assert first and first.question.coder == values["coder"]
-    assert (first.question.contexts, first.question.first_position) == (2048 // 34, 1)
+    assert (first.question.context_length, first.question.first_position) == (34, 1)
 
     # The panel stays when something is wrong with the form, and asks how far it is.
     held = values | {"inspection": first.id}
@@ -89,10 +89,20 @@ def test_what_cannot_work_is_said_by_its_label(
     assert get_redis().llen(LIST) == 0
 
 
-def test_a_text_is_not_needed(served: None, pages: httpx.Client, values: dict[str, Any]) -> None:
-    pages.post("/studies/new", data=values | {"corpus": "", "inspect": "start"})
-    taken = inspections.take()
-    assert taken and taken.question.corpus == "sotu"
+def test_a_text_is_not_needed(
+    served: None, api: httpx.Client, pages: httpx.Client, values: dict[str, Any]
+) -> None:
+    without = {name: value for name, value in values.items() if name != "corpus"}
+    pages.post("/studies/new", data=values | {"corpus": " ", "inspect": "start"})
+    for body in (without, values | {"corpus": ""}):
+        assert api.post("/inspections", json=body).status_code == 201
+    for _ in range(3):
+        taken = inspections.take()
+        assert taken and taken.question.corpus == "sotu"
+    # A study needs one, wherever it is made.
+    values |= {"slug": "not-yet", "corpus": ""}
+    assert pages.post("/studies/new", data=values).status_code == 422
+    problem_of(api.post("/studies", json=values), 422)
 
 
 def test_what_is_gone_is_said(api: httpx.Client, pages: httpx.Client) -> None:

@@ -39,6 +39,31 @@ def test_what_cannot_work_is_refused_at_once(
     assert db.scalar(select(Study).filter_by(slug=data["slug"])) is None
 
 
+UNFIT = {
+    "reads": ({"reads": "layers.9.mlp.input"}, "there is no layer 9"),
+    "reading": ({"reading": "backwards"}, "cannot be read so that backwards"),
+    "coder": ({"coder": "layers.7.mlp", "hookpoint": ""}, "there is no layer 7"),
+}
+
+
+@pytest.mark.parametrize("field", UNFIT)
+def test_what_the_files_tell_is_refused_at_once(
+    api: httpx.Client, pages: httpx.Client, tmp_path: Path, field: str
+) -> None:
+    changes, says = UNFIT[field]
+    if field == "coder":
+        changes = changes | {"coder": str(coder_folder(tmp_path / changes["coder"]))}
+    data = study_values(tmp_path, **changes)
+    for path in ("/studies", "/inspections"):
+        answer = api.post(path, json=data)
+        assert answer.status_code == 422
+        (error,) = answer.json()["errors"]
+        assert error["field"] == field and says in error["message"]
+    form = pages.post("/studies/new", data=data)
+    assert form.status_code == 422
+    assert f'id="{field}-error"' in form.text and says in text_of(form)
+
+
 def test_all_that_is_wrong_is_said_together(api: httpx.Client, tmp_path: Path) -> None:
     problem = api.post("/studies", json=study_values(tmp_path, **BAD))
     assert {error["field"] for error in problem.json()["errors"]} == {"model", "coder", "corpus"}

@@ -58,7 +58,8 @@ def test_a_coder_is_inspected(tmp_path: Path) -> None:
     run = palimpsest("coder", "inspect", coder, *named, *site)
     assert run.returncode == 0, run.stderr
     assert "16; active: the 8 largest" in run.stdout
-    assert "The first line does not fit best. Try --hookpoint layers.1." in run.stdout
+    said = " ".join(run.stdout.split())
+    assert "does not fit best; a study made so is refused. Try --hookpoint layers.1." in said
     refused = palimpsest("coder", "inspect", coder, *named)
     assert refused.returncode == 1 and "do not name the site" in refused.stderr
     assert "16; active: the 8 largest" in refused.stdout, "what is known is said"

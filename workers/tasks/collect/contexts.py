@@ -7,9 +7,10 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 from transformers import PreTrainedTokenizerBase
 
-from interp.coders.check import check_coder
+from interp.coders.check import check_coder, measure_fit
 from interp.coders.load import find_checkpoint
 from interp.coders.protocol import Coder, fingerprint
+from interp.coders.sample import sample
 from interp.corpus import tokenizer as tokenizers
 from interp.corpus.contexts import draw_sets, split_corpus
 from interp.corpus.copies import identity
@@ -19,6 +20,8 @@ from interp.corpus.unused import Unused
 from interp.errors import InputError
 from interp.model.subject import Subject
 from interp.rewriting.admission import can_resume
+from interp.sources.checkpoint import of_model
+from interp.sources.sites import check_same
 from interp.vocabulary import ContextSet
 from jobs.events import publish
 from models import Context, Job, Study
@@ -57,13 +60,20 @@ def settle_sites(session: Session, study: Study) -> None:
             f"The files of the coder {study.coder!r} do not name the site that it writes. Correct "
             "the study: give its hookpoint, such as layers.10.mlp."
         )
-    if coder_of(study).kind == "transcoder":
+    transcoder = coder_of(study).kind == "transcoder"
+    if transcoder:
         study.reads = study.reads or facts.reads
-    else:
-        study.reads = study.hookpoint
-    subject = subject_of(study)
+    try:
+        subject = subject_of(study)
+        if not transcoder and study.reads:
+            check_same(subject.reads, subject.hookpoint)
+    except InputError as error:
+        raise of_model(error, facts) from None
     found = find_checkpoint(study.coder, study.hookpoint)
-    study.reads = subject.reads if study.reads else ""
+    if transcoder:
+        study.reads = subject.reads if study.reads else ""
+    else:
+        study.reads = subject.hookpoint
     try:
         # The name as given may be that of the coder's folder, which is found by it.
         if find_checkpoint(study.coder, subject.hookpoint) == found:
@@ -147,16 +157,24 @@ def check(session: Session, study: Study, subject: Subject, coder: Coder) -> Non
 
 
 def _check_fit(session: Session, study: Study, subject: Subject, coder: Coder) -> None:
-    _, tokens = context_tokens(session, study, ContextSet.CALIBRATE)
-    fit = check_coder(
-        coder,
-        subject,
-        tokens,
-        first_position=study.first_position,
-        active=facts_of(study).active,
+    first = study.first_position
+    # The same contexts as an inspection's, so that both judge alike.
+    judged_on = sample(
+        corpus_of(study),
+        subject.tokenizer,
+        length=study.context_length,
+        prepend_bos=study.prepend_bos,
+        first_position=first,
     )
+    facts = facts_of(study)
+    try:
+        judged = check_coder(coder, subject, judged_on, first_position=first, active=facts.active)
+    except InputError as error:
+        raise of_model(error, facts) from None
+    _, tokens = context_tokens(session, study, ContextSet.CALIBRATE)
+    fit = measure_fit(coder, subject, tokens, first_position=first)
     coder = fit.coder
-    resumes = can_resume(subject, coder, tokens, first_position=study.first_position)
+    resumes = can_resume(subject, coder, tokens, first_position=first)
     estimated = getattr(coder.rule, "estimated", None)
     study.coder_info = {
         **study.coder_info,
@@ -166,6 +184,7 @@ def _check_fit(session: Session, study: Study, subject: Subject, coder: Coder) -
         "rule": coder.rule.meaning,
         "skip": coder.skip,
         "num_latents": coder.num_latents,
+        "typical_fvu": judged.typical_fvu,
         "fvu": fit.fvu,
         "active": fit.active,
         "resumes": resumes,

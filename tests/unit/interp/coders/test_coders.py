@@ -11,6 +11,7 @@ from sparsify import SparseCoder
 from torch import Tensor
 
 from interp.coders.check import check_coder
+from interp.coders.inspection import measured
 from interp.coders.load import load_coder
 from interp.coders.protocol import Coder, Fit, coder_input
 from interp.coders.rules import Latents, TopK
@@ -105,6 +106,30 @@ def test_fvu_worked_by_hand() -> None:
     # Contexts one after another are as contexts at once, and equal outputs have no variance.
     assert fraction(coder, output[:, :2], output[:, [0, 2]]) == 5
     assert not math.isfinite(fraction(coder, 0.1 + output[:, [0, 1, 1]], 0.1 + output[:, [0, 1]]))
+
+
+def test_typical_fvu_worked_by_hand() -> None:
+    # Of 0, 2, 3, 4 and 1000 the centre is 3. Squared distances from it are 9, 1, 0, 1 and a huge
+    # one: median 1. The coder puts out 0: squared errors are 0, 4, 9, 16 and a huge one: median 9.
+    coder = hand_coder([[1, 0]], [[0, 0]], k=1, bias=[0, 0], skip=None)
+    y = torch.tensor([[0.0, 0.0], [2.0, 0.0], [3.0, 0.0], [4.0, 0.0], [1000.0, 0.0]])
+    found = measured(coder, torch.zeros_like(y), y, "in", "out")
+    assert found.typical_fvu == 9 and found.fvu == pytest.approx(1.25, abs=0.01)
+
+
+def test_a_few_huge_tokens_decide_the_fvu_and_not_the_typical_one() -> None:
+    both = [[1, 0], [0, 1], [-1, 0], [0, -1]]
+    right = hand_coder(both, both, k=2, bias=[0.1, 0], skip=None)
+    turned = hand_coder(both, [[0, 1], [1, 0], [0, -1], [-1, 0]], k=2, bias=[0, 0], skip=None)
+    y = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
+    with_huge = y.clone()
+    with_huge[:2] = 1e4  # these, the turned coder puts out as they are
+    for coder, typical in ((right, 0.01), (turned, 2)):
+        for some in (y, with_huge):
+            found = measured(coder, some, some, "in", "out")
+            assert found.typical_fvu == pytest.approx(typical, rel=0.5)
+    assert measured(turned, y, y, "in", "out").fvu > 1
+    assert measured(turned, with_huge, with_huge, "in", "out").fvu < 0.01
 
 
 def fraction(coder: Coder, *outputs: Tensor) -> float:
@@ -260,7 +285,7 @@ def test_a_coder_on_output_that_never_varies_is_refused() -> None:
     subject = tiny_subject()
     with (
         subject.replacing(lambda hooked: torch.zeros_like(hooked.output)),
-        pytest.raises(InputError, match="the same on all tokens"),
+        pytest.raises(InputError, match="the same on most tokens"),
     ):
         check_coder(random_coder(), subject, random_tokens(2, 6), first_position=1)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from interp.coders import thresholds
-from interp.coders.check import check_coder
+from interp.coders.check import check_coder, measure_fit
 from interp.coders.inspection import capture_sites, inspect
 from interp.coders.linear import LinearCoder
 from interp.coders.readings import readings
@@ -93,8 +93,10 @@ def test_it_is_estimated_wherever_the_coder_is_measured() -> None:
     coder = LinearCoder(
         "sae", directions, -directions @ centre, directions, centre, BatchTopK(8), centre=None
     )
-    fit = check_coder(coder, subject, tokens, first_position=1, active=8)
+    checked = check_coder(coder, subject, tokens, first_position=1, active=8)
+    fit = measure_fit(coder, subject, tokens, first_position=1)
     assert fit.active == pytest.approx(8, abs=0.1) and fit.fvu < 0.5
+    assert checked.fvu == pytest.approx(fit.fvu, rel=1e-4) and checked.active == fit.active
     assert fit.coder.rule.estimated > 0
 
     pairs = [(one, one) for one in sites]

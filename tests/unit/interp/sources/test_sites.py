@@ -135,9 +135,10 @@ def test_each_name_is_the_site_that_it_means(architecture: str) -> None:
     ("name", "says"),
     [
         ("blocks.1.hook_resid_mid", "side by side"),
-        ("blocks.9.hook_mlp_out", "no layer 9"),
+        ("blocks.9.hook_mlp_out", r"no layer 9. Its layers are layers.0 to layers.\d+\.$"),
         ("blocks.1.hook_q", "knows no hook 'hook_q'"),
-        ("layers.1.mpl", "no module 'layers.1.mpl'. Its modules are named like"),
+        ("layers.1.mpl", "no module 'layers.1.mpl'. Nearest are layers.1.mlp, "),
+        ("transformer.h.1.ffn", "no module 'transformer.h.1.ffn'. Its layers are layers.0 to"),
         ("mlp", "no module 'mlp'"),
         ("", "no module ''"),
     ],

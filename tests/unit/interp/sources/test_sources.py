@@ -4,11 +4,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub import constants
+from safetensors.numpy import save_file
 
-from interp.coders.source import check_coder
+from interp.coders.source import check_coder, check_reading, check_reads
 from interp.errors import InputError
 from interp.sources.checkpoint import Facts
 from interp.sources.corpora import check_corpus, located_corpus
@@ -163,6 +166,98 @@ def test_coders_that_do_not_fit(tmp_path: Path) -> None:
     assert "damaged" in why(recorded)
     (recorded / "sae.safetensors").unlink()
     assert "no file" in why(recorded)
+
+
+def test_what_a_coder_reads_is_as_wide_as_the_model(tmp_path: Path) -> None:
+    model = check_model(str(model_folder(tmp_path / "m")))
+    shapes = {"W_enc": (12, 24), "W_dec": (12, WIDTH), "b_enc": (12,), "b_dec": (WIDTH,)}
+    tensors = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    save_file(tensors, tmp_path / "layer_1.safetensors")
+    config = {"model_name": "org/other", "feature_output_hook": "mlp.hook_out"}
+    for hook in ("mlp.hook_in", "ln2.hook_normalized", "hook_resid_mid"):
+        (tmp_path / "config.yaml").write_text(json.dumps(config | {"feature_input_hook": hook}))
+        said = refusal(lambda: check_coder(str(tmp_path), "", model))
+        assert "24 dimensions" in said and f"have {WIDTH}" in said
+        assert said.endswith("The coder's files name its model: org/other."), said
+    # The heads of an attention may be wider.
+    (tmp_path / "config.yaml").write_text(
+        json.dumps(config | {"feature_input_hook": "attn.hook_z"})
+    )
+    assert check_coder(str(tmp_path), "", model)
+
+
+def test_a_coder_of_a_layer_that_the_model_has_not(tmp_path: Path) -> None:
+    model = check_model(str(model_folder(tmp_path / "m")))
+    coder = coder_folder(tmp_path / "layers.7.mlp")
+    assert "no layer 7" in refusal(lambda: check_coder(str(coder), "", model))
+
+
+def test_an_sae_reads_the_site_that_it_writes(tmp_path: Path) -> None:
+    model = check_model(str(model_folder(tmp_path / "m")))
+    sae, transcoder = Facts("sae", writes="layers.1.mlp"), Facts("transcoder")
+
+    def why(reads: str, hookpoint: str = "", facts: Facts = sae, known: bool = True) -> str:
+        shape = model if known else None
+        return refusal(lambda: check_reads(reads, hookpoint, "", facts, shape))
+
+    told = "A sparse autoencoder reads the site that it writes, layers.1.mlp. "
+    for reads in ("layers.1.mlp.input", "layers.0.mlp", "blocks.1.hook_resid_post"):
+        assert why(reads).startswith(told)
+    assert "writes, layers.2" in why("layers.1", "layers.2", known=False)
+    for reads in ("", "layers.1.mlp", "model.layers.1.mlp.output", "blocks.1.hook_mlp_out"):
+        check_reads(reads, "", "", sae, model)
+    # These are with the worker: a module without weights, and two names of one layer.
+    check_reads("layers.1.mlp.act_fn", "", "", sae, model)
+    check_reads("layers.1.mlp.input", "", "", sae, None)
+    check_reads("layers.0", "layers.1", "", transcoder, model)
+    check_reads("layers.1.mlp.input", "", "it is a transcoder", sae, model)
+
+
+def test_readings_that_can_be_and_cannot() -> None:
+    sae, skips = Facts("sae"), Facts("transcoder", skip=True)
+    for reading in ("", "the decoder's bias is subtracted", "the 3 largest are active"):
+        for facts in (sae, skips, None):
+            check_reading(reading, facts)
+    check_reading("it is a transcoder", sae)
+    check_reading("the skip connection is transposed", skips)
+    for reading, facts in (
+        ("it is a transcoder", skips),
+        ("the skip connection is transposed", sae),
+        ("backwards", None),
+    ):
+        said = refusal(lambda name=reading, of=facts: check_reading(name, of))
+        assert f"cannot be read so that {reading}" in said
+
+
+def test_what_is_in_the_cache_of_a_hub_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+
+    def cache(name: str, revision: str = "main") -> Path:
+        repository = tmp_path / f"models--{name.replace('/', '--')}"
+        commit = f"{len(revision):040d}"
+        (repository / "refs").mkdir(parents=True, exist_ok=True)
+        (repository / "refs" / revision).write_text(commit)
+        return repository / "snapshots" / commit
+
+    model_folder(cache("org/model"))
+    model_folder(cache("org/model", "old"), num_hidden_layers=1)
+    model, old = check_model("org/model"), check_model("org/model", "old")
+    assert model and old and (model.layers, old.layers) == (LAYERS, 1)
+    assert check_model("org/other") is None and check_model("org/model", "new") is None
+
+    coder_folder(cache("org/coders") / "layers.1.mlp", width=24)
+    for source in ("org/coders", "org/coders/layers.1.mlp"):
+        said = refusal(lambda at=source: check_coder(at, "layers.1.mlp", model))
+        assert "24 dimensions" in said
+        assert check_coder(source, "layers.1.mlp", None) is not None
+    assert "name the folder of one coder" in refusal(lambda: check_coder("org/coders", "", model))
+    # What is not all here, the worker fetches.
+    (cache("org/coders") / "layers.1.mlp" / "sae.safetensors").unlink()
+    (cache("org/model") / "a.safetensors").unlink()
+    assert check_coder("org/coders", "layers.1.mlp", model) is None
+    assert check_model("org/model") is None
 
 
 def test_corpora(tmp_path: Path) -> None:
