@@ -6,15 +6,20 @@ that only finds the quoted words gives like values without the prose. No rule lo
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from interp.errors import InputError
+from interp.explain.files import read
 from interp.vocabulary import Variant
 
 GENERIC = "Fires on some tokens."
 """It says nothing of any latent. It also stands where a rule leaves no text: a text without a
 quotation has no quoted words."""
 PLACEHOLDER = "it"
+MOST_GIVEN = 12
+"""Variants in a file, at most."""
 _MARKS = re.compile(r"[“”„«»\"]|(?<!\w)[‘’'](?=\w)|(?<=[\w.,!?])[‘’'](?!\w)")
 """Quotation marks. An apostrophe within a word is none."""
 _QUOTATION = re.compile(
@@ -80,4 +85,28 @@ def _others(texts: Sequence[str], rng: np.random.Generator) -> list[str]:
     found = [""] * len(texts)
     for place, neighbour in zip(ring, np.roll(ring, 1), strict=True):
         found[place] = texts[neighbour]
+    return found
+
+
+def given(path: Path) -> dict[str, dict[int, str]]:
+    """The variants of a file of explanations: the author names the variant.
+
+    Returns:
+        By variant, the text of each latent. Of several texts of one latent the last counts.
+
+    Raises:
+        InputError: The file cannot be read, a line of it is no explanation, or it has too many
+            variants.
+    """
+    found: dict[str, dict[int, str]] = {}
+    try:
+        with path.open("rb") as file:
+            for _, written in read(file, path.name):
+                found.setdefault(written.author, {})[written.latent] = written.text
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
+    if len(found) > MOST_GIVEN:
+        raise InputError(
+            f"{path.name} names {len(found)} authors, and each is a variant: {MOST_GIVEN} at most."
+        )
     return found

@@ -57,14 +57,14 @@ def test_every_variant_is_simulated_and_rewritten(
     monkeypatch.setattr(testing, "CONTEXTS", 4)
     object.__setattr__(JSON_REPLY, "batch", 3)
     by_latent = db.execute(
-        select(Latent.index, Explanation.text)
+        select(Latent.index.label("latent"), Explanation.text)
         .join(Explanation, Explanation.id == Latent.explanation_id)
         .where(Explanation.id.in_(simulated))
         .order_by(Explanation.id)
     ).all()
-    lines = [{"latent": row.index, "text": row.text, "author": "the same"} for row in by_latent] + [
-        {"latent": by_latent[0].index, "text": "Other words.", "author": "one alone"}
-    ]
+    lines = [
+        {"latent": row.latent, "text": row.text, "author": "the same"} for row in by_latent
+    ] + [{"latent": by_latent[0].index, "text": "Other words.", "author": "one alone"}]
     path = tmp_path / "variants.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     try:

@@ -23,7 +23,9 @@ from interp.vocabulary import Condition, ContextSet, Protocol, Variant
 from jobs.events import publish
 from jobs.params import LanguageParams
 from models import Job, LanguageTest, LanguageVariant, Simulator, Study
+from models.folders import check_path
 from models.settings import get_settings
+from workers.named import may_load
 from workers.resources import coder_of, subject_of
 from workers.task import Done, Task, Unit, remember
 from workers.tasks.language import variants as texts
@@ -98,6 +100,8 @@ class Language(Task):
     def _read(self, session: Session, job: Job, study: Study) -> Tested:
         if self._tested is None:
             path = Path(self.asked.path) if self.asked.path else None
+            if path is not None:
+                may_load(check_path, str(path))
             self._tested = texts.tested(session, job.state["explanation_ids"])
             self._variants = texts.variants(self._tested, path, seed=study.seed)
         return self._tested

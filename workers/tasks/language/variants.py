@@ -1,6 +1,6 @@
 """The explanations of a language test under each of its variants."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,14 +8,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
 
 from interp.errors import InputError
-from interp.explain.files import read
-from interp.explain.rewording import GENERIC, quotations, reworded
+from interp.explain.rewording import GENERIC, given, quotations, reworded
 from interp.vocabulary import ContextSet, Variant
 from models import Explanation, Latent, Simulation, Study
 from models.base import among
-
-MOST_GIVEN = 12
-"""Variants in a file, at most."""
 
 
 class Texts(NamedTuple):
@@ -90,41 +86,17 @@ def variants(explanations: Tested, path: Path | None, *, seed: int) -> list[Text
     """All variants of some explanations: by rule, the original first, and those of a file.
 
     Raises:
-        InputError: See :func:`given`.
+        InputError: See :func:`interp.explain.rewording.given`; or a variant of the file has no text
+            for any of them.
     """
     by_latent = dict(zip(explanations.latents, explanations.texts, strict=True))
-    by_rule = [
+    found = [
         Texts(str(variant), False, dict(reworded(variant, by_latent, seed=seed)))
         for variant in Variant
     ]
-    return by_rule + ([] if path is None else list(given(path, by_latent)))
-
-
-def given(path: Path, latents: Mapping[int, object] | None = None) -> Iterator[Texts]:
-    """The variants of a file of explanations: the author names the variant. Of several texts of one
-    latent the last counts.
-
-    Args:
-        latents: Only texts of these are taken. None takes all.
-
-    Raises:
-        InputError: The file cannot be read, a line of it is no explanation, or it has too many
-            variants.
-    """
-    found: dict[str, dict[int, str]] = {}
-    try:
-        with path.open("rb") as file:
-            for _, written in read(file, path.name):
-                texts = found.setdefault(written.author, {})
-                if latents is None or written.latent in latents:
-                    texts[written.latent] = written.text
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
-    if len(found) > MOST_GIVEN:
-        raise InputError(
-            f"{path.name} names {len(found)} authors, and each is a variant: {MOST_GIVEN} at most."
-        )
-    for name, texts in found.items():
-        if not texts:
-            raise InputError(f"{path.name} has no text of “{name}” for any latent of this test.")
-        yield Texts(name, True, texts)
+    for name, texts in (given(path) if path else {}).items():
+        here = {latent: text for latent, text in texts.items() if latent in by_latent}
+        if not here:
+            raise InputError(f"The file has no text of “{name}” for any latent of this test.")
+        found.append(Texts(name, True, here))
+    return found
