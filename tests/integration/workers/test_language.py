@@ -63,8 +63,9 @@ def test_every_variant_is_simulated_and_rewritten(
         .order_by(Explanation.id)
     ).all()
     lines = [
-        {"latent": row.latent, "text": row.text, "author": "the same"} for row in by_latent
-    ] + [{"latent": by_latent[0].index, "text": "Other words.", "author": "one alone"}]
+        *({"latent": row.latent, "text": row.text, "author": "the same"} for row in by_latent),
+        {"latent": by_latent[0].latent, "text": "Other words.", "author": "one alone"},
+    ]
     path = tmp_path / "variants.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     try:
