@@ -6,6 +6,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict
+from app.services.formatting import percent, percents
 from app.services.language.schemas import FEW, LanguageCreate
 from app.services.simulators.queries import get_simulator
 from interp.errors import InputError
@@ -17,6 +18,9 @@ from jobs.params import LanguageParams
 from jobs.queue import enqueue
 from jobs.status import ACTIVE
 from models import Job, LanguageTest, LanguageVariant, Latent, Study
+
+WIDEST = 0.5
+"""The width of an interval of the recovered loss from which on sentences leave it out."""
 
 
 def latest_test(session: Session, study: Study) -> LanguageTest | None:
@@ -75,31 +79,39 @@ def _check(session: Session, study: Study, path: Path) -> None:
             )
 
 
+def label(variant: LanguageVariant) -> str:
+    """The name of a variant as people read it."""
+    return variant.name if variant.given else Variant(variant.name).label
+
+
 def in_words(variants: list[LanguageVariant]) -> str:
-    """What a test found, in sentences: the shares of the correlation and of the loss that are kept.
-
-    Empty where there is nothing to say.
-    """
-    by_name = {one.name: one for one in variants if not one.given}
-    sentences = [
-        f"“{one.name}” keeps {_share(one, 'kept')} of the correlation and recovers "
-        f"{_share(one, 'recovered')} of the loss."
-        for one in variants
-        if one.given
-    ]
-    sentences += [
-        f"{what} {_share(one, 'kept')} of the correlation and recover{s} "
-        f"{_share(one, 'recovered')} of the loss."
-        for name, what, s in (
-            (Variant.QUOTED, "The quoted words alone keep", ""),
-            (Variant.PROSE, "The prose alone keeps", "s"),
-            (Variant.OTHERS, "Another latent's explanation keeps", "s"),
+    """What a test found, in sentences: the shares of the correlation and of the loss that are kept,
+    with their intervals. Empty where there is nothing to say."""
+    by_rule = {one.name: one for one in variants if not one.given}
+    told = [(f"“{one.name}”", one) for one in variants if one.given]
+    told += [
+        (words, one)
+        for name, words in (
+            (Variant.QUOTED, "The text in quotation marks alone"),
+            (Variant.PROSE, "The prose alone"),
+            (Variant.OTHERS, "Another latent's explanation"),
         )
-        if (one := by_name.get(name))
+        if (one := by_rule.get(name))
     ]
-    return " ".join(sentences)
+    return " ".join(_sentence(words, one.figures) for words, one in told)
 
 
-def _share(variant: LanguageVariant, name: str) -> str:
-    value = variant.figures[name]["value"]
-    return "an unknown share" if value is None else f"{value:.0%}"
+def _sentence(words: str, figures: dict[str, dict[str, float | None]]) -> str:
+    kept, recovered = figures["kept"], figures["recovered"]
+    sentence = f"{words} keeps {_share(kept)} of the correlation"
+    low, high = recovered["low"], recovered["high"]
+    # Few latents leave the loss nearly as it is: then their share of it says nothing.
+    if low is not None and high is not None and high - low <= WIDEST:
+        sentence += f" and recovers {_share(recovered)} of the loss"
+    return sentence + "."
+
+
+def _share(of: dict[str, float | None]) -> str:
+    if of["value"] is None:
+        return "an unknown share"
+    return f"{percent(of['value'])} {percents(of['low'], of['high'])}".rstrip()
