@@ -31,6 +31,8 @@ from app.web.guard.security import current_user, same_site, security_headers
 from app.web.inspections import api as inspections_api
 from app.web.jobs import api as jobs_api
 from app.web.jobs import pages as jobs_pages
+from app.web.language import api as language_api
+from app.web.language import pages as language_pages
 from app.web.latent import api as latent_api
 from app.web.latent import draft as latent_draft
 from app.web.latent import influence as latent_influence
@@ -101,6 +103,7 @@ def create_app() -> FastAPI:
         sentences_api,
         activity_api,
         checks_api,
+        language_api,
         simulators_api,
         exports_api,
         work_api,
@@ -119,6 +122,7 @@ def create_app() -> FastAPI:
         generations_pages,
         sentences_pages,
         checks_pages,
+        language_pages,
         simulators_pages,
         exports_pages,
         work_pages,

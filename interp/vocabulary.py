@@ -290,6 +290,24 @@ class CoderFit(Term):
     )
 
 
+class Variant(Term):
+    """An explanation changed by a rule, to see which part of it a simulator goes by."""
+
+    ORIGINAL = "original", "original", "The explanation as it is."
+    NO_MARKS = "no_marks", "no quotation marks", "The same words without quotation marks."
+    QUOTED = "quoted", "quoted words alone", "The words in quotation marks, and nothing else."
+    PROSE = "prose", "prose alone", "Each quotation is replaced by “it”."
+    SHUFFLED = "shuffled", "words shuffled", "The same words in random order."
+    CAPITALS = "capitals", "capitals", "The same text in capital letters."
+    RANDOM_WORDS = (
+        "random_words",
+        "random words",
+        "As many words, drawn at random from the explanations of all latents.",
+    )
+    OTHERS = "others", "another latent's", "The explanation of another latent, drawn at random."
+    GENERIC = "generic", "generic sentence", "“Fires on some tokens.” for every latent."
+
+
 class AuthorKind(Term):
     """Who wrote an explanation."""
 
@@ -394,6 +412,7 @@ VOCABULARY: tuple[type[Term], ...] = (
     Verdict,
     Outcome,
     CoderFit,
+    Variant,
     AuthorKind,
     Concept,
 )

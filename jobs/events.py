@@ -49,6 +49,7 @@ def publish(study_id: int, event: str, data: int = 0) -> None:
     - ``generation`` (data: generation id): a generation has another continuation.
     - ``sentence`` (data: sentence id): more is known of a sentence.
     - ``checks``: a sanity check has an outcome.
+    - ``language``: a language test has ended.
     """
     try:
         get_redis().publish(channel(study_id), json.dumps({"event": event, "data": data}))

@@ -13,6 +13,7 @@ from jobs.params import (
     EmbedParams,
     ExplainParams,
     GenerateParams,
+    LanguageParams,
     Params,
     RewriteParams,
     ScoreParams,
@@ -59,6 +60,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("generate", "Generate", "gpu", WAITED_FOR, GenerateParams),
         Kind("sentence", "Sentence", "gpu", WAITED_FOR, SentenceParams),
         Kind("check", "Check", "gpu", ORDINARY, CheckParams),
+        Kind("language", "Language", "gpu", ORDINARY, LanguageParams),
     )
 }
 QUEUES = tuple(sorted({INTERACTIVE, *(kind.queue for kind in KINDS.values())}))

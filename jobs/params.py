@@ -157,6 +157,15 @@ class CheckParams(Params):
     """Run the sanity checks."""
 
 
+class LanguageParams(Params):
+    """Test which part of the explanations the simulator goes by."""
+
+    latents: int | None = None
+    """Only so many, drawn at random. None takes all that are simulated."""
+    path: str | None = None
+    """A file with further variants: explanations, whose author names the variant."""
+
+
 class EmbedParams(Params):
     """Embed the current explanations that have no vector."""
 

@@ -3,6 +3,7 @@
 from models.base import Base
 from models.explanation import Calibration, Comment, Explanation, Score, Simulation, Simulator
 from models.job import Job, JobEvent
+from models.language import LanguageTest, LanguageVariant
 from models.rewrite import (
     Attribution,
     AttributionPart,
@@ -31,6 +32,8 @@ __all__ = [
     "Generation",
     "Job",
     "JobEvent",
+    "LanguageTest",
+    "LanguageVariant",
     "Latent",
     "LatentList",
     "LatentListItem",

@@ -18,6 +18,8 @@ from models import (
     Explanation,
     Generation,
     Job,
+    LanguageTest,
+    LanguageVariant,
     Latent,
     LossEffect,
     Score,
@@ -329,6 +331,64 @@ def check(session: Session, study: Study, **outcomes: str) -> Job:
         )
     session.commit()
     return job
+
+
+def language_test(session: Session, study: Study) -> LanguageTest:
+    """A finished language test: three variants by rule, and one of a file."""
+
+    def share(value: float | None) -> dict[str, float | None]:
+        if value is None:
+            return dict.fromkeys(("value", "low", "high"))
+        return {"value": value, "low": value - 0.01, "high": value + 0.01}
+
+    contexts = session.scalars(select(Context.id).filter_by(study_id=study.id, set="evaluate"))
+    context_ids = list(contexts)
+    current = select(Latent.explanation_id).where(
+        Latent.study_id == study.id, Latent.explanation_id.is_not(None)
+    )
+    ids = list(session.scalars(current))
+    flat = {"losses": [3.0] * len(context_ids), "kls": [0.1] * len(context_ids)}
+    test = LanguageTest(
+        study_id=study.id,
+        simulator_id=study.simulator_id,
+        explanation_ids=ids,
+        context_ids=context_ids,
+        seed=0,
+        baselines={
+            name: {**flat, "increase": share(increase), "kl": share(increase)}
+            for name, increase in (("untouched", 0.0), ("real_latents", 0.1), ("set_zeroed", 0.5))
+        },
+        code_version="test",
+    )
+    session.add(test)
+    session.flush()
+    for place, (name, kept) in enumerate(
+        [("original", 1.0), ("quoted", 0.8), ("prose", None), ("paraphrase 1", 0.95)]
+    ):
+        session.add(
+            LanguageVariant(
+                test_id=test.id,
+                place=place,
+                name=name,
+                given=name.startswith("paraphrase"),
+                latent=0,
+                text=f"the text of <{name}>",
+                explanations=len(ids) - place // 3,
+                nothing_left=place % 2,
+                missing=place // 3,
+                correlations=[0.5] * len(ids),
+                figures={
+                    "correlation": share(None if kept is None else kept / 2),
+                    "kept": share(kept),
+                    "increase": share(0.12),
+                    "kl": share(0.2),
+                    "recovered": share(kept),
+                },
+                **flat,
+            )
+        )
+    session.commit()
+    return test
 
 
 def page_job(db: Session, study: Study, **values: object) -> Job:

@@ -20,6 +20,7 @@ from models import (
     Context,
     Generation,
     Job,
+    LanguageTest,
     Latent,
     LossEffect,
     Rewrite,
@@ -46,6 +47,7 @@ AFTER_ERROR = 60.0
 BLOCKS: dict[What, list[tuple[Any, Any, int]]] = {
     "study": [
         (Attribution, Attribution.study_id, 1),
+        (LanguageTest, LanguageTest.study_id, 1),
         (Latent, Latent.study_id, 256),
         (Rewrite, Rewrite.study_id, 8),
         (Context, Context.study_id, 2000),
@@ -56,6 +58,7 @@ BLOCKS: dict[What, list[tuple[Any, Any, int]]] = {
         (Score, Score.simulator_id, 2000),
         (LossEffect, LossEffect.simulator_id, 256),
         (Attribution, Attribution.simulator_id, 1),
+        (LanguageTest, LanguageTest.simulator_id, 1),
         (Rewrite, Rewrite.simulator_id, 8),
         (Generation, Generation.simulator_id, 256),
     ],

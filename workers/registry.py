@@ -12,6 +12,7 @@ from workers.tasks.check import Check
 from workers.tasks.collect.task import Collect
 from workers.tasks.embed import Embed
 from workers.tasks.generate import Generate
+from workers.tasks.language.task import Language
 from workers.tasks.rewrite.task import Rewrite
 from workers.tasks.score import ScoreWithModel
 from workers.tasks.sentence import ReadSentence
@@ -28,6 +29,7 @@ TASKS: Mapping[str, Callable[[Any], Task]] = {
     "generate": Generate,
     "sentence": ReadSentence,
     "check": Check,
+    "language": Language,
 }
 """Each makes the task of a job from what the job was asked for."""
 

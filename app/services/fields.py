@@ -25,6 +25,10 @@ def _corpus(name: str) -> str:
     return name
 
 
+def _path(path: str) -> str:
+    return folders.check_path(path) if path else ""
+
+
 def _module(name: str) -> str:
     if set(name) & set("/\\") or name in (".", ".."):
         raise ValueError("Use the name of a site, such as layers.10.mlp; it has no slash.")
@@ -56,6 +60,7 @@ Model = Annotated[Line, AfterValidator(folders.check_model)]
 Coder = Annotated[Line, AfterValidator(folders.check_coder)]
 Corpus = Annotated[Line, AfterValidator(_corpus)]
 Folder = Annotated[Line, AfterValidator(folders.check_path)]
+OptionalPath = Annotated[OptionalLine, AfterValidator(_path)]
 """What the worker loads. While accounts are on, only what is in folders that the operator named."""
 Site = Annotated[OptionalLine, AfterValidator(_module)]
 """A site of a model, or nothing. Coders of many sites have a folder for each, so it is no path."""

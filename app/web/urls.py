@@ -27,6 +27,7 @@ PATHS = {
     "import": f"{_STUDY}/import",
     "import_results": f"{_STUDY}/import/results",
     "checks": f"{_STUDY}/checks",
+    "language": f"{_STUDY}/language",
     "work": f"{_STUDY}/work",
     "try": f"{_STUDY}/try",
     "sentence": f"{_STUDY}/sentences/{{}}",

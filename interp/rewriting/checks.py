@@ -33,6 +33,8 @@ def tolerance(dtype: torch.dtype) -> float:
 
 
 PERMUTED = "permuting the explanations among latents is worse"
+ALIKE = 0.05
+"""Mean correlations so near each other are alike."""
 
 Array = NDArray[np.float64]
 
@@ -237,6 +239,42 @@ def permuted_explanations_are_worse(
         f"{count} latents rewritten (isotonic) by each other's explanations minus by their own: "
         f"{_interval(statistics.Estimate(*worse[:3]))} nats, p = {worse.p:.2g}."
     )
+    return Result(name, outcome, detail)
+
+
+def explanations_are_read(
+    own: Float[np.ndarray, "latent"], others: Float[np.ndarray, "latent"], *, seed: int
+) -> Result:
+    """Each latent's explanation predicts it better than other latents' explanations do.
+
+    A simulator that ignores its explanation says the same of all of them. Then both correlations
+    are alike, and whatever it recovers comes from the calibration.
+
+    Args:
+        own: Correlation of each latent's own explanation; NaN where it is not defined.
+        others: Mean correlation of other latents' explanations with the same latent.
+    """
+    name = "the simulator reads the explanations"
+    both = ~np.isnan(own) & ~np.isnan(others)
+    latents = [str(number) for number in np.flatnonzero(both)]
+    if len(latents) < 2:
+        return Result(name, Outcome.CANNOT_TELL, "Fewer than two latents have both correlations.")
+    better = statistics.mean_difference(own[both], others[both], latents, seed=seed)
+    outcome = Outcome.CANNOT_TELL
+    if better.low > 0:
+        outcome = Outcome.PASSED
+    elif better.high < ALIKE:
+        outcome = Outcome.FAILED
+    detail = (
+        f"Mean correlation of {len(latents)} latents with their own explanations "
+        f"({own[both].mean():.2f}) minus with other latents' ({others[both].mean():.2f}): "
+        f"{_interval(better)}."
+    )
+    if outcome is Outcome.FAILED:
+        detail += (
+            " The simulator ignores the explanations: whatever it recovers, the calibration does. "
+            "Train a simulator, or use a larger model."
+        )
     return Result(name, outcome, detail)
 
 

@@ -130,7 +130,7 @@ def by_document(values: ArrayLike, documents: Sequence[Any]) -> Array:
 
 def mean(values: ArrayLike, documents: Sequence[Any], *, seed: int) -> Estimate:
     """Mean over contexts: Σ of the documents' sums / Σ of their counts."""
-    return _ratio(values, np.ones(len(documents)), documents, seed=seed)
+    return ratio(values, np.ones(len(documents)), documents, seed=seed)
 
 
 def mean_difference(
@@ -153,12 +153,13 @@ def recovered(
     gap = np.asarray(worst) - np.asarray(best)
     if not mean(gap, documents, seed=seed).low > 0:
         return UNDEFINED
-    return _ratio(np.asarray(worst) - np.asarray(losses), gap, documents, seed=seed)
+    return ratio(np.asarray(worst) - np.asarray(losses), gap, documents, seed=seed)
 
 
-def _ratio(
+def ratio(
     numerator: ArrayLike, denominator: ArrayLike, documents: Sequence[Any], *, seed: int
 ) -> Estimate:
+    """Ratio of two means over contexts: Σ of the documents' sums / Σ of theirs."""
     sums = by_document([np.asarray(numerator), np.asarray(denominator)], documents)
 
     def statistic(rows: NDArray[np.int64]) -> Array:

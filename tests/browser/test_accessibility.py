@@ -14,7 +14,7 @@ from starlette.routing import compile_path
 from models import Job, JobEvent, LatentList, LatentListItem, Sentence, Study
 from models.database import new_session
 from tests import REPOSITORY
-from tests.factories import check, commented, generation, new_explanation
+from tests.factories import check, commented, generation, language_test, new_explanation
 from tests.reading import current_of, latent_of
 from tests.rewrites import rewrite
 from tests.routes import page_routes
@@ -68,6 +68,7 @@ def everything(session: Session) -> dict[str, str]:
     session.add_all([starred, named])
     session.flush()
     session.add(LatentListItem(list_id=starred.id, latent_id=explained[0].id, created_by="ana"))
+    language_test(session, study)
     check(session, study, identity="passed", bookkeeping="failed", seeds="skipped")
     made = generation(session, study, explained)
     sentence = _sentence(session, study)
@@ -136,6 +137,7 @@ def everything(session: Session) -> dict[str, str]:
         "generate": f"{here}/generate",
         "generation": f"{here}/generations/{made.id}",
         "checks": f"{here}/checks",
+        "language": f"{here}/language",
         "jobs": f"{here}/jobs",
         "job": f"/jobs/{failed.id}",
         "work": f"{here}/work",

@@ -127,6 +127,7 @@ def _checks(session: Session, study: Study) -> list[Callable[[], Result]]:
             [row.explanation_id for row in simulated],
             panel_ids,
         ),
+        partial(_explanations_are_read, session, study),
     ]
 
 
@@ -196,6 +197,24 @@ def _scores_are_of_these_activations(session: Session, study: Study) -> Result:
         f"than are kept: latents {listed}. These scores and loss effects are false. Save a new "
         "explanation for each: it is measured anew.",
     )
+
+
+def _explanations_are_read(session: Session, study: Study) -> Result:
+    rows = session.execute(
+        select(Score.value, Score.details["random_baseline"].as_float().label("others"))
+        .join(Latent, Latent.explanation_id == Score.explanation_id)
+        .where(
+            Latent.study_id == study.id,
+            Score.simulator_id == study.simulator_id,
+            Score.name == "correlation",
+        )
+        .order_by(Latent.index)
+    ).all()
+    own, others = (
+        np.array([np.nan if value is None else value for value in column], dtype=float)
+        for column in ([row.value for row in rows], [row.others for row in rows])
+    )
+    return checks.explanations_are_read(own, others, seed=study.seed)
 
 
 def _permuted(

@@ -12,6 +12,7 @@ from jobs.status import ACTIVE
 from models import (
     Generation,
     Job,
+    LanguageTest,
     LossEffect,
     Rewrite,
     Score,
@@ -38,6 +39,7 @@ def hanging(session: Session, simulator: Simulator) -> SimulatorHanging:
         loss_effects=count(LossEffect),
         rewrites=count(Rewrite),
         generations=count(Generation),
+        language_tests=count(LanguageTest),
     )
 
 

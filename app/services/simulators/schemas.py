@@ -172,6 +172,7 @@ class SimulatorHanging(BaseModel):
     loss_effects: int = Field(description="Loss effects of single latents with it.")
     rewrites: int
     generations: int
+    language_tests: int
 
 
 class StudySimulatorOut(SimulatorOut):

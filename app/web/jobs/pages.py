@@ -117,6 +117,8 @@ def result(row: queries.JobRow) -> str | None:
             return url("sentence", slug, sentence)
         case "check":
             return url("checks", slug)
+        case "language":
+            return url("language", slug)
         case "attribute":
             return url("study", slug) + "#edit-next"
         case "rewrite" if protocol := params.get("protocol"):

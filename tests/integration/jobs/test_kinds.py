@@ -27,6 +27,7 @@ from jobs.params import (
     EmbedParams,
     ExplainParams,
     GenerateParams,
+    LanguageParams,
     Params,
     RewriteParams,
     ScoreParams,
@@ -48,6 +49,7 @@ MINIMAL: dict[str, Params] = {
     "generate": GenerateParams(generation_id=1),
     "sentence": SentenceParams(sentence_id=1),
     "check": CheckParams(),
+    "language": LanguageParams(),
 }
 
 

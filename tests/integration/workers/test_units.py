@@ -323,7 +323,7 @@ def _single(db: Session, study: Study, simulate: Job, llm: Failing) -> None:
     score = add_job(db, study, ScoreParams(llm=described, explanation_ids=tuple(ids[:2])))
     assert interrupted(db, score) == ["detection 0", "fuzzing 0", "detection 1", "fuzzing 1"]
 
-    assert len(interrupted(db, add_job(db, study, CheckParams()))) == 8
+    assert len(interrupted(db, add_job(db, study, CheckParams()))) == 9
 
     sentence = Sentence(
         study_id=study.id, simulator_id=study.simulator_id, text="w1 w2 w3", created_by="tests"

@@ -66,6 +66,8 @@ COUNTERPARTS = {
     f"GET {STUDY}/generations/{{generation_id}}": [f"GET {STUDY}/generations/{{generation_id}}"],
     f"GET {STUDY}/checks": [f"GET {STUDY}/checks"],
     f"POST {STUDY}/checks": [f"POST {STUDY}/checks"],
+    f"GET {STUDY}/language": [f"GET {STUDY}/language"],
+    f"POST {STUDY}/language": [f"POST {STUDY}/language"],
     f"GET {STUDY}/work": [f"POST {STUDY}/{task}/estimate" for task in EXPLAIN],
     f"POST {STUDY}/work": [f"POST {STUDY}/{task}" for task in EXPLAIN],
     f"GET {STUDY}/export": [f"GET {STUDY}/export"],

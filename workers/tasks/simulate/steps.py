@@ -135,15 +135,15 @@ def examples_and_scores(session: Session, study: Study, simulator: Simulator, bl
         done = examples(session, study, simulator, block)
         scores_of_block(session, study, simulator, block)
         return done
-    text = _calibrating(session, study, simulator)
+    text = calibrating(session, study, simulator)
     shown = _examples(session, block.latents[0])
     # One pass, as every pass of some simulators reads the explanation anew.
     together = Text(text.ids + shown.ids, text.strings + shown.strings)
     (whole,) = _simulate(session, study, simulator, block, ContextSet.CALIBRATE, together)
-    calibrating, explaining = _split(whole, len(text.ids), study.first_position)
-    made = [calibrating, explaining] if shown.ids else [calibrating]
+    first, explaining = _split(whole, len(text.ids), study.first_position)
+    made = [first, explaining] if shown.ids else [first]
     copy_in(session, made)
-    against = scores.Block.of(session, study, block.latents, [calibrating])
+    against = scores.Block.of(session, study, block.latents, [first])
     scores.calibrate(session, against)
     scores.score(session, against)
     return _spent(made)
@@ -158,7 +158,7 @@ def values_of_block(session: Session, study: Study, simulator: Simulator, block:
     lacking = _lacking(session, block, simulator, ContextSet.CALIBRATE)
     made = []
     if lacking.explanations:
-        text = _calibrating(session, study, simulator)
+        text = calibrating(session, study, simulator)
         made = _simulate(session, study, simulator, lacking, ContextSet.CALIBRATE, text)
     evaluating = _lacking(session, block, simulator, ContextSet.EVALUATE)
     evaluated = []
@@ -218,7 +218,7 @@ def examples(session: Session, study: Study, simulator: Simulator, block: Block)
     return _spent(made)
 
 
-def _calibrating(session: Session, study: Study, simulator: Simulator) -> Text:
+def calibrating(session: Session, study: Study, simulator: Simulator) -> Text:
     """The contexts that a simulator is calibrated on."""
     text = Text(*context_strings(session, study, ContextSet.CALIBRATE))
     few = simulator.options.get("calibrate_contexts")

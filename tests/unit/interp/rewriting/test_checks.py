@@ -15,6 +15,7 @@ from interp.rewriting.checks import (
     Result,
     Setting,
     an_oracle_recovers_everything,
+    explanations_are_read,
     order_changes_nothing,
     permuted_explanations_are_worse,
     real_latents_are_the_coder,
@@ -113,6 +114,33 @@ def test_of_useless_explanations_it_cannot_be_told() -> None:
     useless = simulations(of, lambda real: np.ones_like(real))
     result = permuted_explanations_are_worse(of, useless, documents, seed=0)
     assert result.outcome is Outcome.CANNOT_TELL, result.detail
+
+
+@pytest.mark.parametrize(
+    ("lead", "spread", "outcome"),
+    [
+        (0.3, 0.1, Outcome.PASSED),
+        (0.0, 0.01, Outcome.FAILED),
+        (-0.2, 0.01, Outcome.FAILED),
+        (0.0, 2.0, Outcome.CANNOT_TELL),
+    ],
+)
+def test_a_simulator_that_ignores_the_explanation_is_found_out(
+    lead: float, spread: float, outcome: Outcome
+) -> None:
+    rng = np.random.default_rng(0)
+    others = rng.uniform(0, 0.3, 64)
+    own = others + lead + spread * (rng.permutation(64) / 63 - 0.5)
+    own[3] = np.nan
+    found = explanations_are_read(own, others, seed=0)
+    assert found.outcome is outcome
+    assert "63 latents" in found.detail
+    assert ("ignores" in found.detail) == (outcome is Outcome.FAILED)
+
+
+def test_one_latent_says_nothing_of_the_simulator() -> None:
+    found = explanations_are_read(np.array([0.5, np.nan]), np.array([0.0, 0.1]), seed=0)
+    assert found.outcome is Outcome.CANNOT_TELL
 
 
 def test_one_explanation_cannot_be_permuted() -> None:

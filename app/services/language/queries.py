@@ -1,0 +1,117 @@
+"""Language tests in the database: which part of the explanations a simulator goes by."""
+
+from pathlib import Path
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.services.errors import Conflict
+from app.services.formatting import percent, percents
+from app.services.language.schemas import FEW, LanguageCreate
+from app.services.simulators.queries import get_simulator
+from interp.errors import InputError
+from interp.explain.rewording import given
+from interp.simulate.registry import SIMULATORS
+from interp.sources.paths import full
+from interp.vocabulary import Variant
+from jobs.params import LanguageParams
+from jobs.queue import enqueue
+from jobs.status import ACTIVE
+from models import Job, LanguageTest, LanguageVariant, Latent, Study
+
+WIDEST = 0.5
+"""The width of an interval of the recovered loss from which on sentences leave it out."""
+
+
+def latest_test(session: Session, study: Study) -> LanguageTest | None:
+    """The newest test of a study by its simulator."""
+    query = select(LanguageTest).filter_by(study_id=study.id, simulator_id=study.simulator_id)
+    return session.scalar(query.order_by(LanguageTest.id.desc()).limit(1))
+
+
+def list_variants(session: Session, test: LanguageTest) -> list[LanguageVariant]:
+    """The variants of a test in their order."""
+    query = select(LanguageVariant).filter_by(test_id=test.id)
+    return list(session.scalars(query.order_by(LanguageVariant.place)))
+
+
+def latest_job(session: Session, study: Study) -> Job | None:
+    """The newest job that tests a study."""
+    query = select(Job).where(Job.study_id == study.id, Job.kind == "language")
+    return session.scalar(query.order_by(Job.id.desc()).limit(1))
+
+
+def test(session: Session, study: Study, data: LanguageCreate, user: str) -> Job:
+    """Queue a test of a study. Commits the session.
+
+    A file of variants stays where it is. It is read whole before anything is queued, and again by
+    the worker.
+
+    Raises:
+        InputError: The file cannot be read, or names a latent that the study does not have.
+        Conflict: Nothing is simulated yet, or a test is on its way already.
+    """
+    if study.simulator_id is None:
+        raise Conflict(
+            f"Study {study.slug} cannot be tested yet: its activations are still being collected."
+        )
+    latest = latest_job(session, study)
+    if latest is not None and latest.status in ACTIVE:
+        raise Conflict(f"A language test of study {study.slug} is on its way already.")
+    asked = data.model_dump(exclude_defaults=True)
+    method = get_simulator(session, study.simulator_id).method
+    if data.latents is None and SIMULATORS.named(method).batch == 1:
+        asked["latents"] = FEW
+    if data.path:
+        path = full(data.path)
+        _check(session, study, path)
+        asked["path"] = str(path)
+    return enqueue(session, study, LanguageParams(**asked), by=user)
+
+
+def _check(session: Session, study: Study, path: Path) -> None:
+    most = session.scalar(select(func.max(Latent.index)).where(Latent.study_id == study.id))
+    for name, texts in given(path).items():
+        if most is None or max(texts) > most:
+            raise InputError(
+                f"{path.name} has a text of “{name}” for latent {max(texts)}, which the study has "
+                f"not: its last one is {most}."
+            )
+
+
+def label(variant: LanguageVariant) -> str:
+    """The name of a variant as people read it."""
+    return variant.name if variant.given else Variant(variant.name).label
+
+
+def in_words(variants: list[LanguageVariant]) -> str:
+    """What a test found, in sentences: the shares of the correlation and of the loss that are kept,
+    with their intervals. Empty where there is nothing to say."""
+    by_rule = {one.name: one for one in variants if not one.given}
+    told = [(f"“{one.name}”", one) for one in variants if one.given]
+    told += [
+        (words, one)
+        for name, words in (
+            (Variant.QUOTED, "The text in quotation marks alone"),
+            (Variant.PROSE, "The prose alone"),
+            (Variant.OTHERS, "Another latent's explanation"),
+        )
+        if (one := by_rule.get(name))
+    ]
+    return " ".join(_sentence(words, one.figures) for words, one in told)
+
+
+def _sentence(words: str, figures: dict[str, dict[str, float | None]]) -> str:
+    kept, recovered = figures["kept"], figures["recovered"]
+    sentence = f"{words} keeps {_share(kept)} of the correlation"
+    low, high = recovered["low"], recovered["high"]
+    # Few latents leave the loss nearly as it is: then their share of it says nothing.
+    if low is not None and high is not None and high - low <= WIDEST:
+        sentence += f" and recovers {_share(recovered)} of the loss"
+    return sentence + "."
+
+
+def _share(of: dict[str, float | None]) -> str:
+    if of["value"] is None:
+        return "an unknown share"
+    return f"{percent(of['value'])} {percents(of['low'], of['high'])}".rstrip()
