@@ -8,7 +8,8 @@ from app.services.studies.schemas import Sources
 from interp.coders import registry
 from interp.coders.findings import CoderFiles, MeasuredSite, Question
 from interp.errors import InputError
-from interp.sources.paths import exists, hub_folder
+from interp.sources.corpora import located_corpus
+from interp.sources.paths import exists, hub_folder, located
 from jobs import inspections
 from jobs.inspections import Inspection
 
@@ -23,14 +24,21 @@ def begin(data: Sources) -> Inspection:
         FieldErrors: The model, coder, hookpoint, corpus or lengths cannot work.
         NotTaken: No worker is running, or too many inspections wait.
     """
-    data = checked(data)
-    first = int(data.prepend_bos) if data.leave_out is None else data.leave_out
-    question = Question(
-        **data.model_dump(exclude={"leave_out"}),
+    return inspections.begin(question_of(checked(data)))
+
+
+def question_of(data: Sources) -> Question:
+    """What an inspection is asked. Nothing is checked; paths are made absolute."""
+    paths = {
+        "model": located(data.model),
+        "coder": located(data.coder),
+        "corpus": located_corpus(data.corpus),
+    }
+    return Question(
+        **data.model_copy(update=paths).model_dump(exclude={"leave_out"}),
         contexts=max(1, TOKENS // data.context_length),
-        first_position=first,
+        first_position=int(data.prepend_bos) if data.leave_out is None else data.leave_out,
     )
-    return inspections.begin(question)
 
 
 def get_inspection(id: str) -> Inspection:

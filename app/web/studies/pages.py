@@ -102,7 +102,7 @@ def create_study(
         data = StudyCreate.model_validate(_filled(values))
         study = queries.create_study(session, data, user)
     except REFUSED as error:
-        return _form(request, values, *_refusal(error), shown(values))
+        return _form(request, values, *_refusal(error), shown(values, _filled(values)))
     return RedirectResponse(url("study", study.slug), 303)
 
 
@@ -136,7 +136,9 @@ def edit(
         study = queries.update_study(session, study, data)
     except REFUSED as error:
         session.rollback()
-        return _edit_form(request, session, study, values, *_refusal(error), shown(values))
+        return _edit_form(
+            request, session, study, values, *_refusal(error), shown(values, _filled(values))
+        )
     return RedirectResponse(url("study", study.slug), 303)
 
 
