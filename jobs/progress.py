@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from jobs.kinds import INTERACTIVE, KINDS, queue_of
+from jobs.kinds import INTERACTIVE, KINDS, kind_of, queue_of
+from jobs.params import ExplainParams, Params
 from jobs.rates import ENOUGH_SHARE, each
 from jobs.status import ACTIVE
 from models import Job
@@ -110,6 +111,12 @@ def seconds_left(job: Job | JobLine) -> float | None:
     return left
 
 
+def in_short(asked: Params) -> str:
+    """A job in a few words. Several jobs that explain may follow each other."""
+    label = kind_of(asked).label
+    return f"{label} by {asked.method}" if isinstance(asked, ExplainParams) else label
+
+
 WORDS = {
     "first_latents": "latents to simulate first",
     "loss_effects": "latents measured individually",
@@ -122,7 +129,7 @@ WORDS = {
     "rewrite_id": "rewrite",
     "generation_id": "generation",
     "sentence_id": "sentence",
-    "then_rewrite": "measure the layer afterwards",
+    "then_rewrite": "rewrite the layer afterwards",
     "then_simulate": "simulate afterwards",
     "repeat": "repeats the rewrite before it",
     "edited": "edited explanations",

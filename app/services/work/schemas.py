@@ -49,7 +49,7 @@ class Simulating(BaseModel):
         lt=2**31,
         description="Latents to measure individually; all of up to 32 if left out.",
     )
-    then_rewrite: bool = Field(default=True, description="Then measure the layer again.")
+    then_rewrite: bool = Field(default=True, description="Then rewrite the layer again.")
 
 
 class SimulateCreate(Selection, Simulating):

@@ -65,7 +65,7 @@ def test_parameters_in_words() -> None:
         ("rewrite", "7"),
         ("explanations", "20"),
         ("latents measured individually", "4"),
-        ("measure the layer afterwards", "yes"),
+        ("rewrite the layer afterwards", "yes"),
         ("language model", "small, vllm"),
     ]
 
