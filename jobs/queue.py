@@ -6,6 +6,7 @@ holds the jobs and their progress (see ``workers/turns.py``).
 What people wait for has a queue and a worker of its own (:data:`jobs.kinds.INTERACTIVE`).
 """
 
+import json
 import logging
 from collections.abc import Collection, Iterable, Sequence
 
@@ -223,7 +224,7 @@ def beat(queues: Iterable[str]) -> None:
     """Say that a worker serves some queues. It holds for ``SILENT_SECONDS``."""
     own = [*queues]
     for queue in own:
-        get_redis().set(_served_key(queue), ",".join(own), ex=SILENT_SECONDS)
+        get_redis().set(_served_key(queue), json.dumps(own), ex=SILENT_SECONDS)
 
 
 def unserved() -> frozenset[str]:
@@ -242,7 +243,7 @@ def served_with() -> dict[str, frozenset[str]]:
     """
     heard = get_redis().mget([_served_key(queue) for queue in QUEUES])
     words = zip(QUEUES, heard, strict=True)
-    return {queue: frozenset(word.decode().split(",")) for queue, word in words if word is not None}
+    return {queue: frozenset(json.loads(word)) for queue, word in words if word is not None}
 
 
 def _served_key(queue: str) -> str:

@@ -12,6 +12,7 @@ from app.services.errors import FieldErrors, NotFound
 from app.services.inspections import queries
 from app.services.studies.schemas import Sources
 from app.web.errors import messages
+from app.web.forms import fields_of
 from interp.coders.findings import Measured, MeasuredSite, Question
 from interp.corpus.source import SOTU
 from interp.vocabulary import CoderFit
@@ -169,7 +170,7 @@ def _says(values: dict[str, str], way: Question) -> bool:
 def _changed(filled: dict[str, str], ways: Iterable[Question]) -> tuple[str, ...]:
     """Labels of the fields of a form that differ from an inspection's, in its most alike way."""
     try:
-        now = queries.question_of(Sources.model_validate({"corpus": SOTU} | filled))
+        now = queries.question_of(_sources(filled))
     except ValidationError as error:
         names = {*messages(error)}
     else:
@@ -189,7 +190,7 @@ def _start(values: dict[str, str], filled: dict[str, str]) -> Answered:
     """Begin an inspection, in place of the one that is shown."""
     inspections.give_up(values.get("inspection", ""))
     try:
-        found = queries.begin(Sources.model_validate({"corpus": SOTU} | filled))
+        found = queries.begin(_sources(filled))
     except NotTaken as error:
         return Answered(values, _problem("", str(error)))
     except (ValidationError, FieldErrors) as error:
@@ -197,6 +198,10 @@ def _start(values: dict[str, str], filled: dict[str, str]) -> Answered:
         problems = tuple((LABELS.get(name, ""), text) for name, text in wrong.items())
         return Answered(values, InspectionView(problems=problems), 422)
     return Answered(values, InspectionView(found))
+
+
+def _sources(filled: dict[str, str]) -> Sources:
+    return Sources.model_validate({"corpus": SOTU} | fields_of(filled, Sources))
 
 
 def _problem(label: str, text: str) -> InspectionView:
