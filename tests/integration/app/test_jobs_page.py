@@ -5,10 +5,10 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import httpx
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from cli.doctor import _jobs, _stuck_jobs
+from cli.doctor import _jobs, _models, _stuck_jobs
 from cli.servers import Servers
 from jobs import queue
 from jobs.log import LOG_LINES, note
@@ -124,6 +124,16 @@ def test_doctor_names_jobs_that_wait_and_jobs_that_killed_their_worker(
     assert not finding.good and str(killer.id) in finding.text
     waiting.status = new.status = "cancelled"
     killer.setbacks = 0
+    db.commit()
+
+
+def test_doctor_counts_studies(db: Session, servers: Servers) -> None:
+    there = update(Study).where(Study.deleted_at.is_(None)).values(deleted_at=func.now())
+    others = db.scalars(there.returning(Study.id)).all()
+    for words in ("for 1 study", "for 2 studies"):
+        little_study(db)
+        assert _models(get_settings(), servers).text.endswith(words)
+    db.execute(update(Study).where(Study.id.in_(others)).values(deleted_at=None))
     db.commit()
 
 
