@@ -71,6 +71,13 @@ class InspectionView(NamedTuple):
         return self.inspection.measured if self.inspection else None
 
     @property
+    def site(self) -> MeasuredSite | None:
+        """What was measured where the form has the coder, or else where it had it."""
+        if self.used:
+            return self.used.site
+        return self.measured.sites[0] if self.measured else None
+
+    @property
     def fit(self) -> CoderFit | None:
         """Where the coder fits, as the form has it. None before it is measured."""
         found, used = self.measured, self.used
