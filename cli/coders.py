@@ -97,7 +97,7 @@ def _files_table(files: CoderFiles) -> Table:
         ("reads", f"{files.reads or 'not named'}, {files.d_in:,} dimensions"),
         ("writes", f"{files.writes or 'not named'}, {files.d_out:,} dimensions"),
         ("latents", f"{files.latents:,}; active: {files.rule}"),
-        ("declared active", "not named" if files.active is None else f"{files.active:g}"),
+        ("declared active", "not named" if files.active is None else f"{files.active:.1f}"),
         ("trained on", files.model or "not named"),
         *([("remark", files.remark)] if files.remark else []),
     ):

@@ -270,7 +270,9 @@ def _models(settings: Settings, servers: Servers | None) -> Finding:
         if missing:
             return Finding(False, f"missing {'; '.join(missing)}. Put them back.")
         if studies:
-            return Finding(True, f"all there, for {len(studies)} study(ies)")
+            return Finding(
+                True, f"all there, for {len(studies)} {'study' if len(studies) == 1 else 'studies'}"
+            )
     folder = model_folder(settings.data, demo.MODEL)
     if not folder.exists():
         return Finding(False, f"{folder} is not there. Run `palimpsest fetch {demo.MODEL}`.")
@@ -315,11 +317,8 @@ def _demo_model(back_end: BackEnd, settings: Settings) -> Finding:
 
 
 def _self_test(back_end: BackEnd, model: str) -> Finding:
-    from transformers.utils import logging
-
     from interp.llm.load import load_llm, self_test
 
-    logging.disable_progress_bar()  # the table has a status line of its own
     return Finding(True, self_test(load_llm(back_end.name, model)))
 
 

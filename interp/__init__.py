@@ -24,6 +24,8 @@ engine that need no torch can be imported without it.
 """
 
 import os
+import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 # Threads of GNU OpenMP that wait for work by spinning starve everything else on a small machine:
@@ -31,6 +33,15 @@ from typing import TYPE_CHECKING, Any
 # sleep at once cost a process that is alone a quarter of its speed; a short spin costs little of
 # either. It must be said before torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+
+# Bars on the terminal and in logs, of each model that Transformers loads. Also said before.
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+# Without Triton, sparsify prints that on import, and has no switch for it. It takes this instead.
+if find_spec("triton") is None:
+    from interp import without_triton
+
+    sys.modules["sparsify.xformers"] = without_triton
 
 if TYPE_CHECKING:
     from interp.coders.capture import collect

@@ -55,7 +55,9 @@ def message(error: ErrorDetails) -> str:
     found = _SENTENCES.get(error["type"])
     if callable(found):
         return found(error.get("ctx") or {})
-    return found or error["msg"].removeprefix("Value error, ").rstrip(".") + "."
+    if found is None:
+        found = error["msg"].removeprefix("Value error, ").rstrip(".")
+    return found if found.endswith((".", "?")) else f"{found}."
 
 
 def _bound(number: float) -> str:

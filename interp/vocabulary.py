@@ -276,7 +276,7 @@ class Outcome(Term):
 class CoderFit(Term):
     """Where a sparse coder fits a model, as an inspection measures it."""
 
-    HERE = "here", "fits here", "The coder fits as it was asked for: a study can be made."
+    HERE = "here", "fits here", "The coder fits this site and reading: a study can be made."
     ELSEWHERE = (
         "elsewhere",
         "fits better elsewhere",

@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from interp.vocabulary import Protocol
-from jobs.kinds import BACKGROUND, kind_of, priority_of
+from jobs.kinds import BACKGROUND, priority_of
 from jobs.params import (
     AttributeParams,
     CollectParams,
@@ -90,17 +90,17 @@ def after(asked: Params, state: Mapping[str, Any]) -> Sequence[Params]:
     return []
 
 
-def ahead(asked: Params) -> Sequence[str]:
-    """The kinds of the jobs that follow one by themselves, up to the chart of the layer, in order.
+def ahead(asked: Params) -> Sequence[Params]:
+    """The jobs that follow one by themselves, up to the chart of the layer, in order.
 
     What is left for the background is not among them.
     """
     state = {"explanation_ids": (0,), "explained": (0,), "simulator_id": None}
-    kinds: list[str] = []
+    found: list[Params] = []
     while following := [one for one in after(asked, state) if priority_of(one) > BACKGROUND]:
         asked = following[0]
-        kinds.append(kind_of(asked).name)
-    return kinds
+        found.append(asked)
+    return found
 
 
 def rewrites(asked: SimulateParams, state: Mapping[str, Any]) -> Sequence[Params]:

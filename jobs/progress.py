@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from jobs.kinds import INTERACTIVE, KINDS, queue_of
+from jobs.kinds import INTERACTIVE, KINDS, kind_of, queue_of
+from jobs.params import ExplainParams, Params
+from jobs.rates import ENOUGH_SHARE, each
 from jobs.status import ACTIVE
 from models import Job
 
@@ -88,25 +90,31 @@ def seconds_left(job: Job | JobLine) -> float | None:
     """The time that a running job still needs, in seconds at work.
 
     Each kind of its units has a rate of its own: that of this job so far, or of an earlier job
-    alike. A kind that has neither counts with the rate of the job as a whole. None while nothing
-    tells a rate, and for a job that does not run. Time in which the worker is busy with other jobs
-    comes on top.
+    alike. A kind that has neither counts with the rate of the job as a whole. None while a rate
+    rests on too little (:func:`jobs.rates.each`), and for a job that does not run. Time in which
+    the worker is busy with other jobs comes on top.
     """
-    if job.status != "running" or not job.total:
+    if job.status != "running" or not job.total or not job.rates:
         return None
-    spent = job.usage.get("seconds", 0)
-    whole = spent / job.done if job.done and spent else None
-    # A job that an older version began has none.
-    kinds = (job.rates or {"": {"done": job.done, "total": job.total}}).values()
+    kinds = job.rates.values()
+    timed = [kind for kind in kinds if each(kind) is not None]
+    whole = None
+    if timed and job.done >= ENOUGH_SHARE * job.total:
+        whole = sum(kind["seconds"] for kind in timed) / sum(kind["timed"] for kind in timed)
     left = 0.0
     for kind in kinds:
-        rate = kind["seconds"] / kind["timed"] if kind.get("timed") else kind.get("before", whole)
-        rate = whole if rate is None else rate
         things = max(kind["total"] - kind["done"], 0)
+        rate = next((one for one in (each(kind), kind["before"], whole) if one is not None), None)
         if things and rate is None:
             return None
         left += things * (rate or 0.0)
     return left
+
+
+def in_short(asked: Params) -> str:
+    """A job in a few words. Several jobs that explain may follow each other."""
+    label = kind_of(asked).label
+    return f"{label} by {asked.method}" if isinstance(asked, ExplainParams) else label
 
 
 WORDS = {
@@ -121,7 +129,7 @@ WORDS = {
     "rewrite_id": "rewrite",
     "generation_id": "generation",
     "sentence_id": "sentence",
-    "then_rewrite": "measure the layer afterwards",
+    "then_rewrite": "rewrite the layer afterwards",
     "then_simulate": "simulate afterwards",
     "repeat": "repeats the rewrite before it",
     "edited": "edited explanations",

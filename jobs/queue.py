@@ -6,6 +6,7 @@ holds the jobs and their progress (see ``workers/turns.py``).
 What people wait for has a queue and a worker of its own (:data:`jobs.kinds.INTERACTIVE`).
 """
 
+import json
 import logging
 from collections.abc import Collection, Iterable, Sequence
 
@@ -221,17 +222,28 @@ def wake(queue: str, task: str = WORK) -> bool:
 
 def beat(queues: Iterable[str]) -> None:
     """Say that a worker serves some queues. It holds for ``SILENT_SECONDS``."""
-    for queue in queues:
-        get_redis().set(_served_key(queue), "1", ex=SILENT_SECONDS)
+    own = [*queues]
+    for queue in own:
+        get_redis().set(_served_key(queue), json.dumps(own), ex=SILENT_SECONDS)
 
 
 def unserved() -> frozenset[str]:
     """The queues that no worker has lately said to serve, or none if Redis cannot be asked."""
     try:
-        heard = get_redis().mget([_served_key(queue) for queue in QUEUES])
+        return frozenset(QUEUES) - served_with().keys()
     except (RedisError, RuntimeError):
         return frozenset()
-    return frozenset(queue for queue, word in zip(QUEUES, heard, strict=True) if word is None)
+
+
+def served_with() -> dict[str, frozenset[str]]:
+    """By each queue that a worker has lately said to serve, all queues of that worker.
+
+    Raises:
+        RedisError: Redis cannot be asked.
+    """
+    heard = get_redis().mget([_served_key(queue) for queue in QUEUES])
+    words = zip(QUEUES, heard, strict=True)
+    return {queue: frozenset(json.loads(word)) for queue, word in words if word is not None}
 
 
 def _served_key(queue: str) -> str:

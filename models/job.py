@@ -61,8 +61,9 @@ class Job(Base):
     usage: Mapped[Json] = mapped_column(default=dict)
     """The usage so far: ``tokens_read``, ``tokens_written``, and ``seconds`` at work."""
     rates: Mapped[Json] = mapped_column(default=dict, server_default=text("'{}'"))
-    """By the names of its units: ``done`` and ``total`` things; the ``seconds`` that it has spent
-    on ``timed`` of them; and ``before``, the seconds that one took in an earlier job alike."""
+    """By the names of its units: ``done`` and ``total`` things; the ``units`` that were timed, with
+    the ``timed`` things in them and their ``seconds``; and ``before``, the seconds that one thing
+    took in an earlier job alike."""
     attempts: Mapped[int] = mapped_column(default=0)
     """How many times a worker took it up: more than one after a retry or a killed worker."""
     setbacks: Mapped[int] = mapped_column(default=0, server_default=text("0"))

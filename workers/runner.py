@@ -156,7 +156,7 @@ def _turn(session: Session, job: Job) -> bool:
             progress = progress._replace(done=progress.done + upto - unit.done)
             now = time.monotonic()
             SHARES.spent(job.priority, now - began)
-            known = rates.spent(job.rates, unit, upto - unit.done, now - began)
+            known = rates.spent(job, unit, upto - unit.done, now - began)
             unit = unit._replace(done=upto)
             if not _record(session, job, progress, done, now - began, known):
                 return False

@@ -47,6 +47,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from jobs.kinds import BACKGROUND, INTERACTIVE, KINDS, WAITED_FOR, queue_of
+from jobs.order import in_order
 from jobs.queue import celery, unserved, wake
 from jobs.status import ACTIVE
 from models import Job, Study
@@ -113,7 +114,7 @@ def waiting(queues: Collection[str]) -> Select[int, str, int, datetime | None]:
     return (
         select(Job.id, Job.kind, Job.priority, Job.turn_at)
         .where(_TO_DO, _of(queues), ~HELD)
-        .order_by(rank.desc(), Job.turn_at.asc().nulls_first(), Job.id)
+        .order_by(*in_order(rank))
     )
 
 

@@ -1,18 +1,55 @@
-"""Kinds of text that requests carry. Each is cleaned by `interp.cleaning`, whatever asks."""
+"""The fields of requests. Each text is cleaned by `interp.cleaning`, whatever asks."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, GetCoreSchemaHandler, StringConstraints
-from pydantic_core import CoreSchema, core_schema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from interp import cleaning
 from interp.corpus.source import source_of
-from interp.registry import Registry
+from interp.registry import Registry, listed
 from models import folders
 
 LINE = 500
 """Characters of a line."""
+
+
+class Input(BaseModel):
+    """What a request brings. A field that it does not know is refused, as it may be a slip."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _knows_all(cls, given: Any) -> Any:
+        errors = [
+            InitErrorDetails(type=cls._unknown(name), loc=(name,), input=value)
+            for name, value in (given.items() if isinstance(given, dict) else ())
+            if name not in cls.model_fields
+        ]
+        if errors:
+            raise ValidationError.from_exception_data(cls.__name__, errors)
+        return given
+
+    @classmethod
+    def _unknown(cls, name: str) -> PydanticCustomError:
+        near = get_close_matches(name, cls.model_fields, n=1)
+        says = (
+            f"Did you mean {near[0]}?" if near else f"There are {listed(cls.model_fields, 'and')}."
+        )
+        return PydanticCustomError(
+            "unknown_field", "There is no such field. {says}", {"says": says}
+        )
 
 
 def _line(line: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.params import Form
 from fastapi.responses import JSONResponse, Response
 from kombu.exceptions import OperationalError as BrokerError
 from pydantic import BaseModel, Field, ValidationError
@@ -41,6 +42,10 @@ class Problem(BaseModel):
 
 
 STATUS: dict[type[Refused], int] = {NotFound: 404, Conflict: 409, Forbidden: 403}
+
+JSON = ("application/json", "+json")
+FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+"""The ends of content types that a body may have. The first one is told."""
 
 UNREADABLE = "There was an error parsing the body"
 """FastAPI's message about a body that it cannot read."""
@@ -129,6 +134,27 @@ def _why_unreadable(cause: BaseException | None) -> str:
     return "The body of the request cannot be read."
 
 
+def _wrong_body(request: Request, error: RequestValidationError) -> str:
+    """What is wrong with a body as a whole. Empty if its fields can be looked at."""
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        place = first["loc"][1]
+        if place >= len(error.body):
+            return f"The body is not JSON: it ends too early, after character {place:,}."
+        return f"The body is not JSON from character {place + 1:,} on. Correct it there."
+    field = getattr(request.scope.get("route"), "body_field", None)
+    if field is None or first["loc"][0] != "body" or not request.url.path.startswith("/api/"):
+        return ""
+    takes = FORMS if isinstance(field.field_info, Form) else JSON
+    if first["type"] == "missing" and len(first["loc"]) == 1:
+        return f"The request has no body: send one as {takes[0]}."
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given.endswith(takes):
+        return ""
+    kind = f"the content type {given}" if given else "no content type"
+    return f"The body has {kind}: send it as {takes[0]}."
+
+
 def add_handlers(app: FastAPI) -> None:
     """Make every error of the app readable."""
 
@@ -156,6 +182,8 @@ def add_handlers(app: FastAPI) -> None:
         errors = error.errors()
         if any(item["loc"][0] == "path" for item in errors):
             return respond(request, 404, f"There is nothing at {request.url.path}.")
+        if whole := _wrong_body(request, error):
+            return respond(request, 422, whole, [{"field": "body", "message": whole}])
         fields = [
             {
                 "field": ".".join(map(str, item["loc"][1:])) or str(item["loc"][0]),

@@ -48,6 +48,7 @@ environment.filters |= {
     "bytes": in_bytes,
     "visible": visible,
     "simulator_name": simulator_name,
+    "in_short": progress.in_short,
     "job_label": lambda kind: KINDS[kind].label,
 }
 environment.globals |= {

@@ -7,7 +7,7 @@ fitted to.
 """
 
 import random
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -83,10 +83,14 @@ def split_corpus(source: str, seed: int, unused: Unused | None = None) -> Split:
     left_out = sum(map(len, copies.values()))
     if left_out and len(documents) < len(SPLIT):
         raise InputError(
-            f"The corpus has {len(documents)} document(s) without copies: {left_out:,} repeat the "
+            f"The corpus has {_counted(documents)} without copies: {left_out:,} repeat the "
             "text of another. At least 3 different ones are needed."
         )
     return Split(split_documents(documents, seed), copies)
+
+
+def _counted(documents: Sequence[Document]) -> str:
+    return f"{len(documents):,} document{'s' if len(documents) != 1 else ''}"
 
 
 def split_documents(documents: list[Document], seed: int) -> dict[ContextSet, list[Document]]:
@@ -99,7 +103,7 @@ def split_documents(documents: list[Document], seed: int) -> dict[ContextSet, li
     """
     if len(documents) < len(SPLIT):
         raise InputError(
-            f"The corpus has {len(documents)} document(s); at least 3 are needed, one for each "
+            f"The corpus has {_counted(documents)}; at least 3 are needed, one for each "
             "of the sets explain, calibrate and evaluate. Split it into smaller documents."
         )
     order = sorted(documents)
@@ -253,7 +257,7 @@ def make_contexts(
         left_out = f" Left out: {unused}." if unused.found else ""
         raise InputError(
             f"The {context_set} set has {len(drawn)} contexts of {length} tokens in "
-            f"{len(documents)} document(s), but {limit or 1} are asked for. "
+            f"{_counted(documents)}, but {limit or 1} are asked for. "
             f"Use a larger corpus, shorter contexts, or fewer of them.{left_out}"
         )
     return drawn

@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cli.processes import Child
+from interp.vocabulary import CoderFit
 from models import Study
 from tests.checkpoints import living_folders, stream_coder
 from tests.studies import wait_for_jobs
@@ -21,6 +22,9 @@ def test_a_coder_is_inspected_and_its_site_used(
     files = living_folders(tmp_path)
     page, panel = browser_page, browser_page.locator("#inspection")
     page.goto(f"{web}/studies/new")
+    page.get_by_role("button", name="Create and start").click()
+    wrong = page.locator("main .error:visible")
+    expect(wrong).not_to_have_count(0)
     typed = {
         "Title": "Inspected",
         "Name in addresses": "inspected",
@@ -42,6 +46,7 @@ def test_a_coder_is_inspected_and_its_site_used(
     page.get_by_label("Hookpoint", exact=True).fill("layers.1.self_attn.o_proj.input")
     page.get_by_role("button", name="Inspect").click()
     expect(panel.get_by_role("button", name="Give up")).to_be_visible()
+    expect(wrong).to_have_count(0)
     expect(panel.locator(".status")).to_have_text("running", timeout=LONG)
     page.get_by_label("Seed", exact=True).fill("7")
     expect(panel.get_by_role("status")).to_contain_text("layers.1", timeout=LONG)
@@ -52,8 +57,18 @@ def test_a_coder_is_inspected_and_its_site_used(
     rows.nth(1).get_by_role("button", name="Use this").click()
     expect(rows.nth(1)).to_contain_text("in the form")
     expect(page.get_by_label("Hookpoint", exact=True)).to_have_value("layers.1")
+    verdict = panel.get_by_role("status")
+    expect(verdict).to_contain_text(CoderFit.HERE.meaning)
     for label, value in (typed | {"Seed": "7"}).items():
         expect(page.get_by_label(label, exact=True)).to_have_value(value)
+
+    # The verdict follows each field of the form that is left.
+    page.get_by_label("Context length", exact=True).fill("64")
+    page.get_by_label("Title", exact=True).focus()
+    expect(verdict).to_contain_text("The form has changed since it was inspected: Context length")
+    page.get_by_label("Context length", exact=True).fill("34")
+    page.get_by_label("Title", exact=True).focus()
+    expect(verdict).to_contain_text(CoderFit.HERE.meaning)
 
     # Enter makes the study: it is no button of the panel that is pressed.
     page.get_by_label("Title", exact=True).press("Enter")

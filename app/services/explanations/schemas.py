@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from app.services.fields import Input
 from app.services.latents.schemas import ExampleOut, LossEffectOut
 from app.services.schemas import Comparison, ExplanationOut, ScoreOut, ValueOut
 from interp.cleaning import MAX_LENGTH, comment, explanation
@@ -13,7 +14,7 @@ from jobs.drafts import Difference, Figures, Moved
 from jobs.influence import Suggestion, WordInfluence
 
 
-class ExplanationCreate(BaseModel):
+class ExplanationCreate(Input):
     """A new explanation."""
 
     text: Annotated[str, AfterValidator(explanation)] = Field(
@@ -28,7 +29,7 @@ class ExplanationCreate(BaseModel):
     )
 
 
-class Draft(BaseModel):
+class Draft(Input):
     """An explanation that is not saved."""
 
     text: Annotated[str, AfterValidator(explanation)] = Field(
@@ -79,7 +80,7 @@ class InfluenceOut(BaseModel):
     unread: str = Field(description="The end of the text that the simulator does not read.")
 
 
-class CommentCreate(BaseModel):
+class CommentCreate(Input):
     """Something to say of one version."""
 
     text: Annotated[str, AfterValidator(comment)] = Field(

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
-from app.services.fields import Folder, OneOf
+from app.services.fields import Folder, Input, OneOf
 from app.services.latents.filter_schemas import LatentMatch
 from interp.exchange.registry import ORIGINS
 
@@ -59,7 +59,7 @@ class ExportQuery(LatentMatch, ExportForm):
     """An export, of all latents or of those that match a filter."""
 
 
-class ResultsImport(BaseModel):
+class ResultsImport(Input):
     """Results of another tool that are to be imported."""
 
     format: Annotated[str, OneOf(ORIGINS)] = Field(description=ORIGINS.in_words())

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from app.services.fields import Input
 from app.services.simulators.schemas import IndependenceOut
 from interp.cleaning import exact
 from interp.vocabulary import CalibrationMethod, Condition
@@ -19,7 +20,7 @@ def _prompt(text: str) -> str:
     )
 
 
-class GenerationCreate(BaseModel):
+class GenerationCreate(Input):
     """A text to go on from, and how much of the model is rewritten for it."""
 
     prompt: Annotated[str, AfterValidator(_prompt)] = Field(

@@ -8,7 +8,8 @@ from app.services.studies.checked import checked
 from interp.coders import registry
 from interp.coders.findings import CoderFiles, MeasuredSite, Question
 from interp.errors import InputError
-from interp.sources.paths import exists, hub_folder
+from interp.sources.corpora import located_corpus
+from interp.sources.paths import exists, hub_folder, located
 from jobs import inspections
 from jobs.inspections import Inspection
 
@@ -24,9 +25,17 @@ def begin(data: InspectionCreate) -> Inspection:
 
 
 def question_of(data: InspectionCreate) -> Question:
-    """What a worker is asked: to measure as a study of the same sources is judged."""
+    """What a worker is asked: to measure as a study of the same sources is judged. Nothing is
+    checked; paths are made absolute."""
     first = int(data.prepend_bos) if data.leave_out is None else data.leave_out
-    return Question(**data.model_dump(exclude={"leave_out"}), first_position=first)
+    paths = {
+        "model": located(data.model),
+        "coder": located(data.coder),
+        "corpus": located_corpus(data.corpus),
+    }
+    return Question(
+        **data.model_copy(update=paths).model_dump(exclude={"leave_out"}), first_position=first
+    )
 
 
 def get_inspection(id: str) -> Inspection:

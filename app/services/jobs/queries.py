@@ -15,6 +15,8 @@ from jobs import chain, queue
 from jobs.events import publish as tell
 from jobs.kinds import params_of
 from jobs.log import note
+from jobs.order import jobs_before
+from jobs.params import Params
 from jobs.progress import JobLine
 from jobs.status import ACTIVE, STOPPED
 from models import Explanation, Generation, Job, JobEvent, Latent, Sentence, Simulation, Study
@@ -61,6 +63,8 @@ class JobRow(NamedTuple):
     missing: Missing | None
     """What is missing now of what a simulate job has simulated, or of what another job was to
     make; None if nothing ever was."""
+    before: int | None
+    """How many jobs workers take up before it; None if it is not queued, or no worker serves it."""
 
     @property
     def warns(self) -> bool:
@@ -69,8 +73,8 @@ class JobRow(NamedTuple):
         return share is not None and share > MISSING_WARNING
 
     @property
-    def ahead(self) -> Sequence[str]:
-        """The kinds of the jobs that follow this one by themselves, in order."""
+    def ahead(self) -> Sequence[Params]:
+        """The jobs that follow this one by themselves, in order."""
         if self.job.status not in ACTIVE:
             return []
         try:
@@ -102,7 +106,8 @@ def list_jobs(
         rank = case((Job.status == "running", 0), (Job.status == "queued", 1), else_=2)
         query = query.order_by(rank)
     rows = session.execute(query.order_by(Job.id.desc()).limit(limit).offset(offset))
-    listed = [JobRow(job, of, _missing(session, job, of)) for job, of in rows]
+    before = jobs_before(session)
+    listed = [JobRow(job, of, _missing(session, job, of), before.get(job.id)) for job, of in rows]
     return listed, session.scalar(count) or 0
 
 
@@ -252,7 +257,7 @@ def retry_job(session: Session, job: Job) -> Job:
 def job_row(session: Session, job: Job) -> JobRow:
     """A job with what is shown beside it."""
     study = session.get_one(Study, job.study_id)
-    return JobRow(job, study, _missing(session, job, study))
+    return JobRow(job, study, _missing(session, job, study), jobs_before(session).get(job.id))
 
 
 def _missing(session: Session, job: Job, study: Study) -> Missing | None:

@@ -56,6 +56,10 @@ class JobReport(JobOut):
     no_worker: bool = Field(
         description="Whether it waits or runs though no worker is running for its kind of job."
     )
+    jobs_before: int | None = Field(
+        description="How many jobs workers take up before it; null if it is not queued, or no "
+        "worker is running for it."
+    )
     ahead: list[str] = Field(description="Kinds of the jobs that follow by themselves, in order.")
 
 

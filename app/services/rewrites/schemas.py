@@ -4,13 +4,13 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.services.fields import Sought
+from app.services.fields import Input, Sought
 from app.services.schemas import Comparison, Number
 from app.services.simulators.schemas import IndependenceOut
 from interp.vocabulary import Protocol
 
 
-class RewriteCreate(BaseModel):
+class RewriteCreate(Input):
     """A new evaluation of the layer, with all latents simulated so far."""
 
     protocol: Protocol = Field(

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from app.services.fields import Input
 from interp.cleaning import exact
 
 MAX_TEXT = 600
@@ -16,7 +17,7 @@ def _text(text: str) -> str:
     return exact(text, MAX_TEXT, empty="Type a text; this is empty.")
 
 
-class SentenceCreate(BaseModel):
+class SentenceCreate(Input):
     """A text to try."""
 
     text: Annotated[str, AfterValidator(_text)] = Field(

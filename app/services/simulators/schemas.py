@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from app.services.fields import Folder, Line, OneOf
+from app.services.fields import Folder, Input, Line, OneOf
 from interp.llm.registry import BACK_ENDS, servers
 from interp.llm.servers import check_named, server_of
 from interp.registry import listed
@@ -50,10 +50,8 @@ def _address(text: str) -> str:
     return text
 
 
-class LanguageModel(BaseModel):
+class LanguageModel(Input):
     """A language model and what runs it."""
-
-    model_config = ConfigDict(protected_namespaces=())
 
     backend: BackEnd = Field(
         default=BACK_ENDS.default,

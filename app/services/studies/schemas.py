@@ -11,7 +11,7 @@ from pydantic import (
     field_validator,
 )
 
-from app.services.fields import Coder, Corpus, Line, Model, OptionalLine, Site
+from app.services.fields import Coder, Corpus, Input, Line, Model, OptionalLine, Site
 from interp.vocabulary import Dtype
 from jobs.params import Step
 
@@ -20,10 +20,8 @@ ALL_LATENTS, FIRST_LATENTS = 1_000_000, 32
 SLUG_PATTERN = r"^[a-z0-9][a-z0-9-]*$"
 
 
-class Sources(BaseModel):
+class Sources(Input):
     """What a study is made from: a model, a sparse coder and a text, and how they are read."""
-
-    model_config = ConfigDict(protected_namespaces=())
 
     model: Model = Field(
         description="Subject model: a folder, a .gguf file, or a hub name.",
@@ -153,14 +151,12 @@ class StudyCreate(Sources):
         return rewrite
 
 
-class StudyUpdate(BaseModel):
+class StudyUpdate(Input):
     """The fields of a study that can be changed. Fields that are left out stay as they are.
 
     The title and the simulator can be changed at any time. All other fields can while nothing is
     collected: then the study is corrected, and its activations are collected anew.
     """
-
-    model_config = ConfigDict(protected_namespaces=(), extra="forbid")
 
     title: Line | None = Field(default=None, description="Title on the pages.")
     simulator_id: int | None = Field(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from jobs.kinds import KINDS
 from jobs.progress import JobLine
 from jobs.status import STOPPED
 from models import Job
@@ -10,12 +11,12 @@ from models import Job
 State = Literal["done", "running", "queued", "failed", "cancelled", "later"]
 
 STEPS = {
-    "collect": ("Collect", "Run the model over the text, and store where each latent is active."),
-    "explain": ("Explain", "Write a text for each latent that says where it is active."),
-    "simulate": ("Simulate", "Predict the activations from these texts alone."),
-    "rewrite": ("Measure", "Run the model with the predicted activations, and compare the loss."),
+    "collect": "Run the model over the text, and store where each latent is active.",
+    "explain": "Write a text for each latent that says where it is active.",
+    "simulate": "Predict the activations from these texts alone.",
+    "rewrite": "Run the model with the predicted activations, and compare the loss.",
 }
-"""Label of each step, and what is done in it, by its kind of job."""
+"""What is done in each step, by its kind of job."""
 
 
 class Step(NamedTuple):
@@ -39,7 +40,7 @@ def steps_to_chart(
         done: Kinds of job with results. More may come while one runs.
     """
     found = []
-    for kind, (label, meaning) in STEPS.items():
+    for kind, meaning in STEPS.items():
         own = sorted((job for job in active if job.kind == kind), key=lambda job: job.status)
         job: Job | JobLine | None = next(reversed(own), None)  # "running" comes after "queued"
         state: State = "later"
@@ -51,5 +52,5 @@ def steps_to_chart(
             state = "queued"
         elif not active and last is not None and last.kind == kind and last.status in STOPPED:
             job, state = last, "failed" if last.status == "failed" else "cancelled"
-        found.append(Step(label, meaning, state, job))
+        found.append(Step(KINDS[kind].label, meaning, state, job))
     return found

@@ -107,7 +107,8 @@ def _by_rates(
     rates = earlier(session, study.id, "simulate", simulator.id)
     blocks = explanations > 1 and SIMULATORS.named(simulator.method).batch > 1
     steps = ("values", "scores", "examples") if blocks else ("calibrate", "evaluate")
-    if not rates.keys() >= set(steps):
+    needed = (*steps, "loss_effects") if measured else steps
+    if not rates.keys() >= {*needed}:
         return None
     each = sum(rates[step] for step in steps)
     return explanations * each + measured * rates.get("loss_effects", 0.0)

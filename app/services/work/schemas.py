@@ -2,9 +2,9 @@
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
-from app.services.fields import OneOf, Sought
+from app.services.fields import Input, OneOf, Sought
 from app.services.latents.filter_schemas import LatentMatch
 from app.services.simulators.schemas import LanguageModel
 from interp.explain.registry import EXPLAINERS, asking
@@ -24,7 +24,7 @@ Author = Annotated[
 ]
 
 
-class Selection(LatentMatch):
+class Selection(LatentMatch, Input):
     """A selection of latents: all, or those of a filter, or those named (of the filter's)."""
 
     latents: list[LatentIndex] | None = Field(
@@ -37,7 +37,7 @@ class Selection(LatentMatch):
         return self.latents is None and not self.filter()
 
 
-class Simulating(BaseModel):
+class Simulating(Input):
     """Options of a simulation."""
 
     simulator_id: int | None = Field(
@@ -49,7 +49,7 @@ class Simulating(BaseModel):
         lt=2**31,
         description="Latents to measure individually; all of up to 32 if left out.",
     )
-    then_rewrite: bool = Field(default=True, description="Then measure the layer again.")
+    then_rewrite: bool = Field(default=True, description="Then rewrite the layer again.")
 
 
 class SimulateCreate(Selection, Simulating):

@@ -9,6 +9,7 @@ from app.services.jobs.schemas import FailedPartOut, JobEventOut, JobList, JobLo
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.params import Slug
+from jobs.kinds import kind_of
 from jobs.progress import no_worker, seconds_left
 from models import Job, Study
 
@@ -77,5 +78,6 @@ def _report(row: queries.JobRow) -> JobReport:
         failures=row.missing.reasons if row.missing else {},
         seconds_left=None if no_worker(row.job) else seconds_left(row.job),
         no_worker=bool(no_worker(row.job)),
-        ahead=list(row.ahead),
+        jobs_before=row.before,
+        ahead=[kind_of(params).name for params in row.ahead],
     )

@@ -120,7 +120,7 @@ def compare(
 
 @router.post(
     "/studies/{slug}/rewrites",
-    summary="Measure the layer again",
+    summary="Rewrite the layer again",
     status_code=201,
     response_model=JobOut,
 )

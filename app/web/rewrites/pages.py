@@ -37,7 +37,7 @@ def measure(
     protocol: Annotated[Protocol, Form()],
     author: Annotated[Sought, Form(max_length=200)] = "",
 ) -> RedirectResponse:
-    """The button “Measure again”."""
+    """The button “Rewrite again”."""
     queries.measure(session, get_study(session, slug), protocol, author, user)
     shown = {"protocol": protocol} | ({"author": author} if author else {})
     return RedirectResponse(url("study", slug, **shown), 303)

@@ -26,7 +26,7 @@ from app.services.studies.steps import steps_to_chart
 from app.services.studies.text import text_doubts
 from app.web.database import Database
 from app.web.errors import messages
-from app.web.forms import form_fields
+from app.web.forms import fields_of, form_fields
 from app.web.guard.security import CurrentUser
 from app.web.params import Slug
 from app.web.rewrites.charts import loss_chart, missing_latents
@@ -99,10 +99,10 @@ def create_study(
         values, view, status = answer(values, _filled(values))
         return _form(request, values, {}, status, view)
     try:
-        data = StudyCreate.model_validate(_filled(values))
+        data = StudyCreate.model_validate(fields_of(_filled(values), StudyCreate))
         study = queries.create_study(session, data, user)
     except REFUSED as error:
-        return _form(request, values, *_refusal(error), shown(values))
+        return _form(request, values, *_refusal(error), shown(values, _filled(values)))
     return RedirectResponse(url("study", study.slug), 303)
 
 
@@ -128,15 +128,17 @@ def edit(
         return _edit_form(request, session, study, values, {}, status, view)
     try:
         if "model" in values:
-            filled = StudyCreate.model_validate(_filled(values)).model_dump()
+            filled = StudyCreate.model_validate(fields_of(_filled(values), StudyCreate))
             # A field that is empty now is to be empty.
-            data = StudyUpdate(**filled)
+            data = StudyUpdate(**filled.model_dump())
         else:
             data = StudyUpdate(title=values.get("title", ""))
         study = queries.update_study(session, study, data)
     except REFUSED as error:
         session.rollback()
-        return _edit_form(request, session, study, values, *_refusal(error), shown(values))
+        return _edit_form(
+            request, session, study, values, *_refusal(error), shown(values, _filled(values))
+        )
     return RedirectResponse(url("study", study.slug), 303)
 
 

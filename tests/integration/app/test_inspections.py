@@ -7,6 +7,7 @@ import httpx
 import pytest
 from sqlalchemy.orm import Session
 
+from app.services.studies.schemas import Sources
 from jobs import inspections
 from jobs.events import get_redis
 from jobs.inspections import LIST, MOST, NOBODY, Inspection
@@ -28,12 +29,17 @@ def values(tmp_path: Path) -> dict[str, Any]:
     return study_values(tmp_path, slug="Not Yet", prepend_bos="true")
 
 
+def _sources(values: dict[str, Any]) -> dict[str, Any]:
+    """What an inspection needs of a study."""
+    return {name: value for name, value in values.items() if name in Sources.model_fields}
+
+
 def test_without_a_worker_it_is_said_and_the_form_can_be_sent(
     api: httpx.Client, pages: httpx.Client, tmp_path: Path
 ) -> None:
     silence()
     values = study_values(tmp_path)
-    assert problem_of(api.post("/inspections", json=values), 503) == NOBODY
+    assert problem_of(api.post("/inspections", json=_sources(values)), 503) == NOBODY
     page = pages.post("/studies/new", data=values | {"inspect": "start"})
     assert page.status_code == 200 and NOBODY in text_of(page)
     made = pages.post("/studies/new", data=values)
@@ -43,7 +49,7 @@ def test_without_a_worker_it_is_said_and_the_form_can_be_sent(
 def test_a_worker_that_stops_leaves_nobody_waiting(
     served: None, api: httpx.Client, tmp_path: Path
 ) -> None:
-    waits = api.post("/inspections", json=study_values(tmp_path)).json()
+    waits = api.post("/inspections", json=_sources(study_values(tmp_path))).json()
     silence()
     now = api.get(f"/inspections/{waits['id']}").json()
     assert (now["status"], now["problem"]) == ("failed", NOBODY)
@@ -81,7 +87,7 @@ def test_what_cannot_work_is_said_by_its_label(
     assert page.status_code == 422
     assert "Positions left out. Use 32 or less" in text_of(page)
     del values["leave_out"]
-    problem = api.post("/inspections", json=values)
+    problem = api.post("/inspections", json=_sources(values))
     (error,) = problem.json()["errors"]
     assert problem.status_code == 422 and error["field"] == "model"
     page = pages.post("/studies/new", data=values | {"inspect": "start"})
@@ -117,8 +123,8 @@ def test_what_is_gone_is_said(api: httpx.Client, pages: httpx.Client) -> None:
 def test_so_many_wait_at_once(served: None, api: httpx.Client, tmp_path: Path) -> None:
     values = study_values(tmp_path)
     for _ in range(MOST):
-        assert api.post("/inspections", json=values).status_code == 201
-    assert "Too many" in problem_of(api.post("/inspections", json=values), 503)
+        assert api.post("/inspections", json=_sources(values)).status_code == 201
+    assert "Too many" in problem_of(api.post("/inspections", json=_sources(values)), 503)
 
 
 def test_states_of_other_versions_are_dropped(served: None) -> None:
@@ -131,7 +137,9 @@ def test_states_of_other_versions_are_dropped(served: None) -> None:
 def test_an_inspection_goes_through_redis_as_it_is(
     served: None, api: httpx.Client, tmp_path: Path
 ) -> None:
-    made = Inspection.model_validate(api.post("/inspections", json=study_values(tmp_path)).json())
+    made = Inspection.model_validate(
+        api.post("/inspections", json=_sources(study_values(tmp_path))).json()
+    )
     assert inspections.take() == made == inspections.look(made.id)
 
 

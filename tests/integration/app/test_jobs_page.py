@@ -5,10 +5,10 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import httpx
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from cli.doctor import _jobs, _stuck_jobs
+from cli.doctor import _jobs, _models, _stuck_jobs
 from cli.servers import Servers
 from jobs import queue
 from jobs.log import LOG_LINES, note
@@ -19,6 +19,11 @@ from tests.conftest import silence
 from tests.factories import little_study, page_job
 from tests.reading import current_of, text_of
 from tests.studies import queue_job
+
+ON_TIME = {
+    "scores": {"done": 1, "total": 4, "units": 1, "timed": 1, "seconds": 30.0, "before": None}
+}
+"""The rates of a job that needs 90 s more."""
 
 
 def test_the_log_of_a_job(pages: httpx.Client, db: Session, study: Study) -> None:
@@ -77,7 +82,7 @@ def test_the_page_of_a_job_says_what_failed(pages: httpx.Client, db: Session, st
 def test_no_time_is_left_while_no_worker_is_running(
     pages: httpx.Client, db: Session, study: Study, served: None
 ) -> None:
-    running = page_job(db, study, status="running", done=1, total=4, usage={"seconds": 30.0})
+    running = page_job(db, study, status="running", done=1, total=4, rates=ON_TIME)
     waiting = page_job(db, study, kind="explain", status="queued")
     here = f"/studies/{study.slug}"
     paths = (f"{here}/jobs", f"/jobs/{running.id}", here)
@@ -122,10 +127,20 @@ def test_doctor_names_jobs_that_wait_and_jobs_that_killed_their_worker(
     db.commit()
 
 
+def test_doctor_counts_studies(db: Session, servers: Servers) -> None:
+    there = update(Study).where(Study.deleted_at.is_(None)).values(deleted_at=func.now())
+    others = db.scalars(there.returning(Study.id)).all()
+    for words in ("for 1 study", "for 2 studies"):
+        little_study(db)
+        assert _models(get_settings(), servers).text.endswith(words)
+    db.execute(update(Study).where(Study.id.in_(others)).values(deleted_at=None))
+    db.commit()
+
+
 def test_running_jobs_come_first(
     pages: httpx.Client, db: Session, study: Study, served: None
 ) -> None:
-    running = page_job(db, study, status="running", done=1, total=4, usage={"seconds": 30.0})
+    running = page_job(db, study, status="running", done=1, total=4, rates=ON_TIME)
     later = page_job(db, study, status="finished")
     page = pages.get(f"/studies/{study.slug}/jobs")
     assert page.text.index(f"#{running.id}") < page.text.index(f"#{later.id}")
@@ -134,7 +149,7 @@ def test_running_jobs_come_first(
     assert report["seconds_left"] == 90
     listed = pages.get(f"/api/v1/studies/{study.slug}/jobs").json()["items"]
     assert [job["id"] for job in listed] == [later.id, running.id], "the API lists newest first"
-    running.usage = {}
+    running.rates = {}
     db.commit()
     assert "time left unknown" in text_of(pages.get(f"/studies/{study.slug}/jobs"))
 

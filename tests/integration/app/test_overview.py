@@ -96,7 +96,7 @@ def test_protocols_and_views_are_plain_links(
 
     paper = pages.get(path, params={"protocol": "paper"})
     assert Protocol.PAPER.meaning in text_of(paper)
-    assert "The layer is not measured under this protocol yet." in text_of(paper)
+    assert "The layer is not rewritten under this protocol yet." in text_of(paper)
     measured = pages.post(f"{path}/rewrites", data={"protocol": "paper"})
     assert (measured.status_code, measured.headers["location"]) == (303, f"{path}?protocol=paper")
     job = db.scalars(select(Job).filter_by(study_id=study.id, kind="rewrite")).one()

@@ -114,7 +114,8 @@ def test_numbers_that_are_too_large_are_refused(
 def test_bodies_that_are_no_json(api: httpx.Client, study: Study) -> None:
     path = f"/studies/{study.slug}/latents/1/explanations"
     for content, says in (
-        (b"{", "JSON"),
+        (b"{", "not JSON: it ends too early, after character 1."),
+        (b'{"text": nothing}', "not JSON from character 10 on"),
         (b'{"text": "\xff"}', "UTF-8"),
         (b"[" * 100_000, "nested"),
         (b'{"text": ' + DIGITS.encode() + b"}", "digits"),
@@ -125,6 +126,49 @@ def test_bodies_that_are_no_json(api: httpx.Client, study: Study) -> None:
         detail = problem_of(answer, answer.status_code)
         assert says in detail
         assert not PYTHON.search(detail), detail
+        assert all(error["field"] == "body" for error in answer.json()["errors"])
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "says"),
+    [
+        ("latents/1/explanations", "text/plain", "type text/plain: send it as application/json."),
+        ("latents/1/explanations", "", "no content type: send it as application/json."),
+        ("import", "application/json", "application/json: send it as multipart/form-data."),
+    ],
+)
+def test_a_body_of_another_content_type_is_told_which_is_needed(
+    api: httpx.Client, study: Study, path: str, kind: str, says: str
+) -> None:
+    headers = {"Content-Type": kind} if kind else {}
+    answer = api.post(f"/studies/{study.slug}/{path}", content=b'{"text": "x"}', headers=headers)
+    assert says in problem_of(answer, 422)
+    assert [error["field"] for error in answer.json()["errors"]] == ["body"]
+    nothing = problem_of(api.post(f"/studies/{study.slug}/{path}"), 422)
+    assert nothing.endswith(says.rpartition(": ")[2].replace("send it", "")), nothing
+
+
+def test_unknown_fields_of_every_body_are_refused(api: httpx.Client, study: Study) -> None:
+    bodies = _bodies(api)
+    assert len(bodies) >= 15
+    for method, path, schema in bodies:
+        assert schema["additionalProperties"] is False, path
+        known = next(iter(schema["properties"]))
+        answer = send(api, method, _path(path, study), {f"{known}x": 1, "qqqq": 1})
+        problem_of(answer, 422)
+        slip, other = answer.json()["errors"]
+        assert (slip["field"], other["field"]) == (f"{known}x", "qqqq"), path
+        assert slip["message"].startswith("There is no such field. Did you mean "), path
+        assert f"There are {known}" in other["message"] or "mean" in other["message"], path
+    answer = send(
+        api,
+        "post",
+        f"/studies/{study.slug}/score/estimate",
+        {"llm": {"model": "m", "back_end": "vllm"}},
+    )
+    assert problem_of(answer, 422) == (
+        "llm.back_end: There is no such field. Did you mean backend?"
+    )
 
 
 def test_text_is_cleaned_alike(api: httpx.Client, study: Study) -> None:

@@ -191,15 +191,20 @@ def test_the_chain() -> None:
 def test_a_job_tells_what_follows_by_itself(
     api: httpx.Client, pages: httpx.Client, db: Session, study: Study
 ) -> None:
-    collect = CollectParams(explain=(ExplainParams(), ExplainParams()), first_latents=20)
-    assert chain.ahead(collect) == ["explain", "explain", "simulate", "rewrite"]
-    assert chain.ahead(collect.model_copy(update={"until": "simulate"}))[-1] == "simulate"
-    assert chain.ahead(collect.model_copy(update={"until": "collect"})) == []
-    assert chain.ahead(SimulateParams(rest=True)) == []
+    def kinds(asked: Params) -> list[str]:
+        return [kind_of(one).name for one in chain.ahead(asked)]
+
+    methods = ExplainParams(method="lexical"), ExplainParams(method="file", path="/x.jsonl")
+    collect = CollectParams(explain=methods, first_latents=20)
+    assert kinds(collect) == ["explain", "explain", "simulate", "rewrite"]
+    assert kinds(collect.model_copy(update={"until": "simulate"}))[-1] == "simulate"
+    assert kinds(collect.model_copy(update={"until": "collect"})) == []
+    assert kinds(SimulateParams(rest=True)) == []
     job = queue.enqueue(db, study, collect, by="ada")
     assert api.get(f"jobs/{job.id}").json()["ahead"][-1] == "rewrite"
     for page in (f"/jobs/{job.id}", f"/studies/{study.slug}/jobs"):
-        assert "Then, by themselves: Explain, Explain, Simulate, Rewrite." in pages.get(page).text
+        line = "Then, by themselves: Explain by lexical, Explain by file, Simulate, Rewrite."
+        assert line in pages.get(page).text
     queries.cancel_job(db, job)
     assert api.get(f"jobs/{job.id}").json()["ahead"] == []
 

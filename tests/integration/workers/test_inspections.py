@@ -17,6 +17,7 @@ from jobs.events import get_redis
 from jobs.inspections import LIST, QUEUE, Inspection
 from jobs.status import Status
 from tests.checkpoints import stream_coder
+from tests.reading import text_of
 from workers.inspections.serve import run
 
 OTHER = "layers.1.self_attn.o_proj.input"
@@ -78,12 +79,57 @@ def test_the_site_is_found_that_the_coder_is_of(
     assert ranks == sorted(ranks)
 
     # The panel takes the site over. The folder holds no coder of that name: the file is named.
-    form = sources | {"title": "Kept", "inspection": taken.id, "use": "1", "inspect": ""}
-    page = pages.post("/studies/new", data=form).text
+    form = sources | {"title": "Kept", "inspection": taken.id, "prepend_bos": "true"}
+    page = pages.post("/studies/new", data=form | {"use": "1"})
     for value in ("Kept", "layers.1", found.files.weights):
-        assert f'value="{value}"' in page
-    assert "in the form" in page and f'value="{taken.id}"' in page
-    assert found.measured.fit.meaning in page
+        assert f'value="{value}"' in page.text
+    assert "in the form" in page.text and f'value="{taken.id}"' in page.text
+    assert CoderFit.HERE.meaning in page.text and "Best is" not in page.text
+
+    # The verdict is of what the form says, or it says that the form is another one.
+    def looked(**changes: str) -> str:
+        data = form | {"inspect": "look"} | changes
+        return text_of(pages.post("/studies/new", data=data))
+
+    as_asked = looked()
+    assert CoderFit.ELSEWHERE.meaning in as_asked and "Best is layers.1." in as_asked
+    assert "asked for" in as_asked and "FVU is the share" in as_asked
+    used = {"coder": found.files.weights, "hookpoint": "layers.1"}
+    taken_over = looked(**used)
+    assert CoderFit.HERE.meaning in taken_over and f"{best.fvu:.3f} measured" in taken_over
+    for changes, labels in (
+        (used | {"context_length": "64"}, "Context length"),
+        (used | {"context_length": "none", "dtype": "float16"}, "Context length"),
+        ({"hookpoint": "layers.9", "model": "another/model"}, "Model, Hookpoint"),
+        ({"hookpoint": "layers.1"}, "Hookpoint"),
+    ):
+        text = looked(**changes)
+        assert f"The form has changed since it was inspected: {labels}. Inspect again." in text
+        assert not any(fit.meaning in text for fit in CoderFit), changes
+
+
+def test_a_site_that_the_files_name_is_not_asked_for(
+    api: httpx.Client, pages: httpx.Client, sources: dict[str, str], folders: dict[str, str]
+) -> None:
+    # Its files name a number of latents besides, which is said like the measured one.
+    taken = begun(api, sources | {"coder": folders["coder"], "hookpoint": "layers.1.mlp"})
+    run(taken)
+    found = inspections.look(taken.id)
+    assert found and found.files
+    named = found.model_copy(
+        update={
+            "question": found.question.model_copy(update={"hookpoint": ""}),
+            "files": found.files.model_copy(update={"active": 23.1459}),
+        }
+    )
+    inspections.save(named)
+    form = sources | {"coder": folders["coder"], "hookpoint": "", "prepend_bos": "true"}
+    text = text_of(
+        pages.post("/studies/new", data=form | {"inspection": taken.id, "inspect": "look"})
+    )
+    assert "of its files" in text and "asked for" not in text
+    assert "measured, 23.1 declared" in text
+    assert named.measured and named.measured.fit.meaning in text
 
 
 def test_a_refusal_says_why(api: httpx.Client, sources: dict[str, str]) -> None:

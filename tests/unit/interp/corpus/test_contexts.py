@@ -186,9 +186,9 @@ def test_a_tokenizer_without_bos_is_an_error_only_if_one_is_wanted() -> None:
     assert context.tokens == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_fewer_than_three_documents_cannot_be_split(count: int) -> None:
-    with pytest.raises(InputError, match=rf"has {count} document\(s\); at least 3"):
+@pytest.mark.parametrize(("count", "words"), [(1, "1 document"), (2, "2 documents")])
+def test_fewer_than_three_documents_cannot_be_split(count: int, words: str) -> None:
+    with pytest.raises(InputError, match=rf"has {words}; at least 3"):
         split_documents([document(f"d{i}", [1]) for i in range(count)], 0)
 
 
@@ -221,7 +221,7 @@ def test_copies_under_other_names_are_one_document(tmp_path: Path) -> None:
 def test_too_few_different_documents_are_an_error_that_counts_copies(tmp_path: Path) -> None:
     for number in range(8):
         (tmp_path / f"{number}.txt").write_text(sentences(number % 2), encoding="utf-8")
-    with pytest.raises(InputError, match=r"has 2 document\(s\) without copies: 6 repeat"):
+    with pytest.raises(InputError, match=r"has 2 documents without copies: 6 repeat"):
         split_corpus(str(tmp_path), seed=0)
 
 
