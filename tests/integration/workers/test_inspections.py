@@ -93,10 +93,10 @@ def test_the_site_is_found_that_the_coder_is_of(
 
     as_asked = looked()
     assert CoderFit.ELSEWHERE.meaning in as_asked and "Best is layers.1." in as_asked
-    assert "asked for" in as_asked and "FVU is the share" in as_asked
+    assert "asked for" in as_asked and "the typical token that the coder leaves" in as_asked
     used = {"coder": found.files.weights, "hookpoint": "layers.1"}
     taken_over = looked(**used)
-    assert CoderFit.HERE.meaning in taken_over and f"{best.fvu:.3f} measured" in taken_over
+    assert CoderFit.HERE.meaning in taken_over and f"{best.typical_fvu:.3f} measured" in taken_over
     for changes, labels in (
         (used | {"context_length": "64"}, "Context length"),
         (used | {"context_length": "none", "dtype": "float16"}, "Context length"),
