@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from psycopg import sql
-from sqlalchemy import Dialect, inspect, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import REAL, Dialect, inspect, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Session
 
 from models.base import Base
@@ -47,6 +47,8 @@ def _stored(kind: Any, dialect: Dialect) -> Callable[[Any], Any]:
     """What psycopg is given for a value of a column."""
     if isinstance(kind, JSONB):
         return json.dumps
+    if isinstance(kind, ARRAY) and isinstance(kind.item_type, REAL):
+        return lambda value: None if value is None else array_text(np.asarray(value, np.float32))
     return kind.bind_processor(dialect) or (lambda value: value)
 
 

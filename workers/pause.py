@@ -5,7 +5,8 @@ its slowest thread, and that thread waits for a core. Niceness does not help wit
 
 The interactive worker leaves a mark in Redis while it works at what somebody waits for. The bulk
 workers of the machine look for it whenever a module of a model begins, which is every few
-milliseconds. They pause for two thirds of the time at most, whatever people do.
+milliseconds, and between two latents that they score. They pause for two thirds of the time at
+most, whatever people do.
 """
 
 import logging
@@ -88,13 +89,24 @@ class Pauses:
             self._next = self._since + wait
 
 
-@cache
+_pauses: Pauses | None = None
+"""Of this process, if it pauses."""
+
+
 def pause_between_modules() -> None:
     """Have this process pause from now on, before any module of a model, when somebody waits."""
     from torch.nn.modules.module import register_module_forward_pre_hook
 
-    pauses = Pauses()
-    register_module_forward_pre_hook(lambda *_: pauses.look())
+    global _pauses
+    if _pauses is None:
+        _pauses = Pauses()
+        register_module_forward_pre_hook(lambda *_: pause())
+
+
+def pause() -> None:
+    """Pause when somebody waits, in work that runs no model. For a process that does."""
+    if _pauses is not None:
+        _pauses.look()
 
 
 @cache

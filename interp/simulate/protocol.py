@@ -69,8 +69,8 @@ class ReadsPart(Protocol):
 
 @runtime_checkable
 class ReadsAhead(Protocol):
-    """A simulator that can read explanations before it simulates them."""
+    """A simulator that can read explanations before it simulates them: many at once take less time
+    each."""
 
-    def read_ahead(self, asks: Sequence[Ask]) -> None:
-        """Read explanations, so that simulating them soon takes less time. Nothing else of the
-        simulator may be used meanwhile."""
+    def read_ahead(self, asks: Sequence[Ask], following: Sequence[Ask]) -> None:
+        """If some explanations are not read yet, read them, and with them those that follow."""

@@ -80,7 +80,8 @@ class Attribute(Task):
         session.commit()
 
     def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:
-        """Blocks of contexts, then blocks of latents, or none if few explanations have changed."""
+        """Blocks of contexts, then blocks of latents. None if few explanations have changed, or if
+        a newer attribution was finished meanwhile: it took the place of this one."""
         row = _row(session, job)
         if row is None:
             return []
@@ -117,7 +118,8 @@ class Attribute(Task):
     def do(self, session: Session, job: Job, study: Study, unit: Unit) -> Done:
         """Do one block, and commit it."""
         row = _row(session, job)
-        assert row is not None, "or there is no unit"
+        if row is None:
+            return Done()  # a newer one took its place meanwhile
         if unit.name == "contexts":
             self._run(session, study, row, unit)
         else:
@@ -224,8 +226,11 @@ def _size(start: int, size: int, total: int, there: set[int]) -> int:
 
 
 def _row(session: Session, job: Job) -> Attribution | None:
+    """The attribution of a job, if there is one. No newer one removes it before this transaction
+    ends."""
     number = job.state.get("attribution_id")
-    return session.get_one(Attribution, number) if number else None
+    keep = {"key_share": True}
+    return session.get(Attribution, number, with_for_update=keep) if number else None
 
 
 def _simulated(session: Session, study: Study, simulator_id: int) -> list[int]:

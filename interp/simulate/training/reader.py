@@ -18,8 +18,9 @@ from interp.simulate.reads import EXPLANATION_TOKENS
 from interp.simulate.training.align import Aligned, align
 from interp.simulate.training.trained import Trained
 
-BATCH = 32
-"""The most texts that are read at once."""
+BATCH = 128
+"""The most texts that are read at once: on a processor so many take a quarter less time each than
+32 do."""
 LONGER = 1.15
 """A text that is so many times as long as the shortest of a batch begins another one: what is read
 of the others beyond their ends is lost. Batches of fewer than ``FEW`` texts are no faster."""

@@ -123,10 +123,15 @@ class TwoTower:
             read, started = 0, time.perf_counter()
 
     @torch.inference_mode()
-    def read_ahead(self, asks: Sequence[Ask]) -> None:
+    def read_ahead(self, asks: Sequence[Ask], following: Sequence[Ask]) -> None:
         """Encode explanations, see the protocol."""
-        asked = [(ask.explanation, fold) for ask in asks if (fold := self._fold(ask)) is not None]
-        self._read_before = self._read_explanations(asked)
+        asked = self._folded(asks)
+        if any(self._explanations.get(one) is None for one in asked):
+            self._read_before |= self._read_explanations([*asked, *self._folded(following)])
+
+    def _folded(self, asks: Sequence[Ask]) -> list[tuple[str, int]]:
+        """Explanations with the folds that simulate them, where there is one."""
+        return [(ask.explanation, fold) for ask in asks if (fold := self._fold(ask)) is not None]
 
     def _fold(self, ask: Ask) -> int | None:
         return self.trained.fold_for(self.coder, ask.latent)

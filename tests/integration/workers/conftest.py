@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import func
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from models import Simulator, Study
+from jobs.params import CollectParams, ExplainParams, SimulateParams
+from models import Latent, Simulator, Study
 from tests.checkpoints import living_folders
 from tests.llm_server import Failing, running, simulating
 from tests.studies import small_study
+from tests.working import add_job, following, work
 from workers.deletion import remove
 
 
@@ -47,3 +49,15 @@ def study(db: Session, folders: dict[str, str], llm: Failing) -> Iterator[Study]
     list(remove(db, "study", study.id))
     db.delete(simulator)
     db.commit()
+
+
+@pytest.fixture
+def simulated(db: Session, study: Study) -> list[int]:
+    """Some explanations of the study, simulated."""
+    collect = add_job(db, study, CollectParams(explain=(ExplainParams(method="lexical"),)))
+    work(db, collect, study)
+    work(db, following(db, collect)[0], study)
+    ids = db.scalars(select(Latent.explanation_id).filter_by(study_id=study.id)).all()
+    some = tuple(sorted(number for number in ids if number is not None)[:5])
+    work(db, add_job(db, study, SimulateParams(explanation_ids=some, individually=0)), study)
+    return list(some)

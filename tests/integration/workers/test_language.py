@@ -12,11 +12,8 @@ from interp.errors import InputError
 from interp.simulate.prompted.json_reply import JSON_REPLY
 from interp.vocabulary import Variant
 from jobs.params import (
-    CollectParams,
-    ExplainParams,
     LanguageParams,
     RewriteParams,
-    SimulateParams,
 )
 from models import (
     Explanation,
@@ -29,20 +26,8 @@ from models import (
 )
 from models.settings import get_settings
 from tests.integration.workers.test_units import interrupted
-from tests.working import add_job, following, work
+from tests.working import add_job, work
 from workers.tasks.language import task as testing
-
-
-@pytest.fixture
-def simulated(db: Session, study: Study) -> list[int]:
-    """Some explanations of the study, simulated."""
-    collect = add_job(db, study, CollectParams(explain=(ExplainParams(method="lexical"),)))
-    work(db, collect, study)
-    work(db, following(db, collect)[0], study)
-    ids = db.scalars(select(Latent.explanation_id).filter_by(study_id=study.id)).all()
-    some = tuple(sorted(number for number in ids if number is not None)[:5])
-    work(db, add_job(db, study, SimulateParams(explanation_ids=some, individually=0)), study)
-    return list(some)
 
 
 def _variants(db: Session) -> list[LanguageVariant]:

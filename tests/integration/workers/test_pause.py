@@ -67,7 +67,9 @@ def test_only_an_interactive_worker_has_others_pause(servers: Servers) -> None:
 def test_any_module_of_a_model_looks(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[int] = []
     monkeypatch.setattr(pause.Pauses, "look", lambda self: looks.append(1))
-    monkeypatch.setattr(pause, "pause_between_modules", pause.pause_between_modules.__wrapped__)
+    monkeypatch.setattr(pause, "_pauses", None)
+    pause.pause()  # where a process does not pause, nothing is looked for
+    assert not looks
     hooks = torch.nn.modules.module._global_forward_pre_hooks
     before = dict(hooks)
     pause.pause_between_modules()
@@ -78,3 +80,5 @@ def test_any_module_of_a_model_looks(servers: Servers, monkeypatch: pytest.Monke
             if name not in before:
                 del hooks[name]
     assert len(looks) == 3
+    pause.pause()
+    assert len(looks) == 4

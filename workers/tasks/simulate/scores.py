@@ -14,6 +14,7 @@ from interp.vocabulary import CalibrationMethod, ContextSet
 from models import Calibration, Explanation, Latent, Score, Simulation, Study
 from models.base import among
 from workers.copying import copy_in
+from workers.pause import pause
 from workers.resources import real_activations
 from workers.tasks.rows import documents_of, fields, finite
 
@@ -89,6 +90,7 @@ def score(session: Session, block: Block) -> None:
     scores = score_block([one.ranked for one in block.scored], [one.real for one in block.scored])
     rows = []
     for one, found in zip(block.scored, scores, strict=True):
+        pause()
         rng = np.random.default_rng([block.study.seed, one.simulation.explanation_id])
         others = [other for other in pool if other.latent_id != one.latent.id]
         drawn = rng.permutation(len(others))[:RANDOM_BASELINE]

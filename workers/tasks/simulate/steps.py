@@ -1,8 +1,6 @@
 """The steps for the explanations of one unit: simulate, calibrate, score, measure."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +8,6 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from interp.simulate.protocol import Ask, ReadsAhead
-from interp.simulate.protocol import Simulator as Loaded
 from interp.vocabulary import ContextSet
 from models import (
     Context,
@@ -43,7 +40,7 @@ class Block(NamedTuple):
     explanations: list[Explanation]
     latents: list[Latent]
     following: Sequence[Ask] = ()
-    """What comes after it."""
+    """What comes after it, and may be read with it."""
 
     def pairs(self) -> Iterator[tuple[Explanation, Latent]]:
         """Each explanation with its latent."""
@@ -151,26 +148,26 @@ def examples_and_scores(session: Session, study: Study, simulator: Simulator, bl
 
 def values_of_block(session: Session, study: Study, simulator: Simulator, block: Block) -> Done:
     """Simulate a block on the calibrate and the evaluate set, and calibrate it: what a rewriting of
-    the layer needs.
-
-    Meanwhile the simulator reads what comes next: the rest leaves most of the processor idle.
-    """
+    the layer needs."""
+    loaded = simulator_of(simulator, study)
+    if isinstance(loaded, ReadsAhead):
+        asks = [Ask(one.text, None, latent.index) for one, latent in block.pairs()]
+        loaded.read_ahead(asks, block.following)
     lacking = _lacking(session, block, simulator, ContextSet.CALIBRATE)
-    made = []
     if lacking.explanations:
         text = calibrating(session, study, simulator)
         made = _simulate(session, study, simulator, lacking, ContextSet.CALIBRATE, text)
-    evaluating = _lacking(session, block, simulator, ContextSet.EVALUATE)
-    evaluated = []
-    if evaluating.explanations:
+        copy_in(session, made)
+        scores.calibrate(session, scores.Block.of(session, study, lacking.latents, made))
+    else:
+        made = []
+    lacking = _lacking(session, block, simulator, ContextSet.EVALUATE)
+    if lacking.explanations:
         text = _evaluating(session, study, range(study.contexts_rewrite))
-        evaluated = _simulate(session, study, simulator, evaluating, ContextSet.EVALUATE, text)
-    with _reading(simulator_of(simulator, study), block.following):
-        if made:
-            copy_in(session, made)
-            scores.calibrate(session, scores.Block.of(session, study, lacking.latents, made))
+        evaluated = _simulate(session, study, simulator, lacking, ContextSet.EVALUATE, text)
         copy_in(session, evaluated)
-    return _spent([*made, *evaluated])
+        made += evaluated
+    return _spent(made)
 
 
 def scores_of_block(session: Session, study: Study, simulator: Simulator, block: Block) -> Done:
@@ -189,18 +186,6 @@ def scores_of_block(session: Session, study: Study, simulator: Simulator, block:
         of = [latents[simulation.explanation_id] for simulation in stored]
         scores.score(session, scores.Block.of(session, study, of, stored))
     return Done()
-
-
-@contextmanager
-def _reading(simulator: Loaded, asks: Sequence[Ask]) -> Iterator[None]:
-    """Have a simulator read explanations in a thread, if it can, and wait for it in the end."""
-    if not asks or not isinstance(simulator, ReadsAhead):
-        yield
-        return
-    with ThreadPoolExecutor(1) as threads:
-        reading = threads.submit(simulator.read_ahead, asks)
-        yield
-    reading.result()
 
 
 def examples(session: Session, study: Study, simulator: Simulator, block: Block) -> Done:

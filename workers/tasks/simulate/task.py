@@ -66,6 +66,9 @@ MESSAGES = {
 }
 SECONDS = 1.0
 """The time that a block of explanations is aimed to take: what people wait for goes between two."""
+READ = 112
+"""Explanations that are read at once: those of a block, and those that follow. That takes about two
+seconds on two cores."""
 FIRST = 4
 """Explanations in a first block, when nobody knows yet how long one takes."""
 _seconds: dict[tuple[int, str], float] = {}
@@ -147,12 +150,13 @@ class Simulate(Task):
             ids = [number for number in ids if number not in done]
         count = _at_once(simulator, unit.name)
         some = ids[:count]
-        block = _block(session, some, (ids + later)[len(some) :][:count])
+        ahead = max(0, READ - count) if unit.name == "values" else 0
+        block = _block(session, some, (ids + later)[count:][:ahead])
         began = time.monotonic()
         done_now = STEPS[unit.name](session, study, simulator, block)
         session.commit()
         took = (time.monotonic() - began) / len(some)
-        # A block reads for the next one: the mean of the last few tells what one takes in the end.
+        # A block reads for the next ones: the mean of the last few tells what one takes in the end.
         before = _seconds.get((simulator.id, unit.name), took)
         _seconds[simulator.id, unit.name] = 0.7 * before + 0.3 * took
         for latent in block.latents:
