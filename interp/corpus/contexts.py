@@ -240,8 +240,7 @@ def make_contexts(
     rng = random.Random(f"{seed}-{context_set}")
     unused = Unused() if unused is None else unused
     columns = []
-    for document in documents:
-        found = encoded(document, tokenizer, bos, unused)
+    for document, found in zip(documents, encoded(documents, tokenizer, bos, unused), strict=True):
         starts = starts_of(
             found, step, None if template_before is None else template_before - len(bos)
         )

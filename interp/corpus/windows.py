@@ -1,5 +1,6 @@
 """Documents in tokens, and where windows can be cut out of them."""
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,9 +9,12 @@ from transformers import PreTrainedTokenizerBase
 
 from interp.corpus.chat import encode_chat
 from interp.corpus.documents import Document
-from interp.corpus.text import encode
+from interp.corpus.text import encode_many
 from interp.corpus.unused import Unused
 from interp.errors import ItemError
+
+AT_ONCE = 500_000
+"""Characters of text that are tokenized together: tokens in lists take much memory."""
 
 
 class Encoded(NamedTuple):
@@ -22,20 +26,47 @@ class Encoded(NamedTuple):
 
 
 def encoded(
-    document: Document, tokenizer: PreTrainedTokenizerBase, bos: list[int], unused: Unused
-) -> Encoded:
-    """A document in tokens; none for a chat that cannot be written.
+    documents: Sequence[Document],
+    tokenizer: PreTrainedTokenizerBase,
+    bos: list[int],
+    unused: Unused,
+) -> Iterator[Encoded]:
+    """Documents in tokens, in their order; none for a chat that cannot be written.
 
     Args:
-        bos: What its contexts begin with. A template's own one is left out.
+        bos: What their contexts begin with. A template's own one is left out.
         unused: Counts the chats that cannot be written.
 
     Raises:
-        InputError: It is a chat, and the tokenizer has no chat template.
+        InputError: One is a chat, and the tokenizer has no chat template.
     """
-    if not document.chat:
-        ids = np.array(encode(tokenizer, document.text), np.uint32)
-        return Encoded(ids, np.ones(len(ids), bool))
+    for some in _groups(documents):
+        plain = iter(encode_many(tokenizer, [one.text for one in some if not one.chat]))
+        for document in some:
+            if document.chat:
+                yield _encoded_chat(document, tokenizer, bos, unused)
+            else:
+                ids = np.array(next(plain), np.uint32)
+                yield Encoded(ids, np.ones(len(ids), bool))
+
+
+def _groups(documents: Sequence[Document]) -> Iterator[list[Document]]:
+    """Runs of documents that are tokenized together."""
+    some: list[Document] = []
+    size = 0
+    for document in documents:
+        some.append(document)
+        size += len(document.text)
+        if size >= AT_ONCE:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
+
+
+def _encoded_chat(
+    document: Document, tokenizer: PreTrainedTokenizerBase, bos: list[int], unused: Unused
+) -> Encoded:
     try:
         written = encode_chat(tokenizer, document.chat)
     except ItemError as error:

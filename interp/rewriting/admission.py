@@ -14,8 +14,8 @@ from interp.rewriting.evaluate import TREE_NODES, evaluate
 from interp.rewriting.splice import Site, Splice
 from interp.vocabulary import Protocol
 
-CONTEXTS = 4
-"""Contexts that are tried."""
+CONTEXTS = 2
+"""Contexts that are tried: they are run together."""
 REFERENCES = 4
 """Splices whose losses are compared with those of whole forwards."""
 
