@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.services.fields import OptionalPath
+from app.services.fields import Input, OptionalPath
 from app.services.rewrites.schemas import Share
 from app.services.schemas import Number
 from app.services.simulators.schemas import IndependenceOut
@@ -13,7 +13,7 @@ FEW = 32
 """Latents that are tested by default with a simulator that takes seconds for each text."""
 
 
-class LanguageCreate(BaseModel):
+class LanguageCreate(Input):
     """A test of which part of the explanations the simulator goes by."""
 
     latents: int | None = Field(

@@ -13,7 +13,7 @@ from app.services.simulators.independence import study_simulator
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.errors import messages
-from app.web.forms import form_fields
+from app.web.forms import fields_of, form_fields
 from app.web.guard.security import CurrentUser
 from app.web.params import Slug
 from app.web.templates import render
@@ -42,7 +42,9 @@ def test(
 ) -> Response:
     """The button “Test”: the page with the job, or with what was wrong."""
     study = get_study(session, slug)
-    filled = {name: value for name, value in values.items() if value.strip()}
+    filled = {
+        name: value for name, value in fields_of(values, LanguageCreate).items() if value.strip()
+    }
     try:
         queries.test(session, study, LanguageCreate.model_validate(filled), user)
     except ValidationError as error:

@@ -26,6 +26,7 @@ def test_commands() -> None:
         "fetch",
         "coder",
         "import",
+        "language",
         "score",
         "migrate",
         "rewrite",
