@@ -15,7 +15,7 @@ import pytest
 from tests import REPOSITORY
 from tests.studies import small_study
 
-START_SECONDS, COLLECT_SECONDS = 120, 300
+START_SECONDS, COLLECT_SECONDS = 300, 900
 PIP = ["pip", "--quiet", "--disable-pip-version-check"]
 
 pytestmark = pytest.mark.timeout(1800)  # installing torch takes most of it
