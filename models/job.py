@@ -39,7 +39,8 @@ class Job(Base):
     """What its worker notes for itself and for what follows.
 
     ``explanation_ids``, ``simulator_id``, ``rewrite_id``, ``attribution_id``: what it resolved
-    once, when it began; ``test_id``: the language test that it made; ``measure``: what is to be
+    once, when it began; ``test_id``: the language test that it made, and
+    ``file_sha256`` the file that it reads; ``measure``: what is to be
     measured individually afterwards; ``cleared``,
     ``writing``, ``explained``, ``explained_latents``: how far it is, where no other table says so;
     ``survey``, ``says``, ``read``, ``taken``, ``failures``: the results of another tool that it

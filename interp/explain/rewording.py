@@ -4,6 +4,7 @@ A simulator that reads language gives like values for a paraphrase, and others f
 that only finds the quoted words gives like values without the prose. No rule looks at activations.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,8 +21,8 @@ quotation has no quoted words."""
 PLACEHOLDER = "it"
 MOST_GIVEN = 12
 """Variants in a file, at most."""
-_MARKS = re.compile(r"[“”„«»\"]|(?<!\w)[‘’'](?=\w)|(?<=[\w.,!?])[‘’'](?!\w)")
-"""Quotation marks. An apostrophe within a word is none."""
+_MARKS = re.compile(r"[“”„«»\"]")
+"""Quotation marks that stand alone. An apostrophe may be one, and is left."""
 _QUOTATION = re.compile(
     r"“([^“”]*)”|„([^“”]*)[“”]|«([^«»]*)»|\"([^\"]*)\"|(?<!\w)[‘']([^‘’']+)[’'](?!\w)"
 )
@@ -56,11 +57,13 @@ def reworded(
             case Variant.ORIGINAL:
                 new = text
             case Variant.NO_MARKS:
-                new = _MARKS.sub("", text)
+                new = _MARKS.sub("", _QUOTATION.sub(_inside, text))
             case Variant.QUOTED:
                 new = ", ".join(quotations(text))
             case Variant.PROSE:
                 new = _QUOTATION.sub(PLACEHOLDER, text)
+                if not _words(new) - {PLACEHOLDER}:
+                    new = ""
             case Variant.SHUFFLED:
                 own = text.split()
                 new = " ".join(own[i] for i in rng.permutation(len(own)))
@@ -73,6 +76,10 @@ def reworded(
             case Variant.GENERIC:
                 new = GENERIC
         yield latent, new.strip() or GENERIC
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text))
 
 
 def _others(texts: Sequence[str], rng: np.random.Generator) -> list[str]:
@@ -110,3 +117,16 @@ def given(path: Path) -> dict[str, dict[int, str]]:
             f"{path.name} names {len(found)} authors, and each is a variant: {MOST_GIVEN} at most."
         )
     return found
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file of variants.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None

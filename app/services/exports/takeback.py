@@ -12,7 +12,17 @@ from app.services.exports.schemas import ImportHanging
 from app.services.jobs.queries import need_ended
 from jobs.events import publish as tell
 from jobs.log import note
-from models import Comment, Explanation, Generation, Job, Latent, Rewrite, Simulation, Study
+from models import (
+    Comment,
+    Explanation,
+    Generation,
+    Job,
+    LanguageTest,
+    Latent,
+    Rewrite,
+    Simulation,
+    Study,
+)
 from models.base import among
 from models.settings import get_settings
 
@@ -66,7 +76,7 @@ def take_back(session: Session, study: Study, job: Job) -> ImportHanging:
 
 def _explanations(session: Session, study: Study, job: Job) -> tuple[set[int], set[int]]:
     """All explanations of an import, and its free ones. A free explanation has no later version of
-    another origin, no rewrite and no generation."""
+    another origin, no rewrite, no generation and no language test."""
     if job.kind != "explain" or not job.params.get("path"):
         raise Conflict(f"Job {job.id} is no import.")
     query = select(Explanation.id, Explanation.parent_id).join(
@@ -77,7 +87,7 @@ def _explanations(session: Session, study: Study, job: Job) -> tuple[set[int], s
     imported = query.where(own, Explanation.details["import"].astext == str(job.id))
     rows = {number: parent for number, parent in session.execute(imported)}
     kept: set[int] = set()
-    for table in (Rewrite, Generation):
+    for table in (Rewrite, Generation, LanguageTest):
         ids = select(func.unnest(table.explanation_ids)).where(table.study_id == study.id)
         kept |= rows.keys() & set(session.scalars(ids))
     others = query.where(own, among(Explanation.parent_id, rows), not_(among(Explanation.id, rows)))

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from app.services.errors import Conflict
 from app.services.formatting import percent, percents
 from app.services.language.schemas import FEW, LanguageCreate
+from app.services.latents.queries import simulated_explanations
 from app.services.simulators.queries import get_simulator
 from interp.errors import InputError
 from interp.explain.rewording import given
@@ -20,7 +21,7 @@ from jobs.status import ACTIVE
 from models import Job, LanguageTest, LanguageVariant, Latent, Study
 
 WIDEST = 0.5
-"""The width of an interval of the recovered loss from which on sentences leave it out."""
+"""The widest interval of a share that a sentence tells."""
 
 
 def latest_test(session: Session, study: Study) -> LanguageTest | None:
@@ -55,9 +56,15 @@ def test(session: Session, study: Study, data: LanguageCreate, user: str) -> Job
         raise Conflict(
             f"Study {study.slug} cannot be tested yet: its activations are still being collected."
         )
+    session.execute(select(Study.id).where(Study.id == study.id).with_for_update())
     latest = latest_job(session, study)
     if latest is not None and latest.status in ACTIVE:
         raise Conflict(f"A language test of study {study.slug} is on its way already.")
+    if not simulated_explanations(session, study):
+        raise Conflict(
+            f"No explanation of study {study.slug} is simulated by its simulator yet. Simulate "
+            "some first."
+        )
     asked = data.model_dump(exclude_defaults=True)
     method = get_simulator(session, study.simulator_id).method
     if data.latents is None and SIMULATORS.named(method).batch == 1:
@@ -88,6 +95,10 @@ def in_words(variants: list[LanguageVariant]) -> str:
     """What a test found, in sentences: the shares of the correlation and of the loss that are kept,
     with their intervals. Empty where there is nothing to say."""
     by_rule = {one.name: one for one in variants if not one.given}
+    original = by_rule.get(Variant.ORIGINAL)
+    if original is None or not (original.figures["correlation"]["low"] or 0) > 0:
+        # Of nothing there is no share.
+        return "The explanations do not predict their latents: the mean correlation is not above 0."
     told = [(f"“{one.name}”", one) for one in variants if one.given]
     told += [
         (words, one)
@@ -104,14 +115,18 @@ def in_words(variants: list[LanguageVariant]) -> str:
 def _sentence(words: str, figures: dict[str, dict[str, float | None]]) -> str:
     kept, recovered = figures["kept"], figures["recovered"]
     sentence = f"{words} keeps {_share(kept)} of the correlation"
-    low, high = recovered["low"], recovered["high"]
     # Few latents leave the loss nearly as it is: then their share of it says nothing.
-    if low is not None and high is not None and high - low <= WIDEST:
+    if _narrow(recovered):
         sentence += f" and recovers {_share(recovered)} of the loss"
     return sentence + "."
 
 
+def _narrow(of: dict[str, float | None]) -> bool:
+    low, high = of["low"], of["high"]
+    return low is not None and high is not None and high - low <= WIDEST
+
+
 def _share(of: dict[str, float | None]) -> str:
-    if of["value"] is None:
+    if not _narrow(of):
         return "an unknown share"
     return f"{percent(of['value'])} {percents(of['low'], of['high'])}".rstrip()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from interp.errors import InputError
@@ -22,6 +22,7 @@ from models import (
     Latent,
     RewritePoint,
     Score,
+    Simulation,
     Study,
 )
 from models.settings import get_settings
@@ -68,6 +69,7 @@ def test_every_variant_is_simulated_and_rewritten(
     # The same texts give the same figures, and these are those of the study itself.
     original, same = found["original"], found["the same"]
     assert same.given and not original.given
+    # A name of a rule in a file is no rule.
     assert same.losses == original.losses and same.correlations == original.correlations
     assert same.figures["kept"]["value"] == pytest.approx(1)
     scores = {
@@ -113,3 +115,53 @@ def test_a_part_is_drawn_by_the_seed(db: Session, study: Study, simulated: list[
 def test_what_cannot_be_tested_says_why(db: Session, study: Study, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has been simulated yet"):
         work(db, add_job(db, study, LanguageParams()), study)
+
+
+def test_a_file_that_changes_meanwhile_is_refused(
+    db: Session, study: Study, simulated: list[int], tmp_path: Path
+) -> None:
+    path = tmp_path / "variants.jsonl"
+    line = {"latent": 0, "text": "Words.", "author": "original"}
+    for index in db.scalars(
+        select(Latent.index)
+        .join(Explanation, Explanation.id == Latent.explanation_id)
+        .where(Explanation.id.in_(simulated))
+    ):
+        line["latent"] = index
+    path.write_text(json.dumps(line) + "\n")
+    job = add_job(db, study, LanguageParams(latents=5, path=str(path)))
+    work(db, job, study, most=3)
+    path.write_text(json.dumps(line | {"text": "Other words."}) + "\n")
+    with pytest.raises(InputError, match="has changed since this test began"):
+        work(db, job, study)
+    path.write_text(json.dumps(line) + "\n")
+    work(db, job, study)
+    # A name in a file that is a rule's is a text all the same: it is simulated.
+    original, *_, given = _variants(db)
+    assert (original.name, given.name, given.given) == ("original", "original", True)
+    assert given.text == "Words." and given.correlations != original.correlations
+
+
+def test_what_is_gone_meanwhile_is_said(db: Session, study: Study, simulated: list[int]) -> None:
+    job = add_job(db, study, LanguageParams())
+    work(db, job, study, most=2)
+    some = Simulation.explanation_id == simulated[-1]
+    db.execute(delete(Simulation).where(some))
+    db.commit()
+    with pytest.raises(InputError, match="no longer simulated"):
+        work(db, job, study)
+    db.rollback()
+    db.execute(update(Latent).filter_by(explanation_id=simulated[-1]).values(explanation_id=None))
+    db.execute(delete(Explanation).filter_by(id=simulated[-1]))
+    db.commit()
+    with pytest.raises(InputError, match="An explanation of this test was removed"):
+        work(db, job, study)
+    db.rollback()
+    # A new test removes what the one before left.
+    folder = get_settings().study_files(study.id) / "language"
+    assert [one.name for one in folder.glob("*")] == [str(job.id)]
+    job.status = "failed"
+    db.commit()
+    newer = add_job(db, study, LanguageParams())
+    work(db, newer, study, most=1)
+    assert [one.name for one in folder.glob("*")] == [str(newer.id)]

@@ -21,7 +21,7 @@ class Parts:
 
     def has_block(self, start: int) -> bool:
         """True if a block of explanations is simulated."""
-        return self._path("correlations", start).exists()
+        return all(self._path(what, start).exists() for what in ("values", "correlations"))
 
     def save_block(
         self,

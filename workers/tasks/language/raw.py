@@ -8,6 +8,7 @@ from jaxtyping import Float
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from interp.errors import InputError
 from interp.scoring.scores import Contexts, Ranked
 from interp.simulate.protocol import Ask
 from interp.vocabulary import ContextSet, Protocol
@@ -59,7 +60,11 @@ class Raw(NamedTuple):
         return np.full((len(self.evaluate.ids), positions, count), np.nan, np.float32)
 
     def stored(self, explanation_ids: Sequence[int]) -> list[Pair]:
-        """The values of explanations as they were simulated before."""
+        """The values of explanations as they were simulated before.
+
+        Raises:
+            InputError: They were removed meanwhile.
+        """
         rows = self.session.scalars(
             select(Simulation).where(
                 among(Simulation.explanation_id, explanation_ids),
@@ -67,6 +72,12 @@ class Raw(NamedTuple):
             )
         )
         found = {(row.explanation_id, row.set): row for row in rows}
+        for number in explanation_ids:
+            if not {(number, "calibrate"), (number, "evaluate")} <= found.keys():
+                raise InputError(
+                    "An explanation of this test is no longer simulated: it is being simulated "
+                    "again. Test again when that is done."
+                )
         return [
             Pair(
                 values_on(found[i, ContextSet.CALIBRATE], self.calibrate.ids),

@@ -12,8 +12,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from interp.errors import InputError
+from interp.explain.rewording import digest
 from interp.rewriting import splice
 from interp.rewriting.evaluate import evaluate
 from interp.scoring import statistics
@@ -22,6 +25,7 @@ from interp.simulate.registry import SIMULATORS
 from interp.vocabulary import Condition, ContextSet, Protocol, Variant
 from jobs.events import publish
 from jobs.params import LanguageParams
+from jobs.status import ACTIVE
 from models import Job, LanguageTest, LanguageVariant, Simulator, Study
 from models.folders import check_path
 from models.settings import get_settings
@@ -61,7 +65,10 @@ class Language(Task):
         """
         if "explanation_ids" not in job.state:
             ids = texts.draw(session, study, self.asked.latents)
-            remember(session, job, explanation_ids=ids, simulator_id=study.simulator_id)
+            file = self._file()
+            own = {"explanation_ids": ids, "simulator_id": study.simulator_id}
+            remember(session, job, **own, **({} if file is None else {"file_sha256": digest(file)}))
+            _remove_left(session, study)
         self._read(session, job, study)
         session.commit()
 
@@ -99,12 +106,27 @@ class Language(Task):
 
     def _read(self, session: Session, job: Job, study: Study) -> Tested:
         if self._tested is None:
-            path = Path(self.asked.path) if self.asked.path else None
-            if path is not None:
-                may_load(check_path, str(path))
-            self._tested = texts.tested(session, job.state["explanation_ids"])
-            self._variants = texts.variants(self._tested, path, seed=study.seed)
+            file = self._file()
+            if file is not None and digest(file) != job.state["file_sha256"]:
+                raise InputError(
+                    f"{file.name} has changed since this test began: its figures would be of two "
+                    "files. Test again."
+                )
+            if session.get(Simulator, job.state["simulator_id"]) is None:
+                raise InputError("The simulator of this test was deleted. Test again.")
+            tested = texts.tested(session, job.state["explanation_ids"])
+            if len(tested.ids) < len(job.state["explanation_ids"]):
+                raise InputError("An explanation of this test was removed. Test again.")
+            self._tested = tested
+            self._variants = texts.variants(tested, file, seed=study.seed)
         return self._tested
+
+    def _file(self) -> Path | None:
+        """The file of variants, if there is one."""
+        if not self.asked.path:
+            return None
+        may_load(check_path, self.asked.path)
+        return Path(self.asked.path)
 
     def _blocks(
         self, session: Session, job: Job, study: Study, place: int
@@ -121,7 +143,7 @@ class Language(Task):
         raw = Raw.of(session, study, session.get_one(Simulator, job.state["simulator_id"]))
         there = [row for row in rows if tested.latents[row] in variant.texts]
         latents = [tested.latents[row] for row in there]
-        if variant.name == Variant.ORIGINAL:
+        if place == 0:
             pairs, spent = raw.stored([tested.ids[row] for row in there]), Done()
         else:
             pairs, spent = raw.simulated([Ask(variant.texts[i], None, i) for i in latents])
@@ -264,6 +286,15 @@ def _label(variant: Texts) -> str:
 
 def _parts(job: Job, study: Study) -> Parts:
     return Parts(get_settings().study_files(study.id) / "language" / str(job.id))
+
+
+def _remove_left(session: Session, study: Study) -> None:
+    """Remove the parts of tests that have ended without a result."""
+    active = select(Job.id).where(Job.study_id == study.id, Job.status.in_(ACTIVE))
+    kept = {str(number) for number in session.scalars(active)}
+    for folder in (get_settings().study_files(study.id) / "language").glob("*"):
+        if folder.name not in kept:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _batch(session: Session, job: Job) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
+from interp.errors import InputError
 from interp.simulate.protocol import Ask
 from interp.simulate.registry import SIMULATORS
 from interp.vocabulary import ContextSet
@@ -273,6 +274,8 @@ def _block(session: Session, ids: Sequence[int], following: Sequence[int] = ()) 
     own = rows.where(Explanation.id.in_(ids)).with_for_update(of=Explanation, key_share=True)
     later = session.execute(rows.where(Explanation.id.in_(following)))
     found = {explanation.id: (explanation, latent) for explanation, latent in session.execute(own)}
+    if gone := [number for number in ids if number not in found]:
+        raise InputError(f"Explanation {gone[0]} was removed. Simulate the others in a new job.")
     return Block(
         [found[i][0] for i in ids],
         [found[i][1] for i in ids],

@@ -47,8 +47,14 @@ def test_quotations(text: str, expected: list[str]) -> None:
     assert quotations(text) == expected
 
 
-def test_a_text_without_quotations_has_no_quoted_words() -> None:
+def test_what_a_rule_leaves_nothing_of() -> None:
     assert _one(Variant.QUOTED, "Numbers.") == GENERIC
+    assert _one(Variant.PROSE, "“to”, “from”") == GENERIC
+
+
+def test_every_pair_of_marks_goes_and_no_apostrophe() -> None:
+    text = "A '-' in the people's \"as such\", «oder» or an open “one"
+    assert _one(Variant.NO_MARKS, text) == "A - in the people's as such, oder or an open one"
 
 
 WRITTEN = st.lists(st.text(min_size=1).filter(str.strip), min_size=2, max_size=8)
