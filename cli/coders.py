@@ -86,6 +86,11 @@ def inspect(
         )
     console.print(_sites_table(measured))
     console.print(_verdict(measured))
+    if corpus == SOTU and measured.fit is not CoderFit.HERE:
+        console.print(
+            "It was measured on the State of the Union addresses. A coder of other text may fit on "
+            "its own: name that with --corpus."
+        )
 
 
 def _files_table(files: CoderFiles) -> Table:

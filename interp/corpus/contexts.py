@@ -42,6 +42,19 @@ class Context(NamedTuple):
     """Token ids; the first one is the beginning-of-sequence token if the study prepends it."""
 
 
+class TooFew(InputError):
+    """The documents have fewer contexts than are asked for."""
+
+    def __init__(self, *found: str) -> None:
+        """
+        Args:
+            found: A sentence about each set.
+        """
+        self.found = found
+        advice = "Use a larger corpus, shorter contexts, or fewer of them."
+        super().__init__(" ".join([*found, advice]))
+
+
 class Contexts(NamedTuple):
     """The contexts of one set, which are all of one length."""
 
@@ -143,19 +156,25 @@ def draw_sets(
         InputError: See :func:`make_contexts`.
     """
     drawn: list[Context] = []
+    lacking: list[str] = []
     for context_set in ContextSet:  # explain first: the others do without what it has
-        drawn += make_contexts(
-            sets[context_set],
-            tokenizer,
-            context_set,
-            length=length,
-            limit=limits[context_set],
-            prepend_bos=prepend_bos,
-            seed=seed,
-            without={_key(context.tokens) for context in drawn},
-            template_before=template_before,
-            unused=unused,
-        )
+        try:
+            drawn += make_contexts(
+                sets[context_set],
+                tokenizer,
+                context_set,
+                length=length,
+                limit=limits[context_set],
+                prepend_bos=prepend_bos,
+                seed=seed,
+                without={_key(context.tokens) for context in drawn},
+                template_before=template_before,
+                unused=unused,
+            )
+        except TooFew as error:
+            lacking += error.found
+    if lacking:
+        raise TooFew(*lacking)
     return drawn
 
 
@@ -254,10 +273,9 @@ def make_contexts(
     drawn = list(islice((one for one in windows if _key(one.tokens) not in without), limit))
     if not drawn or (limit is not None and len(drawn) < limit):
         left_out = f" Left out: {unused}." if unused.found else ""
-        raise InputError(
+        raise TooFew(
             f"The {context_set} set has {len(drawn)} contexts of {length} tokens in "
-            f"{_counted(documents)}, but {limit or 1} are asked for. "
-            f"Use a larger corpus, shorter contexts, or fewer of them.{left_out}"
+            f"{_counted(documents)}, but {limit or 1} are asked for.{left_out}"
         )
     return drawn
 

@@ -101,6 +101,8 @@ def _checks(session: Session, study: Study) -> list[Callable[[], Result]]:
             .limit(SUBSTITUTES)
         )
     )
+    if not latents:
+        raise InputError("This study has no latents yet. Its collect job is still to end.")
     everything = Setting(subject_of(study), coder_of(study), tokens, study.first_position, latents)
     few = everything._replace(tokens=tokens[:EXACT])
     panel = everything._replace(tokens=tokens[: study.contexts_rewrite])

@@ -255,6 +255,19 @@ def test_no_window_is_in_two_sets(seed: int) -> None:
     assert not windows[ContextSet.CALIBRATE] & windows[ContextSet.EVALUATE]
 
 
+def test_all_sets_that_lack_contexts_are_told_together() -> None:
+    rng = random.Random(0)
+    documents = [document(f"d{i}", rng.choices(range(48), k=28)) for i in range(20)]
+    limits = {ContextSet.EXPLAIN: 5000, ContextSet.CALIBRATE: 8, ContextSet.EVALUATE: 6000}
+    sets = split_documents(documents, 0)
+    with pytest.raises(InputError) as refused:
+        draw_sets(sets, TOKENIZER, limits, length=8, prepend_bos=True, seed=0)
+    said = str(refused.value)
+    assert "The explain set has 56 contexts" in said and "5000 are asked for" in said
+    assert "The evaluate set has 12 contexts" in said and "calibrate" not in said
+    assert said.count("Use a larger corpus") == 1
+
+
 def altered(text: str, rng: random.Random) -> str:
     """A copy, as copies come: spaced otherwise, in capitals, cut, or with one other word."""
     words = text.split()

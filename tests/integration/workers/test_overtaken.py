@@ -1,10 +1,11 @@
-"""Attributions that overtake each other."""
+"""Jobs that come too early, or are overtaken."""
 
 import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from jobs.params import AttributeParams
+from interp.errors import InputError
+from jobs.params import AttributeParams, CheckParams, CollectParams
 from models import Attribution, Job, Study
 from models.database import new_session
 from tests.working import add_job, plan, work
@@ -40,3 +41,10 @@ def test_an_attribution_gives_way_to_a_newer_one_that_is_finished(
     db.expire_all()
     (left,) = db.scalars(select(Attribution).filter_by(study_id=study.id)).all()
     assert left.id == newer.state["attribution_id"] and left.finished
+
+
+def test_a_study_without_latents_is_not_checked(db: Session, study: Study) -> None:
+    collect = add_job(db, study, CollectParams())
+    work(db, collect, study, most=1)
+    with pytest.raises(InputError, match="no latents yet"):
+        plan(db, add_job(db, study, CheckParams()), study)
