@@ -156,8 +156,18 @@ def worker(servers: Servers, data_folder: Path) -> Iterator[Child]:
     command = [sys.executable, "-m", "celery", "-A", "jobs.queue", "worker", "-Q", "gpu,cpu"]
     child = start("worker", [*command, "--loglevel", "INFO"], data_folder, cwd=REPOSITORY)
     _workers.append(child)
+    _wait_until_served("gpu", child)
     yield child
     stop([child])
+
+
+def _wait_until_served(name: str, child: Child) -> None:
+    """Until a worker has said that it serves a queue, pages say that nobody does."""
+    deadline = time.monotonic() + 120
+    while name in queue.unserved():
+        assert child.process.poll() is None, last_line(child.log)
+        assert time.monotonic() < deadline, last_line(child.log)
+        time.sleep(0.2)
 
 
 _workers: list[Child] = []
@@ -272,11 +282,7 @@ def interactive_worker(worker: Child, data_folder: Path) -> Iterator[Child]:
     """A real worker for what people wait for, beside the other one."""
     child = start("interactive", worker_command("interactive"), data_folder, cwd=REPOSITORY)
     _workers.append(child)
-    deadline = time.monotonic() + 60
-    while INTERACTIVE in queue.unserved():
-        assert child.process.poll() is None, last_line(child.log)
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    _wait_until_served(INTERACTIVE, child)
     yield child
     stop([child])
     get_redis().delete(f"palimpsest:served:{INTERACTIVE}")
