@@ -44,7 +44,8 @@ def language(
 def _show(session: "Session", job: "Job") -> None:
     """Print the figures of each variant."""
     from app.services.formatting import figure, interval, percent, percents
-    from app.services.language.queries import in_words, label, list_variants
+    from app.services.language.queries import in_words, list_variants
+    from interp.explain.rewording import label
     from models import LanguageTest
 
     test = session.get_one(LanguageTest, job.state["test_id"])
@@ -61,7 +62,7 @@ def _show(session: "Session", job: "Job") -> None:
             one.figures[name] for name in ("correlation", "kept", "increase", "recovered")
         )
         table.add_row(
-            escape(label(one)),
+            escape(label(one.name, given=one.given)),
             escape(f"{figure(correlation['value'], 2)} {_within(interval, correlation, 2)}"),
             escape(f"{percent(kept['value'])} {_within(percents, kept)}"),
             escape(f"{figure(increase['value'], 3, True)} {_within(interval, increase, 3, True)}"),

@@ -1,6 +1,6 @@
 """The runner's view of a kind of job: a plan of units, and the work on one of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from sqlalchemy.orm import Session
@@ -49,6 +49,12 @@ class Unit(NamedTuple):
     def size(self) -> int:
         """Its part of the job's progress."""
         return self.stop - self.start
+
+
+def runs(count: int, size: int) -> Iterator[range]:
+    """So many things in runs of one size; the last one may be shorter."""
+    for start in range(0, count, size):
+        yield range(start, min(start + size, count))
 
 
 class Done(NamedTuple):

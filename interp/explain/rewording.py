@@ -95,6 +95,15 @@ def _others(texts: Sequence[str], rng: np.random.Generator) -> list[str]:
     return found
 
 
+def label(name: str, *, given: bool) -> str:
+    """The name of a variant as people read it.
+
+    Args:
+        given: True of the variants of a file, which name themselves.
+    """
+    return name if given else Variant(name).label
+
+
 def given(path: Path) -> dict[str, dict[int, str]]:
     """The variants of a file of explanations: the author names the variant.
 

@@ -4,6 +4,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict
+from app.services.jobs.queries import latest_job
 from jobs.params import CheckParams
 from jobs.queue import enqueue
 from jobs.status import ACTIVE
@@ -17,12 +18,6 @@ def list_checks(session: Session, study: Study) -> list[Check]:
     return list(session.scalars(query.order_by(Check.id)))
 
 
-def latest_check_job(session: Session, study: Study) -> Job | None:
-    """The newest check job of a study."""
-    query = select(Job).where(Job.study_id == study.id, Job.kind == "check")
-    return session.scalar(query.order_by(Job.id.desc()).limit(1))
-
-
 def check(session: Session, study: Study, user: str) -> Job:
     """Queue the sanity checks of a study. Commits the session.
 
@@ -33,7 +28,7 @@ def check(session: Session, study: Study, user: str) -> Job:
         raise Conflict(
             f"Study {study.slug} cannot be checked yet: its activations are still being collected."
         )
-    latest = latest_check_job(session, study)
+    latest = latest_job(session, study, "check")
     if latest is not None and latest.status in ACTIVE:
         raise Conflict(f"The checks of study {study.slug} are on their way already.")
     return enqueue(session, study, CheckParams(), by=user)

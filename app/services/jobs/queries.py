@@ -122,10 +122,12 @@ def active_jobs(session: Session, slug: str | None) -> list[JobLine]:
     return [JobLine(*row) for row in found]
 
 
-def latest_job(session: Session, study: Study) -> Job | None:
-    """The newest job of a study."""
-    query = select(Job).where(Job.study_id == study.id).order_by(Job.id.desc()).limit(1)
-    return session.scalar(query)
+def latest_job(session: Session, study: Study, kind: str = "") -> Job | None:
+    """The newest job of a study, of any kind if none is named."""
+    query = select(Job).where(Job.study_id == study.id)
+    if kind:
+        query = query.where(Job.kind == kind)
+    return session.scalar(query.order_by(Job.id.desc()).limit(1))
 
 
 def get_job(session: Session, job_id: int) -> Job:

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict
 from app.services.formatting import percent, percents
+from app.services.jobs.queries import latest_job
 from app.services.language.schemas import FEW, LanguageCreate
 from app.services.latents.queries import simulated_explanations
 from app.services.simulators.queries import get_simulator
@@ -36,12 +37,6 @@ def list_variants(session: Session, test: LanguageTest) -> list[LanguageVariant]
     return list(session.scalars(query.order_by(LanguageVariant.place)))
 
 
-def latest_job(session: Session, study: Study) -> Job | None:
-    """The newest job that tests a study."""
-    query = select(Job).where(Job.study_id == study.id, Job.kind == "language")
-    return session.scalar(query.order_by(Job.id.desc()).limit(1))
-
-
 def test(session: Session, study: Study, data: LanguageCreate, user: str) -> Job:
     """Queue a test of a study. Commits the session.
 
@@ -57,7 +52,7 @@ def test(session: Session, study: Study, data: LanguageCreate, user: str) -> Job
             f"Study {study.slug} cannot be tested yet: its activations are still being collected."
         )
     session.execute(select(Study.id).where(Study.id == study.id).with_for_update())
-    latest = latest_job(session, study)
+    latest = latest_job(session, study, "language")
     if latest is not None and latest.status in ACTIVE:
         raise Conflict(f"A language test of study {study.slug} is on its way already.")
     if not simulated_explanations(session, study):
@@ -84,11 +79,6 @@ def _check(session: Session, study: Study, path: Path) -> None:
                 f"{path.name} has a text of “{name}” for latent {max(texts)}, which the study has "
                 f"not: its last one is {most}."
             )
-
-
-def label(variant: LanguageVariant) -> str:
-    """The name of a variant as people read it."""
-    return variant.name if variant.given else Variant(variant.name).label
 
 
 def in_words(variants: list[LanguageVariant]) -> str:

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.services.checks import queries
+from app.services.jobs.queries import latest_job
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.guard.security import CurrentUser
@@ -19,7 +20,7 @@ router = APIRouter()
 def show_checks(request: Request, slug: Slug, session: Database) -> HTMLResponse:
     """The latest outcome of each check."""
     study = get_study(session, slug)
-    job = queries.latest_check_job(session, study)
+    job = latest_job(session, study, "check")
     context = {
         "study": study,
         "checks": queries.list_checks(session, study),

@@ -7,6 +7,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
+from app.services.jobs.queries import latest_job
 from app.services.language import queries
 from app.services.language.schemas import LanguageCreate
 from app.services.simulators.independence import study_simulator
@@ -62,7 +63,7 @@ def _page(
     errors: dict[str, str],
     status: int = 200,
 ) -> HTMLResponse:
-    job = queries.latest_job(session, study)
+    job = latest_job(session, study, "language")
     test = queries.latest_test(session, study)
     variants = queries.list_variants(session, test) if test else []
     context = {

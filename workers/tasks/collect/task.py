@@ -1,6 +1,6 @@
 """Collect the activations of a study's coder, and put its latents and their examples in tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import Integer, func, literal_column, select
@@ -16,7 +16,7 @@ from jobs.params import CollectParams
 from jobs.queue import follow
 from models import Job, Latent, Simulator, Study
 from workers.resources import coder_of, store_of, subject_of
-from workers.task import Done, Task, Unit
+from workers.task import Done, Task, Unit, runs
 from workers.tasks.collect import contexts
 from workers.tasks.collect.latents import Latents
 from workers.tasks.rows import context_tokens
@@ -57,7 +57,7 @@ class Collect(Task):
         for context_set in ContextSet:
             store = store_of(study, context_set)
             gaps = self._gaps[context_set] = store.missing()
-            for shard in _runs(store.contexts, min(SHARD, max(1, SHARD_TOKENS // store.seq))):
+            for shard in runs(store.contexts, min(SHARD, max(1, SHARD_TOKENS // store.seq))):
                 lacking = sum(len(part) for part in _within(gaps, shard))
                 units.append(_unit(str(context_set), shard, len(shard) - lacking))
         latents = study.coder_info["num_latents"]
@@ -69,7 +69,7 @@ class Collect(Task):
             .group_by(block)
         ).all()
         there = {number * BLOCK: (made, lacking) for number, made, lacking in rows}
-        blocks = [(run, *there.get(run.start, (0, 0))) for run in _runs(latents, BLOCK)]
+        blocks = [(run, *there.get(run.start, (0, 0))) for run in runs(latents, BLOCK)]
         units += [_unit("latents", run, made) for run, made, _ in blocks]
         units += [_unit("similar", run, made - lacking) for run, made, lacking in blocks]
         return units
@@ -120,12 +120,6 @@ class Collect(Task):
         explained = select(Job.id).filter_by(study_id=study.id, kind="explain").limit(1)
         if session.scalar(explained) is None:
             follow(session, job, "last", chain.after(self.asked, job.state))
-
-
-def _runs(count: int, size: int) -> Iterator[range]:
-    """So many things in runs of one size."""
-    for start in range(0, count, size):
-        yield range(start, min(start + size, count))
 
 
 def _unit(name: str, run: range, done: int) -> Unit:

@@ -1,6 +1,5 @@
 """The parts of a language test that is not finished, as files: a job may change its worker."""
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,10 +71,11 @@ class Parts:
 
     def _save(self, what: str, start: int, array: NDArray[np.floating]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f"{what}-{start}.{os.getpid()}.part"
+        path = self._path(what, start)
+        partial = path.with_suffix(".partial")
         with partial.open("wb") as file:
             np.save(file, array)
-        partial.replace(self._path(what, start))
+        partial.replace(path)
 
 
 class Measured(NamedTuple):

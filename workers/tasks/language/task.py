@@ -16,13 +16,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from interp.errors import InputError
-from interp.explain.rewording import digest
+from interp.explain.rewording import digest, label
 from interp.rewriting import splice
 from interp.rewriting.evaluate import evaluate
 from interp.scoring import statistics
 from interp.simulate.protocol import Ask
 from interp.simulate.registry import SIMULATORS
-from interp.vocabulary import Condition, ContextSet, Protocol, Variant
+from interp.vocabulary import Condition, ContextSet, Protocol
 from jobs.events import publish
 from jobs.params import LanguageParams
 from jobs.status import ACTIVE
@@ -31,7 +31,7 @@ from models.folders import check_path
 from models.settings import get_settings
 from workers.named import may_load
 from workers.resources import coder_of, subject_of
-from workers.task import Done, Task, Unit, remember
+from workers.task import Done, Task, Unit, remember, runs
 from workers.tasks.language import variants as texts
 from workers.tasks.language.parts import Measured, Parts
 from workers.tasks.language.raw import Raw
@@ -56,6 +56,7 @@ class Language(Task):
         self.asked = asked
         self._tested: Tested | None = None
         self._variants: list[Texts] = []
+        self._raw: Raw | None = None
 
     def prepare(self, session: Session, job: Job, study: Study) -> None:
         """Draw the explanations, once, and read the variants.
@@ -76,19 +77,18 @@ class Language(Task):
         """The blocks of each variant, then the contexts."""
         parts, ended = _parts(job, study), "test_id" in job.state
         blocks = [
-            Unit("explanations", start, stop, (stop - start) * (ended or parts.has_block(start)))
+            _unit("explanations", run, ended or parts.has_block(run.start))
             for place in range(len(self._variants))
-            for start, stop in self._blocks(session, job, study, place)
+            for run in self._blocks(session, job, place)
         ]
         contexts = [
-            Unit("contexts", start, stop, (stop - start) * (ended or parts.has_contexts(start)))
-            for start, stop in _runs(study.contexts_rewrite, CONTEXTS)
+            _unit("contexts", run, ended or parts.has_contexts(run.start))
+            for run in runs(study.contexts_rewrite, CONTEXTS)
         ]
         return [*blocks, *contexts]
 
     def do(self, session: Session, job: Job, study: Study, unit: Unit) -> Done:
         """Simulate a block of explanations under a variant, or measure all on some contexts."""
-        self._read(session, job, study)
         if unit.name == "contexts":
             self._measure(session, job, study, unit)
             return Done("measuring")
@@ -128,19 +128,21 @@ class Language(Task):
         may_load(check_path, self.asked.path)
         return Path(self.asked.path)
 
-    def _blocks(
-        self, session: Session, job: Job, study: Study, place: int
-    ) -> list[tuple[int, int]]:
+    def _blocks(self, session: Session, job: Job, place: int) -> list[range]:
         """The runs of a variant among all explanations of all variants."""
         count, size = len(job.state["explanation_ids"]), _batch(session, job)
-        return [(place * count + a, place * count + b) for a, b in _runs(count, size)]
+        before = place * count
+        return [range(before + run.start, before + run.stop) for run in runs(count, size)]
 
     def _simulate(self, session: Session, job: Job, study: Study, unit: Unit) -> Done:
         tested, parts = self._read(session, job, study), _parts(job, study)
         place, first = divmod(unit.start, len(tested.ids))
         rows = range(first, first + unit.size)
         variant = self._variants[place]
-        raw = Raw.of(session, study, session.get_one(Simulator, job.state["simulator_id"]))
+        if self._raw is None:
+            simulator = session.get_one(Simulator, job.state["simulator_id"])
+            self._raw = Raw.of(session, study, simulator)
+        raw = self._raw
         there = [row for row in rows if tested.latents[row] in variant.texts]
         latents = [tested.latents[row] for row in there]
         if place == 0:
@@ -154,13 +156,13 @@ class Language(Task):
             column = row - first
             correlations[column], values[:, :, column] = raw.calibrated(latent, pair)
         parts.save_block(unit.start, correlations, values)
-        return spent._replace(message=f"simulating: {_label(variant)}")
+        return spent._replace(message=f"simulating: {label(variant.name, given=variant.given)}")
 
     def _measure(self, session: Session, job: Job, study: Study, unit: Unit) -> None:
         tested, parts = self._read(session, job, study), _parts(job, study)
         values = [
             parts.spliced(
-                [start for start, _ in self._blocks(session, job, study, place)],
+                [run.start for run in self._blocks(session, job, place)],
                 list(tested.latents),
             )
             for place in range(len(self._variants))
@@ -183,8 +185,7 @@ class Language(Task):
 
     def _conclude(self, session: Session, job: Job, study: Study) -> LanguageTest:
         tested, parts = self._read(session, job, study), _parts(job, study)
-        starts = [start for start, _ in _runs(study.contexts_rewrite, CONTEXTS)]
-        losses, kls = parts.contexts(starts)
+        losses, kls = parts.contexts([run.start for run in runs(study.contexts_rewrite, CONTEXTS)])
         context_ids = context_tokens(session, study, ContextSet.EVALUATE)[0]
         context_ids = context_ids[: study.contexts_rewrite]
         figures = _Figures(losses, documents_of(session, context_ids), study.seed)
@@ -208,7 +209,7 @@ class Language(Task):
         session.flush()
         original = None
         for place, variant in enumerate(self._variants):
-            blocks = [start for start, _ in self._blocks(session, job, study, place)]
+            blocks = [run.start for run in self._blocks(session, job, place)]
             correlations = np.concatenate([parts.correlations(start) for start in blocks])
             original = correlations if original is None else original
             missing = sum(int(np.isnan(parts.values(start)).sum()) for start in blocks)
@@ -280,10 +281,6 @@ def _kept(
     }
 
 
-def _label(variant: Texts) -> str:
-    return variant.name if variant.given else Variant(variant.name).label
-
-
 def _parts(job: Job, study: Study) -> Parts:
     return Parts(get_settings().study_files(study.id) / "language" / str(job.id))
 
@@ -297,12 +294,11 @@ def _remove_left(session: Session, study: Study) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _unit(name: str, run: range, done: bool) -> Unit:
+    return Unit(name, run.start, run.stop, len(run) if done else 0)
+
+
 def _batch(session: Session, job: Job) -> int:
     """Explanations that the simulator takes at once."""
     method = session.get_one(Simulator, job.state["simulator_id"]).method
     return SIMULATORS.named(method).batch
-
-
-def _runs(count: int, size: int) -> list[tuple[int, int]]:
-    """So many things in runs of one size."""
-    return [(start, min(start + size, count)) for start in range(0, count, size)]
