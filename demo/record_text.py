@@ -9,7 +9,6 @@ import json
 from pathlib import Path
 
 from interp.corpus.contexts import split_corpus
-from interp.corpus.copies import identity
 from interp.corpus.seen import SeenText
 from interp.simulate.training.trained import Trained
 from interp.vocabulary import ContextSet
@@ -21,16 +20,16 @@ def main() -> None:
     """Deal the corpus as the trainings did, and hold the records against it."""
     record = DEMO / "coder" / "training.json"
     figures = json.loads(record.read_text(encoding="utf-8"))
-    sets, copies = split_corpus(figures["corpus"], figures["seed"])
-    explain = {document.name: document.text for document in sets[ContextSet.EXPLAIN]}
+    sets, copies, identities = split_corpus(figures["corpus"], figures["seed"])
+    explain = {document.name: identities[document.name] for document in sets[ContextSet.EXPLAIN]}
     assert not copies
     assert len(explain) == figures["documents"]
-    figures["seen"] = SeenText.of(map(identity, explain.values())).model_dump()
+    figures["seen"] = SeenText.of(explain.values()).model_dump()
     record.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     for folder in sorted((DEMO / "simulators").iterdir()):
         trained = Trained.read(folder)
         assert trained.corpus == figures["corpus"]
-        trained.seen = SeenText.of(identity(explain[name]) for name in trained.documents)
+        trained.seen = SeenText.of(explain[name] for name in trained.documents)
         trained.write(folder)
 
 

@@ -32,8 +32,9 @@ WITHOUT_REDIS = 10.0
 """Seconds until the next look, if Redis did not answer."""
 MARK_SECONDS = 10
 """After so long a mark is nobody's: the worker that left it was killed."""
-BURST = 20.0
-"""Seconds that a worker may pause at once: so long takes a handful of edits in a row."""
+BURST = 45.0
+"""Seconds that a worker may pause at once: so long takes the first main point of a layer with its
+baselines, or ten edits in a row."""
 AGAIN = 2.0
 """Seconds of pause that are earned again before the next one, once all are used up: very short ones
 would help nobody."""

@@ -11,7 +11,6 @@ from sparsify import SparseCoder, SparseCoderConfig, TrainConfig, Trainer
 from torch import nn
 
 from interp.corpus.contexts import make_contexts, split_corpus
-from interp.corpus.copies import identity
 from interp.corpus.seen import SeenText
 from interp.corpus.source import relocated, source_of
 from interp.corpus.unused import Unused
@@ -51,7 +50,8 @@ def train_coder(
     if kind not in ("transcoder", "sae"):
         raise InputError(f"A coder is a 'transcoder' or an 'sae', not {kind!r}.")
     unused = Unused()
-    documents = split_corpus(corpus, seed, unused).sets[ContextSet.EXPLAIN]
+    split = split_corpus(corpus, seed, unused)
+    documents = split.sets[ContextSet.EXPLAIN]
     contexts = make_contexts(
         documents,
         subject.tokenizer,
@@ -105,7 +105,7 @@ def train_coder(
         "device": str(subject.device),
         "torch": torch.__version__,
         # All of the set, though a limit of tokens may leave some of them unread.
-        "seen": SeenText.of(identity(document.text) for document in documents).model_dump(),
+        "seen": SeenText.of(split.identities[one.name] for one in documents).model_dump(),
     }
     coder.to(torch.bfloat16).save_to_disk(out)
     (out / "training.json").write_text(json.dumps(figures, indent=2) + "\n")

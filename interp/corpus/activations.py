@@ -67,11 +67,12 @@ class LatentActivations(NamedTuple):
 
     def dense(self, rows: list[int], seq: int) -> NDArray[np.float32]:
         """Activations on these contexts, shape (rows, seq), zero where not active."""
-        where = {row: i for i, row in enumerate(rows)}
         dense = np.zeros((len(rows), seq), np.float32)
-        for context in set(rows):
-            entries = slice(*np.searchsorted(self.contexts, [context, context + 1]))
-            dense[where[context], self.positions[entries]] = self.activations[entries]
+        place = np.full(max([*rows, *self.contexts[-1:]], default=0) + 1, -1)
+        place[rows] = np.arange(len(rows))
+        at = place[self.contexts]
+        asked = at >= 0
+        dense[at[asked], self.positions[asked]] = self.activations[asked]
         return dense
 
 

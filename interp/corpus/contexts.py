@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from interp.corpus.copies import distinct
+from interp.corpus.copies import Identity, distinct
 from interp.corpus.documents import Document, load_documents
 from interp.corpus.source import source_of
 from interp.corpus.text import TokenTexts
@@ -79,6 +79,8 @@ class Split(NamedTuple):
     sets: dict[ContextSet, list[Document]]
     copies: dict[str, list[Document]]
     """By the name of a document, those that were left out as copies of it."""
+    identities: dict[str, Identity]
+    """Of each document of the sets, by its name."""
 
 
 def split_corpus(source: str, seed: int, unused: Unused | None = None) -> Split:
@@ -92,14 +94,14 @@ def split_corpus(source: str, seed: int, unused: Unused | None = None) -> Split:
             :func:`interp.corpus.documents.load_documents`), or has fewer than three different
             documents.
     """
-    documents, copies = distinct(load_documents(source, unused))
+    documents, copies, identities = distinct(load_documents(source, unused))
     left_out = sum(map(len, copies.values()))
     if left_out and len(documents) < len(SPLIT):
         raise InputError(
             f"The corpus has {_counted(documents)} without copies: {left_out:,} repeat the "
             "text of another. At least 3 different ones are needed."
         )
-    return Split(split_documents(documents, seed), copies)
+    return Split(split_documents(documents, seed), copies, identities)
 
 
 def _counted(documents: Sequence[Document]) -> str:

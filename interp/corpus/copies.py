@@ -57,6 +57,8 @@ class Distinct(NamedTuple):
     documents: list[Document]
     copies: dict[str, list[Document]]
     """By the name of the document that is kept, those that were left out as copies of it."""
+    identities: dict[str, Identity]
+    """Of each document that is kept, by its name."""
 
 
 def text_hash(text: str) -> str:
@@ -67,7 +69,11 @@ def text_hash(text: str) -> str:
 
 def identity(text: str) -> Identity:
     """The identity of a text."""
-    return Identity(text_hash(text), _sketch(shingles(text)).astype(">u8").tobytes().hex())
+    return _identity(text_hash(text), _sketch(shingles(text)))
+
+
+def _identity(hashed: str, sketch: Hashes) -> Identity:
+    return Identity(hashed, sketch.astype(">u8").tobytes().hex())
 
 
 def shingles(text: str) -> Hashes:
@@ -78,10 +84,10 @@ def shingles(text: str) -> Hashes:
     plain = unicodedata.normalize("NFKC", text).casefold()
     if not plain.isascii():
         plain = _SPACELESS.sub(r" \g<0> ", plain)
-    words = np.fromiter(
-        (crc32(match[0].encode("utf-8", "surrogatepass")) for match in _WORD.finditer(plain)),
-        np.uint64,
-    )
+    found = _WORD.findall(plain)
+    # Texts repeat their words.
+    hash_of = {word: crc32(word.encode("utf-8", "surrogatepass")) for word in set(found)}
+    words = np.fromiter(map(hash_of.__getitem__, found), np.uint64, len(found))
     if len(words) < WORDS:
         missing = WORDS - len(words) - (not len(words))
         # A text without words has its own hash for one.
@@ -120,19 +126,29 @@ def distinct(documents: Sequence[Document]) -> Distinct:
         kept = first.setdefault(text_hash(documents[number].text), number)
         if kept != number:
             copy_of[number] = kept
-    copy_of |= _near_copies(documents, list(first.values()))
+    sketches, near = _near_copies(documents, list(first.values()))
+    copy_of |= near
     copies: dict[str, list[Document]] = {}
     for number, kept in copy_of.items():
         while kept in copy_of:  # the one that it equals is nearly a third one
             kept = copy_of[kept]
         copies.setdefault(documents[kept].name, []).append(documents[number])
     left = [document for number, document in enumerate(documents) if number not in copy_of]
-    return Distinct(left, copies)
+    identities = {
+        documents[number].name: _identity(hashed, sketch)
+        for (hashed, number), sketch in zip(first.items(), sketches, strict=True)
+        if number not in copy_of
+    }
+    return Distinct(left, copies, identities)
 
 
-def _near_copies(documents: Sequence[Document], numbers: Sequence[int]) -> dict[int, int]:
-    """Documents that are nearly others, or parts of them, with the one that is kept."""
-    sizes, sketches = array("q"), []
+def _near_copies(
+    documents: Sequence[Document], numbers: Sequence[int]
+) -> tuple[list[Hashes], dict[int, int]]:
+    """The sketches of some documents, and those that are nearly others, or parts of them, with the
+    one that is kept."""
+    sizes = array("q")
+    sketches: list[Hashes] = []
     for number in numbers:
         hashes = shingles(documents[number].text)
         sizes.append(len(hashes))
@@ -153,7 +169,7 @@ def _near_copies(documents: Sequence[Document], numbers: Sequence[int]) -> dict[
                 break
         else:
             index.add(place, hashes)
-    return copy_of
+    return sketches, copy_of
 
 
 class _Index:

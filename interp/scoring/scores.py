@@ -1,6 +1,7 @@
 """Scores of simulated values against a latent's real activations."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -64,14 +65,18 @@ class Ranked:
         Args:
             raw: Simulated values; NaN where missing.
         """
-        positions = raw.shape[1]
+        self._positions = raw.shape[1]
         self.contexts = contexts
         self.whole = Sorted.of(raw.ravel())
-        first = np.repeat(contexts.first, positions)
-        self._halves = self.whole.part(first), self.whole.part(~first)
-        self._document = np.repeat(contexts.document, positions)[self.whole.tokens]
+        self._document = np.repeat(contexts.document, self._positions)[self.whole.tokens]
         values = self.whole.values
         self._centred = values - values.mean() if len(values) else values
+
+    @cached_property
+    def _halves(self) -> tuple[Sorted, Sorted]:
+        """The values of each half of the documents. Scores need them, calibrations do not."""
+        first = np.repeat(self.contexts.first, self._positions)
+        return self.whole.part(first), self.whole.part(~first)
 
     def figures(self, real: Float[np.ndarray, "context position"]) -> Float[np.ndarray, "6"]:
         """Correlation, explained variance, sensitivity, specificity, F1 and AUROC against a

@@ -3,7 +3,7 @@
 The formulas are those of :mod:`interp.simulate.two_tower.simulator`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -73,6 +73,11 @@ class Encoded(NamedTuple):
     vector: Float[Tensor, "latent width"]
     """Already scaled."""
     bias: Float[Tensor, "latent"]
+
+    @classmethod
+    def joined(cls, parts: Iterable[Self]) -> Self:
+        """The encodings of all parts, in one."""
+        return cls(*(torch.cat(same) for same in zip(*parts, strict=True)))
 
 
 class Towers(nn.Module):

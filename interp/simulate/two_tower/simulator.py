@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -101,26 +102,39 @@ class TwoTower:
         texts = ["".join(tokens[first_position:]) for tokens in contexts]
         read = self._read(contexts, texts, first_position)
         asked = [(ask.explanation, self._fold(ask)) for ask in asks]
-        new = self._read_explanations([(text, fold) for text, fold in asked if fold is not None])
-        tokens: dict[int, Tensor] = {}
+        told = [(text, fold) for text, fold in asked if fold is not None]
+        new = self._read_explanations(told)
+        shares = self._shares(told, texts)
         for text, fold in asked:
             values = np.full((len(contexts), len(contexts[0])), np.nan, np.float32)
             simulated = values[:, first_position:]
             failures = {}
             if fold is None:
                 failures["every fold was trained on this latent"] = simulated.size
-            elif (encoded := self._explanations[text, fold]) is None:
+            elif (text, fold) not in shares:
                 failures["the explanation has no text"] = simulated.size
             else:
-                if fold not in tokens:
-                    kept = [self._kept[one][fold] for one in texts]
-                    tokens[fold] = torch.cat(kept).float()
-                share = torch.sigmoid(logits(tokens[fold], encoded))
-                simulated[:] = TOP * share.view(simulated.shape).numpy()
+                simulated[:] = TOP * shares[text, fold].reshape(simulated.shape)
                 read += new.pop((text, fold), 0) + self._read_before.pop((text, fold), 0)
             # What is done for all of them at once is told with the first.
             yield Simulated(values, failures, read, 0, time.perf_counter() - started)
             read, started = 0, time.perf_counter()
+
+    def _shares(
+        self, asked: Sequence[tuple[str, int]], texts: Sequence[str]
+    ) -> dict[tuple[str, int], Float[np.ndarray, "token"]]:
+        """The simulated share of each latent's maximum, at the tokens of some texts. One product
+        gives those of all explanations that a fold simulates."""
+        by_fold: dict[int, dict[tuple[str, int], Encoded]] = {}
+        for text, fold in asked:
+            if (encoded := self._explanations[text, fold]) is not None:
+                by_fold.setdefault(fold, {})[text, fold] = encoded
+        shares: dict[tuple[str, int], Tensor] = {}
+        for fold, some in by_fold.items():
+            tokens = torch.cat([self._kept[one][fold] for one in texts]).float()
+            found = torch.sigmoid(logits(tokens, Encoded.joined(some.values())))
+            shares |= dict(zip(some, found.mT.contiguous(), strict=True))
+        return {one: share.numpy() for one, share in shares.items()}
 
     @torch.inference_mode()
     def read_ahead(self, asks: Sequence[Ask], following: Sequence[Ask]) -> None:

@@ -13,7 +13,6 @@ from interp.coders.protocol import Coder, fingerprint
 from interp.coders.sample import sample
 from interp.corpus import tokenizer as tokenizers
 from interp.corpus.contexts import draw_sets, split_corpus
-from interp.corpus.copies import identity
 from interp.corpus.documents import TEXT_VERSION
 from interp.corpus.source import source_of
 from interp.corpus.unused import Unused
@@ -96,7 +95,7 @@ def make_contexts(session: Session, study: Study, tokenizer: PreTrainedTokenizer
         ContextSet.EVALUATE: study.contexts_evaluate,
     }
     unused = Unused()
-    sets, copies = split_corpus(corpus_of(study), study.seed, unused)
+    sets, copies, identities = split_corpus(corpus_of(study), study.seed, unused)
     contexts = draw_sets(
         sets,
         tokenizer,
@@ -107,13 +106,6 @@ def make_contexts(session: Session, study: Study, tokenizer: PreTrainedTokenizer
         template_before=None if source_of(study.corpus).template else study.first_position,
         unused=unused,
     )
-    used = {context.document for context in contexts}
-    identities = {
-        document.name: identity(document.text)
-        for part in sets.values()
-        for document in part
-        if document.name in used
-    }
     numbers = {context_set: count() for context_set in ContextSet}
     for start in range(0, len(contexts), ROWS):
         rows = [

@@ -157,7 +157,7 @@ def test_chats_that_cannot_be_written_are_counted(tmp_path: Path) -> None:
     chats = [messages(i) for i in range(40)]
     chats[7] = [{"role": "system", "content": "Be brief."}, *chats[7]]
     unused = Unused()
-    sets, _ = split_corpus(written(tmp_path, [*chats]), 0, unused)
+    sets, *_ = split_corpus(written(tmp_path, [*chats]), 0, unused)
     limits = {ContextSet.EXPLAIN: 20, ContextSet.CALIBRATE: 4, ContextSet.EVALUATE: 4}
     contexts = draw_sets(
         sets,

@@ -203,7 +203,7 @@ def test_copies_under_other_names_are_one_document(tmp_path: Path) -> None:
         for number in range(30):
             text = ["", "\n", "  ", "\u00a0"][copy] + sentences(number)
             (tmp_path / f"{copy}-{number}.txt").write_text(text, encoding="utf-8")
-    sets, copies = split_corpus(str(tmp_path), seed=0)
+    sets, copies, _ = split_corpus(str(tmp_path), seed=0)
     assert sum(map(len, copies.values())) == 90
     hashes = {which: {text_hash(d.text) for d in part} for which, part in sets.items()}
     assert {which: len(part) for which, part in hashes.items()} == {
@@ -227,7 +227,7 @@ def test_too_few_different_documents_are_an_error_that_counts_copies(tmp_path: P
 
 def test_without_copies_documents_are_dealt_as_they_are() -> None:
     """A coder that was trained on the explain set of an earlier version knows no other text."""
-    sets, copies = split_corpus("sotu", seed=0)
+    sets, copies, _ = split_corpus("sotu", seed=0)
     assert not copies
     evaluate = {document.name for document in sets[ContextSet.EVALUATE]}
     assert len(evaluate) == 37
@@ -296,7 +296,7 @@ def test_no_text_is_in_two_sets_wherever_its_copies_are(tmp_path: Path, seed: in
         path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
     for number, one in enumerate(texts[3::4]):
         (tmp_path / f"{number}.txt").write_text(one)
-    sets, copies = split_corpus(str(tmp_path), seed)
+    sets, copies, _ = split_corpus(str(tmp_path), seed)
     kept = [(which, shingles(document.text)) for which, part in sets.items() for document in part]
     assert len(kept) == len(originals)
     assert len(kept) + sum(map(len, copies.values())) == len(texts)

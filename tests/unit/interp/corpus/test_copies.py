@@ -116,6 +116,7 @@ def test_the_copies_of_a_document_are_told() -> None:
     ]
     found = distinct(documents)
     assert [document.name for document in found.documents] == ["c", "a"]
+    assert found.identities == {"c": identity(text(0)), "a": identity(text(1))}
     assert {name: {d.name for d in part} for name, part in found.copies.items()} == {
         "c": {"b", "d"}
     }
