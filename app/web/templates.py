@@ -1,5 +1,6 @@
 """Pages: Jinja2 templates."""
 
+from collections.abc import MutableMapping
 from functools import cache
 from typing import Any
 
@@ -28,7 +29,17 @@ from jobs import progress
 from jobs.kinds import KINDS
 from models.shipped import STATIC, TEMPLATES
 
-environment = Environment(
+
+class _Environment(Environment):
+    def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
+        """The globals of a template: those of all. Jinja2 would chain its own before them. Each page
+        compares the chain's keys for every template that it takes macros from: a tenth of its time.
+        """
+        assert not d, "templates have no globals of their own"
+        return self.globals
+
+
+environment = _Environment(
     loader=FileSystemLoader(TEMPLATES),
     autoescape=True,
     undefined=StrictUndefined,  # a name that a page does not give is a mistake, not an empty place
