@@ -146,21 +146,30 @@ def first_minutes(client: httpx.Client) -> Iterator[Figure]:
     began = time.monotonic()
     if _main_point(client) is not None:
         return  # in a folder that was kept
-    # Not more often: a question about all latents takes time from the work that is measured.
-    first = wait_for(lambda: _main_point(client), "main point of the layer", every=1)
-    many = len(first["explanation_ids"])
-    yield Figure(f"address → {many} latents on the chart", time.monotonic() - began, 240)
-    simulating = [one for one in _jobs(client) if one["kind"] == "simulate"]
-    bulk = max(simulating, key=lambda one: one["total"] or 0)
 
     def whole() -> bool | None:
         found = _main_point(client)
-        return (found is not None and len(found["explanation_ids"]) >= bulk["total"]) or None
+        return (found is not None and len(found["explanation_ids"]) >= _firing(client)) or None
 
+    # Not more often: a question about all latents takes time from the work that is measured.
     wait_for(whole, "main point of the whole layer", every=1)
-    yield Figure("address → all latents on the chart", time.monotonic() - began, 240)
-    bulk = next(one for one in _jobs(client) if one["id"] == bulk["id"])
+    yield Figure(
+        f"address → {_firing(client):,} latents on the chart", time.monotonic() - began, 240
+    )
+
+    def simulated() -> dict[str, Any] | None:
+        jobs = [one for one in _jobs(client) if one["kind"] == "simulate"]
+        bulk = max(jobs, key=lambda one: one["total"] or 0)
+        return bulk if bulk["finished_at"] else None
+
+    bulk = wait_for(simulated, "end of the simulation", every=1)
     yield Figure("all latents simulated and scored", _seconds(bulk), 300)
+
+
+def _firing(client: httpx.Client) -> int:
+    """The latents that fire: all of them are explained."""
+    about = client.get(API).json()["coder_info"]
+    return int(about["num_latents"]) - int(about["dead"])
 
 
 def _main_point(client: httpx.Client, explanation: int | None = None) -> dict[str, Any] | None:
