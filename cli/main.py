@@ -42,7 +42,7 @@ def up(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port to listen on. 0 takes a free one.")
     ] = None,
-    demo: Annotated[bool, typer.Option(help="Make the demo study if there is no study.")] = True,
+    demo: Annotated[bool, typer.Option(help="Make the demo studies if there is no study.")] = True,
 ) -> None:
     """Start everything on this machine, and stop it with Ctrl-C."""
     from cli.up import up as start
@@ -103,10 +103,16 @@ def train_coder(
         int | None, typer.Option(min=1, help="Tokens to train on, at most. Default: all.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Smaller leaves fewer latents dead. Default: by the number of latents."),
+    ] = None,
 ) -> None:
     """Train a sparse coder on the explain set of a corpus."""
     if out.exists():
         raise CommandError(f"{out} is there already. Choose another folder, or remove it first.")
+    if learning_rate is not None and not 0 < learning_rate < 1:
+        raise CommandError(f"A learning rate is between 0 and 1, not {learning_rate:g}.")
     from interp.sources.corpora import check_corpus
     from interp.sources.models import check_length, check_model, check_site
 
@@ -136,6 +142,7 @@ def train_coder(
         batch_size=batch_size,
         max_tokens=max_tokens,
         seed=seed,
+        learning_rate=learning_rate,
     )
     console.print(figures)
 

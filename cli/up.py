@@ -154,7 +154,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _ensure_study(console: Console, settings: Settings) -> None:
-    """Make the demo study if there is no study. Without it the rest still works."""
+    """Make the demo studies if there is no study. Without them the rest still works."""
     with new_session() as session:
         study = select(Study.id).where(Study.deleted_at.is_(None)).limit(1)
         if session.scalar(study) is None and fetch_models(console, settings):
@@ -162,7 +162,7 @@ def _ensure_study(console: Console, settings: Settings) -> None:
 
 
 def fetch_models(console: Console, settings: Settings) -> bool:
-    """Fetch the models of the demo study. False if they cannot be had.
+    """Fetch the models of the demo studies. False if they cannot be had.
 
     The model for search by meaning comes along, so that the demo's jobs embed what they write. One
     line says so where it cannot be had.

@@ -18,7 +18,17 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from jobs.events import get_redis, publish
-from jobs.kinds import INTERACTIVE, KINDS, QUEUES, kind_of, priority_of, queue_of
+from jobs.kinds import (
+    BACKGROUND,
+    INTERACTIVE,
+    KINDS,
+    QUEUES,
+    WAITED_FOR,
+    kind_of,
+    params_of,
+    priority_of,
+    queue_of,
+)
 from jobs.log import note
 from jobs.params import AttributeParams, Params, RewriteParams
 from jobs.status import ACTIVE
@@ -75,6 +85,7 @@ def enqueue(
     *,
     by: str,
     fills: Generation | Sentence | None = None,
+    in_background: bool = False,
 ) -> Job:
     """Make a job and wake a worker for it. Commits the session.
 
@@ -83,8 +94,11 @@ def enqueue(
     Args:
         by: The person who asks for it.
         fills: A row that the job fills: it names the job from the same commit on.
+        in_background: Nobody waits for the job, nor for those that follow it by themselves. They
+            run when nothing ordinary waits.
     """
-    job, needless = _make(session, study.id, params, by)
+    highest = BACKGROUND if in_background else WAITED_FOR
+    job, needless = _make(session, study.id, params, by, highest)
     if fills is not None:
         fills.job_id = job.id
     _announce(session, study.id, [job], needless)
@@ -106,7 +120,9 @@ def follow(session: Session, job: Job, when: str, orders: Sequence[Params]) -> N
         session.commit()
         return
     job.state = {**job.state, "queued": [*queued, when]}
-    made = [_make(session, job.study_id, params, job.created_by) for params in orders]
+    # A job below the priority of its kind is in the background with all that follows it.
+    highest = job.priority if job.priority < priority_of(params_of(job)) else WAITED_FOR
+    made = [_make(session, job.study_id, params, job.created_by, highest) for params in orders]
     jobs = [one for one, _ in made]
     _announce(session, job.study_id, jobs, [i for _, needless in made for i in needless])
 
@@ -124,15 +140,21 @@ def retry(session: Session, job: Job) -> Job:
     return job
 
 
-def _make(session: Session, study_id: int, params: Params, by: str) -> tuple[Job, Sequence[int]]:
-    """A new row, and the jobs that it makes needless. The caller commits."""
+def _make(
+    session: Session, study_id: int, params: Params, by: str, highest: int
+) -> tuple[Job, Sequence[int]]:
+    """A new row, and the jobs that it makes needless. The caller commits.
+
+    Args:
+        highest: The job's priority, if that of its parameters is higher.
+    """
     job = Job(
         study_id=study_id,
         kind=kind_of(params).name,
         params=params.stored(),
         state={},
         status="queued",
-        priority=priority_of(params),
+        priority=min(priority_of(params), highest),
         created_by=by,
     )
     session.add(job)

@@ -33,6 +33,7 @@ def train_coder(
     batch_size: int,
     max_tokens: int | None,
     seed: int,
+    learning_rate: float | None = None,
 ) -> dict[str, object]:
     """Train a coder on the explain set of a corpus and write a ``sparsify`` checkpoint.
 
@@ -43,6 +44,8 @@ def train_coder(
         kind: ``transcoder`` (module input to module output) or ``sae`` (module output to itself).
         batch_size: Contexts a step.
         max_tokens: Stop after this many tokens; None takes the whole explain set once.
+        learning_rate: Of every weight's step, which has the sign of its gradient. None takes the
+            trainer's, 0.64 divided by the square root of the number of latents.
 
     Returns:
         The figures written to ``training.json`` beside the checkpoint.
@@ -71,6 +74,7 @@ def train_coder(
             num_latents=num_latents, k=k, skip_connection=skip, transcode=kind == "transcoder"
         ),
         batch_size=batch_size,
+        lr=learning_rate,
         hookpoints=[subject.hookpoint],
         init_seeds=[seed],
         exclude_tokens=[subject.tokenizer.bos_token_id] if prepend_bos else [],
@@ -96,6 +100,7 @@ def train_coder(
         "context_length": context_length,
         "prepend_bos": prepend_bos,
         "batch_size": batch_size,
+        "learning_rate": learning_rate,
         "seed": seed,
         "documents": len(documents),
         "unused": {reason: count for reason, (count, _) in unused.found.items()},

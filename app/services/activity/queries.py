@@ -107,8 +107,12 @@ def _writer(explanation: Explanation) -> str:
 
 def _jobs(session: Session, study: Study, limit: int) -> list[Activity]:
     """Jobs that ended, but for the finished and superseded ones of an edit: they say nothing beside
-    it."""
-    of_edits = Job.kind.in_(("simulate", "rewrite")) & (Job.priority != ORDINARY)
+    it. The simulation of a study's first latents is none, at whatever priority."""
+    of_edits = (
+        Job.kind.in_(("simulate", "rewrite"))
+        & (Job.priority != ORDINARY)
+        & ~Job.params.has_key("first_latents")
+    )
     ended = (
         select(Job)
         .where(

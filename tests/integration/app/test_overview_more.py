@@ -12,6 +12,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from interp.scoring import statistics
+from jobs.kinds import BACKGROUND
+from jobs.params import SimulateParams
 from models import Context, Explanation, Job, Rewrite, RewritePoint, Study
 from tests.factories import little_study, reword
 from tests.reading import latent_of, problem_of, text_of
@@ -180,6 +182,20 @@ def test_recent_activity(pages: httpx.Client, db: Session, study: Study) -> None
     assert "loss effect where it fires lower −0.01000 [−0.02000, −0.00500]" in text
     db.delete(running)
     db.commit()
+
+
+def test_the_first_simulation_is_told_though_nobody_waited(
+    pages: httpx.Client, db: Session, study: Study
+) -> None:
+    """In the background are also the jobs that follow an edit, which are not told."""
+    for asked in SimulateParams(first_latents=6), SimulateParams(explanation_ids=(1,), rest=True):
+        job = Job(study_id=study.id, kind="simulate", status="finished", params=asked.stored())
+        job.priority, job.created_by, job.finished_at = BACKGROUND, "bo", datetime.now(UTC)
+        db.add(job)
+    db.commit()
+    found = pages.get(f"/api/v1/studies/{study.slug}/activity").json()
+    first = select(Job.id).where(Job.study_id == study.id, Job.params.has_key("first_latents"))
+    assert [one["job_id"] for one in found if one["kind"] == "job"] == [db.scalar(first)]
 
 
 def test_an_edit_not_measured_yet_says_so(pages: httpx.Client, db: Session, study: Study) -> None:

@@ -51,6 +51,14 @@ def test_train_coder_leaves_an_existing_folder_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "coder").exists()
 
 
+@pytest.mark.parametrize("rate", ["0", "-0.1", "1", "nan", "inf"])
+def test_a_learning_rate_that_cannot_be_is_refused(tmp_path: Path, rate: str) -> None:
+    arguments = ["--model", "gpt2", "--hookpoint", "h.3", "--corpus", "sotu"]
+    out = ["--out", tmp_path / "coder"]
+    run = palimpsest("train-coder", *arguments, *out, f"--learning-rate={rate}")
+    assert_fails(run, "A learning rate is between 0 and 1")
+
+
 def test_a_coder_is_inspected(tmp_path: Path) -> None:
     files = living_folders(tmp_path)
     named = ["--model", files["model"], "--corpus", files["corpus"]]
