@@ -177,6 +177,63 @@ class Linearisation(Term):
     )
 
 
+class PredictionError(Term):
+    """An error of a prediction at one position, to split a layer's loss increase by."""
+
+    MISSED = (
+        "missed",
+        "missed activations",
+        "The latent is active, and predicted silent.",
+    )
+    FALSE_POSITIVE = (
+        "false_positive",
+        "false positives",
+        "The latent is silent, and predicted active.",
+    )
+    WRONG_SIZE = (
+        "wrong_size",
+        "wrong size",
+        "The latent is active and predicted active, with another value or pushed out by others.",
+    )
+    BACKGROUND = (
+        "background",
+        "background",
+        "The latent is silent and predicted silent, but its expected activation is above zero.",
+    )
+
+
+class BudgetSplit(Term):
+    """What latents are grouped by, to split a layer's loss increase."""
+
+    LAYER = "layer", "the whole layer", "All rewritten latents together."
+    FIRING_RATE = "firing_rate", "firing rate", "The share of tokens of the explain set."
+    CALIBRATE_TOKENS = (
+        "calibrate_tokens",
+        "active calibrate tokens",
+        "The number of active tokens that the latent's calibrations were fitted on.",
+    )
+    KIND = "kind", "kind of latent", "Where its activation concentrates on the explain set."
+
+
+class LatentKind(Term):
+    """The least that holds half of a latent's activation on the explain set."""
+
+    POSITION = "position", "position", "Half of its activation falls on one position of contexts."
+    PHRASE = (
+        "phrase",
+        "phrase",
+        "Half of its activation falls on one token after one other token.",
+    )
+    WORD = "word", "word", "Half of its activation falls on one token of the vocabulary."
+    FEW_WORDS = "few_words", "few words", "Half of its activation falls on ten tokens."
+    MANY_WORDS = (
+        "many_words",
+        "many words",
+        "Ten tokens hold less than half of its activation: it may stand for a topic, or syntax.",
+    )
+    TOO_RARE = "too_rare", "too rare to tell", "It is active on fewer than ten tokens."
+
+
 class Stratum(Term):
     """Contexts of the evaluate set that are sampled alike to measure a latent's loss effect."""
 
@@ -391,6 +448,11 @@ class Concept(Term):
         "random baseline",
         "The same score for other latents' explanations, with the same simulator and text.",
     )
+    ERROR_BUDGET = (
+        "error_budget",
+        "error budget",
+        "The estimated loss increase over real latents, split by the errors that cause it.",
+    )
     CEILING = "ceiling", "ceiling", "The score of a perfect simulation."
     SCORER = "scorer", "scorer", "A language model that scores an explanation."
     USAGE = "usage", "usage", "The tokens and seconds that a job takes."
@@ -406,6 +468,9 @@ VOCABULARY: tuple[type[Term], ...] = (
     Condition,
     Change,
     Linearisation,
+    PredictionError,
+    BudgetSplit,
+    LatentKind,
     Stratum,
     ScoreName,
     Independence,

@@ -7,6 +7,7 @@ from models.language import LanguageTest, LanguageVariant
 from models.rewrite import (
     Attribution,
     AttributionPart,
+    BudgetEntry,
     Check,
     EstimatedEffect,
     Generation,
@@ -22,6 +23,7 @@ __all__ = [
     "Attribution",
     "AttributionPart",
     "Base",
+    "BudgetEntry",
     "Calibration",
     "Check",
     "Comment",

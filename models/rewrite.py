@@ -188,6 +188,9 @@ class Attribution(Base):
     """The current explanations when it began. All of them are rewritten in the layer rewritten."""
     context_ids: Mapped[Ids]
     seed: Mapped[int]
+    increases: Mapped[Floats | None]
+    """Loss with the layer rewritten minus loss with all latents real, on each context, in nats:
+    what the error budget splits. None until that is made, and in attributions older than it."""
     finished: Mapped[bool] = mapped_column(default=False)
     code_version: Mapped[str]
     created_at: Mapped[Created]
@@ -206,6 +209,10 @@ class AttributionPart(Base):
     effects: Mapped[NDArray[np.float32]] = mapped_column(Matrix)
     """A row for each context, of each point of linearisation in turn; a column for each
     explanation."""
+    errors: Mapped[NDArray[np.float32]] = mapped_column(Matrix)
+    """The same of each prediction error in turn: the effects along the path, split."""
+    increases: Mapped[Floats]
+    """As in the attribution, of these contexts."""
 
 
 class EstimatedEffect(Base):
@@ -232,6 +239,38 @@ class EstimatedEffect(Base):
     high: Mapped[float | None]
     """Mean over these contexts, with its bootstrap 95% interval over documents. None where the loss
     is no finite number."""
+
+
+class BudgetEntry(Base):
+    """The part of one error and one group of latents in an attribution's loss increase.
+
+    See ``interp.rewriting.budget``.
+    """
+
+    __tablename__ = "budget_entry"
+
+    attribution_id: Mapped[int] = mapped_column(
+        ForeignKey("attribution.id", ondelete="CASCADE"), primary_key=True
+    )
+    place: Mapped[int] = mapped_column(primary_key=True)
+    """The order in which entries are shown."""
+    split: Mapped[str]
+    """``layer``, ``firing_rate``, ``calibrate_tokens`` or ``kind``."""
+    group: Mapped[str]
+    """The band or the kind of latents; empty for the whole layer."""
+    error: Mapped[str]
+    """``missed``, ``false_positive``, ``wrong_size`` or ``background``; empty for all together."""
+    latents: Mapped[int]
+    effects: Mapped[Floats]
+    """On each context, in nats, in the order of ``Attribution.context_ids``."""
+    mean: Mapped[float | None]
+    low: Mapped[float | None]
+    high: Mapped[float | None]
+    """Their mean with its bootstrap 95% interval over documents."""
+    share: Mapped[float | None]
+    share_low: Mapped[float | None]
+    share_high: Mapped[float | None]
+    """Of the whole layer's, with its interval. None where that is not clearly above zero."""
 
 
 class Generation(Base):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -24,7 +24,7 @@ from interp.model.whole import Whole
 from interp.rewriting.evaluate import TOKENS_AT_ONCE, stopped
 from interp.rewriting.splice import Site, Values
 from interp.scoring.statistics import RESAMPLES, Estimate, by_document
-from interp.vocabulary import Linearisation, Protocol
+from interp.vocabulary import Linearisation, PredictionError, Protocol
 
 LATENTS_AT_ONCE = 512
 """Latents whose resamples are in memory at once."""
@@ -42,6 +42,9 @@ class Attributed(NamedTuple):
     """The loss with all latents real."""
     rewritten: Float[np.ndarray, "context"]
     """The loss with the layer rewritten."""
+    errors: Mapping[PredictionError, Float[np.ndarray, "context rewritten"]]
+    """The ``path`` effects, split by the error at each position: they add up to them. Empty without
+    the values that predict where a latent is active."""
 
 
 def attribute(
@@ -53,6 +56,7 @@ def attribute(
     protocol: Protocol,
     first_position: int,
     rows: Sequence[int] | None = None,
+    predicted: Values | None = None,
 ) -> Attributed:
     """Estimate what each latent's rewriting does to the loss of each context.
 
@@ -62,12 +66,14 @@ def attribute(
         values: The latents and their calibrated values. All of them are rewritten in the layer
             rewritten.
         rows: Contexts to run; None runs them all.
+        predicted: Other values of the same latents, which predict where each is active: above zero.
+            They split the ``path`` effects by error.
     """
     wanted = torch.tensor(list(range(len(tokens)) if rows is None else rows), dtype=torch.long)
     where = protocol.spliced(tokens.shape[1], first_position)
     size = max(1, TOKENS_AT_ONCE[subject.device.type] // (where.stop - where.start))
     parts = [
-        _attribute(stopped(subject, tokens[batch], where), coder, values, batch)
+        _attribute(stopped(subject, tokens[batch], where), coder, values, predicted, batch)
         for batch in wanted.split(size)
         if len(batch)
     ]
@@ -75,6 +81,11 @@ def attribute(
         {one: _joined([part.effects[one] for part in parts]) for one in Linearisation},
         _joined([part.real for part in parts]),
         _joined([part.rewritten for part in parts]),
+        {
+            one: _joined([part.errors[one] for part in parts])
+            for one in PredictionError
+            if predicted is not None
+        },
     )
 
 
@@ -84,7 +95,11 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def _attribute(
-    suspended: Suspended | Whole, coder: Coder, values: Values, batch: Int[Tensor, "batch"]
+    suspended: Suspended | Whole,
+    coder: Coder,
+    values: Values,
+    predicted: Values | None,
+    batch: Int[Tensor, "batch"],
 ) -> Attributed:
     with torch.no_grad():
         site = Site(coder, suspended.hooked)
@@ -118,11 +133,35 @@ def _attribute(
             Linearisation.REWRITTEN: change(among, from_rewritten),
             Linearisation.PATH: changes * path,
         }
-    summed = {
-        name: one.unflatten(0, (len(batch), -1)).sum(1).cpu().numpy()
-        for name, one in effects.items()
+        by_error: dict[PredictionError, PerLatent] = {}
+        if predicted is not None:
+            above = predicted.at(batch).to(site.x).flatten(0, 1) > 0
+            whole = effects[Linearisation.PATH]
+            by_error = {
+                error: whole.where(where, 0.0) for error, where in errors(real > 0, above).items()
+            }
+
+    def summed(one: PerLatent) -> np.ndarray:
+        return np.asarray(one.unflatten(0, (len(batch), -1)).sum(1).cpu())
+
+    return Attributed(
+        {name: summed(one) for name, one in effects.items()},
+        at_real.loss.cpu().numpy(),
+        at_rewritten.loss.cpu().numpy(),
+        {name: summed(one) for name, one in by_error.items()},
+    )
+
+
+def errors(
+    active: Bool[Tensor, "*shape"], predicted: Bool[Tensor, "*shape"]
+) -> dict[PredictionError, Bool[Tensor, "*shape"]]:
+    """Where each error can be. Each position of a latent is in exactly one of them."""
+    return {
+        PredictionError.MISSED: active & ~predicted,
+        PredictionError.FALSE_POSITIVE: ~active & predicted,
+        PredictionError.WRONG_SIZE: active & predicted,
+        PredictionError.BACKGROUND: ~active & ~predicted,
     }
-    return Attributed(summed, at_real.loss.cpu().numpy(), at_rewritten.loss.cpu().numpy())
 
 
 class _Linear(NamedTuple):

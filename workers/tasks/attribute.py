@@ -1,4 +1,5 @@
-"""Estimate the loss effects of all simulated latents at once, to first order."""
+"""Estimate the loss effects of all simulated latents at once, to first order, and the error budget
+of the layer from them."""
 
 from collections.abc import Sequence
 
@@ -7,32 +8,56 @@ from jaxtyping import Float
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
+from interp.corpus.activations import StoreError
 from interp.errors import InputError
 from interp.rewriting.attribution import attribute, means
-from interp.vocabulary import CalibrationMethod, ContextSet, Linearisation, Protocol
+from interp.rewriting.budget import (
+    CALIBRATE_TOKENS,
+    FIRING_RATES,
+    bands,
+    budget,
+    kind_of,
+    kinds,
+)
+from interp.scoring.statistics import Estimate
+from interp.vocabulary import (
+    BudgetSplit,
+    CalibrationMethod,
+    ContextSet,
+    LatentKind,
+    Linearisation,
+    PredictionError,
+    Protocol,
+    ScoreName,
+)
 from jobs import chain
 from jobs.events import publish
+from jobs.log import note
 from jobs.params import AttributeParams
 from jobs.queue import follow
 from models import (
     Attribution,
     AttributionPart,
+    BudgetEntry,
     EstimatedEffect,
     Explanation,
     Job,
     Latent,
     LossEffect,
+    Score,
     Simulation,
     Study,
 )
-from workers.resources import coder_of, subject_of
-from workers.task import Done, Task, Unit, remember
+from models.base import among
+from workers.resources import coder_of, store_of, subject_of
+from workers.task import Done, Task, Unit, remember, runs
 from workers.tasks.rewrite.values import SimulatedValues
 from workers.tasks.rows import context_tokens, documents_of, finite
 from workers.version import code_version
 
 CONTEXTS, LATENTS = 4, 512
 """Contexts run, and latents averaged, in one unit of work."""
+DOING = {"contexts": "estimating", "latents": "averaging", "budget": "splitting by error"}
 TOP, SPREAD = 16, 32
 """Latents whose loss effects are measured exactly afterwards: those with the largest estimates, and
 others at even steps of the ranking, to tell how well the estimates agree."""
@@ -41,7 +66,8 @@ FEW, SHARE = 8, 0.05
 
 
 class Attribute(Task):
-    """Estimates the effects on a block of contexts, then averages a block of latents."""
+    """Estimates the effects on a block of contexts, then averages a block of latents, then makes
+    the error budget."""
 
     counts = "contexts and latents"
 
@@ -80,8 +106,8 @@ class Attribute(Task):
         session.commit()
 
     def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:
-        """Blocks of contexts, then blocks of latents. None if few explanations have changed, or if
-        a newer attribution was finished meanwhile: it took the place of this one."""
+        """Blocks of contexts, blocks of latents, the budget. None if few explanations have changed,
+        or if a newer attribution was finished meanwhile: it took the place of this one."""
         row = _row(session, job)
         if row is None:
             return []
@@ -113,6 +139,7 @@ class Attribute(Task):
                 for i in range(0, latents, LATENTS)
                 for stop in [min(i + LATENTS, latents)]
             ),
+            Unit("budget", 0, 1, int(row.increases is not None)),
         ]
 
     def do(self, session: Session, job: Job, study: Study, unit: Unit) -> Done:
@@ -120,12 +147,15 @@ class Attribute(Task):
         row = _row(session, job)
         if row is None:
             return Done()  # a newer one took its place meanwhile
-        if unit.name == "contexts":
-            self._run(session, study, row, unit)
-        else:
-            self._average(session, row, unit)
+        match unit.name:
+            case "contexts":
+                self._run(session, study, row, unit)
+            case "latents":
+                self._average(session, row, unit)
+            case "budget":
+                _budget(session, job, study, row)
         session.commit()
-        return Done("estimating" if unit.name == "contexts" else "averaging")
+        return Done(DOING[unit.name])
 
     def finish(self, session: Session, job: Job, study: Study) -> None:
         """Let it stand as the newest, in the place of earlier ones."""
@@ -162,9 +192,17 @@ class Attribute(Task):
             protocol=Protocol.WHOLE,
             first_position=study.first_position,
             rows=range(unit.start, unit.stop),
+            predicted=self._values.values(str(CalibrationMethod.QUANTILE), row.explanation_ids),
         )
-        effects = np.concatenate([found.effects[point] for point in Linearisation])
-        session.add(AttributionPart(attribution_id=row.id, start=unit.start, effects=effects))
+        session.add(
+            AttributionPart(
+                attribution_id=row.id,
+                start=unit.start,
+                effects=np.concatenate([found.effects[point] for point in Linearisation]),
+                errors=np.concatenate([found.errors[error] for error in PredictionError]),
+                increases=(found.rewritten - found.real).tolist(),
+            )
+        )
 
     def _average(self, session: Session, row: Attribution, unit: Unit) -> None:
         if self._effects is None:
@@ -197,6 +235,91 @@ class Attribute(Task):
                     }
                 )
         session.execute(insert(EstimatedEffect), rows)
+
+
+def _budget(session: Session, job: Job, study: Study, row: Attribution) -> None:
+    """Sum the effects along the path by error and by group of latents."""
+    parts = session.scalars(
+        select(AttributionPart)
+        .where(AttributionPart.attribution_id == row.id)
+        .order_by(AttributionPart.start)
+    ).all()
+    shape = len(PredictionError), -1, len(row.explanation_ids)
+    errors = np.concatenate([part.errors.reshape(shape) for part in parts], axis=1)
+    entries = budget(
+        dict(zip(PredictionError, errors, strict=True)),
+        _groups(session, job, study, row),
+        documents_of(session, row.context_ids),
+        seed=row.seed,
+    )
+    rows = [
+        {
+            "attribution_id": row.id,
+            "place": place,
+            "split": str(one.split),
+            "group": one.group,
+            "error": str(one.error or ""),
+            "latents": one.latents,
+            "effects": one.effects.tolist(),
+            **_columns("mean", "", one.increase),
+            **_columns("share", "share_", one.share),
+        }
+        for place, one in enumerate(entries)
+    ]
+    session.execute(insert(BudgetEntry), rows)
+    row.increases = [value for part in parts for value in part.increases]
+
+
+def _columns(name: str, before: str, found: Estimate) -> dict[str, float | None]:
+    value, low, high = map(finite, found)
+    return {name: value, f"{before}low": low, f"{before}high": high}
+
+
+def _groups(
+    session: Session, job: Job, study: Study, row: Attribution
+) -> dict[BudgetSplit, list[tuple[str, np.ndarray]]]:
+    """The groups of an attribution's latents. Without their kinds, if the activations of the
+    explain set are lost."""
+    found = session.execute(
+        select(
+            Explanation.id, Latent.index, Latent.firing_rate, Score.details["active"].as_integer()
+        )
+        .join(Latent, Latent.id == Explanation.latent_id)
+        .outerjoin(
+            Score,
+            (Score.explanation_id == Explanation.id)
+            & (Score.simulator_id == row.simulator_id)
+            & (Score.name == str(ScoreName.CORRELATION)),
+        )
+        .where(among(Explanation.id, row.explanation_ids))
+    )
+    of = {number: some for number, *some in found}
+    rates = np.array([of[number][1] for number in row.explanation_ids], dtype=float)
+    active = np.array([of[number][2] for number in row.explanation_ids], dtype=float)
+    groups = {
+        BudgetSplit.FIRING_RATE: bands(rates, FIRING_RATES),
+        BudgetSplit.CALIBRATE_TOKENS: bands(active, CALIBRATE_TOKENS),
+    }
+    try:
+        every = _kinds(session, study)
+    except StoreError as error:
+        note(session, job.id, f"The error budget has no kinds of latents. {error}")
+        return groups
+    return groups | {
+        BudgetSplit.KIND: kinds([every[of[number][0]] for number in row.explanation_ids])
+    }
+
+
+def _kinds(session: Session, study: Study) -> list[LatentKind]:
+    """The kind of every latent of the study."""
+    tokens = context_tokens(session, study, ContextSet.EXPLAIN)[1].numpy()
+    store = store_of(study, ContextSet.EXPLAIN)
+    latents = study.coder_info["num_latents"]
+    return [
+        kind_of(latent, tokens)
+        for block in runs(latents, LATENTS)
+        for latent in store.read(range(block.start, block.stop))
+    ]
 
 
 def _to_measure(session: Session, row: Attribution) -> list[int]:
@@ -251,7 +374,8 @@ def _simulated(session: Session, study: Study, simulator_id: int) -> list[int]:
 
 
 def _outdated(session: Session, study: Study, simulator_id: int, current: list[int]) -> bool:
-    """Whether enough explanations lack an estimate to make all of them anew."""
+    """Whether enough explanations lack an estimate to make all of them anew, or there is no error
+    budget yet."""
     newest = session.scalar(
         select(Attribution)
         .where(
@@ -262,7 +386,7 @@ def _outdated(session: Session, study: Study, simulator_id: int, current: list[i
         .order_by(Attribution.id.desc())
         .limit(1)
     )
-    if newest is None:
+    if newest is None or newest.increases is None:
         return True
     lacking = len(set(current) - set(newest.explanation_ids))
     return lacking >= min(FEW, max(1, SHARE * len(current)))

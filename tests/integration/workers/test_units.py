@@ -2,17 +2,21 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import delete, func, literal_column, select
 from sqlalchemy.orm import Session
 
+from app.services.budget.queries import get_budget
 from app.services.latents.edit_next import edit_next
+from app.services.rewrites.queries import latest_results, statistics_of
 from interp.simulate.prompted.json_reply import JSON_REPLY
-from interp.vocabulary import Linearisation, Protocol
+from interp.vocabulary import BudgetSplit, Linearisation, Protocol
 from jobs.kinds import BACKGROUND, params_of, priority_of
 from jobs.params import (
     AttributeParams,
@@ -290,7 +294,7 @@ def _estimated(db: Session, study: Study, job: Job) -> None:
     contexts = study.contexts_rewrite
     keys = interrupted(db, job)
     blocks = [f"contexts {i}" for i in range(0, contexts, attribute.CONTEXTS)]
-    assert keys == [*blocks, "latents 0", "latents 6"]
+    assert keys == [*blocks, "latents 0", "latents 6", "budget 0"]
     row = db.scalars(select(Attribution).filter_by(study_id=study.id)).one()
     assert row.finished and len(row.explanation_ids) == 10
     assert db.scalar(select(func.count()).select_from(AttributionPart)) == 0
@@ -300,6 +304,7 @@ def _estimated(db: Session, study: Study, job: Job) -> None:
         assert len(one.effects) == contexts
         assert one.mean == pytest.approx(sum(one.effects) / contexts, abs=1e-6)
         assert one.low is not None and one.low <= one.mean <= one.high
+    _budgeted(db, study, row, estimates)
     # Two were measured individually before, so the others are now.
     (exact,) = [one for one in following(db, job) if one.kind == "simulate"]
     assert len(exact.params["explanation_ids"]) == 8 and exact.priority == BACKGROUND
@@ -314,6 +319,34 @@ def _estimated(db: Session, study: Study, job: Job) -> None:
     assert db.scalars(select(Attribution.id).filter_by(study_id=study.id)).all() == [
         again.state["attribution_id"]
     ]
+
+
+def _budgeted(
+    db: Session, study: Study, row: Attribution, estimates: Sequence[EstimatedEffect]
+) -> None:
+    """Each split of the error budget adds up to the effects along the path."""
+    path = [one.effects for one in estimates if one.point == Linearisation.PATH]
+    found = get_budget(db, study)
+    assert found is not None and found.attribution is row
+    for split in BudgetSplit:
+        groups = found.split(split)
+        assert sum(group.whole.latents for group in groups) == 10
+        whole = np.sum([group.whole.effects for group in groups], axis=0)
+        parts = np.sum([one.effects for group in groups for one in group.errors], axis=0)
+        np.testing.assert_allclose(whole, np.sum(path, axis=0), atol=1e-5)
+        np.testing.assert_allclose(parts, whole, atol=1e-5)
+    exact, *oracles = found.compared
+    assert [one.errors for one in oracles] == [
+        ["false_positive", "background"],
+        ["missed", "wrong_size"],
+        ["missed"],
+    ]
+    results = latest_results(db, study, Protocol.WHOLE)
+    assert results is not None and results.main is not None
+    real = statistics_of(results.main).against.real_latents
+    assert real is not None and exact.exact.value == pytest.approx(real.mean, abs=1e-5)
+    both = oracles[0].exact.value + oracles[1].exact.value
+    assert both == pytest.approx(exact.exact.value, abs=1e-6)
 
 
 def _single(db: Session, study: Study, simulate: Job, llm: Failing) -> None:
