@@ -15,6 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.web import events, styles
 from app.web.activity import api as activity_api
+from app.web.budget import api as budget_api
+from app.web.budget import pages as budget_pages
 from app.web.checks import api as checks_api
 from app.web.checks import pages as checks_pages
 from app.web.compression import compressed
@@ -99,6 +101,7 @@ def create_app() -> FastAPI:
         lists_api,
         explanations_api,
         rewrites_api,
+        budget_api,
         generations_api,
         sentences_api,
         activity_api,
@@ -119,6 +122,7 @@ def create_app() -> FastAPI:
         *latent_room.MODULES,
         lists_pages,
         rewrites_pages,
+        budget_pages,
         generations_pages,
         sentences_pages,
         checks_pages,

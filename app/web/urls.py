@@ -28,6 +28,8 @@ PATHS = {
     "import_results": f"{_STUDY}/import/results",
     "checks": f"{_STUDY}/checks",
     "language": f"{_STUDY}/language",
+    "budget": f"{_STUDY}/budget",
+    "budget_csv": f"{_STUDY}/budget.csv",
     "work": f"{_STUDY}/work",
     "try": f"{_STUDY}/try",
     "sentence": f"{_STUDY}/sentences/{{}}",
@@ -73,6 +75,7 @@ PATHS = {
     "openapi": "/api/v1/openapi.json",
     "api_export": f"/api/v1{_STUDY}/export",
     "api_figures": f"/api/v1{_STUDY}/figures",
+    "api_budget": f"/api/v1{_STUDY}/budget",
 }
 """Path of each page, with a place for each of its parts. A test holds it against the routes."""
 

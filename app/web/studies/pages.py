@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.services.activity.queries import recent_activity
+from app.services.budget.queries import summary
 from app.services.deletion import studies as deletion
 from app.services.errors import Conflict, FieldErrors
 from app.services.explanations.queries import authors
@@ -223,6 +224,7 @@ def study_overview(
                 jobs, last_job, done=[kind for kind, found in made.items() if found]
             ),
             "edit_next": next_ones,
+            "budget_in_words": summary(session, study),
             "points": Linearisation,
             "list_columns": [*COLUMNS, "estimated_effect"],
             "open_one": _one_to_open(study, next_ones, latents, simulated),
