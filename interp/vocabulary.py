@@ -206,7 +206,11 @@ class BudgetSplit(Term):
     """What latents are grouped by, to split a layer's loss increase."""
 
     LAYER = "layer", "the whole layer", "All rewritten latents together."
-    FIRING_RATE = "firing_rate", "firing rate", "The share of tokens of the explain set."
+    FIRING_RATE = (
+        "firing_rate",
+        "firing rate",
+        "The share of tokens of the explain set on which the latent is active.",
+    )
     CALIBRATE_TOKENS = (
         "calibrate_tokens",
         "active calibrate tokens",

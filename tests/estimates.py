@@ -77,7 +77,7 @@ def error_budget(session: Session, row: Attribution, *, exact: float = 0.011) ->
     groups = [
         (BudgetSplit.LAYER, "", latents, 1.0),
         (BudgetSplit.FIRING_RATE, "below 0.01%", 1, 0.2),
-        (BudgetSplit.FIRING_RATE, "1% and more", latents - 1, 0.8),
+        (BudgetSplit.FIRING_RATE, "1% or more", latents - 1, 0.8),
         (BudgetSplit.CALIBRATE_TOKENS, "1 to 9", latents, 1.0),
         (BudgetSplit.KIND, str(LatentKind.PHRASE), latents, 1.0),
     ]

@@ -20,9 +20,9 @@ FIRING_RATES = (
     (0.0001, "below 0.01%"),
     (0.001, "0.01% to 0.1%"),
     (0.01, "0.1% to 1%"),
-    (np.inf, "1% and more"),
+    (np.inf, "1% or more"),
 )
-CALIBRATE_TOKENS = ((1, "none"), (10, "1 to 9"), (100, "10 to 99"), (np.inf, "100 and more"))
+CALIBRATE_TOKENS = ((1, "none"), (10, "1 to 9"), (100, "10 to 99"), (np.inf, "100 or more"))
 """Bands of latents: the first value above each, and its name."""
 UNKNOWN = "not known"
 """The band of latents whose figure is missing."""

@@ -14,6 +14,7 @@ from starlette.routing import compile_path
 from models import Job, JobEvent, LatentList, LatentListItem, Sentence, Study
 from models.database import new_session
 from tests import REPOSITORY
+from tests.estimates import attribution, error_budget
 from tests.factories import check, commented, generation, language_test, new_explanation
 from tests.reading import current_of, latent_of
 from tests.rewrites import rewrite
@@ -69,6 +70,7 @@ def everything(session: Session) -> dict[str, str]:
     session.flush()
     session.add(LatentListItem(list_id=starred.id, latent_id=explained[0].id, created_by="ana"))
     language_test(session, study)
+    error_budget(session, attribution(session, study, explained))
     check(session, study, identity="passed", bookkeeping="failed", seeds="skipped")
     made = generation(session, study, explained)
     sentence = _sentence(session, study)
@@ -138,6 +140,7 @@ def everything(session: Session) -> dict[str, str]:
         "generation": f"{here}/generations/{made.id}",
         "checks": f"{here}/checks",
         "language": f"{here}/language",
+        "budget": f"{here}/budget",
         "jobs": f"{here}/jobs",
         "job": f"/jobs/{failed.id}",
         "work": f"{here}/work",

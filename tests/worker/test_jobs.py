@@ -13,8 +13,10 @@ from safetensors.torch import load_file, save_file
 from sqlalchemy import ColumnElement, func, literal_column, select
 from sqlalchemy.orm import Session
 
+from app.services.budget.queries import get_budget
 from cli.processes import Child
 from cli.servers import Servers
+from interp.vocabulary import BudgetSplit
 from jobs.queue import retry
 from models import (
     Calibration,
@@ -93,6 +95,28 @@ def test_every_job_of_the_chain_finishes(db: Session, living_study: Study) -> No
     assert jobs[3].params["main_point"] and jobs[4].params["rest"]
     assert [j.params["protocol"] for j in jobs[6:8]] == ["whole", "paper"]
     assert all(j.done == j.total for j in jobs[:8])
+
+
+def test_the_error_budget_splits_the_loss_of_the_rewritten_layer(
+    db: Session, living_study: Study
+) -> None:
+    wait_for_jobs(db, living_study.id)
+    found = get_budget(db, living_study)
+    assert found is not None
+    whole, parts = found.layer
+    assert sum(one.mean for one in parts) == pytest.approx(whole.mean, abs=1e-6)
+    for split in BudgetSplit:
+        groups = found.split(split)
+        assert sum(group.whole.mean for group in groups) == pytest.approx(whole.mean, abs=1e-6)
+        latents = sum(group.whole.latents for group in groups)
+        assert latents == len(found.attribution.explanation_ids)
+    points = _points(db, _rewrite(db, living_study.id))
+    count = len(found.attribution.explanation_ids)
+    rewritten = points["rewritten", "isotonic", "score", count]
+    real = points["real_latents", "", "", 0]
+    exact = found.compared[0].exact
+    assert exact.value == pytest.approx(rewritten.increase - real.increase, abs=1e-5)
+    assert len(found.compared) == 4
 
 
 def test_no_document_is_in_two_sets(db: Session, living_study: Study) -> None:

@@ -50,7 +50,7 @@ def test_page_file_and_api_tell_the_same(
     words = found["in_words"]
     assert "+0.0100 nats [+0.0095, +0.0105]. The largest part is false positives: 60%" in words
     assert "order is not sure" not in words
-    assert "Latents that fire on 1% and more of tokens have 80%" in words
+    assert "Latents that fire on 1% or more of tokens have 80%" in words
     assert "Next: narrow the explanations" in words
     page = text_of(pages.get(f"/studies/{measured.slug}/budget"))
     assert words in page and "all errors +0.01000" in page and "phrase 2 +0.01000" in page
