@@ -55,17 +55,18 @@ def _show(session: "Session", job: "Job") -> None:
         "its 95% interval.",
         highlight=False,
     )
-    headings = "explanations", "correlation", "kept", "loss increase, nats", "recovered"
+    headings = "explanations", "correlation", "kept", "loss increase, nats", "KL", "recovered"
     table = Table(*headings, box=None)
     for one in variants:
-        correlation, kept, increase, recovered = (
-            one.figures[name] for name in ("correlation", "kept", "increase", "recovered")
+        correlation, kept, increase, kl, recovered = (
+            one.figures[name] for name in ("correlation", "kept", "increase", "kl", "recovered")
         )
         table.add_row(
             escape(label(one.name, given=one.given)),
             escape(f"{figure(correlation['value'], 2)} {_within(interval, correlation, 2)}"),
             escape(f"{percent(kept['value'])} {_within(percents, kept)}"),
             escape(f"{figure(increase['value'], 3, True)} {_within(interval, increase, 3, True)}"),
+            escape(f"{figure(kl['value'], 3)} {_within(interval, kl, 3)}"),
             escape(f"{percent(recovered['value'])} {_within(percents, recovered)}"),
         )
     console.print(table)

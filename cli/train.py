@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,16 +13,22 @@ from rich.console import Console
 from cli.choices import TRAINED, TrainedMethod
 from cli.errors import CommandError
 from interp.simulate.registry import trained
+from interp.vocabulary import Variant
 from models.settings import get_settings
 
 if TYPE_CHECKING:
     from interp.simulate.training.corpus import Corpus, TrainingText
 
 console = Console()
+RULES = (Variant.NO_MARKS, Variant.CAPITALS, Variant.PROSE, Variant.QUOTED)
+"""Rules of :mod:`interp.explain.rewording` that a simulator has to read as well."""
 
 
 def train_simulator(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")],
+    study: Annotated[
+        list[str],
+        typer.Argument(metavar="STUDY...", help="Name of the study, or of several."),
+    ],
     base: Annotated[
         str,
         typer.Option(
@@ -32,9 +39,28 @@ def train_simulator(
     out: Annotated[Path, typer.Option(help="Folder for the simulator.")],
     method: Annotated[TrainedMethod, typer.Option(help="Method of the simulator.")] = TRAINED,
     explanations: Annotated[
-        list[Path] | None,
-        typer.Option(help="More explanations to train on: JSON lines with latent and text."),
+        list[str] | None,
+        typer.Option(
+            metavar="[STUDY=]FILE",
+            help="More explanations to train on: JSON lines with latent and text. Without STUDY, "
+            "of the first study.",
+        ),
     ] = None,
+    rewordings: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[STUDY=]FILE",
+            help="Other wordings of explanations, in the same format. No figure of the training "
+            "rests on them.",
+        ),
+    ] = None,
+    by_rule: Annotated[
+        bool,
+        typer.Option(
+            help="Train on each explanation also without its quotation marks, in capitals, "
+            "without its quoted words, and as the quoted words alone."
+        ),
+    ] = True,
     folds: Annotated[
         int | None,
         typer.Option(min=2, help="Number of folds. Each holds out one part of the latents."),
@@ -44,7 +70,7 @@ def train_simulator(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
 ) -> None:
-    """Train a simulator on the explain set of a study, with latents held out in folds.
+    """Train a simulator on the explain sets of studies, with latents held out in folds.
 
     It can be interrupted: the same command goes on where it stopped.
     """
@@ -55,7 +81,11 @@ def train_simulator(
     if (out / "simulator.json").exists():
         raise CommandError(f"{out} holds a simulator already. Choose another folder.")
     check_model(get_settings().model_source(base))
-    corpus, text = read_corpus(study, explanations or [])
+    more, others = _by_study(study, explanations or []), _by_study(study, rewordings or [])
+    read = [
+        read_corpus(slug, more[slug], rewordings=others[slug], by_rule=by_rule) for slug in more
+    ]
+    text = read[0][1].joined([one for _, one in read])
     fetch_if_known(base)
     source = get_settings().model_source(base)
     with console.status("Loading the base") as status:
@@ -76,7 +106,7 @@ def train_simulator(
             model,
             tokenizer,
             name,
-            corpus,
+            [corpus for corpus, _ in read],
             text,
             out,
             settings=given,
@@ -91,10 +121,32 @@ def train_simulator(
     )
 
 
-def read_corpus(slug: str, files: list[Path]) -> tuple["Corpus", "TrainingText"]:
+def _by_study(studies: Sequence[str], files: Sequence[str]) -> dict[str, list[Path]]:
+    """The files of each study."""
+    found: dict[str, list[Path]] = {slug: [] for slug in studies}
+    for one in files:
+        slug, named, path = one.partition("=")
+        if not named or slug not in found:
+            slug, path = studies[0], one
+        found[slug].append(Path(path))
+    return found
+
+
+def read_corpus(
+    slug: str,
+    files: Sequence[Path],
+    *,
+    rewordings: Sequence[Path] = (),
+    by_rule: bool = False,
+) -> tuple["Corpus", "TrainingText"]:
     """The study's explain contexts, activations, and every explanation of each latent.
 
     A person's explanations and those of models count alike. The same text counts once.
+
+    Args:
+        files: More explanations.
+        rewordings: Other wordings of explanations.
+        by_rule: Reword all explanations by the rules of ``RULES`` too.
     """
     import numpy as np
     from scipy.sparse import csc_matrix
@@ -135,6 +187,13 @@ def read_corpus(slug: str, files: list[Path]) -> tuple["Corpus", "TrainingText"]
         for latent, explanation in _more(files):
             if latent in texts:
                 texts[latent].append(explanation)
+        others: dict[int, list[str]] = {}
+        for latent, explanation in _more(rewordings):
+            if latent in texts:
+                others.setdefault(latent, []).append(explanation)
+        if by_rule:
+            for latent, explanation in _by_rule({**texts}):
+                others.setdefault(latent, []).append(explanation)
         first, num_latents = study.first_position, study.coder_info["num_latents"]
         kept = study.context_length - first
         parts = list(store_of(study, ContextSet.EXPLAIN).read(range(num_latents)))
@@ -151,6 +210,10 @@ def read_corpus(slug: str, files: list[Path]) -> tuple["Corpus", "TrainingText"]
             [row.strings[first:] for row in contexts],
             activations.tocsr(),
             {latent: list(dict.fromkeys(some)) for latent, some in texts.items()},
+            {
+                latent: [one for one in dict.fromkeys(some) if one not in texts[latent]]
+                for latent, some in others.items()
+            },
         )
         documents = sorted({row.document for row in contexts})
         known = all(row.document_hash is not None for row in contexts)
@@ -159,7 +222,19 @@ def read_corpus(slug: str, files: list[Path]) -> tuple["Corpus", "TrainingText"]
         return corpus, TrainingText(study.corpus, documents, seen)
 
 
-def _more(files: list[Path]) -> list[tuple[int, str]]:
+def _by_rule(texts: Mapping[int, Sequence[str]]) -> Iterator[tuple[int, str]]:
+    """The explanations reworded by each rule. A rule that leaves nothing of one gives no text."""
+    from interp.explain.rewording import GENERIC, reworded
+
+    for rule in RULES:
+        for place in range(max(map(len, texts.values()))):
+            some = {latent: own[place] for latent, own in texts.items() if place < len(own)}
+            for latent, text in reworded(rule, some, seed=0):
+                if text != GENERIC:
+                    yield latent, text
+
+
+def _more(files: Sequence[Path]) -> list[tuple[int, str]]:
     found = []
     for path in files:
         try:

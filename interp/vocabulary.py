@@ -117,6 +117,11 @@ class Condition(Term):
     )
     ZERO = "zero", "zero ablation", "The module puts out zero."
     MEAN = "mean", "mean ablation", "The module puts out its mean over the explain set."
+    RESAMPLE = (
+        "resample",
+        "resample ablation",
+        "The module puts out what it does at a random position of the explain set.",
+    )
     NO_LATENTS = (
         "no_latents",
         "no latents",
@@ -132,6 +137,12 @@ class Condition(Term):
         "random latents",
         "As many latents, drawn at random, active with values from their real distributions.",
     )
+    NOISE = (
+        "noise",
+        "noise, same size",
+        "Real latents, and noise in a random direction that is as large as the rewriting's error "
+        "on each token.",
+    )
     REWRITTEN = "rewritten", "rewritten", "The latents of the set are simulated and calibrated."
     ORACLE_GATING = (
         "oracle_gating",
@@ -142,6 +153,17 @@ class Condition(Term):
         "oracle_values",
         "oracle values",
         "True activations where the quantile values say that the latent is active, zero elsewhere.",
+    )
+    SET_ZEROED_ERROR_KEPT = (
+        "set_zeroed_error_kept",
+        "zeroed, error kept",
+        "The same latents zeroed, with the coder's own error added back.",
+    )
+    REWRITTEN_ERROR_KEPT = (
+        "rewritten_error_kept",
+        "rewritten, error kept",
+        "Rewritten, isotonic, with the coder's own error added back: with all latents real, the "
+        "model would be untouched.",
     )
 
 
@@ -432,7 +454,7 @@ class Concept(Term):
     LOSS_RECOVERED = (
         "loss_recovered",
         "loss recovered",
-        "0% is as bad as no latents or as zero ablation, 100% as good as real latents.",
+        "0% is as bad as no latents, 100% as good as real latents.",
     )
     FVU = (
         "fvu",

@@ -71,11 +71,12 @@ class RewritePoint(Base):
     id: Mapped[Id]
     rewrite_id: Mapped[int] = mapped_column(ForeignKey("rewrite.id", ondelete="CASCADE"))
     condition: Mapped[str]
-    """``untouched``, ``real_latents``, ``zero``, ``mean``, ``no_latents``; and of the set:
-    ``set_zeroed``, ``random_latents``, ``rewritten``, ``oracle_gating``, ``oracle_values``."""
+    """``untouched``, ``real_latents``, ``zero``, ``mean``, ``resample``, ``no_latents``; of a set:
+    ``set_zeroed``, ``random_latents``, ``rewritten``, ``oracle_gating``, ``oracle_values``; of the
+    whole set alone: ``noise``, ``set_zeroed_error_kept``, ``rewritten_error_kept``."""
     calibration: Mapped[str]
-    """Of ``rewritten``: none, linear, quantile or isotonic; of ``oracle_gating``: isotonic; of
-    ``oracle_values``: quantile. Empty for the others."""
+    """Of ``rewritten``: none, linear, quantile or isotonic; of ``oracle_gating``, ``noise`` and
+    ``rewritten_error_kept``: isotonic; of ``oracle_values``: quantile. Empty for the others."""
     ordering: Mapped[str]
     """The order that its set is the beginning of. Empty for conditions without a set."""
     count: Mapped[int]
@@ -100,9 +101,9 @@ class RewritePoint(Base):
     """Mean of ``kls`` with its interval."""
     statistics: Mapped[Json] = mapped_column(default=dict)
     """How it compares, see ``PointStatistics`` in the API: ``effective_contexts``; ``against``
-    (``real_latents``, ``zero``, ``no_latents``, ``set_zeroed``, ``before``: mean, low, high, p,
-    detectable, contexts_needed); ``recovered`` (``no_latents``, ``zero``: value, low, high). What
-    cannot be said is None."""
+    (``real_latents``, ``zero``, ``no_latents``, ``mean``, ``set_zeroed``, ``before``, and the main
+    point as ``rewritten``: mean, low, high, p, detectable, contexts_needed); ``recovered``
+    (``no_latents``, ``zero``: value, low, high). What cannot be said is None."""
     copied_from: Mapped[int | None] = mapped_column(
         ForeignKey("rewrite_point.id", ondelete="SET NULL"), index=True
     )

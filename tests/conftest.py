@@ -266,7 +266,7 @@ def trained(
         subject.model,
         subject.tokenizer,
         "smollm2-135m-instruct",
-        corpus._replace(explanations=some),
+        [corpus._replace(explanations=some)],
         text,
         out,
         shape=Shape(features=32, width=16, token_hidden=16, explanation_hidden=16),

@@ -8,7 +8,14 @@ from sqlalchemy.orm import Session
 
 from models import Context, Latent, Rewrite, RewritePoint, Study
 
-BASELINES = {"untouched": 0.0, "real_latents": 0.035, "zero": 0.2, "mean": 0.17, "no_latents": 0.15}
+BASELINES = {
+    "untouched": 0.0,
+    "real_latents": 0.035,
+    "zero": 0.2,
+    "no_latents": 0.15,
+    "mean": 0.17,
+    "resample": 0.26,
+}
 """Loss increase of each condition without a set."""
 OF_SET = {
     ("rewritten", "isotonic"): 0.3,
@@ -22,6 +29,12 @@ OF_SET = {
 }
 """Of each condition with a set, the share of the loss between real and no latents that it adds when
 the whole set is rewritten."""
+OF_WHOLE_SET = {
+    ("noise", "isotonic"): 0.45,
+    ("set_zeroed_error_kept", ""): 0.6,
+    ("rewritten_error_kept", "isotonic"): 0.15,
+}
+"""The same of those that are measured with the whole set only."""
 ORDERINGS = {"score": 1.0, "effect": 0.6, "random 1": 0.7, "random 2": 0.8, "random 3": 0.9}
 """How fast that share grows with the set: the power of the share of the set."""
 
@@ -71,6 +84,9 @@ def rewrite(
             for count in made.counts if ordering == "score" else made.counts[:-1]:
                 value = low + (high - low) * share * (count / size) ** power
                 planned.append((condition, calibration, ordering, count, value))
+    for (condition, calibration), share in OF_WHOLE_SET.items():
+        value = low + (high - low) * share
+        planned.append((condition, calibration, "score", size, value))
     all_latents = session.scalar(select(func.count()).filter(Latent.study_id == study.id))
     losses: dict[str, np.ndarray] = {}
     points = {}
@@ -97,7 +113,10 @@ def rewrite(
             kl_high=1.2 * (mean + bound),
         )
     for key, point in points.items():
-        against = {name: losses[f"{name}   0"] for name in ("zero", "no_latents", "real_latents")}
+        others = ("zero", "no_latents", "mean", "real_latents")
+        against = {name: losses[f"{name}   0"] for name in others}
+        if point.condition in ("resample", "noise", "rewritten_error_kept"):
+            against["rewritten"] = losses[f"rewritten isotonic score {size}"]
         if point.count:
             against["set_zeroed"] = losses[f"set_zeroed  {point.ordering} {point.count}"]
         if parent is not None and point.calibration == "isotonic":

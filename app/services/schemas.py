@@ -67,6 +67,10 @@ class ScoreOut(BaseModel):
 SIGNIFICANCE = 0.05
 
 
+def _minus(figure: Number) -> Number:
+    return None if figure is None else -figure
+
+
 class Comparison(BaseModel):
     """A loss minus the one that it is compared with, paired context by context, in nats."""
 
@@ -80,6 +84,12 @@ class Comparison(BaseModel):
     contexts_needed: Number = Field(
         default=None, description="Contexts it takes to tell the observed difference so."
     )
+
+    def reversed(self) -> "Comparison":
+        """The other loss minus this one."""
+        return self.model_copy(
+            update={"mean": _minus(self.mean), "low": _minus(self.high), "high": _minus(self.low)}
+        )
 
     @computed_field(  # type: ignore[prop-decorator]
         description="Whether it is lower than the one that it is compared with: told only if the "

@@ -24,6 +24,15 @@ class SeenText(BaseModel):
         each = sorted(set(identities))
         return cls(hashes=[one.hash for one in each], sketches=[one.sketch for one in each])
 
+    @classmethod
+    def joined(cls, records: Iterable["SeenText"]) -> "SeenText":
+        """The record of all documents of some records."""
+        return cls.of(
+            Identity(*one)
+            for record in records
+            for one in zip(record.hashes, record.sketches, strict=True)
+        )
+
     def among(self, documents: Mapping[str, Identity]) -> list[str]:
         """Names of the documents that were seen, or nearly, in order.
 

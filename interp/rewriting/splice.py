@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from interp.coders.protocol import Coder, coder_input
 from interp.coders.rules import Latents
@@ -47,10 +48,14 @@ class Site:
         self.__dict__.pop("real", None)
         return self
 
-    def decode(self, activations: Float[Tensor, "token latent"]) -> Hidden:
-        """The coder's output for those activations that its rule selects."""
+    def output(self, activations: Float[Tensor, "token latent"]) -> Hidden:
+        """The coder's output for those activations that its rule selects, in single precision."""
         output = self.coder.decode(self.coder.rule.select(activations), self.x)
-        return output.view_as(self.hooked.output).to(self.hooked.output)
+        return output.view_as(self.hooked.output)
+
+    def decode(self, activations: Float[Tensor, "token latent"]) -> Hidden:
+        """The same in the model's precision."""
+        return self.output(activations).to(self.hooked.output)
 
 
 Splice = Callable[[Site, Int[Tensor, "batch"]], Hidden]
@@ -91,6 +96,22 @@ def mean(output: Float[Tensor, "d_model"]) -> Splice:
     return lambda site, _: output.to(site.hooked.output).expand_as(site.hooked.output)
 
 
+def resample(outputs: Float[Tensor, "output d_model"], *, seed: int) -> Splice:
+    """The module's output at each position is one of these, drawn at random with replacement.
+
+    Args:
+        outputs: The module's own at positions of other text.
+        seed: With it, a context's draws depend on nothing but its row.
+    """
+
+    def splice(site: Site, rows: Tensor) -> Hidden:
+        positions = site.hooked.output.shape[1]
+        drawn = [rng.integers(len(outputs), size=positions) for rng in _generators(seed, rows)]
+        return outputs[torch.from_numpy(np.stack(drawn))].to(site.hooked.output)
+
+    return splice
+
+
 def no_latents(site: Site, _: Tensor) -> Hidden:
     """All latents are zero: the coder's bias and skip connection are left."""
     return site.decode(torch.zeros_like(site.real))
@@ -103,12 +124,49 @@ def real_latents(site: Site, _: Tensor) -> Hidden:
 
 def rewritten(values: Values) -> Splice:
     """Some latents get these values, the others keep their real ones."""
-    return _changed(values, lambda given, real, rows: given)
+    return _decoded(_rewritten(values))
+
+
+def rewritten_error_kept(values: Values) -> Splice:
+    """The same with the coder's own error added back: the module's output, changed by what the
+    rewriting changes in the coder's."""
+    return _error_kept(_rewritten(values))
 
 
 def set_zeroed(values: Values) -> Splice:
     """The latents of a rewriting are zero wherever they would be rewritten."""
-    return _changed(values, lambda given, real, rows: torch.zeros_like(given))
+    return _decoded(_set_zeroed(values))
+
+
+def set_zeroed_error_kept(values: Values) -> Splice:
+    """The same with the coder's own error added back."""
+    return _error_kept(_set_zeroed(values))
+
+
+def noise(values: Values, *, seed: int) -> Splice:
+    """The real latents' output with noise that is as large as the error of the rewriting.
+
+    At each position the noise has the Euclidean norm of the difference between the rewriting's
+    output and the real latents', in a direction drawn uniformly from the sphere. It is a baseline
+    of any rewriting: it knows how far off the output is, but not in which direction.
+
+    Args:
+        seed: With it, a context's directions depend on nothing but its row.
+    """
+    mixture = _rewritten(values)
+
+    def splice(site: Site, rows: Tensor) -> Hidden:
+        real = site.output(site.real)
+        error = site.output(mixture(site, rows)) - real
+        size = torch.linalg.vector_norm(error, dim=-1, keepdim=True)
+        drawn = [
+            rng.standard_normal(real.shape[1:], dtype=np.float32) for rng in _generators(seed, rows)
+        ]
+        direction = normalize(torch.from_numpy(np.stack(drawn)).to(real), dim=-1)
+        noisy: Hidden = real + size * direction
+        return noisy.to(site.hooked.output)
+
+    return splice
 
 
 def oracle_gating(values: Values) -> Splice:
@@ -116,7 +174,7 @@ def oracle_gating(values: Values) -> Splice:
 
     A ceiling: a simulator that always knew *where*. The remaining error is in *how much*.
     """
-    return _changed(values, lambda given, real, rows: given.where(real > 0, 0.0))
+    return _decoded(_mixture(values, lambda given, real, rows: given.where(real > 0, 0.0)))
 
 
 def oracle_values(values: Values) -> Splice:
@@ -124,7 +182,7 @@ def oracle_values(values: Values) -> Splice:
 
     A ceiling: a simulator that always knew *how much*. The remaining error is in *where*.
     """
-    return _changed(values, lambda given, real, rows: real.where(given > 0, 0.0))
+    return _decoded(_mixture(values, lambda given, real, rows: real.where(given > 0, 0.0)))
 
 
 def random_latents(
@@ -146,10 +204,7 @@ def random_latents(
     def choose(given: Tensor, real: Tensor, rows: Tensor) -> Tensor:
         shape = (len(given) // len(rows), given.shape[1])
         # In single precision, or a draw just below 1 is rounded to 1, beyond the last quantile.
-        draws = [
-            np.random.default_rng([seed, row]).random((2, *shape), dtype=np.float32)
-            for row in rows.tolist()
-        ]
+        draws = [rng.random((2, *shape), dtype=np.float32) for rng in _generators(seed, rows)]
         order, rank = torch.from_numpy(np.concatenate(draws, axis=1)).to(real)
         there = ~given.isnan()
         active = ((real > 0) & there).sum(1, keepdim=True)
@@ -162,7 +217,12 @@ def random_latents(
         drawn[chosen] = _inverse_cdf(quantiles.to(real)[chosen.nonzero()[:, 1]], rank[chosen])
         return drawn
 
-    return _changed(values, choose)
+    return _decoded(_mixture(values, choose))
+
+
+def _generators(seed: int, rows: Int[Tensor, "batch"]) -> list[np.random.Generator]:
+    """A generator for each context, which depends on nothing but the seed and the row."""
+    return [np.random.default_rng([seed, row]) for row in rows.tolist()]
 
 
 def _inverse_cdf(
@@ -181,14 +241,39 @@ Choose = Callable[
 """From the given and the real activations of the rewritten latents to those that are used."""
 
 
-def _changed(values: Values, choose: Choose) -> Splice:
-    def splice(site: Site, rows: Tensor) -> Hidden:
+Mixture = Callable[[Site, Int[Tensor, "batch"]], Float[Tensor, "token latent"]]
+"""The activations of all latents, some of them changed."""
+
+
+def _rewritten(values: Values) -> Mixture:
+    return _mixture(values, lambda given, real, rows: given)
+
+
+def _set_zeroed(values: Values) -> Mixture:
+    return _mixture(values, lambda given, real, rows: torch.zeros_like(given))
+
+
+def _mixture(values: Values, choose: Choose) -> Mixture:
+    def mix(site: Site, rows: Tensor) -> Tensor:
         latents = values.latents.to(site.x.device)
         given = values.at(rows).to(site.x).flatten(0, 1)
         real = site.real[:, latents]
         there: Bool[Tensor, "token rewritten"] = ~given.isnan()
         mixture = site.real.clone()
         mixture[:, latents] = choose(given, real, rows).where(there, real)
-        return site.decode(mixture)
+        return mixture
+
+    return mix
+
+
+def _decoded(mixture: Mixture) -> Splice:
+    return lambda site, rows: site.decode(mixture(site, rows))
+
+
+def _error_kept(mixture: Mixture) -> Splice:
+    def splice(site: Site, rows: Tensor) -> Hidden:
+        # Where nothing is changed the change is exactly zero, and the output the module's own.
+        change = site.output(mixture(site, rows)) - site.output(site.real)
+        return (site.hooked.output.float() + change).to(site.hooked.output)
 
     return splice

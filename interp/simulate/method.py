@@ -127,7 +127,7 @@ class Trained(Method):
         model: "PreTrainedModel",
         tokenizer: "PreTrainedTokenizerBase",
         base: str,
-        corpus: "Corpus",
+        corpora: "Sequence[Corpus]",
         text: "TrainingText",
         out: Path,
         *,
@@ -142,20 +142,22 @@ class Trained(Method):
 
         Args:
             base: The model's name, as it is recorded.
+            corpora: Of each study. Some methods take one only.
+            text: Of all of them.
             settings: Those that differ from the default.
             command: The command line, as it is recorded.
             say: Takes progress, in words.
 
         Raises:
-            InputError: Checkpoints of another training are in the folder, or the corpus is too
-                small.
+            InputError: The method takes no several studies, checkpoints of another training are in
+                the folder, or a corpus is too small.
         """
         train: Callable[..., Record] = registry.load(self.trainer)
         return train(
             model,
             tokenizer,
             base,
-            corpus,
+            corpora,
             text,
             out,
             settings=self.settings.model_validate(settings),

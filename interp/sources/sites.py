@@ -123,6 +123,18 @@ def in_stream(site: str) -> bool:
     return last.isdecimal() or "norm" in last or last.startswith("ln_")
 
 
+def is_stream(name: str) -> bool:
+    """Whether a site, by any of its names, is the residual stream between two layers: what goes
+    into a layer or comes out of one."""
+    if lens := LENS.fullmatch(name):
+        return lens[2].startswith("hook_resid")
+    if submodule := SUBMODULE.fullmatch(name):
+        return submodule[1].startswith("resid")
+    above, _, last = name.rpartition(".")
+    path = above if last in (Side.INPUT, Side.OUTPUT) else name
+    return path.rpartition(".")[2].isdecimal()
+
+
 def _hook(name: str, hook: str, layer: int, modules: Collection[str], *, parallel: bool) -> Site:
     """The site of a hook of TransformerLens."""
     here = _layer(name, layer, modules)

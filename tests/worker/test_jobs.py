@@ -181,13 +181,18 @@ def test_simulations_have_no_value_for_the_first_token_and_none_missing_elsewher
         assert len(values) == len(simulation.context_ids)
 
 
-BASELINES = ["untouched", "real_latents", "zero", "mean", "no_latents"]
+BASELINES = ["untouched", "real_latents", "zero", "mean", "no_latents", "resample"]
 LINES = [
     ("set_zeroed", ""),
     ("random_latents", ""),
     ("oracle_gating", "isotonic"),
     ("oracle_values", "quantile"),
     *(("rewritten", calibration) for calibration in ("none", "linear", "quantile", "isotonic")),
+]
+OF_WHOLE_SET = [
+    ("noise", "isotonic"),
+    ("set_zeroed_error_kept", ""),
+    ("rewritten_error_kept", "isotonic"),
 ]
 OTHER_ORDERINGS = ("random 1", "random 2", "random 3")
 """And no order by loss effect: single latents are measured after the layer."""
@@ -203,6 +208,7 @@ def test_the_rewrite_has_every_condition_with_paired_differences(
     assert set(points) == {
         *((baseline, "", "", 0) for baseline in BASELINES),
         *((*line, "score", count) for line in LINES for count in (1, 2)),
+        *((*line, "score", 2) for line in OF_WHOLE_SET),
         *(
             (*line, ordering, 1)
             for ordering in OTHER_ORDERINGS
@@ -218,6 +224,15 @@ def test_the_rewrite_has_every_condition_with_paired_differences(
         assert point.fraction == pytest.approx(point.count / 4096)
     increase = {name: points[name, "", "", 0].increase for name in BASELINES}
     assert increase["untouched"] == points["untouched", "", "", 0].kl == 0
+    later = [points["resample", "", "", 0], *(points[*line, "score", 2] for line in OF_WHOLE_SET)]
+    main = points["rewritten", "isotonic", "score", 2]
+    assert min(point.id for point in later) > main.id, "somebody waits for the main point"
+    for point in later:
+        compared = point.statistics["against"].get("rewritten")
+        assert (compared is None) == (point.condition == "set_zeroed_error_kept")
+        if compared is not None:
+            difference = (np.array(point.losses) - main.losses).mean()
+            assert compared["mean"] == pytest.approx(difference, abs=1e-5)
     # Removing the layer costs more than putting the coder in its place.
     assert increase["real_latents"] < increase["no_latents"] < increase["zero"]
 
@@ -454,6 +469,10 @@ def _simulate(db: Session, study: Study, explanation: Explanation) -> Job:
     return queue_job(db, study, "simulate", explanation_ids=[explanation.id], then_rewrite=True)
 
 
+SET_ALONE = ("set_zeroed", "set_zeroed_error_kept", "random_latents")
+"""Conditions in which the latents of the set matter, and not their values."""
+
+
 def test_an_edit_measures_only_what_it_changes(db: Session, living_study: Study) -> None:
     wait_for_jobs(db, living_study.id)
     before = _rewrite(db, living_study.id)
@@ -469,7 +488,7 @@ def test_an_edit_measures_only_what_it_changes(db: Session, living_study: Study)
         for (condition, _, ordering, count), point in _points(db, after).items():
             affected = edited.id in after.orderings.get(ordering, [])[:count]
             # Their values do not matter, and none is missing.
-            affected &= condition not in ("set_zeroed", "random_latents")
+            affected &= condition not in SET_ALONE
             assert (point.copied_from is None) == affected, (condition, ordering, count)
             assert ("before" in point.statistics["against"]) == affected
     effect = db.scalars(

@@ -230,6 +230,21 @@ def test_training_reads_what_the_study_has(db: Session, living_study: Study) -> 
     assert text.seen is not None and len(text.seen.hashes) == len(text.documents)
 
 
+def test_training_rewords_explanations(living_study: Study, tmp_path: Path) -> None:
+    plain, _ = read_corpus(living_study.slug, [])
+    latent, texts = next((i, t) for i, t in plain.explanations.items() if "“" in t[0])
+    file = tmp_path / "others.jsonl"
+    rows = [{"latent": latent, "text": one} for one in ("In other words", texts[0])]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    corpus, _ = read_corpus(living_study.slug, [], rewordings=[file], by_rule=True)
+    assert corpus.explanations == plain.explanations
+    found = corpus.rewordings[latent]
+    assert found[0] == "In other words"
+    assert texts[0].upper() in found
+    assert texts[0] not in found, "an explanation is no rewording"
+    assert any("“" not in one and not one.isupper() for one in found[1:])
+
+
 def test_training_says_what_is_wrong_with_a_file_of_explanations(
     living_study: Study, tmp_path: Path
 ) -> None:

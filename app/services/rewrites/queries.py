@@ -11,7 +11,8 @@ from app.services.explanations.queries import authors
 from app.services.jobs.queries import need_ended
 from app.services.rewrites.schemas import PointStatistics
 from app.services.rewrites.views import BASELINES, BEFORE, ISOTONIC, LINES, NEWEST, Line, View
-from interp.vocabulary import Protocol
+from app.services.schemas import Comparison
+from interp.vocabulary import Condition, Protocol
 from jobs.events import publish as tell
 from jobs.params import RewriteParams
 from jobs.queue import enqueue
@@ -98,6 +99,16 @@ class Results:
             ),
             None,
         )
+
+    def single(self, condition: Condition) -> RewritePoint | None:
+        """The point of a condition that is measured once, if it is there."""
+        return next((point for point in self.points if point.condition == condition), None)
+
+    def over_later(self, condition: Condition) -> Comparison | None:
+        """The main point's loss minus that of a baseline that was measured after it."""
+        point = self.single(condition)
+        found = statistics_of(point).against.rewritten if point else None
+        return found.reversed() if found else None
 
     def table(self, view: View) -> list[Row]:
         """All points of a view: the baselines, then its lines from the largest set down."""

@@ -29,9 +29,18 @@ class Comparisons(BaseModel):
     """Comparisons with other conditions; null where there is none."""
 
     real_latents: Comparison | None = Field(default=None, description="With all latents real.")
-    zero: Comparison | None = Field(default=None, description="With zero ablation.")
     no_latents: Comparison | None = Field(default=None, description="With no latents.")
-    set_zeroed: Comparison | None = Field(default=None, description="The same latents zeroed.")
+    mean: Comparison | None = Field(default=None, description="With mean ablation.")
+    zero: Comparison | None = Field(default=None, description="With zero ablation.")
+    set_zeroed: Comparison | None = Field(
+        default=None,
+        description="The same latents zeroed, with the coder's error kept if this point keeps it.",
+    )
+    rewritten: Comparison | None = Field(
+        default=None,
+        description="With the main point: of resample, noise and rewritten_error_kept, which are "
+        "measured after it.",
+    )
     before: Comparison | None = Field(
         default=None, description="The same point of the rewrite that this one repeats."
     )

@@ -2,7 +2,9 @@
 
 from typing import Literal, NamedTuple
 
+from interp.sources.sites import is_stream
 from interp.vocabulary import CalibrationMethod, Condition
+from models import Study
 
 View = Literal["calibrations", "ceilings", "orderings"]
 Over = Literal["untouched", "real_latents"]
@@ -17,7 +19,9 @@ VIEWS: dict[View, tuple[str, str]] = {
         "Oracle gating is zero wherever the latent is silent: it has no false positives. Its loss "
         "comes from misses and wrong sizes, and rewritten minus gating is the loss of the false "
         "positives. Oracle values have the true size wherever the quantile values predict the "
-        "latent active: their loss comes from false positives and misses of that prediction.",
+        "latent active: their loss comes from false positives and misses of that prediction. The "
+        "dots are of the whole set: noise as large as the rewriting's error, and two with the "
+        "coder's own error added back.",
     ),
     "orderings": (
         "Orderings",
@@ -58,6 +62,7 @@ class Line(NamedTuple):
 SIMULATED, REAL = "#3d7fc4", "#d9822b"
 TEAL, PINK, BROWN, GREY = "#2a9d8f", "#c264a5", "#a8714a", "#8a94a3"
 LIGHT_BLUE, LIGHT_TEAL, LIGHT_ORANGE = "#79aee6", "#74c7b8", "#e3ae78"
+DARK_BLUE, DARK_ORANGE = "#2c5d92", "#a25d17"
 """Okabe and Ito's palette for colour-blind readers, in tones that hold on light and dark pages."""
 
 ISOTONIC = Line(
@@ -142,7 +147,30 @@ LINES: dict[View, tuple[Line, ...]] = {
             Condition.RANDOM_LATENTS.meaning,
             Condition.RANDOM_LATENTS,
         ),
+        Line(
+            Condition.NOISE.label,
+            BROWN,
+            Condition.NOISE.meaning,
+            Condition.NOISE,
+            CalibrationMethod.ISOTONIC,
+            width=4.0,
+        ),
         ZEROED,
+        Line(
+            Condition.SET_ZEROED_ERROR_KEPT.label,
+            DARK_ORANGE,
+            Condition.SET_ZEROED_ERROR_KEPT.meaning,
+            Condition.SET_ZEROED_ERROR_KEPT,
+            width=4.0,
+        ),
+        Line(
+            Condition.REWRITTEN_ERROR_KEPT.label,
+            DARK_BLUE,
+            Condition.REWRITTEN_ERROR_KEPT.meaning,
+            Condition.REWRITTEN_ERROR_KEPT,
+            CalibrationMethod.ISOTONIC,
+            width=4.0,
+        ),
     ),
     "orderings": (
         ISOTONIC._replace(
@@ -167,9 +195,24 @@ LINES: dict[View, tuple[Line, ...]] = {
 }
 
 BASELINES = {
-    Condition.ZERO: "#b5483c",
-    Condition.MEAN: "#8a6fc0",
     Condition.NO_LATENTS: "#a68a1c",
+    Condition.MEAN: "#8a6fc0",
+    Condition.RESAMPLE: "#5b8796",
+    Condition.ZERO: "#b5483c",
     Condition.REAL_LATENTS: "#2f9e63",
 }
 """Colour of the conditions that do not depend on the set."""
+
+
+def rewrites_stream(study: Study) -> bool:
+    """Whether the study's coder is an autoencoder on the residual stream between two layers.
+
+    Zeroing its output takes away all that the layers below wrote. That is no baseline of the coder.
+    """
+    return study.coder_info.get("kind") == "sae" and is_stream(study.hookpoint)
+
+
+def baselines(study: Study) -> list[Condition]:
+    """The conditions without a set that a chart of the study draws by itself."""
+    without = Condition.ZERO if rewrites_stream(study) else None
+    return [one for one in BASELINES if one != without]

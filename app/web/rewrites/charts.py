@@ -51,6 +51,7 @@ def loss_chart(
     over: Over = "untouched",
     assessment: Assessment | None = None,
     shown: Collection[str] | None = None,
+    baselines: Collection[Condition] = tuple(BASELINES),
 ) -> LossChart:
     """One view of a rewrite: its lines, and the baselines as rules, all with 95% intervals.
 
@@ -59,11 +60,10 @@ def loss_chart(
         over: The condition that losses are compared with. Over real latents there are no other
             baselines, because they are far above the loss effect of a small set.
         assessment: Of the simulator.
-        shown: Names of the lines and baselines to draw, by default all.
+        shown: Names of the lines and baselines to draw, by default all lines and ``baselines``.
     """
-    measured = [
-        (one, results.baseline(one)) for one in BASELINES if shown is None or one.label in shown
-    ]
+    drawn = baselines if shown is None else [one for one in BASELINES if one.label in shown]
+    measured = [(one, results.baseline(one)) for one in drawn]
     chosen = [line for line in LINES[view] if shown is None or line.name in shown]
     rules = [_rule(one, point) for one, point in measured if point is not None]
     lines = [

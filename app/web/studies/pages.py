@@ -19,7 +19,16 @@ from app.services.latents.edit_next import EditNext, edit_next
 from app.services.latents.filter_schemas import COLUMNS
 from app.services.latents.queries import simulated_explanations
 from app.services.rewrites.queries import latest_results, measured_authors, statistics_of
-from app.services.rewrites.views import BASELINES, LINES, OVERS, VIEWS, Over, View
+from app.services.rewrites.views import (
+    BASELINES,
+    LINES,
+    OVERS,
+    VIEWS,
+    Over,
+    View,
+    baselines,
+    rewrites_stream,
+)
 from app.services.simulators.independence import study_simulator, study_simulators
 from app.services.studies import queries
 from app.services.studies.schemas import StudyCreate, StudyUpdate
@@ -207,6 +216,8 @@ def study_overview(
             "overs": OVERS,
             "lines": LINES[view],
             "baselines": BASELINES,
+            "drawn": baselines(study),
+            "stream": rewrites_stream(study),
             "results": results,
             "shown": shown,
             "at": _addresses(study, protocol, view, over, author, shown),
@@ -215,7 +226,13 @@ def study_overview(
             "statistics": statistics_of(top) if top else None,
             "latents_missing": missing_latents(top, latents) if top else 0,
             "chart": loss_chart(
-                results, view, latents, over, simulator.assessment if simulator else None, shown
+                results,
+                view,
+                latents,
+                over,
+                simulator.assessment if simulator else None,
+                shown,
+                baselines(study),
             )
             if results
             else None,

@@ -169,7 +169,7 @@ def train(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     base: str,
-    corpus: Corpus,
+    corpora: Sequence[Corpus],
     text: TrainingText,
     out: Path,
     *,
@@ -189,8 +189,12 @@ def train(
         shape: The base's layers to use; by default as its depth suggests.
 
     Raises:
-        InputError: Checkpoints of another training are in the folder, or the corpus is too small.
+        InputError: There are several studies, checkpoints of another training are in the folder, or
+            the corpus is too small.
     """
+    if len(corpora) > 1:
+        raise InputError("An inline simulator is trained on one study. Name one.")
+    (corpus,) = corpora
     shape = shape or default_shape(len(layers_of(model)))
     kept = out / "checkpoints"
     kept.mkdir(parents=True, exist_ok=True)

@@ -4,8 +4,9 @@ Latents are dealt into folds. A fold is trained on the latents of the others, an
 of those, on text set aside. It never sees its own latents.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,8 @@ class Corpus(NamedTuple):
     """Shape (token, latent), tokens in the order of ``contexts``."""
     explanations: dict[int, list[str]]
     """By latent; those that are not there are not trained on."""
+    rewordings: Mapping[int, Sequence[str]] = MappingProxyType({})
+    """Other wordings of them, by rule or from a file: trained on, but no figure rests on them."""
 
 
 class TrainingText(NamedTuple):
@@ -44,6 +47,16 @@ class TrainingText(NamedTuple):
     documents: list[str]
     seen: SeenText | None = None
     """None where the study was collected before texts were told apart by content."""
+
+    @classmethod
+    def joined(cls, texts: Sequence[Self]) -> Self:
+        """The text of several studies."""
+        known = [text.seen for text in texts if text.seen is not None]
+        return cls(
+            ", ".join(dict.fromkeys(text.corpus for text in texts)),
+            sorted({name for text in texts for name in text.documents}),
+            SeenText.joined(known) if len(known) == len(texts) else None,
+        )
 
 
 def deal(latents: Sequence[int], folds: int, *, seed: int) -> dict[int, int]:

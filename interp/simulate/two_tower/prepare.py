@@ -20,28 +20,48 @@ FIT_TOKENS = 40_000
 """The projection is fitted on so many tokens at most."""
 
 
-class Prepared(NamedTuple):
-    """The base's states of the training text and the explanations."""
+class Read(NamedTuple):
+    """The base's states of the training text and the explanations of one study."""
 
-    projection: Projection
     tokens: Float[Tensor, "token feature"]
     explanations: list[Float[Tensor, "token feature"]]
     owner: NDArray[np.int64]
     """Latent of each explanation."""
+    reworded: NDArray[np.bool_]
+    """True of those that are rewordings: they are trained on, and no figure rests on them."""
+
+
+class Prepared(NamedTuple):
+    """The states of all studies, reduced alike."""
+
+    projection: Projection
+    studies: list[Read]
 
 
 def prepare(
-    reader: Reader, corpus: Corpus, shape: Shape, *, seed: int, say: Callable[[str], None]
+    reader: Reader,
+    corpora: Sequence[Corpus],
+    shape: Shape,
+    *,
+    seed: int,
+    say: Callable[[str], None],
 ) -> Prepared:
-    """Have the base read all text and all explanations."""
+    """Have the base read all text and all explanations.
+
+    Text that several studies share, token by token, is read once.
+    """
     rng = np.random.default_rng(seed)
-    texts = [reader.text(tokens) for tokens in corpus.contexts]
-    per_context = len(corpus.contexts[0])
-    sample = rng.permutation(len(texts))[: max(1, FIT_TOKENS // per_context)]
+    contexts: list[list[list[str]]] = []
+    for corpus in corpora:
+        contexts += [corpus.contexts] if corpus.contexts not in contexts else []
+    texts = [[reader.text(tokens) for tokens in some] for some in contexts]
     say("reading text to fit the projection")
-    projection = Projection.fit(
-        torch.cat(reader.states([texts[i] for i in sample])), shape.features
-    )
+    sample = [
+        some[i]
+        for some, own in zip(texts, contexts, strict=True)
+        for i in rng.permutation(len(some))[: max(1, FIT_TOKENS // len(texts) // len(own[0]))]
+    ]
+    projection = Projection.fit(torch.cat(reader.states(sample)), shape.features)
 
     def features(texts: Sequence[Aligned], what: str) -> list[Tensor]:
         found: list[Tensor] = []
@@ -50,25 +70,37 @@ def prepare(
             found += [projection(one).half() for one in reader.states(texts[start : start + 256])]
         return found
 
-    pairs = [
-        (latent, text) for latent, all_ in sorted(corpus.explanations.items()) for text in all_
-    ]
-    return Prepared(
-        projection,
-        torch.cat(features(texts, "contexts")),
-        features([reader.explanation(text) for _, text in pairs], "explanations"),
-        np.array([latent for latent, _ in pairs]),
-    )
+    tokens = [torch.cat(features(some, "contexts")) for some in texts]
+    studies = []
+    for corpus in corpora:
+        triples = [
+            (latent, text, reworded)
+            for reworded, all_ in ((False, corpus.explanations), (True, corpus.rewordings))
+            for latent, some in sorted(all_.items())
+            for text in some
+        ]
+        # Long and short ones together would be read slowly.
+        triples.sort(key=lambda one: len(one[1]))
+        studies.append(
+            Read(
+                tokens[contexts.index(corpus.contexts)],
+                features([reader.explanation(text) for _, text, _ in triples], "explanations"),
+                np.array([latent for latent, _, _ in triples]),
+                np.array([reworded for _, _, reworded in triples]),
+            )
+        )
+    return Prepared(projection, studies)
 
 
 def restored(path: Path, make: Callable[[], Prepared]) -> Prepared:
     """Load the states that were prepared before an interruption, or prepare and keep them."""
     if path.exists():
         state = torch.load(path, weights_only=False)
-        return Prepared(Projection(**state.pop("projection")), **state)
+        return Prepared(Projection(**state["projection"]), [Read(**r) for r in state["studies"]])
     made = make()
     partial = path.with_suffix(".partial")
-    torch.save(made._asdict() | {"projection": made.projection._asdict()}, partial)
+    studies = [study._asdict() for study in made.studies]
+    torch.save({"projection": made.projection._asdict(), "studies": studies}, partial)
     partial.replace(path)
     return made
 

@@ -7,24 +7,29 @@ cross-entropy. A latent that fires at rate r weighs r^−½, so that the frequen
 
 Latents are dealt into folds. The networks of a fold are trained on the latents of the other folds,
 and validated on a few of those, on text set aside. A fold never sees its own latents.
+
+With several studies, a step takes the latents and the text of one of them, drawn by its number of
+latents: which latents of one coder are active on another study's text is not known.
 """
 
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from interp.simulate.training.corpus import (
     MIN_ACTIVE,
     Corpus,
+    Dealt,
     TrainingText,
     deal,
     latents_of,
@@ -41,20 +46,41 @@ from interp.simulate.two_tower.networks import (
     save_projection,
     save_towers,
 )
-from interp.simulate.two_tower.prepare import Prepared, prepare, restored, targets
+from interp.simulate.two_tower.prepare import Prepared, Read, prepare, restored, targets
 from interp.simulate.two_tower.simulator import VERSION
 
 
 class FoldResult(NamedTuple):
     towers: Towers
     looks: list[Look]
-    trained: list[int]
-    """Latents it was trained on or chosen by."""
+    trained: dict[str, list[int]]
+    """By coder, the latents it was trained on or chosen by."""
+
+
+class _Study(NamedTuple):
+    """One study, as a fold is trained and watched on it."""
+
+    corpus: Corpus
+    read: Read
+    dealt: Dealt
+    text: NDArray[np.int64]
+    """Token rows to train on."""
+    aside: NDArray[np.int64]
+    share: csr_matrix
+    weight: NDArray[np.float32]
+    explanations_of: dict[int, NDArray[np.int64]]
+
+    @classmethod
+    def of(cls, corpus: Corpus, read: Read, settings: Settings, fold: int) -> Self:
+        dealt = latents_of(corpus, fold, settings.folds, seed=settings.seed)
+        explanations_of = {int(i): np.flatnonzero(read.owner == i) for i in dealt.seen}
+        text = split_text(corpus, settings.seed)
+        return cls(corpus, read, dealt, *text, *targets(corpus), explanations_of)
 
 
 def train_fold(
     prepared: Prepared,
-    corpus: Corpus,
+    corpora: Sequence[Corpus],
     shape: Shape,
     settings: Settings,
     fold: int,
@@ -65,10 +91,11 @@ def train_fold(
 
     The networks returned are those of the best look.
     """
-    seen, taught, watched = latents_of(corpus, fold, settings.folds, seed=settings.seed)
-    text, text_aside = split_text(corpus, settings.seed)
-    share, weight = targets(corpus)
-
+    studies = [
+        _Study.of(corpus, read, settings, fold)
+        for corpus, read in zip(corpora, prepared.studies, strict=True)
+    ]
+    sizes = np.array([len(study.dealt.taught) for study in studies])
     torch.manual_seed(settings.seed * 1000 + fold)
     towers = Towers(shape)
     optimizer = torch.optim.AdamW(
@@ -91,7 +118,6 @@ def train_fold(
         looks, best, start = state["looks"], state["best"], state["step"]
         before = looks[-1].seconds
     began = time.perf_counter() - before
-    explanations_of = {int(i): np.flatnonzero(prepared.owner == i) for i in seen}
     losses: list[float] = []
     for step in range(start, settings.steps):
         if exhausted(looks, settings.patience):
@@ -99,16 +125,19 @@ def train_fold(
         # A generator of its own for each step: a training that is resumed draws the same.
         draw = np.random.default_rng([settings.seed, fold, step])
         torch.manual_seed(int(draw.integers(2**31)))
-        latents = draw.permutation(taught)[: settings.latents]
-        rows = np.sort(draw.choice(text, min(settings.tokens, len(text)), replace=False))
-        chosen = [int(draw.choice(explanations_of[int(latent)])) for latent in latents]
-        target = torch.from_numpy(share[rows][:, latents].toarray())
-        encoded = towers.explanations(
-            [_thinned(prepared.explanations[i], settings.drop) for i in chosen]
+        study = studies[int(draw.choice(len(studies), p=sizes / sizes.sum()))]
+        latents = draw.permutation(study.dealt.taught)[: settings.latents]
+        rows = np.sort(
+            draw.choice(study.text, min(settings.tokens, len(study.text)), replace=False)
         )
-        found = logits(towers.tokens(prepared.tokens[rows].float()), encoded)
+        chosen = [int(draw.choice(study.explanations_of[int(latent)])) for latent in latents]
+        target = torch.from_numpy(study.share[rows][:, latents].toarray())
+        encoded = towers.explanations(
+            [_thinned(study.read.explanations[i], settings.drop) for i in chosen]
+        )
+        found = logits(towers.tokens(study.read.tokens[rows].float()), encoded)
         errors = nn.functional.binary_cross_entropy_with_logits(found, target, reduction="none")
-        loss = (errors * torch.from_numpy(weight[latents])).mean()
+        loss = (errors * torch.from_numpy(study.weight[latents])).mean()
         optimizer.zero_grad()
         (loss * 100).backward()  # a mean over mostly silent tokens is tiny
         nn.utils.clip_grad_norm_(towers.parameters(), 1.0)
@@ -117,7 +146,8 @@ def train_fold(
         losses.append(float(loss.detach()))
         if (step + 1) % settings.check_every and step + 1 < settings.steps:
             continue
-        correlation = validate(towers, prepared, corpus, watched, text_aside)
+        watched = [(one.read, one.corpus, one.dealt.watched, one.aside) for one in studies]
+        correlation = validate(towers, watched)
         look = Look(step + 1, float(np.mean(losses)), correlation, time.perf_counter() - began)
         if not looks or correlation > max(one.correlation for one in looks):
             best = {name: value.clone() for name, value in towers.state_dict().items()}
@@ -134,10 +164,11 @@ def train_fold(
         )
         say(
             f"fold {fold + 1}: step {look.step} of {settings.steps}, loss {look.loss:.5f}, "
-            f"correlation {correlation:.3f} on {len(watched)} validation latents"
+            f"correlation {correlation:.3f} on {sum(len(one[2]) for one in watched)} validation "
+            "latents"
         )
     towers.load_state_dict(best)
-    return FoldResult(towers, looks, seen)
+    return FoldResult(towers, looks, {one.corpus.coder: one.dealt.seen for one in studies})
 
 
 def _thinned(
@@ -148,28 +179,38 @@ def _thinned(
     return explanation[kept].float() if kept.any() else explanation.float()
 
 
+Held = tuple[Read, Corpus, Sequence[int], NDArray[np.int64]]
+"""Of one study, the latents and token rows that some figure rests on."""
+
+
 @torch.inference_mode()
-def validate(
-    towers: Towers,
-    prepared: Prepared,
-    corpus: Corpus,
-    latents: Sequence[int],
-    rows: NDArray[np.int64],
-) -> float:
-    """Mean correlation of simulated with real activations over explanations of some latents."""
+def validate(towers: Towers, held: Sequence[Held]) -> float:
+    """Mean correlation of simulated with real activations over explanations of some latents, but
+    for rewordings."""
+    found = [value for one in held for value in _validated(towers, *one)]
+    return float(np.mean(found)) if found else float("nan")
+
+
+def _validated(
+    towers: Towers, read: Read, corpus: Corpus, latents: Sequence[int], rows: NDArray[np.int64]
+) -> list[float]:
     real = corpus.activations[rows][:, list(latents)].toarray()
     column = {int(latent): i for i, latent in enumerate(latents)}
-    wanted = [i for i, owner in enumerate(prepared.owner) if int(owner) in column]
-    tokens = towers.tokens(prepared.tokens[rows].float())
+    wanted = [
+        i
+        for i, (owner, reworded) in enumerate(zip(read.owner, read.reworded, strict=True))
+        if int(owner) in column and not reworded
+    ]
+    tokens = towers.tokens(read.tokens[rows].float())
     found: list[float] = []
     for start in range(0, len(wanted), 64):
         some = wanted[start : start + 64]
-        encoded = towers.explanations([prepared.explanations[i].float() for i in some])
+        encoded = towers.explanations([read.explanations[i].float() for i in some])
         simulated = torch.sigmoid(logits(tokens, encoded)).numpy()
-        own = real[:, [column[int(prepared.owner[i])] for i in some]]
+        own = real[:, [column[int(read.owner[i])] for i in some]]
         enough = (own > 0).sum(axis=0) >= MIN_ACTIVE
         found += _correlations(simulated[:, enough], own[:, enough])
-    return float(np.mean(found)) if found else float("nan")
+    return found
 
 
 def _correlations(
@@ -192,7 +233,7 @@ def train(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     base: str,
-    corpus: Corpus,
+    corpora: Sequence[Corpus],
     text: TrainingText,
     out: Path,
     *,
@@ -201,7 +242,7 @@ def train(
     say: Callable[[str], None],
     shape: Shape | None = None,
 ) -> Trained:
-    """Train a two-tower simulator and write it to a folder.
+    """Train a two-tower simulator on one study or several, and write it to a folder.
 
     Finished steps are kept in the folder's ``checkpoints`` until the training ends. A call with
     the same settings resumes from them.
@@ -221,13 +262,13 @@ def train(
     kept.mkdir(parents=True, exist_ok=True)
     same_training(kept, {"base": base, **shape.model_dump(), **settings.model_dump()})
     prepared = restored(
-        kept / "prepared.pt", lambda: prepare(reader, corpus, shape, seed=settings.seed, say=say)
+        kept / "prepared.pt", lambda: prepare(reader, corpora, shape, seed=settings.seed, say=say)
     )
     save_projection(prepared.projection, out)
     results = []
     for fold in range(settings.folds):
         checkpoint = kept / f"fold{fold}.pt"
-        result = train_fold(prepared, corpus, shape, settings, fold, checkpoint, say)
+        result = train_fold(prepared, corpora, shape, settings, fold, checkpoint, say)
         save_towers(result.towers, out / f"fold{fold}.safetensors")
         results.append(result)
     trained = Trained(
@@ -236,7 +277,7 @@ def train(
         base=base,
         base_sha256=fingerprint(model),
         folds=[
-            Fold(file=f"fold{i}.safetensors", latents={corpus.coder: result.trained})
+            Fold(file=f"fold{i}.safetensors", latents=result.trained)
             for i, result in enumerate(results)
         ],
         corpus=text.corpus,
@@ -246,9 +287,10 @@ def train(
         training={
             "command": command,
             "settings": settings.model_dump(),
-            "contexts": len(corpus.contexts),
-            "tokens": int(corpus.activations.shape[0]),
-            "explanations": len(prepared.explanations),
+            "contexts": sum(len(corpus.contexts) for corpus in corpora),
+            "tokens": sum(int(corpus.activations.shape[0]) for corpus in corpora),
+            "explanations": sum(int((~read.reworded).sum()) for read in prepared.studies),
+            "rewordings": sum(int(read.reworded.sum()) for read in prepared.studies),
             # Of the folds, however often the training was interrupted.
             "seconds": round(sum(result.looks[-1].seconds for result in results)),
             "device": str(model.device),
@@ -256,7 +298,7 @@ def train(
             "torch": torch.__version__,
             "looks": [[look._asdict() for look in result.looks] for result in results],
         },
-        figures=_figures(results, prepared, corpus, settings),
+        figures=_figures(results, prepared, corpora, settings),
     )
     trained.write(out)
     shutil.rmtree(kept)
@@ -264,20 +306,30 @@ def train(
 
 
 def _figures(
-    results: list[FoldResult], prepared: Prepared, corpus: Corpus, settings: Settings
+    results: list[FoldResult],
+    prepared: Prepared,
+    corpora: Sequence[Corpus],
+    settings: Settings,
 ) -> dict[str, float]:
-    """The figures of each fold on the latents and the text that it never saw, over all
-    explanations."""
-    held_out = deal(list(corpus.explanations), settings.folds, seed=settings.seed)
-    _, aside = split_text(corpus, settings.seed)
+    """The figures of each fold on the latents and the text that it never saw, over all explanations
+    but the rewordings."""
+    dealt = [deal(list(one.explanations), settings.folds, seed=settings.seed) for one in corpora]
     found = [
         validate(
             result.towers,
-            prepared,
-            corpus,
-            [latent for latent in corpus.explanations if held_out[latent] == fold],
-            aside,
+            [
+                (
+                    read,
+                    corpus,
+                    [latent for latent in corpus.explanations if held_out[latent] == fold],
+                    split_text(corpus, settings.seed)[1],
+                )
+                for read, corpus, held_out in zip(prepared.studies, corpora, dealt, strict=True)
+            ],
         )
         for fold, result in enumerate(results)
     ]
-    return {"held_out_correlation": float(np.mean(found)), "held_out_latents": len(held_out)}
+    return {
+        "held_out_correlation": float(np.mean(found)),
+        "held_out_latents": sum(map(len, dealt)),
+    }

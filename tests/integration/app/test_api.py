@@ -289,7 +289,9 @@ def test_rewrites(api: httpx.Client, db: Session, study: Study) -> None:
     assert rewrite["protocol"] == "whole"
     assert set(whole["orderings"]) == {"score", "effect", "random 1", "random 2", "random 3"}
     of_set = 8 * len(rewrite["counts"]) + 4 * 2 * (len(rewrite["counts"]) - 1)
-    assert len(whole["points"]) == 5 + of_set
+    assert len(whole["points"]) == 6 + of_set + 3, "without a set, of sets, of the whole set alone"
+    resample = next(p for p in whole["points"] if p["condition"] == "resample")
+    assert resample["statistics"]["against"]["rewritten"]["verdict"] == "higher"
     point = next(
         p
         for p in whole["points"]

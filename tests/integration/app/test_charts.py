@@ -12,12 +12,13 @@ from sqlalchemy.orm import Session
 from app.services.explanations.history import list_versions
 from app.services.latents.loss_effects import ShownEffect, reworded, shown_effects
 from app.services.rewrites.queries import Results, latest_results, list_points
-from app.services.rewrites.views import LINES, View
+from app.services.rewrites.views import LINES, View, baselines
 from app.web.latent.charts import effect_chart
 from app.web.rewrites.charts import loss_chart, missing_latents
+from interp.vocabulary import Condition
 from models import Explanation, Latent, Rewrite, RewritePoint, Study
 from tests.factories import little_study, reword
-from tests.reading import chart_values
+from tests.reading import chart_values, text_of
 from tests.rewrites import rewrite
 
 LATENTS = 14
@@ -84,9 +85,10 @@ def test_the_specifications_are_valid(db: Session, study: Study, results: Result
 def test_lines_and_rules_are_told_apart(results: Results, view: View) -> None:
     rows = chart_values(loss_chart(results, view, LATENTS).spec)
     assert {row["condition"] for row in rows if "condition" in row} == {
-        "zero ablation",
-        "mean ablation",
         "no latents",
+        "mean ablation",
+        "resample ablation",
+        "zero ablation",
         "real latents",
     }
     lines = [row for row in rows if "series" in row]
@@ -335,19 +337,99 @@ def test_protocols_are_kept_apart(db: Session, study: Study, results: Results) -
 
 def test_the_table_holds_the_view(results: Results) -> None:
     rows = results.table("ceilings")
-    assert [row.name for row in rows[:4]] == [
-        "zero ablation",
-        "mean ablation",
+    assert [row.name for row in rows[:5]] == [
         "no latents",
+        "mean ablation",
+        "resample ablation",
+        "zero ablation",
         "real latents",
     ]
-    assert [row.name for row in rows[4::4]] == [line.name for line in LINES["ceilings"]]
-    assert [row.point.count for row in rows[4:8]] == [8, 4, 2, 1]
-    against = rows[4].statistics.against
+    counts: dict[str, list[int]] = {}
+    for row in rows[5:]:
+        counts.setdefault(row.name, []).append(row.point.count)
+    once = {"noise, same size", "zeroed, error kept", "rewritten, error kept"}
+    assert counts == {
+        line.name: [8] if line.name in once else [8, 4, 2, 1] for line in LINES["ceilings"]
+    }
+    against = rows[5].statistics.against
     assert against.zero is not None and against.before is None
     (zero,) = [p for p in results.points if p.condition == "zero"]
-    difference = np.mean(np.array(rows[4].point.losses) - zero.losses)
+    difference = np.mean(np.array(rows[5].point.losses) - zero.losses)
     assert against.zero.mean == pytest.approx(difference, abs=1e-6)
+
+
+def test_baselines_measured_later_are_compared_the_other_way_round(results: Results) -> None:
+    main = results.main
+    assert main is not None
+    for condition in (Condition.RESAMPLE, Condition.NOISE):
+        point, found = results.single(condition), results.over_later(condition)
+        assert point is not None and found is not None
+        difference = np.mean(np.array(main.losses) - point.losses)
+        assert found.mean == pytest.approx(difference, abs=1e-6) and difference < 0
+        assert found.low is not None and found.high is not None
+        assert found.low < difference < found.high
+        assert found.verdict == "lower"
+    results.points = [p for p in results.points if p.condition not in ("resample", "noise")]
+    assert results.over_later(Condition.NOISE) is None
+    assert "resample ablation" not in [row.name for row in results.table("ceilings")]
+
+
+def test_an_autoencoder_on_the_residual_stream_is_not_measured_by_zeroing_it(
+    pages: httpx.Client, db: Session, study: Study, results: Results
+) -> None:
+    zero = results.baseline("zero")
+    assert zero is not None
+    zero.increase, zero.low, zero.high, zero.kl = 9.12, 8.9, 9.4, 9.3
+    db.commit()
+    path = f"/studies/{study.slug}"
+    assert "Lower than zero ablation" in text_of(pages.get(path))
+    for hookpoint, kind, is_stream in (
+        ("layers.10", "sae", True),
+        ("blocks.10.hook_resid_post", "sae", True),
+        ("layers.10.mlp", "sae", False),
+        ("layers.10", "transcoder", False),
+    ):
+        study.hookpoint, study.coder_info = hookpoint, {**study.coder_info, "kind": kind}
+        db.commit()
+        text = text_of(pages.get(path))
+        left_out = "The chart leaves zero ablation out: +9.120 nats, KL 9.300."
+        assert (left_out in text) == is_stream
+        assert ("Lower than zero ablation" in text) == (not is_stream)
+        for other in ("mean ablation (+0.1", "resample ablation (+0.2"):
+            assert (f"Lower than {other}" in text) == is_stream
+        drawn = loss_chart(results, "ceilings", LATENTS, baselines=baselines(study))
+        rows = chart_values(drawn.spec)
+        assert ("zero ablation" in {row.get("condition") for row in rows}) == (not is_stream)
+        _, top = drawn.spec["layer"][0]["encoding"]["y"]["scale"]["domain"]
+        assert (top < 1) == is_stream
+    # Who asks for the line gets it, and the table has its figures anyway.
+    study.hookpoint, study.coder_info = "layers.10", {**study.coder_info, "kind": "sae"}
+    db.commit()
+    asked = loss_chart(results, "ceilings", LATENTS, shown={"zero ablation"}, baselines=[])
+    assert "zero ablation" in {row.get("condition") for row in chart_values(asked.spec)}
+    text = text_of(pages.get(path, params={"chosen": True, "line": "zero ablation"}))
+    assert "leaves zero ablation out" not in text and "no baseline of such a coder" in text
+    assert "zero ablation – +9.1200" in text_of(pages.get(path))
+
+
+def test_a_rewrite_from_before_the_newest_baselines_is_shown_without_them(
+    pages: httpx.Client, db: Session, study: Study, results: Results
+) -> None:
+    later = ("resample", "noise", "set_zeroed_error_kept", "rewritten_error_kept")
+    for point in results.points:
+        if point.condition in later:
+            db.delete(point)
+        elif point.statistics:
+            against = {k: v for k, v in point.statistics["against"].items() if k != "mean"}
+            point.statistics = {**point.statistics, "against": against}
+    study.hookpoint, study.coder_info = "layers.10", {**study.coder_info, "kind": "sae"}
+    db.commit()
+    for view in VIEWS:
+        page = pages.get(f"/studies/{study.slug}", params={"view": view})
+        assert page.status_code == 200
+        text = text_of(page)
+        assert "Lower than no latents" in text and "Lower than resample" not in text
+        assert "Lower than noise" not in text and "Lower than mean" not in text
 
 
 def test_the_loss_effect_chart_holds_exactly_the_loss_effects(db: Session, study: Study) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.services.rewrites.views import VIEWS
 from interp.vocabulary import Protocol
-from models import Explanation, Job, Latent, LossEffect, Rewrite, Study
+from models import Explanation, Job, Latent, LossEffect, Rewrite, RewritePoint, Study
 from tests.factories import little_study, reword
 from tests.reading import current_of, headline_point, latent_of, text_of
 from tests.rewrites import rewrite
@@ -20,11 +20,20 @@ def test_the_overview_says_what_the_figures_say(
     path = f"/studies/{study.slug}"
     text = text_of(pages.get(path))
     assert "33% of the latents" in text and "2 of 6 latents rewritten" in text
-    assert "Lower than zeroing the same latents (+0.1" in text
-    assert "Lower than zero ablation (+0." in text
-    assert "Lower than no latents (+0." in text
+    verdicts = [
+        "Lower than zeroing the same latents (+0.1",
+        "Lower than no latents (+0.",
+        "Lower than zero ablation (+0.",
+        "Lower than noise of the same size, in random directions (+0.0",
+    ]
+    assert [text.index(one) for one in verdicts] == sorted(text.index(one) for one in verdicts)
+    assert "Lower than mean ablation" not in text, "it says little beside no latents"
+    for what, point in _figures(db, study).items():
+        assert f"{what}{point.increase:+.3f}, KL {point.kl:.3f}" in text
     assert "nats, p < 0.001." in text
-    assert re.search(r"Loss recovered: \d+% \[\d+%, \d+%\] of what is lost with no latents", text)
+    assert re.search(r"Loss recovered .*?\d+% \[\d+%, \d+%\] Of what is lost with no latents", text)
+    assert "67% of the latents still real, this says little" in text
+    assert re.search(r"Loss added .* KL 0\.\d{3} \[0\.\d{3}, 0\.\d{3}\]\. Over the untouched", text)
     assert "1 simulated value is missing in the largest set; there the latents stayed real" in text
     assert "8 contexts of the evaluate set (6 effective" in text
     assert "before the last edit" not in text
@@ -56,9 +65,33 @@ def test_the_overview_says_what_the_figures_say(
     assert "17% of the latents" in text and "1 of 6 latents rewritten" in text
     assert "and 1 of its 2 latents has no value at all" in text
 
-    top.statistics = {}
+    top.statistics = {**top.statistics, "recovered": {"no_latents": {"value": None}}}
+    db.commit()
+    text = text_of(pages.get(path))
+    assert re.search(r"Not defined: no latents .*? is not clearly worse than real latents", text)
+
+    for point in db.scalars(select(RewritePoint).filter_by(rewrite_id=top.rewrite_id)):
+        point.statistics = {}
     db.commit()
     assert "measured by an older version" in text_of(pages.get(path))
+
+
+def _figures(db: Session, study: Study) -> dict[str, RewritePoint]:
+    """Points that the overview gives with their KL divergence, by the words before."""
+    wanted = {
+        "Lower than zeroing the same latents (": ("set_zeroed", 2),
+        "Lower than no latents (": ("no_latents", 0),
+        "Lower than noise of the same size, in random directions (": ("noise", 2),
+        "Real latents add ": ("real_latents", 0),
+    }
+    query = select(RewritePoint).join(Rewrite).where(Rewrite.study_id == study.id)
+    ordering = RewritePoint.ordering.in_(("", "score"))
+    return {
+        words: db.scalars(
+            query.where(RewritePoint.condition == name, RewritePoint.count == count, ordering)
+        ).one()
+        for words, (name, count) in wanted.items()
+    }
 
 
 def test_the_overview_says_what_the_last_edit_did(

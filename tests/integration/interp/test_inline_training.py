@@ -40,7 +40,7 @@ def train_words(out: Path, settings: Settings, say: Callable[[str], None] = sile
         tiny_model("llama"),
         tokenizer(),
         "tiny",
-        corpus_of_words(),
+        [corpus_of_words()],
         TEXT,
         out,
         shape=Shape(apart=1, together=2),

@@ -17,10 +17,10 @@ from interp.simulate.training.corpus import Corpus, TrainingText, deal
 from interp.simulate.training.reader import Reader, fingerprint
 from interp.simulate.training.trained import Trained
 from interp.simulate.two_tower.method import Settings
-from interp.simulate.two_tower.networks import Shape
+from interp.simulate.two_tower.networks import Shape, Towers
 from interp.simulate.two_tower.prepare import prepare
 from interp.simulate.two_tower.simulator import TwoTower
-from interp.simulate.two_tower.train import train, train_fold
+from interp.simulate.two_tower.train import train, train_fold, validate
 from tests.engine import tiny_model, word_tokenizer
 
 SMALL = Shape(features=32, width=24, token_hidden=32, explanation_hidden=8, heads=2, layers=1)
@@ -64,7 +64,7 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tiny_model("llama"),
         word_tokenizer(),
         "tiny",
-        corpus_of_words(),
+        [corpus_of_words()],
         TEXT,
         out,
         shape=SMALL,
@@ -92,6 +92,63 @@ def test_it_learns_to_simulate_latents_that_it_never_saw(simulator: Path) -> Non
     trained = Trained.read(simulator)
     assert trained.figures["held_out_correlation"] > 0.3
     assert not (simulator / "checkpoints").exists()
+
+
+def test_one_is_trained_on_several_studies(tmp_path: Path) -> None:
+    """Each of its folds holds out latents of both, and what it is told in other words counts for
+    no figure."""
+    first, other = corpus_of_words(), corpus_of_words(contexts=90, seq=6, seed=2)
+    second = other._replace(
+        coder="another",
+        explanations={i: [f"w{i}"] for i in range(WORDS // 2)},
+        rewordings={0: ["w1", "w2"]},
+    )
+    texts = [TEXT, TrainingText("more words", ["c"], SeenText.of([identity("the text of c")]))]
+    joined = TrainingText.joined(texts)
+    settings = SETTINGS.model_copy(update={"folds": 2, "steps": 60, "check_every": 30})
+    model, tokenizer = tiny_model("llama"), word_tokenizer()
+    prepared = prepare(Reader(model, tokenizer, [0, 1]), [first, second], SMALL, seed=0, say=print)
+    assert [len(read.tokens) for read in prepared.studies] == [160 * 8, 90 * 6]
+    assert [int(read.reworded.sum()) for read in prepared.studies] == [0, 2]
+    towers = Towers(SMALL)
+    rows = np.arange(300)
+    right = validate(towers, [(prepared.studies[1], second, [0, 3], rows)])
+    without = second._replace(rewordings={})
+    alone = prepare(Reader(model, tokenizer, [0, 1]), [first, without], SMALL, seed=0, say=print)
+    assert validate(towers, [(alone.studies[1], without, [0, 3], rows)]) == pytest.approx(right)
+    trained = train(
+        model,
+        tokenizer,
+        "tiny",
+        [first, second],
+        joined,
+        tmp_path,
+        shape=SMALL,
+        settings=settings,
+        command="palimpsest train-simulator words more",
+        say=silently,
+    )
+    assert [{name: len(of) for name, of in fold.latents.items()} for fold in trained.folds] == [
+        {"coder": WORDS / 2, "another": WORDS / 4}
+    ] * 2
+    assert (trained.corpus, trained.documents) == ("words, more words", ["a", "b", "c"])
+    assert trained.seen is not None
+    assert len(trained.seen.hashes) == 3
+    assert trained.training["rewordings"] == 2
+    assert trained.figures["held_out_latents"] == 1.5 * WORDS
+
+
+def test_studies_of_the_same_text_are_read_once() -> None:
+    first = corpus_of_words(20)
+    read: list[str] = []
+    prepare(
+        Reader(tiny_model("llama"), word_tokenizer(), [0, 1]),
+        [first, first._replace(coder="another")],
+        SMALL,
+        seed=0,
+        say=read.append,
+    )
+    assert sum("contexts" in one for one in read) == 1
 
 
 def test_the_record_says_what_each_fold_was_trained_on(simulator: Path) -> None:
@@ -131,11 +188,11 @@ def test_what_every_fold_was_trained_on_is_missing(simulator: Path, tmp_path: Pa
 def test_training_that_was_cut_short_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     corpus, model, tokenizer = corpus_of_words(60), tiny_model("llama"), word_tokenizer()
     settings = SETTINGS.model_copy(update={"steps": 9, "check_every": 3, "drop": 0.3})
-    prepared = prepare(Reader(model, tokenizer, [0, 1]), corpus, SMALL, seed=0, say=silently)
+    prepared = prepare(Reader(model, tokenizer, [0, 1]), [corpus], SMALL, seed=0, say=silently)
 
     def cut(say: Callable[[str], None], name: str) -> dict[str, Tensor]:
         checkpoint = tmp_path / name
-        result = train_fold(prepared, corpus, SMALL, settings, 0, checkpoint, say)
+        result = train_fold(prepared, [corpus], SMALL, settings, 0, checkpoint, say)
         return result.towers.state_dict()
 
     whole = cut(silently, "whole.pt")
@@ -156,8 +213,8 @@ def test_it_stops_when_it_no_longer_gets_better(tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(
         update={"steps": 500, "check_every": 1, "patience": 2, "learning_rate": 1e-9}
     )
-    prepared = prepare(Reader(model, tokenizer, [0, 1]), corpus, SMALL, seed=0, say=silently)
-    result = train_fold(prepared, corpus, SMALL, settings, 0, tmp_path / "c.pt", silently)
+    prepared = prepare(Reader(model, tokenizer, [0, 1]), [corpus], SMALL, seed=0, say=silently)
+    result = train_fold(prepared, [corpus], SMALL, settings, 0, tmp_path / "c.pt", silently)
     assert len(result.looks) < 50
     best = max(range(len(result.looks)), key=lambda i: result.looks[i].correlation)
     assert len(result.looks) - 1 - best == 2
@@ -172,7 +229,7 @@ def test_another_training_is_not_mixed_with_an_unfinished_one(tmp_path: Path) ->
             tiny_model("llama"),
             word_tokenizer(),
             "tiny",
-            corpus_of_words(60),
+            [corpus_of_words(60)],
             TEXT,
             tmp_path,
             shape=SMALL,

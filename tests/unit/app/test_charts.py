@@ -26,6 +26,15 @@ def test_a_difference_is_told_only_if_interval_and_test_agree(
     assert Comparison(mean=0.1, low=low, high=high, p=p).verdict == verdict
 
 
+def test_a_comparison_the_other_way_round() -> None:
+    there = Comparison(mean=0.1, low=-0.05, high=0.3, p=0.2, detectable=0.2, contexts_needed=90)
+    back = there.reversed()
+    assert (back.mean, back.low, back.high) == (-0.1, -0.3, 0.05)
+    assert (back.p, back.detectable, back.contexts_needed) == (0.2, 0.2, 90)
+    assert Comparison(mean=0.2, low=0.1, high=0.3, p=0.01).reversed().verdict == "lower"
+    assert Comparison(mean=0.2).reversed() == Comparison(mean=-0.2), "what is missing stays so"
+
+
 def test_a_loss_effect_without_an_interval_is_a_point_without_a_rule() -> None:
     effect = LossEffect(condition="rewritten", calibration="isotonic", mean=0.001)
     (row,) = [

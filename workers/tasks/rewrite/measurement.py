@@ -10,14 +10,22 @@ from sqlalchemy.orm import Session
 
 from interp.rewriting import splice
 from interp.rewriting.evaluate import Kept, Known, evaluate
+from interp.rewriting.outputs import sampled_outputs
 from interp.rewriting.splice import Splice
 from interp.scoring import statistics
 from interp.vocabulary import Condition, ContextSet, Protocol
-from models import Rewrite, RewritePoint, Study
+from models import Context, Rewrite, RewritePoint, Study
 from workers.resources import coder_of, store_of, subject_of
-from workers.tasks.rewrite.points import Planned, find
+from workers.tasks.rewrite.points import Planned, find, main_points
 from workers.tasks.rewrite.values import SimulatedValues
 from workers.tasks.rows import context_tokens, documents_of, fields, finite
+
+RESAMPLED = 256
+"""Contexts of the explain set whose outputs are drawn from in a resample ablation: they are run
+up to the hookpoint once."""
+AFTER_MAIN = (Condition.RESAMPLE, Condition.NOISE, Condition.REWRITTEN_ERROR_KEPT)
+"""Conditions that the main point is compared with, and that are measured after it. A point is
+written once, so they hold the comparison."""
 
 
 class _Shared:
@@ -33,6 +41,8 @@ class _Shared:
         where = protocol.spliced(study.context_length, study.first_position)
         self.values = SimulatedValues(rewrite.simulator_id, rewrite.context_ids, where)
         self.kept = Kept()
+        self.resampled: torch.Tensor | None = None
+        """Outputs for a resample ablation, once it is measured."""
 
 
 _shared: _Shared | None = None
@@ -96,6 +106,7 @@ class Measurement:
         shared = _shared_of(session, study, rewrite)
         self.tokens, self.documents, self.kept = shared.tokens, shared.documents, shared.kept
         self.values = shared.values
+        self._shared = shared
         explanations = {i for one in (rewrite, *self.earlier) for i in one.explanation_ids}
         self.values.load(session, sorted(explanations))
 
@@ -131,11 +142,14 @@ class Measurement:
         # Their values do not matter: only the latents do, and the tokens where a value is missing.
         return point.condition in (
             Condition.SET_ZEROED,
+            Condition.SET_ZEROED_ERROR_KEPT,
             Condition.RANDOM_LATENTS,
         ) and self.values.alike(before.explanation_ids, point.explanation_ids)
 
     def _copy(self, point: Planned, found: RewritePoint) -> None:
-        against = {k: v for k, v in found.statistics["against"].items() if k != "before"}
+        own = ("before", "rewritten")
+        against = {k: v for k, v in found.statistics["against"].items() if k not in own}
+        against |= self._compared({"rewritten": self._main(point)}, _as_stored(found.losses))
         same = ("fraction", "missing", "losses", "increase", "low", "high", "kls", "kl")
         self.session.add(
             RewritePoint(
@@ -181,12 +195,37 @@ class Measurement:
             case Condition.MEAN:
                 _, output = store_of(self.study, ContextSet.EXPLAIN).summary()
                 return splice.mean(torch.as_tensor(output))
+            case Condition.RESAMPLE:
+                return splice.resample(self._resampled(), seed=self.rewrite.seed)
         return self.values.splice(
             point.condition,
             point.calibration,
             list(point.explanation_ids),
             seed=self.rewrite.seed,
         )
+
+    def _resampled(self) -> torch.Tensor:
+        """Outputs of the module on other text. No document of the explain set is measured on."""
+        if self._shared.resampled is None:
+            study, seed = self.study, self.rewrite.seed
+            drawn = np.random.default_rng(seed).permutation(study.contexts_explain)[:RESAMPLED]
+            tokens = self.session.scalars(
+                select(Context.tokens)
+                .where(
+                    Context.study_id == study.id,
+                    Context.set == str(ContextSet.EXPLAIN),
+                    Context.index.in_(drawn.tolist()),
+                )
+                .order_by(Context.index)
+            )
+            self._shared.resampled = sampled_outputs(
+                self.subject,
+                torch.tensor(tokens.all()),
+                protocol=self.protocol,
+                first_position=study.first_position,
+                seed=seed,
+            )
+        return self._shared.resampled
 
     def _known(self, points: Sequence[Planned]) -> Iterator[Known]:
         """Measured results that may be the same on many contexts. They are of the real latents, and
@@ -234,21 +273,40 @@ class Measurement:
         found = find(self.session, self.rewrite, point)
         return None if found is None else _as_stored(found.losses)
 
+    def _main(self, point: Planned) -> NDArray[np.float64] | None:
+        """The losses of the main point, for one that is measured after it."""
+        if point.condition not in AFTER_MAIN:
+            return None
+        return self._losses(main_points(self.rewrite)[-1])
+
+    def _compared(
+        self, others: dict[str, NDArray[np.float64] | None], losses: NDArray[np.float64]
+    ) -> dict[str, object]:
+        """How losses compare with others, as far as these are there."""
+        return {
+            name: fields(statistics.compare(losses, other, self.documents, seed=self.study.seed))
+            for name, other in others.items()
+            if other is not None
+        }
+
     def _statistics(
         self, point: Planned, losses: NDArray[np.float64], untouched: NDArray[np.float64]
     ) -> dict[str, object]:
         """Comparisons of a point with the others, see ``RewritePoint.statistics``."""
         zero = self._losses(Planned(Condition.ZERO, "", "", ()))
         none = self._losses(Planned(Condition.NO_LATENTS, "", "", ()))
+        mean = self._losses(Planned(Condition.MEAN, "", "", ()))
         real = self._losses(Planned(Condition.REAL_LATENTS, "", "", ()))
         before = self._same_place(point, self.parent)
+        error_kept = point.condition == Condition.REWRITTEN_ERROR_KEPT
+        zeroed = Condition.SET_ZEROED_ERROR_KEPT if error_kept else Condition.SET_ZEROED
         others = {
             "real_latents": real,
             "zero": zero,
             "no_latents": none,
-            "set_zeroed": self._losses(
-                point._replace(condition=Condition.SET_ZEROED, calibration="")
-            ),
+            "mean": mean,
+            "set_zeroed": self._losses(point._replace(condition=zeroed, calibration="")),
+            "rewritten": self._main(point),
             "before": None if before is None else _as_stored(before[1].losses),
         }
         seed, documents = self.study.seed, self.documents
@@ -256,11 +314,10 @@ class Measurement:
             "effective_contexts": finite(
                 statistics.effective_contexts(losses - untouched, documents)
             ),
-            "against": {
-                name: fields(statistics.compare(losses, other, documents, seed=seed))
-                for name, other in others.items()
-                if other is not None and name != str(point.condition)
-            },
+            "against": self._compared(
+                {name: other for name, other in others.items() if name != str(point.condition)},
+                losses,
+            ),
             "recovered": {
                 name: fields(statistics.recovered(losses, worst, real, documents, seed=seed))
                 for name, worst in (("no_latents", none), ("zero", zero))

@@ -1,5 +1,6 @@
 """The points of a rewrite: which are measured, in which order, and which are there."""
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import select
@@ -30,6 +31,12 @@ SET_CONDITIONS = [
 MAIN = SET_CONDITIONS[:2]
 """The conditions of the main point, and of the other orderings: the best calibration, and the same
 latents zeroed."""
+WHOLE_SET = [
+    (Condition.NOISE, CalibrationMethod.ISOTONIC),
+    (Condition.SET_ZEROED_ERROR_KEPT, ""),
+    (Condition.REWRITTEN_ERROR_KEPT, CalibrationMethod.ISOTONIC),
+]
+"""Conditions that are measured with the whole set only: baselines of the main point."""
 
 
 class Planned(NamedTuple):
@@ -51,24 +58,32 @@ class Planned(NamedTuple):
 def points(rewrite: Rewrite) -> list[Planned]:
     """Baselines first, then from the largest set down: what moves most is first.
 
-    The other orderings have the same whole set, so they are measured below it only, and only under
-    the calibration that is the best guess.
+    Baselines that take another look at the text, or are of the main point's error, come after it:
+    somebody waits for that. The other orderings have the same whole set, so they are measured below
+    it only, and only under the calibration that is the best guess.
     """
     orderings: dict[str, list[int]] = rewrite.orderings
-    counts = rewrite.counts[::-1]
+    whole, *smaller = rewrite.counts[::-1]
+
+    def of(
+        conditions: Sequence[tuple[Condition, str]], count: int, ordering: str = "score"
+    ) -> Iterator[Planned]:
+        for condition, calibration in conditions:
+            those = tuple(orderings[ordering][:count])
+            yield Planned(condition, str(calibration), ordering, those)
+
     return [
         *(Planned(condition, "", "", ()) for condition in BASELINES),
+        *of(SET_CONDITIONS, whole),
+        Planned(Condition.RESAMPLE, "", "", ()),
+        *of(WHOLE_SET, whole),
+        *(point for count in smaller for point in of(SET_CONDITIONS, count)),
         *(
-            Planned(condition, str(calibration), "score", tuple(orderings["score"][:count]))
-            for count in counts
-            for condition, calibration in SET_CONDITIONS
-        ),
-        *(
-            Planned(condition, str(calibration), ordering, tuple(order[:count]))
-            for ordering, order in orderings.items()
+            point
+            for ordering in orderings
             if ordering != "score"
-            for count in counts[1:]
-            for condition, calibration in MAIN
+            for count in smaller
+            for point in of(MAIN, count, ordering)
         ),
     ]
 

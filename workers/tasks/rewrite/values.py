@@ -140,8 +140,14 @@ class SimulatedValues:
         match condition:
             case Condition.REWRITTEN:
                 return splice.rewritten(values)
+            case Condition.REWRITTEN_ERROR_KEPT:
+                return splice.rewritten_error_kept(values)
             case Condition.SET_ZEROED:
                 return splice.set_zeroed(values)
+            case Condition.SET_ZEROED_ERROR_KEPT:
+                return splice.set_zeroed_error_kept(values)
+            case Condition.NOISE:
+                return splice.noise(values, seed=seed)
             case Condition.ORACLE_GATING:
                 return splice.oracle_gating(values)
             case Condition.ORACLE_VALUES:

@@ -22,12 +22,16 @@ from interp.rewriting.splice import (
     Values,
     mean,
     no_latents,
+    noise,
     oracle_gating,
     oracle_values,
     random_latents,
     real_latents,
+    resample,
     rewritten,
+    rewritten_error_kept,
     set_zeroed,
+    set_zeroed_error_kept,
     untouched,
     zero,
 )
@@ -97,12 +101,16 @@ def conditions(positions: list[int]) -> dict[Condition, Splice]:
         Condition.REAL_LATENTS: real_latents,
         Condition.ZERO: zero,
         Condition.MEAN: mean(torch.linspace(-1, 1, D_MODEL)),
+        Condition.RESAMPLE: resample(torch.linspace(-1, 1, 9 * D_MODEL).view(9, -1), seed=0),
         Condition.NO_LATENTS: no_latents,
         Condition.SET_ZEROED: set_zeroed(some),
         Condition.RANDOM_LATENTS: random_latents(some, quantiles, seed=0),
+        Condition.NOISE: noise(some, seed=0),
         Condition.REWRITTEN: rewritten(some),
         Condition.ORACLE_GATING: oracle_gating(some),
         Condition.ORACLE_VALUES: oracle_values(some),
+        Condition.SET_ZEROED_ERROR_KEPT: set_zeroed_error_kept(some),
+        Condition.REWRITTEN_ERROR_KEPT: rewritten_error_kept(some),
     }
     assert list(splices) == list(Condition)
     return splices

@@ -19,8 +19,11 @@ from interp.rewriting.splice import (
     oracle_values,
     random_latents,
     real_latents,
+    resample,
     rewritten,
+    rewritten_error_kept,
     set_zeroed,
+    set_zeroed_error_kept,
     untouched,
     zero,
 )
@@ -54,6 +57,7 @@ from tests.engine import (
 #   real latents           3·(0,1)+(1,2)  → (2, 5)   3     3·(1,0)+(1,2)  → (4, 3)  −1
 #   zero                   (0, 0)         → (1, 0)  −1     (0, 0)         → (0, 1)   1
 #   mean                   (2, 1)         → (3, 1)  −2     (2, 1)         → (2, 2)   0
+#   resample, of A alone   (0, 2)         → (1, 2)   1     (0, 2)         → (0, 3)   3
 #   no latents             (1, 2)         → (2, 2)   0     (1, 2)         → (1, 3)   2
 #   latent 0
 #     zeroed               as no latents             0     latent 1 stays at 3      −1
@@ -61,11 +65,15 @@ from tests.engine import (
 #     oracle gating        as rewritten: active      2     not active: latent 1     −1
 #     oracle values        its true 3                3     its true 0: latent 1     −1
 #     random (always 1)    1·(0,1)+(1,2)  → (2, 3)   1     not active: latent 1     −1
+#     zeroed, error kept   (0,2)−3·(0,1)  → (1, −1) −2     as untouched             −3
+#     rewritten, kept      (0,2)−1·(0,1)  → (1, 1)   0     (4,0)+(−3,4)   → (1, 5)   4
 #   latents 0 and 1
 #     zeroed               as no latents             0     as no latents             2
 #     rewritten            as above                  2     as above                  6
 #     oracle gating        as rewritten              2     latent 1 at its 0         2
 #     oracle values        its true 3                3     0 at its true 0, 1 missed 2
+#     zeroed, error kept   as above                 −2     (4,0)−3·(1,0)  → (1, 1)   0
+#     rewritten, kept      as above                  0     as above                  4
 #
 # The contexts are "A B A" and "B A B": A is always followed by B, and B by A. So the losses are
 #
@@ -141,6 +149,7 @@ BY_HAND: list[tuple[str, Callable[[Protocol], Splice], Gap]] = [
     ("real latents", lambda _: real_latents, Gap(3, -1)),
     ("zero", lambda _: zero, Gap(-1, 1)),
     ("mean", lambda _: mean(torch.tensor([2.0, 1.0])), Gap(-2, 0)),
+    ("resample", lambda _: resample(torch.tensor([[0.0, 2.0]]), seed=0), Gap(1, 3)),
     ("no latents", lambda _: no_latents, Gap(0, 2)),
     ("0 zeroed", lambda p: set_zeroed(simulated([0], p)), Gap(0, -1)),
     ("0 rewritten", lambda p: rewritten(simulated([0], p)), Gap(2, 6)),
@@ -151,10 +160,18 @@ BY_HAND: list[tuple[str, Callable[[Protocol], Splice], Gap]] = [
         lambda p: random_latents(simulated([0], p), torch.tensor([[1.0, 1.0]]), seed=0),
         Gap(1, -1),
     ),
+    ("0 zeroed, error kept", lambda p: set_zeroed_error_kept(simulated([0], p)), Gap(-2, -3)),
+    ("0 rewritten, error kept", lambda p: rewritten_error_kept(simulated([0], p)), Gap(0, 4)),
     ("0 and 1 zeroed", lambda p: set_zeroed(simulated([0, 1], p)), Gap(0, 2)),
     ("0 and 1 rewritten", lambda p: rewritten(simulated([0, 1], p)), Gap(2, 6)),
     ("0 and 1 oracle gating", lambda p: oracle_gating(simulated([0, 1], p)), Gap(2, 2)),
     ("0 and 1 oracle values", lambda p: oracle_values(simulated([0, 1], p)), Gap(3, 2)),
+    ("both zeroed, error kept", lambda p: set_zeroed_error_kept(simulated([0, 1], p)), Gap(-2, 0)),
+    (
+        "both rewritten, error kept",
+        lambda p: rewritten_error_kept(simulated([0, 1], p)),
+        Gap(0, 4),
+    ),
 ]
 
 

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from interp.coders.formats.sparsify import SparsifyCoder
+from interp.coders.linear import LinearCoder
+from interp.coders.rules import TopK
 from interp.model.subject import Hooked
 from interp.rewriting.splice import (
     Site,
@@ -15,12 +17,16 @@ from interp.rewriting.splice import (
     Values,
     mean,
     no_latents,
+    noise,
     oracle_gating,
     oracle_values,
     random_latents,
     real_latents,
+    resample,
     rewritten,
+    rewritten_error_kept,
     set_zeroed,
+    set_zeroed_error_kept,
     untouched,
     zero,
 )
@@ -70,6 +76,18 @@ def test_zero_puts_out_nothing() -> None:
 
 def test_mean_puts_out_the_mean_everywhere() -> None:
     assert output(mean(torch.tensor([4.0, 5.0]))) == [[4, 5], [4, 5]]
+
+
+def test_resample_puts_out_what_stands_elsewhere() -> None:
+    assert output(resample(torch.tensor([[4.0, 5.0]]), seed=0)) == [[4, 5], [4, 5]]
+    others = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    found = [output(resample(others, seed=seed)) for seed in range(60)]
+    first, second = zip(*[map(tuple, tokens) for tokens in found], strict=True)
+    for tokens in (first, second):
+        # Each by even chance: 20 ± 3.7 of 60.
+        assert sorted(set(tokens)) == [(1, 2), (3, 4), (5, 6)]
+        assert all(8 <= tokens.count(one) <= 32 for one in set(tokens))
+    assert len(set(zip(first, second, strict=True))) == 9, "each position anew"
 
 
 def test_no_latents_puts_out_bias_and_skip() -> None:
@@ -134,6 +152,46 @@ def test_oracle_values_are_true_where_the_simulation_says_active() -> None:
     assert output(oracle_values(values([0], [[0], [7]]))) == [[10.3, 20.1], [10.2, 30.5]]
 
 
+def test_with_the_error_kept_only_the_change_is_added_to_the_modules_output() -> None:
+    # The module puts out (7, 7) and (8, 8). Latent 0 simulated as 4 and 0: by the coder one more
+    # than its 3 on token 0, which is 1·(1, 0). Token 1 is the module's own.
+    assert output(rewritten_error_kept(values([0], [[4], [0]]))) == [[8, 7], [8, 8]]
+    # As 3 and 6: on token 1 it drives latent 1 out: (8, 8) + 6·(1, 0) − 5·(0, 2).
+    assert output(rewritten_error_kept(values([0], [[3], [6]]))) == [[7, 7], [14, -2]]
+    # Latent 1 zeroed: (8, 8) − 5·(0, 2). Both: (7, 7) − 3·(1, 0) too.
+    assert output(set_zeroed_error_kept(values([1], [[9], [4]]))) == [[7, 7], [8, -2]]
+    assert output(set_zeroed_error_kept(values([0, 1], [[9, 1], [4, 1]]))) == [[4, 7], [8, -2]]
+
+
+def test_an_autoencoder_keeps_the_error_of_what_it_reads() -> None:
+    # It reads the module's (7, 1) and (1, 6) and writes each latent once: 7·(1, 0) and 6·(0, 1).
+    # Its error is (0, 1) and (1, 0). Latent 0 simulated as 5 and 0: (5, 0) + (0, 1), and as it was.
+    eye = [[1.0, 0.0], [0.0, 1.0]]
+    coder = LinearCoder(
+        "sae", torch.tensor(eye), torch.zeros(2), torch.tensor(eye), torch.zeros(2), TopK(1)
+    )
+    hooked = Hooked(torch.zeros(1, 2, 2), torch.tensor([[[7.0, 1.0], [1.0, 6.0]]]))
+    site, given = Site(coder, hooked), values([0], [[5], [0]])
+    assert rewritten(given)(site, FIRST).tolist() == [[[5, 0], [0, 6]]]
+    assert rewritten_error_kept(given)(site, FIRST).tolist() == [[[5, 1], [1, 6]]]
+    assert set_zeroed_error_kept(given)(site, FIRST).tolist() == [[[0, 1], [1, 6]]]
+
+
+def test_noise_is_as_large_as_the_error_and_points_anywhere() -> None:
+    # Latent 0 simulated as 4 and 6. Token 0 is off by (1, 0), of length 1; token 1 by
+    # 6·(1, 0) − 5·(0, 2) = (6, −10), of length √136.
+    given = values([0], [[4], [6]])
+    found = [noise(given, seed=seed)(Site(CODER, HOOKED), FIRST)[0] for seed in range(200)]
+    off = torch.stack(found) - torch.tensor(REAL)
+    assert off.norm(dim=-1).tolist() == [pytest.approx([1, 136**0.5], abs=1e-4)] * 200
+    direction = off / torch.tensor([1, 136**0.5])[:, None]
+    # A mean over the circle is 0 ± 0.05, and the mean square of either number ½ ± 0.025.
+    assert direction.mean(0).abs().max() < 0.2
+    assert direction.square().mean(0).flatten().tolist() == pytest.approx([0.5] * 4, abs=0.1)
+    # Where there is no error there is no noise.
+    assert output(noise(values([0], [[3], [0]]), seed=0)) == REAL
+
+
 def test_random_latents_of_one_latent_fire_where_it_does() -> None:
     # Latent 0 is active on token 0: it gets 9, the only value that it ever has. On token 1 it is
     # not, whatever is said.
@@ -176,6 +234,13 @@ def test_a_missing_value_leaves_the_latent_real(condition: str) -> None:
     assert output(splice(values([1], [[9], [NAN]]))) == [token, [10.2, 30.5]]
     # Latent 0 is missing on token 0, where it is active. The 0 of latent 1 there is its true one.
     assert output(splice(values([0, 1], [[NAN, 0], [0, 8]])))[0] == [13.3, 20.1]
+
+
+def test_missing_values_leave_no_noise_and_with_the_error_kept_the_module() -> None:
+    missing = values([0, 1], [[NAN, NAN], [NAN, NAN]])
+    assert output(noise(missing, seed=0)) == REAL
+    assert output(rewritten_error_kept(missing)) == [[7, 7], [8, 8]]
+    assert output(set_zeroed_error_kept(missing)) == [[7, 7], [8, 8]]
 
 
 def test_values_belong_to_the_rows_of_their_set() -> None:
@@ -237,6 +302,9 @@ def test_equal_activations_have_an_output_equal_to_the_last_bit(kind: str) -> No
         assert torch.equal(splice(site, BOTH), expected)
     for splice in SET_CONDITIONS.values():
         assert torch.equal(splice(missing)(site, BOTH), expected)
+    assert torch.equal(noise(own, seed=0)(site, BOTH), expected)
+    for kept_error in (rewritten_error_kept(own), set_zeroed_error_kept(missing)):
+        assert torch.equal(kept_error(site, BOTH), RANDOM_HOOKED.output)
     for splice in (rewritten(nothing), set_zeroed(own), oracle_values(nothing)):
         assert torch.equal(splice(site, BOTH), no_latents(site, BOTH))
 
@@ -319,9 +387,50 @@ def test_a_context_is_spliced_alike_in_every_batch(
     x, some, _, k = case
     rows = data.draw(st.lists(st.integers(0, len(x) - 1), min_size=1, max_size=5))
     quantiles = torch.tensor([[1.0, 2.0, 5.0]]).expand(len(some.latents), -1)
-    for splice in (rewritten(some), random_latents(some, quantiles, seed=3)):
+    for splice in (
+        rewritten(some),
+        random_latents(some, quantiles, seed=3),
+        noise(some, seed=3),
+        rewritten_error_kept(some),
+        resample(torch.randn(50, x.shape[-1]), seed=3),
+    ):
         expected = kept(splice, x, k)[rows]
         assert torch.equal(kept(splice, x[rows], k, torch.tensor(rows)), expected)
+
+
+@given(simulated(), st.integers(0, 1000))
+def test_noise_has_the_size_of_the_rewritings_error_on_every_token(
+    case: tuple[Tensor, Values, Tensor, int], seed: int
+) -> None:
+    x, some, _, k = case
+    real = kept(real_latents, x, k)
+    found = (kept(noise(some, seed=seed), x, k) - real).norm(dim=-1)
+    expected = (kept(rewritten(some), x, k) - real).norm(dim=-1)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@given(simulated())
+def test_the_error_kept_is_the_modules_output_less_the_real_latents(
+    case: tuple[Tensor, Values, Tensor, int],
+) -> None:
+    x, some, _, k = case
+    own = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    site = Site(reading_coder(x.shape[-1], k), Hooked(x, own))
+    rows = torch.arange(len(x))
+    error = own - real_latents(site, rows)
+    for plain, with_error in (
+        (rewritten(some), rewritten_error_kept(some)),
+        (set_zeroed(some), set_zeroed_error_kept(some)),
+    ):
+        torch.testing.assert_close(with_error(site, rows), plain(site, rows) + error)
+
+
+def test_in_half_precision_what_is_not_changed_is_the_modules_own() -> None:
+    hooked = Hooked(*(one.bfloat16() for one in RANDOM_HOOKED))
+    site = Site(CODERS["transcoder"], hooked)
+    own = Values.of(torch.arange(12), site.real.view(2, 5, -1))
+    assert torch.equal(rewritten_error_kept(own)(site, BOTH), hooked.output)
+    assert torch.equal(noise(own, seed=0)(site, BOTH), real_latents(site, BOTH))
 
 
 # --- What is drawn ------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoConfig, AutoModel
 
 from interp.errors import InputError
-from interp.sources.sites import find_site, in_stream
+from interp.sources.sites import find_site, in_stream, is_stream
 from tests import REPOSITORY
 
 SMALL = {
@@ -193,3 +193,24 @@ def test_what_stands_nowhere_by_itself_is_refused() -> None:
 )
 def test_what_is_in_the_residual_stream(site: str, is_in: bool) -> None:
     assert in_stream(site) == is_in
+
+
+@pytest.mark.parametrize(
+    ("site", "between_layers"),
+    [
+        ("layers.10", True),
+        ("model.layers.10.output", True),
+        ("transformer.h.3.input", True),
+        ("blocks.5.hook_resid_post", True),
+        ("blocks.5.hook_resid_pre", True),
+        ("resid_post_layer_5", True),
+        ("layers.10.mlp", False),
+        ("layers.10.mlp.output", False),
+        ("layers.10.self_attn.o_proj.input", False),
+        ("blocks.5.hook_mlp_out", False),
+        ("mlp_out_layer_5", False),
+        ("", False),
+    ],
+)
+def test_the_stream_between_two_layers(site: str, between_layers: bool) -> None:
+    assert is_stream(site) == between_layers
