@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from app.services.reproductions.recipes import SHIPPED
 
@@ -42,7 +43,7 @@ llm = {{ backend = "openai", model = "explainer", base_url = "{url}" }}
 
 [simulator]
 method = "last_token"
-model = "smollm2-135m-instruct"
+model = "{folder}/reader"
 calibrate_contexts = 4
 
 [small]
@@ -55,17 +56,23 @@ def tiny_recipe(folder: Path, url: str) -> Path:
     """A recipe with the statements of the shipped one, and the files that it names.
 
     They are a random model of Pythia's architecture, a skip transcoder on the MLP of a layer and an
-    SAE behind the layer in sparsify's layout, and text.
+    SAE behind the layer in sparsify's layout, a random language model to simulate with, and text.
 
     Args:
         url: The address of the server that explains.
     """
     from interp.coders.train import train_coder
     from interp.model.subject import load_subject
-    from tests.engine import VOCABULARY, tiny_model, word_tokenizer
+    from tests.engine import SHAPE, VOCABULARY, tiny_model, word_tokenizer
+    from tests.tokenizer_kinds import like_gpt
 
     tiny_model("gpt_neox").save_pretrained(folder / "model")
     word_tokenizer().save_pretrained(folder / "model")
+    torch.manual_seed(0)
+    shape = SHAPE | {"vocab_size": len(like_gpt())}
+    reader = LlamaForCausalLM(LlamaConfig(**shape, num_key_value_heads=1))
+    reader.save_pretrained(folder / "reader")
+    like_gpt().save_pretrained(folder / "reader")
     (folder / "texts").mkdir()
     rng = np.random.default_rng(0)
     for number in range(DOCUMENTS):
