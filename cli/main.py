@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from cli import coders, export, jobs, language, simulators, studies, train, users
+from cli import coders, export, jobs, language, reproduce, simulators, studies, train, users
 from cli.choices import CORPUS
 from cli.errors import CommandError
 from cli.failures import explain
@@ -30,6 +30,7 @@ app.command()(jobs.simulate)
 app.command()(jobs.rewrite)
 app.command()(jobs.check)
 app.command()(language.language)
+app.command()(reproduce.reproduce)
 app.command("export")(export.export)
 app.command("import")(export.import_)
 app.command("train-simulator")(train.train_simulator)

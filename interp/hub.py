@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
+    HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
@@ -19,6 +20,9 @@ UNREACHED = (
     "It is not in the cache, and the hub cannot be reached. Check the network, and that "
     "HF_HUB_OFFLINE is not set; or give a folder."
 )
+
+ASK_SECONDS = 10
+"""Seconds that the hub may take to answer."""
 
 # The first that fits is told: a gated repository is also one that is not found.
 REASONS: list[tuple[type[BaseException], str]] = [
@@ -52,6 +56,18 @@ def hub_reason(error: BaseException) -> str:
         if any(isinstance(cause, kind) for cause in causes):
             return sentence
     return f"{reason(error)}."
+
+
+def cannot_fetch(name: str, revision: str | None = None, *, data_set: bool = False) -> str:
+    """Ask the hub for a repository, and say why it could not be fetched. Empty if it could."""
+    kind = "dataset" if data_set else "model"
+    try:
+        HfApi().repo_info(name, repo_type=kind, revision=revision, timeout=ASK_SECONDS)
+    except (HfHubHTTPError, HFValidationError) as error:
+        return hub_reason(error)
+    except Exception:  # whatever the network's library raises where there is no network
+        return UNREACHED
+    return ""
 
 
 def cached(name: str, revision: str | None = None) -> Path | None:

@@ -82,6 +82,16 @@ class Prompted(Method):
     version: Callable[[Any], str]
     """Version of the prompt, by the options."""
     options: type[PromptedOptions] = PromptedOptions
+    every_token: bool = False
+    """Whether each token has a prompt of its own. Otherwise each context has."""
+
+    def prompts(self, explanations: int, *, contexts: int, seq: int) -> int:
+        """Prompts that it takes to simulate explanations on the same number of contexts each.
+
+        Args:
+            seq: Tokens that are simulated in a context.
+        """
+        return explanations * contexts * (seq if self.every_token else 1)
 
     def load(self, llm: LLM, options: dict[str, Any]) -> Simulator:
         """The simulator on a language model.

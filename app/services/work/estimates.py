@@ -69,7 +69,7 @@ def of_new_simulations(
         measured: Number of latents to measure individually.
         length: Characters of an explanation, on average.
     """
-    contexts = _contexts(session, study, simulator)
+    contexts = contexts_of(session, study, simulator)
     more = min(EFFECT_CONTEXTS, study.contexts_evaluate - study.contexts_rewrite)
     all_contexts = explanations * contexts + measured * more
     past = _past_simulations(session, simulator)
@@ -86,7 +86,7 @@ def of_new_simulations(
     return _by_formula(explanations, tokens)
 
 
-def _contexts(session: Session, study: Study, simulator: Simulator) -> int:
+def contexts_of(session: Session, study: Study, simulator: Simulator) -> int:
     """Contexts that each explanation is simulated on: calibrate, its latent's examples, rewrite."""
     examples = session.scalar(
         select(func.count(Example.id))

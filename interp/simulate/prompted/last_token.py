@@ -101,5 +101,6 @@ LAST_TOKEN = Prompted(
     version=lambda _: VERSION,
     usage=prompted_usage(_usage),
     reads=_reads,
+    every_token=True,
     loader=f"{__name__}:load",
 )

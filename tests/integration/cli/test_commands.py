@@ -27,6 +27,7 @@ def test_commands() -> None:
         "coder",
         "import",
         "language",
+        "reproduce",
         "score",
         "migrate",
         "rewrite",
