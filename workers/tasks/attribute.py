@@ -139,7 +139,7 @@ class Attribute(Task):
                 for i in range(0, latents, LATENTS)
                 for stop in [min(i + LATENTS, latents)]
             ),
-            Unit("budget", 0, 1, int(row.increases is not None)),
+            Unit("budget", 0, 1, int(row.finished or row.increases is not None)),
         ]
 
     def do(self, session: Session, job: Job, study: Study, unit: Unit) -> Done:

@@ -51,6 +51,7 @@ from models import (
     Study,
 )
 from models.database import new_session
+from models.settings import get_settings
 from tests.llm_server import Failing
 from tests.working import Step, add_job, following, plan, work
 from workers.registry import task_of
@@ -315,7 +316,13 @@ def _estimated(db: Session, study: Study, job: Job) -> None:
     assert 0 < found.agreement.latents <= found.on_same_contexts.latents <= 10
     assert interrupted(db, add_job(db, study, AttributeParams(renew=True))) == []
     again = add_job(db, study, AttributeParams())
+    folder = get_settings().activations(study.id, "explain")
+    lost = folder.rename(folder.with_name("lost"))
     assert len(interrupted(db, again)) == len(keys)
+    lost.rename(folder)
+    found = get_budget(db, study)
+    assert found is not None and found.split(BudgetSplit.FIRING_RATE)
+    assert found.split(BudgetSplit.KIND) == [], "the activations that tell kinds were lost"
     assert db.scalars(select(Attribution.id).filter_by(study_id=study.id)).all() == [
         again.state["attribution_id"]
     ]
