@@ -120,8 +120,9 @@ def follow(session: Session, job: Job, when: str, orders: Sequence[Params]) -> N
         session.commit()
         return
     job.state = {**job.state, "queued": [*queued, when]}
-    # A job below the priority of its kind is in the background with all that follows it.
-    highest = job.priority if job.priority < priority_of(params_of(job)) else WAITED_FOR
+    # A job that was put into the background is there with all that follows it.
+    put_there = job.priority == BACKGROUND < priority_of(params_of(job))
+    highest = BACKGROUND if put_there else WAITED_FOR
     made = [_make(session, job.study_id, params, job.created_by, highest) for params in orders]
     jobs = [one for one, _ in made]
     _announce(session, job.study_id, jobs, [i for _, needless in made for i in needless])

@@ -23,6 +23,7 @@ import httpx
 import platformdirs
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -42,6 +43,10 @@ from models.database import get_engine, new_session
 from tests import REPOSITORY
 from tests.factories import little_study
 from tests.studies import is_held, make_study, queue_job, small_study, wait_for_jobs, wait_until
+
+# Timing never decides a test: a busy machine takes longer than Hypothesis allows an example.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 CHROMIUM_FLAGS = [

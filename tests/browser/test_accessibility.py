@@ -37,6 +37,7 @@ NO_PAGES = {
     "/events": "a stream",
     "/studies/{slug}/events": "a stream",
     "/studies/{slug}/figures.csv": "a file",
+    "/studies/{slug}/budget.csv": "a file",
     "/studies/{slug}/latents/random": "goes on to a latent",
     "/studies/{slug}/latents/{index}/others": "a part of a latent's page",
     "/studies/{slug}/latents/{index}/examples": "a part of a latent's page",

@@ -18,7 +18,7 @@ def test_the_story_is_that_of_the_figures(pages: httpx.Client, db: Session, stud
     top = headline_point(db, study)
     real = statistics_of(top).against.real_latents
     assert real is not None and real.mean is not None
-    share, added, _, left = re.findall(r"<dd><b>([^<]*)</b>", page)
+    share, _, added, _, left = re.findall(r"<dd><b>([^<]*)</b>", page)
     assert share == "33%"
     assert (added, left) == (f"{top.increase:+.3f}", f"{real.mean:+.3f}")
     # What a newcomer asks comes before the chart, and every choice after it.
