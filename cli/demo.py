@@ -81,12 +81,13 @@ def _order(sentences: str) -> CollectParams:
     """The collection of a study and what follows it.
 
     Args:
-        sentences: A file in ``demo`` with its plain sentences. Without it there are none.
+        sentences: A file in ``demo`` with its plain sentences.
     """
-    file = DEMO / sentences
-    plain = [ExplainParams(method="file", path=str(file))] if file.exists() else []
     return CollectParams(
-        explain=(ExplainParams(method="lexical"), *plain),
+        explain=(
+            ExplainParams(method="lexical"),
+            ExplainParams(method="file", path=str(DEMO / sentences)),
+        ),
         first_latents=FIRST_LATENTS,
         individually=MEASURED_ALONE,
     )

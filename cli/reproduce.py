@@ -237,7 +237,9 @@ def _results(recipe: "Recipe") -> "list[Row]":
 
 
 def _write(out: Path, rows: "list[Row]") -> None:
-    from app.services.reproductions.results import as_csv, as_markdown
+    from app.services.reproductions.results import Row, as_markdown
+    from app.services.tables import as_csv
 
-    out.write_text((as_csv if out.suffix == ".csv" else as_markdown)(rows), encoding="utf-8")
+    text = as_csv(Row, rows) if out.suffix == ".csv" else as_markdown(rows)
+    out.write_text(text, encoding="utf-8")
     console.print(f"Written to {out}.", highlight=False, soft_wrap=True)

@@ -76,6 +76,7 @@ def train_simulator(
     """
     from cli.fetch import fetch_if_known
     from interp.model.subject import default_device, load_causal_lm
+    from interp.simulate.training.corpus import TrainingText
     from interp.sources.models import check_model
 
     if (out / "simulator.json").exists():
@@ -85,7 +86,7 @@ def train_simulator(
     read = [
         read_corpus(slug, more[slug], rewordings=others[slug], by_rule=by_rule) for slug in more
     ]
-    text = read[0][1].joined([one for _, one in read])
+    text = TrainingText.joined([one for _, one in read])
     fetch_if_known(base)
     source = get_settings().model_source(base)
     with console.status("Loading the base") as status:
@@ -188,11 +189,8 @@ def read_corpus(
             if latent in texts:
                 texts[latent].append(explanation)
         others: dict[int, list[str]] = {}
-        for latent, explanation in _more(rewordings):
+        for latent, explanation in [*_more(rewordings), *(_by_rule(texts) if by_rule else ())]:
             if latent in texts:
-                others.setdefault(latent, []).append(explanation)
-        if by_rule:
-            for latent, explanation in _by_rule({**texts}):
                 others.setdefault(latent, []).append(explanation)
         first, num_latents = study.first_position, study.coder_info["num_latents"]
         kept = study.context_length - first

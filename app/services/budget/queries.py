@@ -1,7 +1,5 @@
 """The error budget of a study's rewritten layer, beside the exact losses."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +8,6 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.services.budget.schemas import EntryOut
 from app.services.errors import Conflict
 from app.services.formatting import figure, interval, percent, percents
 from app.services.jobs.queries import latest_job
@@ -267,12 +264,3 @@ def in_words(entries: Sequence[BudgetEntry]) -> str:
             f"{percents(most.share_low, most.share_high)}."
         )
     return " ".join([*said, NEXT[error]])
-
-
-def as_csv(entries: Sequence[BudgetEntry]) -> str:
-    """Entries as a table, one row an entry; what is not defined is empty."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(EntryOut.model_fields))
-    writer.writeheader()
-    writer.writerows(EntryOut.model_validate(one).model_dump() for one in entries)
-    return file.getvalue()

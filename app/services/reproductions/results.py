@@ -1,7 +1,5 @@
 """The results of a reproduction, each beside what was published."""
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -67,15 +65,6 @@ def results(session: Session, recipe: Recipe) -> list[Row]:
     return rows
 
 
-def as_csv(rows: Sequence[Row]) -> str:
-    """One row a figure; what is missing is empty."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(Row.model_fields))
-    writer.writeheader()
-    writer.writerows(row.model_dump() for row in rows)
-    return file.getvalue()
-
-
 HEADINGS = (
     "study",
     "simulator",
@@ -120,10 +109,12 @@ def _of_simulator(
         "simulator": simulator_name(simulator),
         "independence": assess(session, study, simulator).independence,
     }
-    for protocol in recipe.protocols:
-        rewrite = newest_rewrite(session, study, simulator, protocol)
-        if rewrite is None:
-            continue
+    found_rewrites = [
+        (protocol, rewrite)
+        for protocol in recipe.protocols
+        if (rewrite := newest_rewrite(session, study, simulator, protocol)) is not None
+    ]
+    for protocol, rewrite in found_rewrites:
         found = Results(rewrite, list_points(session, rewrite))
         points = [(one.label, point) for one in BASELINES if (point := found.baseline(one))]
         points += [
@@ -135,8 +126,9 @@ def _of_simulator(
                 open_ones, point, protocol, all=whole, of=study.coder_info["num_latents"]
             )
             yield Row(**common, **_loss(name, point), **_said(said), protocol=protocol)
+    rewritten = found_rewrites[0][1].explanation_ids if found_rewrites else []
     for score in SCORES:
-        if (row := _score(session, study, simulator, recipe, score)) is not None:
+        if (row := _score(session, simulator, rewritten, score)) is not None:
             said = next(
                 (one for one in open_ones if one.condition == score and one.variant is None), None
             )
@@ -205,22 +197,16 @@ def _loss(name: str, point: RewritePoint) -> dict[str, Any]:
 
 
 def _score(
-    session: Session, study: Study, simulator: Simulator, recipe: Recipe, name: ScoreName
+    session: Session, simulator: Simulator, explanation_ids: Sequence[int], name: ScoreName
 ) -> dict[str, Any] | None:
     """The mean of a score over the latents rewritten, with its interval over latents.
 
     Latents without the score, such as those that never fire on the calibrate set, do not count.
     """
-    for protocol in recipe.protocols:
-        rewrite = newest_rewrite(session, study, simulator, protocol)
-        if rewrite is not None:
-            break
-    else:
-        return None
     values = np.array(
         session.scalars(
             select(Score.value).where(
-                among(Score.explanation_id, rewrite.explanation_ids),
+                among(Score.explanation_id, explanation_ids),
                 Score.simulator_id == simulator.id,
                 Score.name == str(name),
                 Score.value.is_not(None),

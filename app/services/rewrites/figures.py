@@ -1,7 +1,5 @@
 """The figures that the loss chart shows, to take away."""
 
-import csv
-import io
 from collections.abc import Collection, Iterator
 
 from app.services.rewrites.queries import Results, statistics_of
@@ -21,15 +19,6 @@ def figures(results: Results, view: View, shown: Collection[str] | None = None) 
         for name, point in _points(results, view)
         if shown is None or name in shown
     ]
-
-
-def as_csv(found: list[Figure]) -> str:
-    """Figures as a table, one row a point; what is not defined is empty."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(Figure.model_fields))
-    writer.writeheader()
-    writer.writerows(figure.model_dump() for figure in found)
-    return file.getvalue()
 
 
 def _points(results: Results, view: View) -> Iterator[tuple[str, RewritePoint]]:

@@ -4,16 +4,17 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from app.services.budget import queries
+from app.services.budget.schemas import EntryOut
 from app.services.errors import NotFound
-from app.services.jobs.queries import latest_job
 from app.services.simulators.independence import study_simulator
 from app.services.studies.queries import get_study
+from app.services.tables import as_csv
 from app.web.database import Database
 from app.web.guard.security import CurrentUser
+from app.web.jobs.latest import of_latest
 from app.web.params import Slug
 from app.web.templates import render
 from app.web.urls import url
-from jobs.status import ACTIVE, STOPPED
 
 router = APIRouter()
 
@@ -22,15 +23,13 @@ router = APIRouter()
 def show_budget(request: Request, slug: Slug, session: Database) -> HTMLResponse:
     """The newest error budget."""
     study = get_study(session, slug)
-    job = latest_job(session, study, "attribute")
     budget = queries.get_budget(session, study)
     context = {
         "study": study,
         "simulator": study_simulator(session, study),
         "budget": budget,
         "in_words": queries.in_words(budget.entries) if budget else "",
-        "job": job if job and job.status in ACTIVE + STOPPED else None,
-        "active": job is not None and job.status in ACTIVE,
+        **of_latest(session, study, "attribute"),
     }
     return render(request, "pages/budget.html", context)
 
@@ -48,6 +47,7 @@ def budget_as_csv(slug: Slug, session: Database) -> Response:
     row = queries.measured(session, get_study(session, slug))
     if row is None:
         raise NotFound(f"The error budget of study {slug} is not measured yet.")
-    text = queries.as_csv(queries.list_entries(session, row))
+    entries = queries.list_entries(session, row)
+    text = as_csv(EntryOut, [EntryOut.model_validate(one) for one in entries])
     disposition = {"Content-Disposition": f'attachment; filename="{slug}-error-budget.csv"'}
     return Response(text, media_type="text/csv", headers=disposition)

@@ -4,14 +4,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.services.checks import queries
-from app.services.jobs.queries import latest_job
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.guard.security import CurrentUser
+from app.web.jobs.latest import of_latest
 from app.web.params import Slug
 from app.web.templates import render
 from app.web.urls import url
-from jobs.status import ACTIVE, STOPPED
 
 router = APIRouter()
 
@@ -20,12 +19,10 @@ router = APIRouter()
 def show_checks(request: Request, slug: Slug, session: Database) -> HTMLResponse:
     """The latest outcome of each check."""
     study = get_study(session, slug)
-    job = latest_job(session, study, "check")
     context = {
         "study": study,
         "checks": queries.list_checks(session, study),
-        "job": job if job and job.status in ACTIVE + STOPPED else None,
-        "active": job is not None and job.status in ACTIVE,
+        **of_latest(session, study, "check"),
     }
     return render(request, "pages/checks.html", context)
 

@@ -7,7 +7,6 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from app.services.jobs.queries import latest_job
 from app.services.language import queries
 from app.services.language.schemas import LanguageCreate
 from app.services.simulators.independence import study_simulator
@@ -16,12 +15,12 @@ from app.web.database import Database
 from app.web.errors import messages
 from app.web.forms import fields_of, form_fields
 from app.web.guard.security import CurrentUser
+from app.web.jobs.latest import of_latest
 from app.web.params import Slug
 from app.web.templates import render
 from app.web.urls import url
 from interp.errors import InputError
 from interp.vocabulary import Variant
-from jobs.status import ACTIVE, STOPPED
 from models import Study
 
 router = APIRouter()
@@ -63,7 +62,6 @@ def _page(
     errors: dict[str, str],
     status: int = 200,
 ) -> HTMLResponse:
-    job = latest_job(session, study, "language")
     test = queries.latest_test(session, study)
     variants = queries.list_variants(session, test) if test else []
     context = {
@@ -76,7 +74,6 @@ def _page(
         "fields": LanguageCreate.model_fields,
         "values": values,
         "errors": errors,
-        "job": job if job and job.status in ACTIVE + STOPPED else None,
-        "active": job is not None and job.status in ACTIVE,
+        **of_latest(session, study, "language"),
     }
     return render(request, "pages/language.html", context, status)

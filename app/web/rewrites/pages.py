@@ -9,9 +9,11 @@ from app.services.errors import NotFound
 from app.services.fields import Sought
 from app.services.rewrites import queries
 from app.services.rewrites.compare import compare_rewrites, opening
-from app.services.rewrites.figures import as_csv, figures
+from app.services.rewrites.figures import figures
+from app.services.rewrites.schemas import Figure
 from app.services.rewrites.views import View
 from app.services.studies.queries import count_latents, get_study
+from app.services.tables import as_csv
 from app.web.database import Database
 from app.web.guard.security import CurrentUser
 from app.web.params import Slug
@@ -83,7 +85,7 @@ def figures_as_csv(
     results = queries.latest_results(session, study, protocol, author)
     if results is None:
         raise NotFound(f"Study {slug} has no such rewrite yet, so there are no figures.")
-    text = as_csv(figures(results, view, set(line or []) if chosen else None))
+    text = as_csv(Figure, figures(results, view, set(line or []) if chosen else None))
     name = f"{slug}-{protocol}-{view}-rewrite-{results.rewrite.id}.csv"
     disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(text, media_type="text/csv", headers=disposition)

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from app.services.reproductions.needs import Need, in_words
 from app.services.reproductions.recipes import Changes, Published, Recipe, load, names
-from app.services.reproductions.results import Row, as_csv, as_markdown, cells, take_statement
+from app.services.reproductions.results import Row, as_markdown, cells, take_statement
+from app.services.tables import as_csv
 from interp.errors import InputError
 from interp.simulate.registry import prompted
 from models import RewritePoint
@@ -231,5 +232,5 @@ def test_rows_for_reading() -> None:
     head, rule, first, second = as_markdown([loss, alone]).splitlines()
     assert head.count("|") == rule.count("|") == second.count("|") == first.count("|") - 1
     assert "x\\|y" in first
-    header, _, last = as_csv([loss, alone]).splitlines()
+    header, _, last = as_csv(Row, [loss, alone]).splitlines()
     assert dict(zip(header.split(","), last.split(","), strict=True))["ours"] == ""
