@@ -3,6 +3,8 @@
 import math
 import random
 import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -54,10 +56,15 @@ def many(db: Session) -> Study:
     return study
 
 
-@pytest.fixture(scope="session")
-def meanings(data_folder: Path) -> Path:
-    """The folder of the embedding model, fetched and distilled."""
-    return fetch(MODEL, data_folder, say=print)
+@pytest.fixture(scope="module")
+def meanings(data_folder: Path) -> Iterator[Path]:
+    """The folder of the embedding model, fetched and distilled.
+
+    It is gone after this file: whether it is there, says what follows an explain job.
+    """
+    folder = fetch(MODEL, data_folder, say=print)
+    yield folder
+    shutil.rmtree(folder)
 
 
 def indices(db: Session, study: Study, **wanted: object) -> list[int]:
