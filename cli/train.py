@@ -1,6 +1,7 @@
 """``palimpsest train-simulator``: train a simulator on a study's latents and explanations."""
 
 import json
+import random
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -57,8 +58,8 @@ def train_simulator(
     by_rule: Annotated[
         bool,
         typer.Option(
-            help="Train on each explanation also without its quotation marks, in capitals, "
-            "without its quoted words, and as the quoted words alone."
+            help="Train on one explanation of each latent also without its quotation marks, on "
+            "one in capitals, one without its quoted words, and one as the quoted words alone."
         ),
     ] = True,
     folds: Annotated[
@@ -147,7 +148,7 @@ def read_corpus(
     Args:
         files: More explanations.
         rewordings: Other wordings of explanations.
-        by_rule: Reword all explanations by the rules of ``RULES`` too.
+        by_rule: Reword one explanation of each latent by each of ``RULES`` too.
     """
     import numpy as np
     from scipy.sparse import csc_matrix
@@ -221,15 +222,16 @@ def read_corpus(
 
 
 def _by_rule(texts: Mapping[int, Sequence[str]]) -> Iterator[tuple[int, str]]:
-    """The explanations reworded by each rule. A rule that leaves nothing of one gives no text."""
+    """One explanation of each latent, drawn at random, reworded by each rule. A rule that leaves
+    nothing of it gives no text."""
     from interp.explain.rewording import GENERIC, reworded
 
+    draw = random.Random(0)
     for rule in RULES:
-        for place in range(max(map(len, texts.values()))):
-            some = {latent: own[place] for latent, own in texts.items() if place < len(own)}
-            for latent, text in reworded(rule, some, seed=0):
-                if text != GENERIC:
-                    yield latent, text
+        some = {latent: draw.choice(own) for latent, own in texts.items()}
+        for latent, text in reworded(rule, some, seed=0):
+            if text != GENERIC:
+                yield latent, text
 
 
 def _more(files: Sequence[Path]) -> list[tuple[int, str]]:

@@ -61,7 +61,8 @@ def train_fold(
 
     It is left with the weights of the best look.
     """
-    seen, taught, watched = latents_of(corpus, fold, settings.folds, seed=settings.seed)
+    held_out = deal(list(corpus.explanations), settings.folds, seed=settings.seed)
+    seen, taught, watched = latents_of(held_out, fold, seed=settings.seed)
 
     optimizer = torch.optim.AdamW(base.parameters(), lr=settings.learning_rate, weight_decay=0.0)
     schedule = get_cosine_schedule_with_warmup(optimizer, settings.steps // 10, settings.steps)

@@ -21,6 +21,8 @@ VALIDATION_LATENTS = 0.05
 """Share of a fold's training latents that are set aside to watch the training on."""
 MIN_RATE = 2e-4
 """Latents that fire more rarely weigh no more than this rate would."""
+ALIKE = 0.5
+"""Cosine of the activations of two coders' latents from which they are held out together."""
 MIN_ACTIVE = 5
 """A correlation on fewer active tokens says nothing and is left out of the figures."""
 
@@ -65,6 +67,42 @@ def deal(latents: Sequence[int], folds: int, *, seed: int) -> dict[int, int]:
     return {int(latent): i % folds for i, latent in enumerate(order)}
 
 
+def deal_all(corpora: Sequence[Corpus], folds: int, *, seed: int) -> list[dict[int, int]]:
+    """Deal the latents of each study, so that no fold is trained on the double of one that it holds
+    out.
+
+    Coders of one model find much the same features. So a latent goes with the one most like it in
+    the first study before it that has the same text, if their activations on it are as near as
+    ``ALIKE``.
+    """
+    dealt: list[dict[int, int]] = []
+    for number, corpus in enumerate(corpora):
+        own = deal(list(corpus.explanations), folds, seed=seed)
+        for other, held_out in zip(corpora[:number], dealt, strict=True):
+            if other.contexts == corpus.contexts:
+                nearest, cosine = _most_alike(corpus.activations, other.activations)
+                for latent in own:
+                    if cosine[latent] >= ALIKE and nearest[latent] in held_out:
+                        own[latent] = held_out[int(nearest[latent])]
+                break
+        dealt.append(own)
+    return dealt
+
+
+def _most_alike(
+    ones: csr_matrix, others: csr_matrix
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """For each column, the column of the other matrix with the largest cosine, and that cosine."""
+    cosines = (_unit(ones).T @ _unit(others)).tocsr()
+    return np.asarray(cosines.argmax(axis=1)).ravel(), cosines.max(axis=1).toarray().ravel()
+
+
+def _unit(columns: csr_matrix) -> csr_matrix:
+    """Columns of length 1, or 0."""
+    lengths = np.sqrt(np.asarray(columns.multiply(columns).sum(axis=0)).ravel())
+    return columns.multiply(1 / np.where(lengths > 0, lengths, 1)).tocsr()
+
+
 class Dealt(NamedTuple):
     """The latents of one fold's training."""
 
@@ -75,16 +113,18 @@ class Dealt(NamedTuple):
     """Latents that the training is watched on."""
 
 
-def latents_of(corpus: Corpus, fold: int, folds: int, *, seed: int) -> Dealt:
+def latents_of(held_out: Mapping[int, int], fold: int, *, seed: int) -> Dealt:
     """The latents that a fold is trained on, and those it is watched on.
+
+    Args:
+        held_out: The fold that each latent is held out from.
 
     Raises:
         InputError: There are too few latents.
     """
-    held_out = deal(list(corpus.explanations), folds, seed=seed)
-    seen = [latent for latent in sorted(corpus.explanations) if held_out[latent] != fold]
+    seen = [latent for latent in sorted(held_out) if held_out[latent] != fold]
     if not seen:
-        raise InputError(f"{len(held_out)} latents are too few for {folds} folds.")
+        raise InputError(f"{len(held_out)} latents are too few to hold some out.")
     rng = np.random.default_rng([seed, fold])
     watched = rng.permutation(seen)[: max(1, round(VALIDATION_LATENTS * len(seen)))]
     return Dealt([int(one) for one in seen], np.setdiff1d(seen, watched), watched.tolist())

@@ -22,6 +22,9 @@ class Settings(TrainingSettings, frozen=True):
     weight_decay: float = 0.02
     drop: float = 0.1
     """Share of an explanation's tokens that are left out each time it is seen."""
+    reworded: float = 0.5
+    """Share of the latents that a step takes with a rewording of their explanation, if there is
+    one."""
     check_every: int = 150
     """Steps between looks at the validation latents, and between checkpoints."""
     patience: int = 3

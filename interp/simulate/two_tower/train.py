@@ -14,7 +14,7 @@ latents: which latents of one coder are active on another study's text is not kn
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -31,7 +31,7 @@ from interp.simulate.training.corpus import (
     Corpus,
     Dealt,
     TrainingText,
-    deal,
+    deal_all,
     latents_of,
     split_text,
 )
@@ -40,6 +40,7 @@ from interp.simulate.training.reader import Reader, fingerprint
 from interp.simulate.training.trained import Fold, Trained
 from interp.simulate.two_tower.method import Settings
 from interp.simulate.two_tower.networks import (
+    Encoded,
     Shape,
     Towers,
     logits,
@@ -48,6 +49,9 @@ from interp.simulate.two_tower.networks import (
 )
 from interp.simulate.two_tower.prepare import Prepared, Read, prepare, restored, targets
 from interp.simulate.two_tower.simulator import VERSION
+
+TOGETHER = 32
+"""Explanations that are encoded as long as the longest of them."""
 
 
 class FoldResult(NamedTuple):
@@ -69,13 +73,30 @@ class _Study(NamedTuple):
     share: csr_matrix
     weight: NDArray[np.float32]
     explanations_of: dict[int, NDArray[np.int64]]
+    rewordings_of: dict[int, NDArray[np.int64]]
 
     @classmethod
-    def of(cls, corpus: Corpus, read: Read, settings: Settings, fold: int) -> Self:
-        dealt = latents_of(corpus, fold, settings.folds, seed=settings.seed)
-        explanations_of = {int(i): np.flatnonzero(read.owner == i) for i in dealt.seen}
+    def of(
+        cls,
+        corpus: Corpus,
+        read: Read,
+        held_out: Mapping[int, int],
+        settings: Settings,
+        fold: int,
+    ) -> Self:
+        dealt = latents_of(held_out, fold, seed=settings.seed)
+        texts = [
+            {int(i): np.flatnonzero((read.owner == i) & kind) for i in dealt.seen}
+            for kind in (~read.reworded, read.reworded)
+        ]
         text = split_text(corpus, settings.seed)
-        return cls(corpus, read, dealt, *text, *targets(corpus), explanations_of)
+        return cls(corpus, read, dealt, *text, *targets(corpus), *texts)
+
+    def draw(self, latent: int, reworded: float, draw: np.random.Generator) -> int:
+        """One explanation of a latent, or with some probability a rewording, if it has any."""
+        others = self.rewordings_of[latent]
+        some = others if draw.random() < reworded and len(others) else self.explanations_of[latent]
+        return int(draw.choice(some))
 
 
 def train_fold(
@@ -91,9 +112,10 @@ def train_fold(
 
     The networks returned are those of the best look.
     """
+    dealt = deal_all(corpora, settings.folds, seed=settings.seed)
     studies = [
-        _Study.of(corpus, read, settings, fold)
-        for corpus, read in zip(corpora, prepared.studies, strict=True)
+        _Study.of(corpus, read, held_out, settings, fold)
+        for corpus, read, held_out in zip(corpora, prepared.studies, dealt, strict=True)
     ]
     sizes = np.array([len(study.dealt.taught) for study in studies])
     torch.manual_seed(settings.seed * 1000 + fold)
@@ -130,10 +152,14 @@ def train_fold(
         rows = np.sort(
             draw.choice(study.text, min(settings.tokens, len(study.text)), replace=False)
         )
-        chosen = [int(draw.choice(study.explanations_of[int(latent)])) for latent in latents]
+        chosen = [study.draw(int(latent), settings.reworded, draw) for latent in latents]
+        asked = [_thinned(study.read.explanations[i], settings.drop) for i in chosen]
+        by_length = sorted(range(len(asked)), key=lambda i: len(asked[i]))
+        latents, asked = latents[by_length], [asked[i] for i in by_length]
         target = torch.from_numpy(study.share[rows][:, latents].toarray())
-        encoded = towers.explanations(
-            [_thinned(study.read.explanations[i], settings.drop) for i in chosen]
+        encoded = Encoded.joined(
+            towers.explanations(asked[start : start + TOGETHER])
+            for start in range(0, len(asked), TOGETHER)
         )
         found = logits(towers.tokens(study.read.tokens[rows].float()), encoded)
         errors = nn.functional.binary_cross_entropy_with_logits(found, target, reduction="none")
@@ -313,7 +339,7 @@ def _figures(
 ) -> dict[str, float]:
     """The figures of each fold on the latents and the text that it never saw, over all explanations
     but the rewordings."""
-    dealt = [deal(list(one.explanations), settings.folds, seed=settings.seed) for one in corpora]
+    dealt = deal_all(corpora, settings.folds, seed=settings.seed)
     found = [
         validate(
             result.towers,

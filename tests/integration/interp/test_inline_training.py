@@ -15,9 +15,9 @@ from interp.simulate.inline.train import (
     train_fold,
 )
 from interp.simulate.protocol import Ask
+from interp.simulate.training.corpus import Corpus, TrainingText, deal
 from interp.simulate.training.reader import fingerprint
 from interp.simulate.training.trained import Trained
-from interp.simulate.two_tower.train import Corpus, TrainingText, deal
 from tests.engine import tiny_model
 from tests.training import SETTINGS, TAUGHT, corpus_of_words, tokenizer
 

@@ -13,7 +13,7 @@ from interp.corpus.copies import identity
 from interp.corpus.seen import SeenText
 from interp.errors import InputError
 from interp.simulate.protocol import TOP, Ask, Simulated
-from interp.simulate.training.corpus import Corpus, TrainingText, deal
+from interp.simulate.training.corpus import Corpus, TrainingText, deal, deal_all
 from interp.simulate.training.reader import Reader, fingerprint
 from interp.simulate.training.trained import Trained
 from interp.simulate.two_tower.method import Settings
@@ -94,6 +94,23 @@ def test_it_learns_to_simulate_latents_that_it_never_saw(simulator: Path) -> Non
     assert not (simulator / "checkpoints").exists()
 
 
+def test_doubles_of_latents_are_held_out_together() -> None:
+    """Two coders of one text: latent i of the second fires where latent i + 1 of the first does, or
+    on twice as many tokens, or on others too."""
+    first = corpus_of_words()
+    shifted = first.activations[:, [*range(1, WORDS), 0]].tolil()
+    shifted[:, 1] += first.activations[:, 7]  # cosine √½
+    shifted[:, 2] = first.activations[:, 10:18].sum(axis=1)  # cosine √⅛ with each
+    shifted[:, 3] *= 5
+    second = first._replace(coder="another", activations=csr_matrix(shifted))
+    dealt, others = deal_all([first, second], 4, seed=0)
+    assert dealt == deal(range(WORDS), 4, seed=0)
+    for latent in {*range(WORDS)} - {1, 2, WORDS - 1}:
+        assert others[latent] == dealt[latent + 1]
+    assert others[1] in (dealt[2], dealt[7])
+    assert others[2] == dealt[2], "like none, it goes where its number does"
+
+
 def test_one_is_trained_on_several_studies(tmp_path: Path) -> None:
     """Each of its folds holds out latents of both, and what it is told in other words counts for
     no figure."""
@@ -131,6 +148,8 @@ def test_one_is_trained_on_several_studies(tmp_path: Path) -> None:
     assert [{name: len(of) for name, of in fold.latents.items()} for fold in trained.folds] == [
         {"coder": WORDS / 2, "another": WORDS / 4}
     ] * 2
+    # The other study's text is another one, so that nobody knows which latents are alike.
+    assert deal_all([first, second], 2, seed=0)[1] == deal(range(WORDS // 2), 2, seed=0)
     assert (trained.corpus, trained.documents) == ("words, more words", ["a", "b", "c"])
     assert trained.seen is not None
     assert len(trained.seen.hashes) == 3
