@@ -47,6 +47,9 @@ JSON = ("application/json", "+json")
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 """The ends of content types that a body may have. The first one is told."""
 
+MOST_ERRORS = 20
+"""Fields that an answer names at most: a body may have any number of wrong ones."""
+
 UNREADABLE = "There was an error parsing the body"
 """FastAPI's message about a body that it cannot read."""
 
@@ -191,9 +194,11 @@ def add_handlers(app: FastAPI) -> None:
                 if "Expected UploadFile" in item["msg"]
                 else message(item),
             }
-            for item in errors
+            for item in errors[:MOST_ERRORS]
         ]
         detail = " ".join(f"{field['field']}: {field['message']}" for field in fields)
+        if more := len(errors) - len(fields):
+            detail += f" {more:,} more fields are not valid."
         return respond(request, 422, detail, fields)
 
     @app.exception_handler(InputError)

@@ -36,7 +36,7 @@ from interp.simulate.training.corpus import (
     split_text,
 )
 from interp.simulate.training.progress import Look, exhausted, same_training, save_checkpoint
-from interp.simulate.training.reader import Reader, fingerprint
+from interp.simulate.training.reader import Reader, fingerprint, quick
 from interp.simulate.training.trained import Fold, Trained
 from interp.simulate.two_tower.method import Settings
 from interp.simulate.two_tower.networks import (
@@ -283,7 +283,8 @@ def train(
     """
     shape = shape or Shape()
     layers = default_layers(model.config.get_text_config().num_hidden_layers)
-    reader = Reader(model, tokenizer, layers)
+    # As the simulator reads.
+    reader = Reader(quick(model), tokenizer, layers)
     kept = out / "checkpoints"
     kept.mkdir(parents=True, exist_ok=True)
     same_training(kept, {"base": base, **shape.model_dump(), **settings.model_dump()})

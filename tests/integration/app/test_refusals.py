@@ -171,6 +171,13 @@ def test_unknown_fields_of_every_body_are_refused(api: httpx.Client, study: Stud
     )
 
 
+def test_an_answer_names_some_of_many_wrong_fields(api: httpx.Client, study: Study) -> None:
+    latent = f"/studies/{study.slug}/latents/2/explanations"
+    answer = api.post(latent, json={"text": "x", **{f"no{i}": 1 for i in range(20_000)}})
+    assert problem_of(answer, 422).endswith(" 19,980 more fields are not valid.")
+    assert len(answer.json()["errors"]) == 20
+
+
 def test_text_is_cleaned_alike(api: httpx.Client, study: Study) -> None:
     latent = f"/studies/{study.slug}/latents/2"
     saved = api.post(f"{latent}/explanations", json={"text": " a\r\nb\tc\u2028d "}).json()
