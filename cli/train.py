@@ -76,6 +76,7 @@ def train_simulator(
     It can be interrupted: the same command goes on where it stopped.
     """
     from cli.fetch import fetch_if_known
+    from cli.servers import connect
     from interp.model.subject import default_device, load_causal_lm
     from interp.simulate.training.corpus import TrainingText
     from interp.sources.models import check_model
@@ -84,9 +85,11 @@ def train_simulator(
         raise CommandError(f"{out} holds a simulator already. Choose another folder.")
     check_model(get_settings().model_source(base))
     more, others = _by_study(study, explanations or []), _by_study(study, rewordings or [])
-    read = [
-        read_corpus(slug, more[slug], rewordings=others[slug], by_rule=by_rule) for slug in more
-    ]
+    with connect():
+        read = [
+            read_corpus(slug, more[slug], rewordings=others[slug], by_rule=by_rule)
+            for slug in more
+        ]
     text = TrainingText.joined([one for _, one in read])
     fetch_if_known(base)
     source = get_settings().model_source(base)
@@ -155,7 +158,6 @@ def read_corpus(
     from sqlalchemy import select
 
     from app.services.studies.queries import get_study
-    from cli.servers import connect
     from interp.corpus.copies import Identity
     from interp.corpus.seen import SeenText
     from interp.simulate.training.corpus import Corpus, TrainingText
@@ -164,7 +166,7 @@ def read_corpus(
     from models.database import new_session
     from workers.resources import store_of
 
-    with connect(), new_session() as session:
+    with new_session() as session:
         study = get_study(session, slug)
         contexts = session.execute(
             select(

@@ -142,16 +142,19 @@ def layers_of(model: PreTrainedModel) -> nn.ModuleList:
     raise InputError(f"{model.name_or_path} has no list of {depth} layers to take states from.")
 
 
+def is_quicker_in_bfloat16(device: torch.device) -> bool:
+    """True if a device multiplies in bfloat16 without emulation."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # Older versions of torch do not say.
+    can: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(can.get(name) for name in ("amx_bf16", "avx512_bf16"))
+
+
 def quick(model: PreTrainedModel) -> PreTrainedModel:
     """A copy of the model in bfloat16, if its device multiplies that faster than float32: on a
     processor with AVX512-BF16 it reads twice as fast. Else the model itself."""
-    if model.device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        # Older versions of torch do not say.
-        can: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-        native = any(can.get(name) for name in ("amx_bf16", "avx512_bf16"))
-    if not native:
+    if not is_quicker_in_bfloat16(model.device):
         return model
     # Weight by weight, so that there is never a second copy in float32.
     weights = {

@@ -36,7 +36,7 @@ from interp.simulate.training.corpus import (
     split_text,
 )
 from interp.simulate.training.progress import Look, exhausted, same_training, save_checkpoint
-from interp.simulate.training.reader import Reader, fingerprint, quick
+from interp.simulate.training.reader import Reader, fingerprint, is_quicker_in_bfloat16, quick
 from interp.simulate.training.trained import Fold, Trained
 from interp.simulate.two_tower.method import Settings
 from interp.simulate.two_tower.networks import (
@@ -50,6 +50,8 @@ from interp.simulate.two_tower.networks import (
 from interp.simulate.two_tower.prepare import Prepared, Read, prepare, restored, targets
 from interp.simulate.two_tower.simulator import VERSION
 
+DEVICE = torch.device("cpu")
+"""The networks are so small that they train on the processor."""
 TOGETHER = 32
 """Explanations that are encoded as long as the longest of them."""
 
@@ -157,11 +159,12 @@ def train_fold(
         by_length = sorted(range(len(asked)), key=lambda i: len(asked[i]))
         latents, asked = latents[by_length], [asked[i] for i in by_length]
         target = torch.from_numpy(study.share[rows][:, latents].toarray())
-        encoded = Encoded.joined(
-            towers.explanations(asked[start : start + TOGETHER])
-            for start in range(0, len(asked), TOGETHER)
-        )
-        found = logits(towers.tokens(study.read.tokens[rows].float()), encoded)
+        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=is_quicker_in_bfloat16(DEVICE)):
+            encoded = Encoded.joined(
+                towers.explanations(asked[start : start + TOGETHER])
+                for start in range(0, len(asked), TOGETHER)
+            )
+            found = logits(towers.tokens(study.read.tokens[rows].float()), encoded).float()
         errors = nn.functional.binary_cross_entropy_with_logits(found, target, reduction="none")
         loss = (errors * torch.from_numpy(study.weight[latents])).mean()
         optimizer.zero_grad()
