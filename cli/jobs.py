@@ -192,8 +192,8 @@ def _show_rewrite(session: "Session", job: "Job") -> None:
     table = Table(
         "condition", "calibration", "ordering", "latents", "loss increase", "KL", box=None
     )
-    points = select(RewritePoint).filter_by(rewrite_id=rewrite.id).order_by(RewritePoint.id)
-    for point in session.scalars(points):
+    points = select(RewritePoint).filter_by(rewrite_id=rewrite.id, breadth="panel")
+    for point in session.scalars(points.order_by(RewritePoint.id)):
         increase = f"{point.increase:+.4f} [{point.low:+.4f}, {point.high:+.4f}]"
         table.add_row(
             point.condition.replace("_", " "),
