@@ -149,7 +149,7 @@ class Results:
         names = {(str(condition), ""): condition.label for condition in BASELINES}
         names |= {(str(line.condition), line.calibration): line.name for line in (ZEROED, ISOTONIC)}
         return [
-            (f"{names[point.condition, point.calibration]}, all contexts", point)
+            (f"{names[point.condition, point.calibration]}, {ALL_CONTEXTS.name}", point)
             for point in (wide.points if wide else [])
             if (point.condition, point.calibration) in names
         ]

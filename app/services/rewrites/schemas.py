@@ -97,7 +97,9 @@ class PointOut(BaseModel):
 class Figure(BaseModel):
     """A point of the loss chart, with its 95% intervals; losses in nats."""
 
-    line: str = Field(description="Name in the chart.")
+    line: str = Field(
+        description="Name in the chart, with “all contexts” added where it is on these."
+    )
     condition: str
     calibration: str
     ordering: str

@@ -101,7 +101,7 @@ NEWEST = Line(
     width=4.0,
 )
 ALL_CONTEXTS = Line(
-    f"{ISOTONIC.name}, all contexts",
+    "all contexts",
     DARK_BLUE,
     "Rewritten, isotonic: the whole set, on all contexts of the evaluate set. All other points are "
     "on the panel, the first of these contexts.",

@@ -18,7 +18,8 @@ from tests.rewrites import on_all_contexts, rewrite
 
 MORE = 3
 ALL = CONTEXTS + MORE
-LINE = "rewritten, isotonic, all contexts"
+DOT, LINE = "all contexts", "rewritten, isotonic, all contexts"
+"""In the chart, and in its table and file."""
 
 
 @pytest.fixture
@@ -49,7 +50,8 @@ def test_the_overview_shows_the_figures_on_all_contexts(
     text = text_of(pages.get(f"/studies/{study.slug}"))
     point = _point(db, wide, "all")
     assert f"{point.increase:+.3f} [{point.low:+.3f}, {point.high:+.3f}]" in text.replace("−", "-")
-    assert f"over {ALL} contexts of the evaluate set, in the chart over the first 8" in text
+    assert f"over {ALL} contexts of the evaluate set (6 effective" in text
+    assert f"are alike), in the chart over the first {CONTEXTS}, with bootstrap" in text
     assert "in random directions (+0.0" in text and "), on the panel: " in text
     assert f"{LINE} " in text and "zeroed, all contexts" in text
 
@@ -107,14 +109,14 @@ def test_the_chart_marks_it(pages: httpx.Client, db: Session, study: Study, wide
     results = latest_results(db, study, "whole")
     assert results is not None
     rows = chart_values(loss_chart(results, "calibrations", 6).spec)
-    (marked,) = [row for row in rows if row.get("series") == LINE]
+    (marked,) = [row for row in rows if row.get("series") == DOT]
     assert marked["increase"] == _point(db, wide, "all").increase
     line = [row for row in rows if row.get("series") == "rewritten, isotonic"]
     assert _point(db, wide, "panel").increase in {row["increase"] for row in line}
-    assert f'value="{LINE}"' in pages.get(f"/studies/{study.slug}").text
+    assert f'value="{DOT}"' in pages.get(f"/studies/{study.slug}").text
     for view in ("ceilings", "orderings"):
         drawn = chart_values(loss_chart(results, view, 6).spec)
-        assert LINE not in {row.get("series") for row in drawn}
+        assert DOT not in {row.get("series") for row in drawn}
 
 
 def test_the_api_and_the_file_have_both(

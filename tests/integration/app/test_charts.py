@@ -95,7 +95,7 @@ def test_lines_and_rules_are_told_apart(results: Results, view: View) -> None:
     names = {line.name for line in LINES[view]} - {
         "before the last edit",
         "newest explanations",
-        "rewritten, isotonic, all contexts",
+        "all contexts",
     }
     assert {row["series"] for row in lines} == names
     assert {row["latents"] for row in lines} == {f"{n} of 14" for n in (1, 2, 4, 8)}
