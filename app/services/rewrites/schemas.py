@@ -172,7 +172,7 @@ class RewriteSummary(BaseModel):
     seed: int
     parent_id: int | None
     edited_ids: list[int] = Field(description="Explanations that it has and its parent has not.")
-    finished: bool = Field(description="Whether all points are measured.")
+    finished: bool = Field(description="Whether all points on the panel are measured.")
     code_version: str
     created_at: datetime
 

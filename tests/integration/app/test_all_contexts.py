@@ -47,6 +47,7 @@ def test_the_overview_shows_the_figures_on_all_contexts(
     assert f"Measured on all {ALL} contexts of {1 + MORE} documents." in said
     assert f"of {CONTEXTS} contexts; its dark dot is on all." in said
     assert "dark dot" not in _measured_on(pages, study, view="ceilings")
+    assert "dark dot" not in _measured_on(pages, study, chosen="true", line="rewritten, none")
     text = text_of(pages.get(f"/studies/{study.slug}"))
     point = _point(db, wide, "all")
     assert f"{point.increase:+.3f} [{point.low:+.3f}, {point.high:+.3f}]" in text.replace("−", "-")
