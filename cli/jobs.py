@@ -186,11 +186,12 @@ def _show_rewrite(session: "Session", job: "Job") -> None:
         highlight=False,
     )
     console.print(
-        f"Rewrite {rewrite.id}: {rewrite.protocol} protocol, {len(rewrite.context_ids)} contexts. "
+        f"Rewrite {rewrite.id}: {rewrite.protocol} protocol. "
         "Nats over the untouched model, with 95% intervals over documents."
     )
     table = Table(
-        "condition", "calibration", "ordering", "latents", "loss increase", "KL", box=None
+        *("condition", "calibration", "ordering", "latents", "contexts", "loss increase", "KL"),
+        box=None,
     )
     points = select(RewritePoint).filter_by(rewrite_id=rewrite.id).order_by(RewritePoint.id)
     for point in session.scalars(points):
@@ -200,6 +201,7 @@ def _show_rewrite(session: "Session", job: "Job") -> None:
             point.calibration,
             point.ordering,
             str(point.count or ""),
+            str(len(point.losses)),
             escape(increase),
             f"{point.kl:.4f}",
         )

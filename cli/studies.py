@@ -44,7 +44,7 @@ def create(
     contexts_calibrate: Annotated[int, typer.Option(help="Contexts to calibrate on.")] = 256,
     contexts_evaluate: Annotated[int, typer.Option(help="Contexts to measure on.")] = 512,
     contexts_rewrite: Annotated[
-        int, typer.Option(help="Contexts of these on which to rewrite the whole layer.")
+        int, typer.Option(help="The panel: contexts of these on which to measure edits.")
     ] = 64,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     first_latents: Annotated[

@@ -106,6 +106,17 @@ class Protocol(Term):
         return slice(first_position if self is Protocol.WHOLE else seq - 2, seq - 1)
 
 
+class Breadth(Term):
+    """The contexts of the evaluate set that a loss is measured on."""
+
+    PANEL = "panel", "the panel", "The first contexts: edits are measured on them within seconds."
+    ALL = (
+        "all",
+        "all evaluate contexts",
+        "The panel and all others: they give narrower intervals, and follow in the background.",
+    )
+
+
 class Condition(Term):
     """What stands in for the layer. The set is the latents that are rewritten."""
 
@@ -491,6 +502,7 @@ VOCABULARY: tuple[type[Term], ...] = (
     Dtype,
     CalibrationMethod,
     Protocol,
+    Breadth,
     Condition,
     Change,
     Linearisation,

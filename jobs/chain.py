@@ -13,6 +13,7 @@ simulate   done all values, before the scores     rewrite, the main point
 simulate   finished, if rewriting was asked for   rewrite, the main point
 simulate   finished                               simulate, the rest: examples, loss effects
 rewrite    measured a new main point              attribute; rewrite, the rest, each protocol
+rewrite    finished under ``whole``               rewrite, its main point on all contexts
 attribute  finished, if it made new estimates     simulate, the loss effects of some latents
 =========  =====================================  ===========================================
 
@@ -22,12 +23,15 @@ The main point of a rewrite has the whole set of latents rewritten, under ``whol
 calibration. After an edit somebody waits for it. The rest is measured in the background: a later
 one takes the place of an earlier one (``jobs/queue.py``). So each edit has its own main point, and
 any number of edits one rest.
+
+All this is on the panel, the first contexts of the evaluate set. The main point on all contexts
+comes last: it takes minutes, so it waits until nobody edits any more. A slow simulator has none.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from interp.vocabulary import Protocol
+from interp.vocabulary import Breadth, Protocol
 from jobs.kinds import BACKGROUND, priority_of
 from jobs.params import (
     AttributeParams,
@@ -55,7 +59,8 @@ def after(asked: Params, state: Mapping[str, Any]) -> Sequence[Params]:
     Args:
         asked: The parameters of the job.
         state: The notes of its worker, see ``Job.state``. Of a simulate job, ``left`` says whether
-            there is a rest; of an explain job, ``lacks_vectors`` whether some are to be embedded.
+            there is a rest; of an explain job, ``lacks_vectors`` whether some are to be embedded;
+            of a rewrite, ``beyond`` whether it is to be measured beyond the panel.
     """
     match asked:
         case CollectParams(until="collect"):
@@ -79,6 +84,16 @@ def after(asked: Params, state: Mapping[str, Any]) -> Sequence[Params]:
             return [
                 AttributeParams(simulator_id=asked.simulator_id, renew=True),
                 *(inner.model_copy(update={"protocol": protocol}) for protocol in Protocol),
+            ]
+        case RewriteParams(breadth=Breadth.PANEL) if state.get("beyond"):
+            return [
+                RewriteParams(
+                    protocol=asked.protocol,
+                    simulator_id=asked.simulator_id,
+                    author=asked.author,
+                    rewrite_id=state["rewrite_id"],
+                    breadth=Breadth.ALL,
+                )
             ]
         case AttributeParams():
             exact = SimulateParams(

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from interp.explain.registry import EXPLAINERS
 from interp.llm.registry import BACK_ENDS
-from interp.vocabulary import Protocol
+from interp.vocabulary import Breadth, Protocol
 
 Step = Literal["collect", "explain", "simulate", "rewrite"]
 """The steps of a new study, each of which follows the one before."""
@@ -131,6 +131,9 @@ class RewriteParams(Params):
     """Measure the main point and its baselines only. Jobs of the rest follow."""
     rewrite_id: int | None = None
     """Measure the rest of this rewrite; under another protocol, the same set in the same orders."""
+    breadth: Breadth = Breadth.PANEL
+    """``all``: measure the main point of ``rewrite_id``, with its baselines, on all contexts of the
+    evaluate set."""
 
 
 class AttributeParams(Params):

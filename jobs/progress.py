@@ -127,6 +127,7 @@ WORDS = {
     "protocol": "protocol",
     "author": "explanations by",
     "rewrite_id": "rewrite",
+    "breadth": "contexts of the evaluate set",
     "generation_id": "generation",
     "sentence_id": "sentence",
     "then_rewrite": "rewrite the layer afterwards",

@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterable, Sequence
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
-from sqlalchemy import bindparam, func, update
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Text, bindparam, func, literal, update
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Session
 
 from jobs.events import get_redis, publish
@@ -173,9 +173,12 @@ def _supersede(session: Session, job: Job) -> Sequence[int]:
 
     The rest of an earlier rewrite is cancelled whether it has begun or not: measured points stay,
     and the new job takes over those that it shares. So at most one such job a protocol waits or
-    runs. Estimates that have begun go on, or no edit in a row would ever have any.
+    runs. With the rest goes the main point on all contexts, which follows it. Estimates that have
+    begun go on, or no edit in a row would ever have any.
     """
     rest = "rewrite_id" in job.params
+    # A main point on all contexts replaces such ones only.
+    apart = ["rewrite_id"] if "breadth" in job.params else ["rewrite_id", "breadth"]
     line = f"Superseded by job {job.id}, which measures a newer state."
     by = bindparam(None, {"superseded_by": job.id}, type_=JSONB)
     needless = session.scalars(
@@ -183,8 +186,8 @@ def _supersede(session: Session, job: Job) -> Sequence[int]:
         .where(
             Job.study_id == job.study_id,
             Job.kind == job.kind,
-            Job.params.op("-")("rewrite_id")
-            == {n: v for n, v in job.params.items() if n != "rewrite_id"},
+            Job.params.op("-")(literal(apart, ARRAY(Text)))
+            == {name: value for name, value in job.params.items() if name not in apart},
             Job.params["rewrite_id"].astext.is_not(None) if rest else Job.turn_at.is_(None),
             Job.id < job.id,
             Job.status.in_(ACTIVE),

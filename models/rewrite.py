@@ -46,6 +46,7 @@ class Rewrite(Base):
     counts: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
     """Numbers of latents rewritten, one for each point of a line."""
     context_ids: Mapped[Ids]
+    """The panel: the first contexts of the evaluate set."""
     seed: Mapped[int]
     parent_id: Mapped[int | None] = mapped_column(
         ForeignKey("rewrite.id", ondelete="SET NULL"), index=True
@@ -54,8 +55,8 @@ class Rewrite(Base):
     edited_ids: Mapped[Ids] = mapped_column(server_default=sql("'{}'"))
     """The explanations that it has and its parent has not. Empty without a parent."""
     finished: Mapped[bool] = mapped_column(default=False)
-    """True if all its points are measured. A rewrite that a newer one supersedes may have its main
-    point only."""
+    """True if all its points on the panel are measured. A rewrite that a newer one supersedes may
+    have its main point only."""
     code_version: Mapped[str]
     created_at: Mapped[Created]
 
@@ -65,11 +66,18 @@ class RewritePoint(Base):
 
     __tablename__ = "rewrite_point"
     __table_args__ = (
-        UniqueConstraint("rewrite_id", "condition", "calibration", "ordering", "count"),
+        UniqueConstraint(
+            *("rewrite_id", "condition", "calibration", "ordering", "count", "breadth"),
+            name="uq_rewrite_point_key",  # the names of all columns would be too long
+        ),
+        CheckConstraint("breadth IN ('all', 'panel')", name="breadth"),
     )
 
     id: Mapped[Id]
     rewrite_id: Mapped[int] = mapped_column(ForeignKey("rewrite.id", ondelete="CASCADE"))
+    breadth: Mapped[str] = mapped_column(default="panel", server_default=sql("'panel'"))
+    """``panel``, or ``all`` contexts of the evaluate set: the main point with its baselines once
+    more. A study whose panel is the whole evaluate set has no such points."""
     condition: Mapped[str]
     """``untouched``, ``real_latents``, ``zero``, ``mean``, ``resample``, ``no_latents``; of a set:
     ``set_zeroed``, ``random_latents``, ``rewritten``, ``oracle_gating``, ``oracle_values``; of the
@@ -87,7 +95,8 @@ class RewritePoint(Base):
     missing: Mapped[int] = mapped_column(default=0)
     """Values in the set that were missing, and so stayed real."""
     losses: Mapped[Floats]
-    """Mean cross-entropy of each context, in nats, in the order of ``Rewrite.context_ids``."""
+    """Mean cross-entropy of each context, in nats, in the order of ``Rewrite.context_ids``. On all
+    contexts the others of the evaluate set follow, in its order."""
     increase: Mapped[float]
     """Mean of the paired differences from ``untouched``, in nats."""
     low: Mapped[float]
@@ -111,10 +120,11 @@ class RewritePoint(Base):
     created_at: Mapped[Created]
 
 
-def has_main_point() -> ColumnElement[bool]:
+def has_main_point(breadth: str = "panel") -> ColumnElement[bool]:
     """True of a rewrite if its main point is measured: the whole set, isotonic."""
     return exists().where(
         RewritePoint.rewrite_id == Rewrite.id,
+        RewritePoint.breadth == breadth,
         RewritePoint.condition == "rewritten",
         RewritePoint.calibration == "isotonic",
         RewritePoint.ordering == "score",

@@ -55,7 +55,8 @@ def rewrite(
     """
     explanation_ids = [latent.explanation_id for latent in latents]
     size = len(latents)
-    contexts = session.scalars(select(Context.id).filter_by(study_id=study.id)).all()
+    every = session.scalars(select(Context.id).filter_by(study_id=study.id)).all()
+    contexts = parent.context_ids if parent else every
     made = Rewrite(
         study_id=study.id,
         simulator_id=study.simulator_id,
@@ -131,6 +132,46 @@ def rewrite(
         }
         session.add(point)
     return made
+
+
+def on_all_contexts(session: Session, study: Study, made: Rewrite, documents: int = 3) -> None:
+    """Measure the main point of a rewrite and its baselines on more contexts, one a document.
+
+    On each of them a condition adds as much as on one of the panel, so intervals are narrower.
+    """
+    panel = session.scalars(select(Context).where(Context.id.in_(made.context_ids))).all()
+    for context in panel:
+        context.set = "evaluate"
+    columns = ("tokens", "strings", "start", "document_hash", "document_sketch", "document_copies")
+    same = {name: getattr(panel[0], name) for name in columns}
+    for number in range(documents):
+        index, document = len(panel) + number, f"Address {number}"
+        row = Context(
+            study_id=study.id, set="evaluate", index=index, **same | {"document": document}
+        )
+        session.add(row)
+    study.contexts_evaluate = len(panel) + documents
+    whole = (0, len(made.explanation_ids))
+    points = session.scalars(select(RewritePoint).filter_by(rewrite_id=made.id)).all()
+    main = {("rewritten", "isotonic"), ("set_zeroed", "")} | {(one, "") for one in BASELINES}
+    for point in points:
+        key = point.condition, point.calibration
+        if point.count not in whole or key not in main or point.condition == "resample":
+            continue
+        skipped = ("id", "breadth", "created_at", "losses", "kls", "low", "high")
+        columns = {c.name: getattr(point, c.name) for c in RewritePoint.__table__.columns}
+        kept = {name: value for name, value in columns.items() if name not in skipped}
+        session.add(
+            RewritePoint(
+                breadth="all",
+                losses=[*point.losses, *point.losses[:documents]],
+                kls=[*(point.kls or []), *(point.kls or [])[:documents]],
+                low=(point.increase + point.low) / 2,
+                high=(point.increase + point.high) / 2,
+                **kept,
+            )
+        )
+    session.commit()
 
 
 def _mean(differences: np.ndarray) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from workers.tasks.collect.task import Collect
 from workers.tasks.embed import Embed
 from workers.tasks.generate import Generate
 from workers.tasks.language.task import Language
-from workers.tasks.rewrite.task import Rewrite
+from workers.tasks.rewrite import task as rewrite
 from workers.tasks.score import ScoreWithModel
 from workers.tasks.sentence import ReadSentence
 from workers.tasks.simulate.task import Simulate
@@ -24,7 +24,7 @@ TASKS: Mapping[str, Callable[[Any], Task]] = {
     "embed": Embed,
     "score": ScoreWithModel,
     "simulate": Simulate,
-    "rewrite": Rewrite,
+    "rewrite": rewrite.task_of,
     "attribute": Attribute,
     "generate": Generate,
     "sentence": ReadSentence,

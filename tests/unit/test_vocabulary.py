@@ -9,6 +9,7 @@ from interp.scoring.scorer import Scorer
 from interp.vocabulary import (
     VOCABULARY,
     AuthorKind,
+    Breadth,
     CalibrationMethod,
     ContextSet,
     Dtype,
@@ -27,6 +28,7 @@ CHECKED: dict[str, type[Term]] = {
     "context.set": ContextSet,
     "calibration.method": CalibrationMethod,
     "rewrite.protocol": Protocol,
+    "rewrite_point.breadth": Breadth,
     "example.kind": ExampleKind,
     "job.status": Status,
 }

@@ -73,6 +73,7 @@ def _layers(
             RewritePoint.condition == "rewritten",
             RewritePoint.calibration == "isotonic",
             RewritePoint.ordering == "score",
+            RewritePoint.breadth == "panel",
         )
         .order_by(RewritePoint.rewrite_id, RewritePoint.count)
     )

@@ -16,6 +16,7 @@ from app.services.latents.queries import simulated_explanations
 from interp.rewriting.budget import means
 from interp.scoring.statistics import Estimate
 from interp.vocabulary import (
+    Breadth,
     BudgetSplit,
     CalibrationMethod,
     Condition,
@@ -214,6 +215,7 @@ def _oracles(session: Session, row: Attribution) -> dict[str, NDArray[np.float64
         points = session.scalars(
             select(RewritePoint).where(
                 RewritePoint.rewrite_id == rewrite.id,
+                RewritePoint.breadth == Breadth.PANEL,
                 RewritePoint.count.in_([0, len(rewrite.explanation_ids)]),
             )
         )

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.services.formatting import figure, interval, simulator_name
 from app.services.reproductions.recipes import Published, Recipe
 from app.services.reproductions.steps import find_study, newest_rewrite, simulators
-from app.services.rewrites.queries import Results, list_points, statistics_of
+from app.services.rewrites.queries import results_of, statistics_of
 from app.services.rewrites.views import BASELINES, LINES
 from app.services.simulators.independence import assess
 from interp.vocabulary import Condition, Protocol, ScoreName
@@ -115,7 +115,7 @@ def _of_simulator(
         if (rewrite := newest_rewrite(session, study, simulator, protocol)) is not None
     ]
     for protocol, rewrite in found_rewrites:
-        found = Results(rewrite, list_points(session, rewrite))
+        found = results_of(session, rewrite)
         points = [(one.label, point) for one in BASELINES if (point := found.baseline(one))]
         points += [
             (line.name, point) for line in LINES["calibrations"] for point in found.line(line)

@@ -7,7 +7,7 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.services.rewrites.queries import Results, list_points
+from app.services.rewrites.queries import Results, results_of
 from app.services.rewrites.views import ISOTONIC, QUANTILE, ZEROED, Line
 from app.services.schemas import Comparison
 from interp.scoring import statistics
@@ -53,7 +53,7 @@ def compare_rewrites(session: Session, first: Rewrite, second: Rewrite) -> Compa
     Losses are paired by context, so only contexts that both were measured on count. Under another
     protocol the losses are of other predictions: then nothing is paired.
     """
-    a, b = (Results(one, list_points(session, one)) for one in (first, second))
+    a, b = (results_of(session, one) for one in (first, second))
     places = [{i: n for n, i in enumerate(one.context_ids)} for one in (first, second)]
     shared = [i for i in first.context_ids if i in places[1]]
     pairs: list[Pair] = []

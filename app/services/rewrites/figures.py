@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterator
 
 from app.services.rewrites.queries import Results, statistics_of
 from app.services.rewrites.schemas import Figure
-from app.services.rewrites.views import BASELINES, LINES, View
+from app.services.rewrites.views import ALL_CONTEXTS, BASELINES, LINES, View
+from interp.vocabulary import Breadth
 from models import RewritePoint
 
 
@@ -14,11 +15,14 @@ def figures(results: Results, view: View, shown: Collection[str] | None = None) 
     Args:
         shown: Names of the lines and baselines that are wanted; all if left out.
     """
-    return [
+    found = [
         _figure(name, point)
         for name, point in _points(results, view)
         if shown is None or name in shown
     ]
+    if ALL_CONTEXTS in LINES[view] and (shown is None or ALL_CONTEXTS.name in shown):
+        found += [_figure(name, point) for name, point in results.on_all_contexts()]
+    return found
 
 
 def _points(results: Results, view: View) -> Iterator[tuple[str, RewritePoint]]:
@@ -26,6 +30,8 @@ def _points(results: Results, view: View) -> Iterator[tuple[str, RewritePoint]]:
         if (point := results.baseline(condition)) is not None:
             yield condition.label, point
     for line in LINES[view]:
+        if line is ALL_CONTEXTS:
+            continue
         for ordering in line.orderings:
             for point in results.line(line, ordering):
                 yield line.name, point
@@ -38,6 +44,8 @@ def _figure(name: str, point: RewritePoint) -> Figure:
         condition=point.condition,
         calibration=point.calibration,
         ordering=point.ordering,
+        breadth=Breadth(point.breadth),
+        contexts=len(point.losses),
         latents=point.count,
         share=point.fraction,
         increase=point.increase,

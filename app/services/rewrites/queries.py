@@ -3,20 +3,30 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from app.services.errors import Conflict, NotFound
 from app.services.explanations.queries import authors
 from app.services.jobs.queries import need_ended
 from app.services.rewrites.schemas import PointStatistics
-from app.services.rewrites.views import BASELINES, BEFORE, ISOTONIC, LINES, NEWEST, Line, View
+from app.services.rewrites.views import (
+    ALL_CONTEXTS,
+    BASELINES,
+    BEFORE,
+    ISOTONIC,
+    LINES,
+    NEWEST,
+    ZEROED,
+    Line,
+    View,
+)
 from app.services.schemas import Comparison
-from interp.vocabulary import Condition, Protocol
+from interp.vocabulary import Breadth, Condition, ContextSet, Protocol
 from jobs.events import publish as tell
 from jobs.params import RewriteParams
 from jobs.queue import enqueue
-from models import Explanation, Job, Latent, Rewrite, RewritePoint, Study
+from models import Context, Explanation, Job, Latent, Rewrite, RewritePoint, Study
 from models.base import among
 from models.rewrite import has_main_point
 
@@ -35,6 +45,11 @@ class Results:
 
     rewrite: Rewrite
     points: list[RewritePoint]
+    """On the contexts of one breadth."""
+    breadth: Breadth = Breadth.PANEL
+    all_contexts: "Results | None" = None
+    """The main point with its baselines on all contexts of the evaluate set, once they are measured
+    there too."""
     newest: "Results | None" = None
     """A newer rewrite, if this one is finished and of the newer one only the main point counts yet.
     """
@@ -58,6 +73,9 @@ class Results:
         if line is NEWEST:
             main = self.newest.main if self.newest else None
             return [main] if main else []
+        if line is ALL_CONTEXTS:
+            wide = self.headline.all_contexts
+            return [wide.main] if wide and wide.main else []
         whole = self.rewrite.counts[-1]
         found = [
             point
@@ -81,9 +99,24 @@ class Results:
         return self.newest or self
 
     @property
-    def top(self) -> RewritePoint | None:
+    def widest(self) -> "Results":
+        """The points of the headline on the most contexts: on all, once it is measured there."""
+        return self.headline.all_contexts or self.headline
+
+    @property
+    def contexts(self) -> int:
+        """The number of contexts that the points are measured on."""
+        return len(self.points[0].losses) if self.points else len(self.rewrite.context_ids)
+
+    @property
+    def largest(self) -> RewritePoint | None:
         """The largest set rewritten with isotonic calibration, as far as it is measured."""
-        return next(reversed(self.headline.line(ISOTONIC)), None)
+        return next(reversed(self.line(ISOTONIC)), None)
+
+    @property
+    def top(self) -> RewritePoint | None:
+        """The same of the headline, on the most contexts."""
+        return self.widest.largest
 
     @property
     def zeroed(self) -> RewritePoint | None:
@@ -94,7 +127,7 @@ class Results:
         return next(
             (
                 p
-                for p in self.headline.points
+                for p in self.widest.points
                 if (p.condition, p.ordering, p.count) == ("set_zeroed", top.ordering, top.count)
             ),
             None,
@@ -110,11 +143,26 @@ class Results:
         found = statistics_of(point).against.rewritten if point else None
         return found.reversed() if found else None
 
+    def on_all_contexts(self) -> list[tuple[str, RewritePoint]]:
+        """The points of the headline on all contexts, by name. The untouched model has none."""
+        wide = self.headline.all_contexts
+        names = {(str(condition), ""): condition.label for condition in BASELINES}
+        names |= {(str(line.condition), line.calibration): line.name for line in (ZEROED, ISOTONIC)}
+        return [
+            (f"{names[point.condition, point.calibration]}, {ALL_CONTEXTS.name}", point)
+            for point in (wide.points if wide else [])
+            if (point.condition, point.calibration) in names
+        ]
+
     def table(self, view: View) -> list[Row]:
-        """All points of a view: the baselines, then its lines from the largest set down."""
+        """All points of a view: the baselines, then its lines from the largest set down, then what
+        is measured on all contexts."""
         baselines = [(one.label, self.baseline(one)) for one in BASELINES]
         rows = [(name, point) for name, point in baselines if point is not None]
         for line in LINES[view]:
+            if line is ALL_CONTEXTS:
+                rows += self.on_all_contexts()
+                continue
             for ordering in line.orderings:
                 points = reversed(self.line(line, ordering))
                 rows += [(line.called(ordering), point) for point in points]
@@ -145,9 +193,41 @@ def get_rewrite(session: Session, study: Study, rewrite_id: int) -> Rewrite:
 
 
 def list_points(session: Session, rewrite: Rewrite) -> list[RewritePoint]:
-    """Points of a rewrite, as far as they are measured."""
+    """Points of a rewrite on the contexts of either breadth, as far as they are measured."""
     query = select(RewritePoint).where(RewritePoint.rewrite_id == rewrite.id)
     return list(session.scalars(query.order_by(RewritePoint.id)))
+
+
+def results_of(session: Session, rewrite: Rewrite) -> Results:
+    """A rewrite with its points."""
+    points = list_points(session, rewrite)
+    panel, every = (
+        [point for point in points if point.breadth == breadth]
+        for breadth in (Breadth.PANEL, Breadth.ALL)
+    )
+    wide = Results(rewrite, every, Breadth.ALL)
+    # Its baselines may have been taken over before the rest is measured.
+    return Results(rewrite, panel, all_contexts=wide if wide.main else None)
+
+
+def all_context_ids(session: Session, study: Study, rewrite: Rewrite) -> list[int]:
+    """The contexts of points on all contexts, in their order: the panel, and then the others."""
+    query = select(Context.id).where(
+        Context.study_id == study.id, Context.set == str(ContextSet.EVALUATE)
+    )
+    panel = set(rewrite.context_ids)
+    others = [i for i in session.scalars(query.order_by(Context.index)) if i not in panel]
+    return [*rewrite.context_ids, *others]
+
+
+def count_documents(session: Session, study: Study, results: Results) -> int:
+    """The number of documents that the contexts of some results are of."""
+    query = select(func.count(Context.document.distinct()))
+    if results.breadth == Breadth.PANEL:
+        query = query.where(among(Context.id, results.rewrite.context_ids))
+    else:
+        query = query.where(Context.study_id == study.id, Context.set == str(ContextSet.EVALUATE))
+    return session.scalar(query) or 0
 
 
 def measured_authors(session: Session, study: Study, protocol: Protocol) -> list[str]:
@@ -187,7 +267,8 @@ def latest_results(
     last = _with_last_edit(session, newest)
     if finished is None or finished is newest:
         return last
-    whole = Results(finished, list_points(session, finished), newest=last)
+    whole = results_of(session, finished)
+    whole.newest = last
     whole.edited = last.edited
     if newest.parent_id != finished.id:  # or its line would be drawn twice
         whole.before = last.before
@@ -196,7 +277,7 @@ def latest_results(
 
 def _with_last_edit(session: Session, rewrite: Rewrite) -> Results:
     """A rewrite with its points, and those before the edit that it came from."""
-    results = Results(rewrite, list_points(session, rewrite))
+    results = results_of(session, rewrite)
     parent = session.get(Rewrite, rewrite.parent_id) if rewrite.parent_id else None
     if parent is not None and _comparable(rewrite, parent):
         rows = session.execute(
@@ -206,7 +287,7 @@ def _with_last_edit(session: Session, rewrite: Rewrite) -> Results:
             .order_by(Latent.index)
         ).all()
         if rows and all(row.author_kind == "person" and not row.imported_by for row in rows):
-            results.before = Results(parent, list_points(session, parent)).line(ISOTONIC)
+            results.before = results_of(session, parent).line(ISOTONIC)
             results.edited = [row.latent for row in rows]
     return results
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.services.fields import Input, Sought
 from app.services.schemas import Comparison, Number
 from app.services.simulators.schemas import IndependenceOut
-from interp.vocabulary import Protocol
+from interp.vocabulary import Breadth, Protocol
 
 
 class RewriteCreate(Input):
@@ -97,10 +97,14 @@ class PointOut(BaseModel):
 class Figure(BaseModel):
     """A point of the loss chart, with its 95% intervals; losses in nats."""
 
-    line: str = Field(description="Name in the chart.")
+    line: str = Field(
+        description="Name in the chart, with “all contexts” added where it is on these."
+    )
     condition: str
     calibration: str
     ordering: str
+    breadth: Breadth = Field(description="The contexts of the evaluate set that it is measured on.")
+    contexts: int = Field(description="The number of these contexts.")
     latents: int = Field(description="Latents rewritten; 0 for a condition without a set.")
     share: float = Field(description="Share of all latents that was really rewritten.")
     increase: Number = Field(description="Loss increase over the untouched model.")
@@ -168,9 +172,16 @@ class RewriteSummary(BaseModel):
     seed: int
     parent_id: int | None
     edited_ids: list[int] = Field(description="Explanations that it has and its parent has not.")
-    finished: bool = Field(description="Whether all points are measured.")
+    finished: bool = Field(description="Whether all points on the panel are measured.")
     code_version: str
     created_at: datetime
+
+
+class AllContextsOut(BaseModel):
+    """The main point of a rewrite with its baselines, on all contexts of the evaluate set."""
+
+    context_ids: list[int] = Field(description="The panel, and then the other contexts.")
+    points: list[PointOut]
 
 
 class RewriteOut(RewriteSummary):
@@ -180,5 +191,10 @@ class RewriteOut(RewriteSummary):
     orderings: dict[str, list[int]] = Field(
         description="The explanations in every order in which latents are rewritten, by its name."
     )
-    context_ids: list[int]
-    points: list[PointOut]
+    context_ids: list[int] = Field(
+        description="The panel: the first contexts of the evaluate set, where edits are measured."
+    )
+    points: list[PointOut] = Field(description="On the panel.")
+    all_contexts: AllContextsOut | None = Field(
+        description="Null until it is measured, and where the panel is the whole evaluate set."
+    )

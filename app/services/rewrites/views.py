@@ -48,7 +48,7 @@ class Line(NamedTuple):
     name: str
     color: str
     meaning: str
-    condition: Condition | Literal["before", "newest"]
+    condition: Condition | Literal["before", "newest", "all_contexts"]
     calibration: str = ""
     orderings: tuple[str, ...] = ("score",)
     dash: tuple[int, int] = (1, 0)
@@ -100,6 +100,14 @@ NEWEST = Line(
     "newest",
     width=4.0,
 )
+ALL_CONTEXTS = Line(
+    "all contexts",
+    DARK_BLUE,
+    "Rewritten, isotonic: the whole set, on all contexts of the evaluate set. All other points are "
+    "on the panel, the first of these contexts.",
+    "all_contexts",
+    width=4.0,
+)
 LINES: dict[View, tuple[Line, ...]] = {
     "calibrations": (
         ISOTONIC,
@@ -121,6 +129,7 @@ LINES: dict[View, tuple[Line, ...]] = {
         ZEROED,
         BEFORE,
         NEWEST,
+        ALL_CONTEXTS,
     ),
     "ceilings": (
         ISOTONIC,

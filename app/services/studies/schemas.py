@@ -116,8 +116,8 @@ class StudyCreate(Sources):
         ge=2,
         le=100_000,
         validate_default=True,
-        description="Evaluate contexts on which the whole layer is rewritten; the others serve the "
-        "loss effects of single latents.",
+        description="The panel: the first so many evaluate contexts, on which edits are measured. "
+        "The others serve single latents, and narrower intervals later.",
     )
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Random seed.")
     first_latents: int | None = Field(
@@ -185,7 +185,7 @@ class StudyUpdate(Input):
     contexts_calibrate: int | None = Field(default=None, description="Contexts to calibrate on.")
     contexts_evaluate: int | None = Field(default=None, description="Contexts to measure on.")
     contexts_rewrite: int | None = Field(
-        default=None, description="Those of them on which the layer is rewritten."
+        default=None, description="The panel: those of them on which edits are measured."
     )
     seed: int | None = Field(default=None, description="Random seed.")
     first_latents: int | None = Field(
@@ -251,7 +251,7 @@ class StudyOut(BaseModel):
     contexts_calibrate: int
     contexts_evaluate: int
     contexts_rewrite: int = Field(
-        description="The first so many evaluate contexts: the whole layer is rewritten on these."
+        description="The panel: the first so many evaluate contexts, on which edits are measured."
     )
     seed: int
     simulator_id: int | None = Field(description="Null until activations are collected.")

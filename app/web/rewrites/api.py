@@ -11,6 +11,7 @@ from app.services.rewrites import queries
 from app.services.rewrites.compare import compare_rewrites
 from app.services.rewrites.figures import figures
 from app.services.rewrites.schemas import (
+    AllContextsOut,
     ChangedOut,
     Figures,
     PairOut,
@@ -53,14 +54,20 @@ def get_rewrite(
     """One rewrite with the points measured so far."""
     study = get_study(session, slug)
     rewrite = queries.get_rewrite(session, study, rewrite_id)
-    points = [PointOut.model_validate(point) for point in queries.list_points(session, rewrite)]
+    found = queries.results_of(session, rewrite)
     summary = _summary(rewrite, independence_of(session, study, rewrite.simulator_id))
     return RewriteOut(
         **summary.model_dump(),
         explanation_ids=rewrite.explanation_ids,
         orderings=rewrite.orderings,
         context_ids=rewrite.context_ids,
-        points=points,
+        points=_points(found),
+        all_contexts=AllContextsOut(
+            context_ids=queries.all_context_ids(session, study, rewrite),
+            points=_points(found.all_contexts),
+        )
+        if found.all_contexts
+        else None,
     )
 
 
@@ -127,6 +134,10 @@ def compare(
 def create_rewrite(slug: Slug, data: RewriteCreate, session: Database, user: CurrentUser) -> Job:
     """Queue a rewrite of all latents that are simulated, best correlation first."""
     return queries.measure(session, get_study(session, slug), data.protocol, data.author, user)
+
+
+def _points(results: queries.Results) -> list[PointOut]:
+    return [PointOut.model_validate(point) for point in results.points]
 
 
 def _summary(rewrite: Rewrite, independence: Independence | None) -> RewriteSummary:

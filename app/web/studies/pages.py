@@ -1,7 +1,7 @@
 """The pages about studies: the list, one study's overview, a new study."""
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -12,13 +12,20 @@ from app.services.activity.queries import recent_activity
 from app.services.budget.queries import summary
 from app.services.deletion import studies as deletion
 from app.services.errors import Conflict, FieldErrors
+from app.services.explanations.drafts import is_instant
 from app.services.explanations.queries import authors
 from app.services.fields import Sought
 from app.services.jobs.queries import latest_job
 from app.services.latents.edit_next import EditNext, edit_next
 from app.services.latents.filter_schemas import COLUMNS
 from app.services.latents.queries import simulated_explanations
-from app.services.rewrites.queries import latest_results, measured_authors, statistics_of
+from app.services.rewrites.queries import (
+    Results,
+    count_documents,
+    latest_results,
+    measured_authors,
+    statistics_of,
+)
 from app.services.rewrites.views import (
     BASELINES,
     LINES,
@@ -29,7 +36,11 @@ from app.services.rewrites.views import (
     baselines,
     rewrites_stream,
 )
-from app.services.simulators.independence import study_simulator, study_simulators
+from app.services.simulators.independence import (
+    StudySimulator,
+    study_simulator,
+    study_simulators,
+)
 from app.services.studies import queries
 from app.services.studies.schemas import StudyCreate, StudyUpdate
 from app.services.studies.steps import steps_to_chart
@@ -43,7 +54,8 @@ from app.web.rewrites.charts import loss_chart, missing_latents
 from app.web.studies.inspection import NOTHING, InspectionView, answer, is_asked, shown
 from app.web.templates import render
 from app.web.urls import url
-from interp.vocabulary import Linearisation, Protocol
+from interp.vocabulary import Breadth, Linearisation, Protocol
+from jobs.progress import JobLine
 from models import Study
 
 router = APIRouter()
@@ -191,6 +203,7 @@ def study_overview(
     results = latest_results(session, study, protocol, author)
     simulator = study_simulator(session, study)
     top = results.top if results else None
+    on_panel = results.headline.largest if results else None
     jobs, last_job = request.state.jobs(), latest_job(session, study)
     wrote = authors(session, study)
     simulated = bool(simulated_explanations(session, study))
@@ -224,6 +237,10 @@ def study_overview(
             "activity": recent_activity(session, study, limit=ACTIVITY),
             "top": top,
             "statistics": statistics_of(top) if top else None,
+            "on_panel": statistics_of(on_panel) if on_panel else None,
+            "measured_on": _measured_on(session, study, simulator, results, jobs)
+            if results
+            else None,
             "latents_missing": missing_latents(top, latents) if top else 0,
             "chart": loss_chart(
                 results,
@@ -249,6 +266,41 @@ def study_overview(
             "last_job": last_job,
             "correctable": queries.can_correct(session, study) is not None,
         },
+    )
+
+
+class MeasuredOn(NamedTuple):
+    """The contexts that the largest figures of the overview are measured on."""
+
+    breadth: Breadth
+    contexts: int
+    documents: int
+    panel: int
+    """Contexts that the chart is measured on."""
+    follow: bool
+    """True if jobs are on their way to measure all contexts."""
+
+
+def _measured_on(
+    session: Session,
+    study: Study,
+    simulator: StudySimulator | None,
+    results: Results,
+    jobs: Sequence[JobLine],
+) -> MeasuredOn:
+    shown = results.widest
+    panel = len(shown.rewrite.context_ids)
+    return MeasuredOn(
+        breadth=shown.breadth,
+        contexts=shown.contexts,
+        documents=count_documents(session, study, shown),
+        panel=panel,
+        follow=shown.breadth == Breadth.PANEL
+        and shown.rewrite.protocol == Protocol.WHOLE
+        and panel < study.contexts_evaluate
+        and simulator is not None
+        and is_instant(simulator.simulator)
+        and any(job.kind == "rewrite" for job in jobs),
     )
 
 

@@ -92,7 +92,11 @@ def test_lines_and_rules_are_told_apart(results: Results, view: View) -> None:
         "real latents",
     }
     lines = [row for row in rows if "series" in row]
-    names = {line.name for line in LINES[view]} - {"before the last edit", "newest explanations"}
+    names = {line.name for line in LINES[view]} - {
+        "before the last edit",
+        "newest explanations",
+        "all contexts",
+    }
     assert {row["series"] for row in lines} == names
     assert {row["latents"] for row in lines} == {f"{n} of 14" for n in (1, 2, 4, 8)}
     assert all(row["missing"] == 1 for row in lines)

@@ -166,6 +166,14 @@ def test_the_chain() -> None:
         for protocol in ("whole", "paper")
     ]
     assert chain.after(main, {}) == [], "nothing has changed"
+    # What takes minutes comes last.
+    whole, paper = others
+    assert chain.after(whole, {"rewrite_id": 9, "beyond": False}) == []
+    (wide,) = chain.after(whole, {"rewrite_id": 9, "beyond": True})
+    assert wide.stored() == whole.stored() | {"breadth": "all"}
+    assert priority_of(wide) == BACKGROUND
+    assert chain.after(wide, {"rewrite_id": 9}) == []
+    assert chain.after(paper, {"rewrite_id": 9, "beyond": False}) == []
     # What nobody waits for is a job of its own, behind the rewrites.
     *_, rest = chain.after(simulate, state | {"left": True})
     assert rest.stored() == {

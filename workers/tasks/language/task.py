@@ -5,14 +5,12 @@ A simulator that reads language keeps its figures under a paraphrase, and loses 
 latent's explanation.
 """
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from interp.errors import InputError
@@ -25,22 +23,22 @@ from interp.simulate.registry import SIMULATORS
 from interp.vocabulary import Condition, ContextSet, Protocol
 from jobs.events import publish
 from jobs.params import LanguageParams
-from jobs.status import ACTIVE
 from models import Job, LanguageTest, LanguageVariant, Simulator, Study
 from models.folders import check_path
-from models.settings import get_settings
 from workers.named import may_load
 from workers.resources import coder_of, subject_of
 from workers.task import Done, Task, Unit, remember, runs
 from workers.tasks.language import variants as texts
-from workers.tasks.language.parts import Measured, Parts
 from workers.tasks.language.raw import Raw
 from workers.tasks.language.variants import Tested, Texts
+from workers.tasks.parts import Measured, Parts, remove_left
 from workers.tasks.rows import context_tokens, documents_of, fields, finite
 from workers.version import code_version
 
 CONTEXTS = 8
 """Contexts whose losses are measured in one unit."""
+FOLDER = "language"
+"""Of the parts of tests that are not finished, in the study's folder."""
 BASELINES = [Condition.UNTOUCHED, Condition.REAL_LATENTS, Condition.SET_ZEROED]
 
 
@@ -69,7 +67,7 @@ class Language(Task):
             file = self._file()
             own = {"explanation_ids": ids, "simulator_id": study.simulator_id}
             remember(session, job, **own, **({} if file is None else {"file_sha256": digest(file)}))
-            _remove_left(session, study)
+            remove_left(session, study, FOLDER)
         self._read(session, job, study)
         session.commit()
 
@@ -101,7 +99,7 @@ class Language(Task):
             test = self._conclude(session, job, study)
             remember(session, job, test_id=test.id)
             session.commit()
-        shutil.rmtree(_parts(job, study).folder, ignore_errors=True)
+        _parts(job, study).remove()
         publish(study.id, "language")
 
     def _read(self, session: Session, job: Job, study: Study) -> Tested:
@@ -155,7 +153,7 @@ class Language(Task):
         for row, latent, pair in zip(there, latents, pairs, strict=True):
             column = row - first
             correlations[column], values[:, :, column] = raw.calibrated(latent, pair)
-        parts.save_block(unit.start, correlations, values)
+        parts.save_block(unit.start, values, correlations)
         return spent._replace(message=f"simulating: {label(variant.name, given=variant.given)}")
 
     def _measure(self, session: Session, job: Job, study: Study, unit: Unit) -> None:
@@ -212,7 +210,7 @@ class Language(Task):
             blocks = [run.start for run in self._blocks(session, job, place)]
             correlations = np.concatenate([parts.correlations(start) for start in blocks])
             original = correlations if original is None else original
-            missing = sum(int(np.isnan(parts.values(start)).sum()) for start in blocks)
+            missing = parts.missing(blocks)
             example = tested.example
             if example not in variant.texts:
                 example = next(iter(variant.texts))
@@ -282,16 +280,7 @@ def _kept(
 
 
 def _parts(job: Job, study: Study) -> Parts:
-    return Parts(get_settings().study_files(study.id) / "language" / str(job.id))
-
-
-def _remove_left(session: Session, study: Study) -> None:
-    """Remove the parts of tests that have ended without a result."""
-    active = select(Job.id).where(Job.study_id == study.id, Job.status.in_(ACTIVE))
-    kept = {str(number) for number in session.scalars(active)}
-    for folder in (get_settings().study_files(study.id) / "language").glob("*"):
-        if folder.name not in kept:
-            shutil.rmtree(folder, ignore_errors=True)
+    return Parts.of(job, study, FOLDER)
 
 
 def _unit(name: str, run: range, done: bool) -> Unit:

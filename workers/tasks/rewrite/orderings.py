@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from interp.errors import InputError
 from interp.vocabulary import ContextSet
 from jobs.params import RewriteParams
-from models import Explanation, Latent, LossEffect, Rewrite, Score, Simulation, Study
+from models import Explanation, Job, Latent, LossEffect, Rewrite, Score, Simulation, Study
 from models.base import among
 from models.rewrite import has_main_point
 from workers.resources import coder_of
@@ -77,6 +77,12 @@ def make_rewrite(session: Session, asked: RewriteParams, study: Study) -> Rewrit
         context_ids=context_ids[: study.contexts_rewrite],
         seed=study.seed,
     )
+
+
+def row_of(session: Session, job: Job) -> Rewrite | None:
+    """The rewrite that a job's worker has noted, unless it was deleted."""
+    number = job.state.get("rewrite_id")
+    return session.get(Rewrite, number) if number else None
 
 
 def _same_set(session: Session, asked: RewriteParams, study: Study) -> Rewrite | None:

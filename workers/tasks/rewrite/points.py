@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from interp.vocabulary import CalibrationMethod, Condition
+from interp.vocabulary import Breadth, CalibrationMethod, Condition
 from models import Rewrite, RewritePoint
 
 BASELINES = [
@@ -93,7 +93,9 @@ def main_points(rewrite: Rewrite) -> list[Planned]:
     return points(rewrite)[: len(BASELINES) + len(MAIN)]
 
 
-def measured(session: Session, rewrite: Rewrite) -> set[tuple[str, str, str, int]]:
+def measured(
+    session: Session, rewrite: Rewrite, breadth: Breadth = Breadth.PANEL
+) -> set[tuple[str, str, str, int]]:
     """The keys of the points that are there."""
     columns = (
         RewritePoint.condition,
@@ -101,16 +103,21 @@ def measured(session: Session, rewrite: Rewrite) -> set[tuple[str, str, str, int
         RewritePoint.ordering,
         RewritePoint.count,
     )
-    rows = session.execute(select(*columns).where(RewritePoint.rewrite_id == rewrite.id))
+    here = (RewritePoint.rewrite_id == rewrite.id, RewritePoint.breadth == breadth)
+    rows = session.execute(select(*columns).where(*here))
     return {(condition, calibration, ordering, n) for condition, calibration, ordering, n in rows}
 
 
-def find(session: Session, rewrite: Rewrite | None, point: Planned) -> RewritePoint | None:
+def find(
+    session: Session, rewrite: Rewrite | None, point: Planned, breadth: Breadth = Breadth.PANEL
+) -> RewritePoint | None:
+    """A measured point of a rewrite, if it is there."""
     if rewrite is None:
         return None
     return session.scalar(
         select(RewritePoint).filter_by(
             rewrite_id=rewrite.id,
+            breadth=breadth,
             condition=str(point.condition),
             calibration=point.calibration,
             ordering=point.ordering,

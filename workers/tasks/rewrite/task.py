@@ -1,21 +1,23 @@
-"""Measure the loss of the layer with more and more of its latents rewritten."""
+"""Measure the loss of the layer with more and more of its latents rewritten, on the panel."""
 
 from collections.abc import Iterator, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from interp.vocabulary import Protocol
+from interp.simulate.registry import SIMULATORS
+from interp.vocabulary import Breadth, Protocol
 from jobs import chain
 from jobs.events import publish
 from jobs.params import RewriteParams
 from jobs.queue import follow
-from models import Job, Study
+from models import Job, Simulator, Study
 from models import Rewrite as RewriteRow
 from models.rewrite import has_main_point
 from workers.task import Done, Task, Unit, forget, remember
+from workers.tasks.rewrite.all_contexts import AllContexts
 from workers.tasks.rewrite.measurement import Measurement
-from workers.tasks.rewrite.orderings import make_rewrite
+from workers.tasks.rewrite.orderings import make_rewrite, row_of
 from workers.tasks.rewrite.points import (
     BASELINES,
     MAIN,
@@ -54,7 +56,7 @@ class Rewrite(Task):
     def _outdated(self, session: Session, job: Job) -> bool:
         """True if an edit's job goes on after a newer rewrite was measured: that lacks the edit, as
         it repeats a measured one."""
-        rewrite = _row(session, job)
+        rewrite = row_of(session, job)
         if rewrite is None or not self.asked.edited or not _has_newer(session, rewrite):
             return False
         if main_points(rewrite)[-1].key in measured(session, rewrite):
@@ -64,7 +66,7 @@ class Rewrite(Task):
 
     def plan(self, session: Session, job: Job, study: Study) -> Sequence[Unit]:
         """Blocks of points, or none if there is no rewrite, because nothing has changed."""
-        rewrite = _row(session, job)
+        rewrite = row_of(session, job)
         if rewrite is None:
             return []
         planned, there = self._points(rewrite), measured(session, rewrite)
@@ -75,7 +77,7 @@ class Rewrite(Task):
 
     def do(self, session: Session, job: Job, study: Study, unit: Unit) -> Done:
         """Measure what of a block is not there."""
-        rewrite = _row(session, job)
+        rewrite = row_of(session, job)
         assert rewrite is not None, "or there is no unit"
         if self._measurement is None:
             self._measurement = Measurement(session, study, rewrite, join=self.asked.main_point)
@@ -89,7 +91,7 @@ class Rewrite(Task):
 
     def finish(self, session: Session, job: Job, study: Study) -> None:
         """Queue the rest, or let the rewrite stand as the newest one."""
-        rewrite = _row(session, job)
+        rewrite = row_of(session, job)
         if rewrite is None:
             return
         if self.asked.main_point:
@@ -100,16 +102,30 @@ class Rewrite(Task):
             follow(session, job, "last", [self.asked] if overtaken else rest)
             return
         rewrite.finished = True
+        remember(session, job, beyond=_goes_beyond(session, study, rewrite))
         session.commit()
         publish(study.id, "chart")
+        follow(session, job, "last", chain.after(self.asked, job.state))
 
     def _points(self, rewrite: RewriteRow) -> Sequence[Planned]:
         return main_points(rewrite) if self.asked.main_point else points(rewrite)
 
 
-def _row(session: Session, job: Job) -> RewriteRow | None:
-    number = job.state.get("rewrite_id")
-    return session.get(RewriteRow, number) if number else None
+def task_of(asked: RewriteParams) -> Task:
+    """The task of a rewrite, on the panel or on all contexts."""
+    return AllContexts(asked) if asked.breadth == Breadth.ALL else Rewrite(asked)
+
+
+def _goes_beyond(session: Session, study: Study, rewrite: RewriteRow) -> bool:
+    """True if a rewrite is to be measured on more contexts than the panel: there are more, and its
+    simulator is quick enough to simulate all of its explanations on them without storing that."""
+    method = SIMULATORS.get(session.get_one(Simulator, rewrite.simulator_id).method)
+    return (
+        rewrite.protocol == Protocol.WHOLE
+        and len(rewrite.context_ids) < study.contexts_evaluate
+        and method is not None
+        and method.instant
+    )
 
 
 def _has_newer(session: Session, rewrite: RewriteRow) -> bool:

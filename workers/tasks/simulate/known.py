@@ -8,7 +8,7 @@ from jaxtyping import Float
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from interp.vocabulary import Condition, ContextSet, Protocol
+from interp.vocabulary import Breadth, Condition, ContextSet, Protocol
 from models import Explanation, Latent, LossEffect, Rewrite, RewritePoint, Simulation, Study
 from workers.version import code_version
 
@@ -40,6 +40,7 @@ def real_losses(session: Session, study: Study, ids: Sequence[int]) -> Losses:
                 Rewrite.protocol == str(Protocol.WHOLE),
                 Rewrite.code_version == code_version(),
                 RewritePoint.condition == str(Condition.REAL_LATENTS),
+                RewritePoint.breadth == str(Breadth.PANEL),
             )
             .order_by(Rewrite.id.desc())
             .limit(1)

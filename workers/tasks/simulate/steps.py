@@ -72,7 +72,7 @@ def _lacking(
     return Block([e for e, _ in left], [latent for _, latent in left])
 
 
-def _simulate(
+def simulated(
     session: Session,
     study: Study,
     simulator: Simulator,
@@ -136,7 +136,7 @@ def examples_and_scores(session: Session, study: Study, simulator: Simulator, bl
     shown = _examples(session, block.latents[0])
     # One pass, as every pass of some simulators reads the explanation anew.
     together = Text(text.ids + shown.ids, text.strings + shown.strings)
-    (whole,) = _simulate(session, study, simulator, block, ContextSet.CALIBRATE, together)
+    (whole,) = simulated(session, study, simulator, block, ContextSet.CALIBRATE, together)
     first, explaining = _split(whole, len(text.ids), study.first_position)
     made = [first, explaining] if shown.ids else [first]
     copy_in(session, made)
@@ -156,15 +156,15 @@ def values_of_block(session: Session, study: Study, simulator: Simulator, block:
     lacking = _lacking(session, block, simulator, ContextSet.CALIBRATE)
     if lacking.explanations:
         text = calibrating(session, study, simulator)
-        made = _simulate(session, study, simulator, lacking, ContextSet.CALIBRATE, text)
+        made = simulated(session, study, simulator, lacking, ContextSet.CALIBRATE, text)
         copy_in(session, made)
         scores.calibrate(session, scores.Block.of(session, study, lacking.latents, made))
     else:
         made = []
     lacking = _lacking(session, block, simulator, ContextSet.EVALUATE)
     if lacking.explanations:
-        text = _evaluating(session, study, range(study.contexts_rewrite))
-        evaluated = _simulate(session, study, simulator, lacking, ContextSet.EVALUATE, text)
+        text = evaluating(session, study, range(study.contexts_rewrite))
+        evaluated = simulated(session, study, simulator, lacking, ContextSet.EVALUATE, text)
         copy_in(session, evaluated)
         made += evaluated
     return _spent(made)
@@ -195,7 +195,7 @@ def examples(session: Session, study: Study, simulator: Simulator, block: Block)
         simulation
         for explanation, latent in block.pairs()
         if (own := _examples(session, latent)).ids
-        for simulation in _simulate(
+        for simulation in simulated(
             session, study, simulator, Block([explanation], [latent]), ContextSet.EXPLAIN, own
         )
     ]
@@ -210,7 +210,7 @@ def calibrating(session: Session, study: Study, simulator: Simulator) -> Text:
     return Text(text.ids[:few], text.strings[:few]) if few else text
 
 
-def _evaluating(session: Session, study: Study, rows: Sequence[int]) -> Text:
+def evaluating(session: Session, study: Study, rows: Sequence[int]) -> Text:
     """Some contexts of the evaluate set."""
     ids, strings = context_strings(session, study, ContextSet.EVALUATE)
     return Text([ids[row] for row in rows], [strings[row] for row in rows])
@@ -269,8 +269,8 @@ def evaluate(session: Session, study: Study, simulator: Simulator, block: Block)
     if not block.explanations:
         return Done()
     rows = loss_effects.contexts_to_simulate(study, block.latents[0])
-    text = _evaluating(session, study, rows)
-    made = _simulate(session, study, simulator, block, ContextSet.EVALUATE, text)
+    text = evaluating(session, study, rows)
+    made = simulated(session, study, simulator, block, ContextSet.EVALUATE, text)
     copy_in(session, made)
     return _spent(made)
 
@@ -325,10 +325,10 @@ def _further(
     """The further contexts that a loss effect is measured on, simulated and not saved: the latents
     of a block are simulated on the same contexts."""
     there = set(simulation.context_ids)
-    wanted = _evaluating(session, study, loss_effects.contexts_to_simulate(study, latent))
+    wanted = evaluating(session, study, loss_effects.contexts_to_simulate(study, latent))
     left = [(i, strings) for i, strings in zip(*wanted, strict=True) if i not in there]
     if not left:
         return []
     text = Text([i for i, _ in left], [strings for _, strings in left])
     one = Block([explanation], [latent])
-    return _simulate(session, study, simulator, one, ContextSet.EVALUATE, text)
+    return simulated(session, study, simulator, one, ContextSet.EVALUATE, text)

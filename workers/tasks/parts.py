@@ -1,36 +1,53 @@
-"""The parts of a language test that is not finished, as files: a job may change its worker."""
+"""Simulated values and losses of a job that is not finished, as files: a job may change its worker,
+and no table holds the values of a whole layer on so many contexts."""
 
+import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 from torch import Tensor
 
 from interp.rewriting.splice import Values
+from jobs.status import ACTIVE
+from models import Job, Study
+from models.settings import get_settings
 
 
 class Parts:
-    """The files of one test. Each is whole or not there."""
+    """The files of one job. Each is whole or not there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @classmethod
+    def of(cls, job: Job, study: Study, folder: str) -> Self:
+        """Those of a job, in a folder of the study's."""
+        return cls(get_settings().study_files(study.id) / folder / str(job.id))
+
+    def remove(self) -> None:
+        """Remove all of them."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def has_block(self, start: int) -> bool:
         """True if a block of explanations is simulated."""
-        return all(self._path(what, start).exists() for what in ("values", "correlations"))
+        return self._path("values", start).exists()
 
     def save_block(
         self,
         start: int,
-        correlations: Float[np.ndarray, "explanation"],
         values: Float[np.ndarray, "context position explanation"],
+        correlations: Float[np.ndarray, "explanation"] | None = None,
     ) -> None:
         """Keep the outcome of a block."""
-        self._save("values", start, values.astype(np.float32))
-        self._save("correlations", start, correlations)  # last, as it says that both are there
+        if correlations is not None:
+            self._save("correlations", start, correlations)
+        self._save("values", start, values.astype(np.float32))  # last, as it says that both are
 
     def correlations(self, start: int) -> Float[np.ndarray, "explanation"]:
         """Of a block."""
@@ -66,6 +83,14 @@ class Parts:
         found = np.concatenate([np.load(self._path("losses", start)) for start in starts], axis=2)
         return Measured(found[0], found[1])
 
+    def missing(self, starts: list[int]) -> int:
+        """The number of values that some blocks lack."""
+        return sum(int(np.isnan(self.values(start)).sum()) for start in starts)
+
+    def rewritten(self, starts: list[int]) -> int:
+        """The number of explanations of some blocks that have any value."""
+        return sum(int((~np.isnan(self.values(start))).any((0, 1)).sum()) for start in starts)
+
     def _path(self, what: str, start: int) -> Path:
         return self.folder / f"{what}-{start}.npy"
 
@@ -83,3 +108,12 @@ class Measured(NamedTuple):
 
     losses: Float[np.ndarray, "splice context"]
     kls: Float[np.ndarray, "splice context"]
+
+
+def remove_left(session: Session, study: Study, folder: str) -> None:
+    """Remove the parts of jobs that have ended without a result."""
+    active = select(Job.id).where(Job.study_id == study.id, Job.status.in_(ACTIVE))
+    kept = {str(number) for number in session.scalars(active)}
+    for one in (get_settings().study_files(study.id) / folder).glob("*"):
+        if one.name not in kept:
+            shutil.rmtree(one, ignore_errors=True)
