@@ -87,8 +87,7 @@ def train_simulator(
     more, others = _by_study(study, explanations or []), _by_study(study, rewordings or [])
     with connect():
         read = [
-            read_corpus(slug, more[slug], rewordings=others[slug], by_rule=by_rule)
-            for slug in more
+            read_corpus(slug, more[slug], rewordings=others[slug], by_rule=by_rule) for slug in more
         ]
     text = TrainingText.joined([one for _, one in read])
     fetch_if_known(base)
