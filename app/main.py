@@ -29,7 +29,7 @@ from app.web.generations import api as generations_api
 from app.web.generations import pages as generations_pages
 from app.web.guard.hosts import known_hosts
 from app.web.guard.limits import limited
-from app.web.guard.security import current_user, same_site, security_headers
+from app.web.guard.security import permitted, same_site, security_headers
 from app.web.inspections import api as inspections_api
 from app.web.jobs import api as jobs_api
 from app.web.jobs import pages as jobs_pages
@@ -91,7 +91,7 @@ def create_app() -> FastAPI:
     app.add_middleware(compressed)
     add_handlers(app)
 
-    guards = [Depends(same_site), Depends(current_user)]
+    guards = [Depends(same_site), Depends(permitted)]
     api = APIRouter(prefix=API, dependencies=guards, responses=PROBLEMS)
     for module in (
         studies_api,

@@ -409,6 +409,18 @@ class AuthorKind(Term):
     MODEL = "model", "model", "An explainer or a language model wrote it."
 
 
+class Role(Term):
+    """What somebody may do while accounts are on. Each may do all that those before it may."""
+
+    READER = "reader", "reader", "Looks at studies and exports them."
+    EDITOR = (
+        "editor",
+        "editor",
+        "Edits explanations and lists, comments, and starts and cancels jobs.",
+    )
+    ADMIN = "admin", "admin", "Makes, changes and deletes studies and simulators."
+
+
 class Concept(Term):
     """A word of the field that pages use, and no value of a table or of the API."""
 
@@ -517,6 +529,7 @@ VOCABULARY: tuple[type[Term], ...] = (
     CoderFit,
     Variant,
     AuthorKind,
+    Role,
     Concept,
 )
 """All of them, in the order in which the docs list them."""

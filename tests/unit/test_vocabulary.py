@@ -15,6 +15,7 @@ from interp.vocabulary import (
     Dtype,
     ExampleKind,
     Protocol,
+    Role,
     ScoreName,
     Term,
 )
@@ -31,6 +32,7 @@ CHECKED: dict[str, type[Term]] = {
     "rewrite_point.breadth": Breadth,
     "example.kind": ExampleKind,
     "job.status": Status,
+    "user.role": Role,
 }
 
 

@@ -18,6 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.web.database import session_of
 from app.web.guard import guesses
 from app.web.places import Places
+from app.web.roles import Person, asking, has, need_of
+from interp.vocabulary import Role
 from models import User
 from models.settings import get_settings
 
@@ -84,10 +86,10 @@ class _Basic(HTTPBasic):
 _BASIC = _Basic(auto_error=False)
 
 
-async def current_user(
+async def current_person(
     request: Request, credentials: Annotated[HTTPBasicCredentials | None, Depends(_BASIC)]
-) -> str:
-    """Name of who is asking. It is looked up once for a request.
+) -> Person:
+    """Who is asking. They are looked up once for a request.
 
     Raises:
         HTTPException: 401 when accounts are on and the name or password is not right, 429 when
@@ -95,33 +97,54 @@ async def current_user(
     """
     settings = get_settings()
     if not settings.accounts:
-        return settings.user
-    if not hasattr(request.state, "user"):
-        request.state.user = await _signed_in(request, credentials)
-    user: str = request.state.user
-    return user
+        return Person(settings.user, Role.ADMIN)
+    if not hasattr(request.state, "person"):
+        request.state.person = await _signed_in(request, credentials)
+    person: Person = request.state.person
+    return person
+
+
+async def permitted(request: Request, person: Annotated[Person, Depends(current_person)]) -> None:
+    """Let through who has the role that the route needs.
+
+    Raises:
+        HTTPException: 403, which says the role.
+    """
+    need = need_of(request.scope["endpoint"], request.method)
+    asking.set(person)
+    if not has(person, need.role):
+        raise HTTPException(
+            403,
+            f"This needs the role {need.role.label}, and {person.name} is {person.role.label}. "
+            "Whoever runs the server gives roles, with `palimpsest user role`.",
+        )
+
+
+def current_user(person: Annotated[Person, Depends(current_person)]) -> str:
+    """The name that signs what is made."""
+    return person.name
 
 
 async def sign_in(request: Request) -> None:
     """Refuse who is not signed in, before anything of the request but its head is read.
 
     Raises:
-        HTTPException: As :func:`current_user`.
+        HTTPException: As :func:`current_person`.
     """
-    await current_user(request, await _BASIC(request))
+    await current_person(request, await _BASIC(request))
 
 
-async def _signed_in(request: Request, credentials: HTTPBasicCredentials | None) -> str:
+async def _signed_in(request: Request, credentials: HTTPBasicCredentials | None) -> Person:
     if credentials is not None and _may_be(credentials):
         name, password = credentials.username, credentials.password
-        found = select(User.password_hash).where(User.name == name)
+        found = select(User.password_hash, User.role).where(User.name == name)
         async with session_of(reads=True) as session:
-            stored = await run_in_threadpool(session.scalar, found)
-        if _is_remembered(password, stored or _ABSENT):
-            return name
+            row = await run_in_threadpool(lambda: session.execute(found).one_or_none())
+        stored, role = row or (_ABSENT, None)
         address = request.client.host if request.client else "nowhere"
-        if await _checked(name, password, stored or _ABSENT, address) and stored:
-            return name
+        right = _is_remembered(password, stored) or await _checked(name, password, stored, address)
+        if right and role:
+            return Person(name, Role(role))
     raise HTTPException(
         401,
         "Sign in with the name and password of a user; `palimpsest user add` makes one.",

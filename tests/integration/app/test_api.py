@@ -417,7 +417,7 @@ def web_with_accounts(servers: Servers, data_folder: Path) -> Iterator[str]:
 
 
 def test_accounts(web_with_accounts: str, db: Session, study: Study) -> None:
-    db.add(User(name="ana", password_hash=hasher.hash("right horse")))
+    db.add(User(name="ana", password_hash=hasher.hash("right horse"), role="editor"))
     db.commit()
     url = web_with_accounts
     path = f"{url}/api/v1/studies/{study.slug}/latents/4/explanations"
@@ -436,7 +436,7 @@ def test_accounts(web_with_accounts: str, db: Session, study: Study) -> None:
 
 def test_many_people_at_once(web_with_accounts: str, db: Session, study: Study) -> None:
     """Nobody waits for a connection that somebody holds who waits for a thread."""
-    db.add(User(name="ben", password_hash=hasher.hash("right horse")))
+    db.add(User(name="ben", password_hash=hasher.hash("right horse"), role="editor"))
     db.commit()
     address = f"/studies/{study.slug}/latents/0"
 

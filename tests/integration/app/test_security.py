@@ -169,7 +169,7 @@ def guarded(servers: Servers, data_folder: Path, allowed: Path) -> Iterator[http
     from models.database import new_session
 
     with new_session() as session:
-        session.add(User(name=LOGIN[0], password_hash=hasher.hash(LOGIN[1])))
+        session.add(User(name=LOGIN[0], password_hash=hasher.hash(LOGIN[1]), role="admin"))
         session.commit()
     named = {"PALIMPSEST_FOLDERS": f"/nowhere,{allowed}", "PALIMPSEST_SERVERS": ALSO}
     with (
@@ -384,7 +384,7 @@ def test_guessing_is_slowed_down_and_recorded(
     guarded: httpx.Client, servers: Servers, data_folder: Path, db: Session
 ) -> None:
     name, right = f"guessed-{uuid.uuid4().hex[:6]}", "pässwörd ✓ 123"
-    db.add(User(name=name, password_hash=hasher.hash(right)))
+    db.add(User(name=name, password_hash=hasher.hash(right), role="editor"))
     db.commit()
     url = str(guarded.base_url)
     assert guarded.get("/studies").status_code == 200
@@ -444,7 +444,7 @@ def test_names_are_not_guessed_one_by_one(guarded: httpx.Client) -> None:
 
 def test_a_right_password_that_comes_often_is_no_guess(guarded: httpx.Client, db: Session) -> None:
     name = f"often-{uuid.uuid4().hex[:6]}"
-    db.add(User(name=name, password_hash=hasher.hash("right horse")))
+    db.add(User(name=name, password_hash=hasher.hash("right horse"), role="editor"))
     db.commit()
     url, source = str(guarded.base_url), "127.0.0.80"
     with ThreadPoolExecutor(30) as pool:

@@ -479,7 +479,7 @@ def test_who_is_unknown_is_refused_before_the_body_is_read(
 
 
 def test_who_is_known_may_send_a_body(guarded: Server, db: Session, study: Study) -> None:
-    db.add(User(name="cleo", password_hash=hasher.hash("right horse")))
+    db.add(User(name="cleo", password_hash=hasher.hash("right horse"), role="editor"))
     db.commit()
     for text_, status in (("x" * 500, 201), ("x" * 2 * MB, 413)):
         answer = httpx.post(

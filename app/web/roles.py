@@ -1,0 +1,67 @@
+"""Which role each route needs, who is asking, and what they may do.
+
+What a route needs is declared in one way. A request that reads needs a reader, any other request an
+editor. An endpoint that needs something else says so by :func:`needs`. The guard of all routers,
+:func:`app.web.guard.people.permitted`, holds requests to it.
+"""
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, NamedTuple, TypeVar
+
+from interp.vocabulary import Role
+
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing."""
+RANK = {role: rank for rank, role in enumerate(Role)}
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+
+class Person(NamedTuple):
+    """Who asks."""
+
+    name: str
+    role: Role
+
+
+class Need(NamedTuple):
+    """What a route asks of a person."""
+
+    role: Role
+
+
+def needs(role: Role) -> Callable[[Endpoint], Endpoint]:
+    """Declare the role that an endpoint needs, where the method does not say it."""
+
+    def declare(endpoint: Endpoint) -> Endpoint:
+        _declared[endpoint] = Need(role)
+        return endpoint
+
+    return declare
+
+
+_declared: dict[Callable[..., Any], Need] = {}
+
+
+def need_of(endpoint: Callable[..., Any], method: str) -> Need:
+    """What a route needs: as declared at its endpoint, or as its method says."""
+    if endpoint in _declared:
+        return _declared[endpoint]
+    return Need(Role.READER if method in READING else Role.EDITOR)
+
+
+def has(person: Person, role: Role) -> bool:
+    """True if a person has a role, or one that may do more."""
+    return RANK[person.role] >= RANK[role]
+
+
+asking: ContextVar[Person | None] = ContextVar("asking", default=None)
+"""Who asks for what is being answered. Templates and HTML in Python show by it what they may do:
+their macros see arguments only, and nearly every one of them would have to take it."""
+
+
+def may(role: Role) -> bool:
+    """True if who is asking has a role: a page shows no button that would be refused."""
+    person = asking.get()
+    return person is not None and has(person, role)
