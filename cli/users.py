@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cli.errors import CommandError
-from interp.vocabulary import Role
+from interp.vocabulary import Role, TokenScope
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="People who may sign in, and their roles.")
 console = Console()
-
-SHORTEST_PASSWORD = 8
 
 Name = Annotated[str, typer.Argument(help="Name of the person, under all that they write.")]
 ROLES = " ".join(f"{role}: {role.meaning}" for role in Role)
@@ -31,10 +30,16 @@ def add(
     password: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)],
     role: Annotated[Role | None, typer.Option(help=f"{ROLES} New people are editors.")] = None,
 ) -> None:
-    """Add somebody, or give somebody a new password."""
+    """Add somebody, or give somebody a new password. That ends their sessions, and no API token."""
     from sqlalchemy import select
 
-    from app.web.guard.security import LONGEST_NAME, LONGEST_PASSWORD, hasher
+    from app.services.people.passwords import (
+        LONGEST_NAME,
+        LONGEST_PASSWORD,
+        SHORTEST_PASSWORD,
+        hasher,
+    )
+    from app.services.people.sessions import end_all
     from models import User
 
     if not name.strip() or ":" in name or not name.isprintable():
@@ -53,6 +58,8 @@ def add(
         user.password_hash = hasher.hash(password)
         user.role = role or user.role
         session.add(user)
+        session.flush()
+        end_all(session, user.id)
         session.commit()
         said = "has a new password and is" if known else "may sign in now, as"
         console.print(f"{name} {said} {user.role}.")
@@ -83,11 +90,61 @@ def role(name: Name, role: Annotated[Role, typer.Argument(help=ROLES)]) -> None:
 
 @app.command()
 def remove(name: Name) -> None:
-    """Remove somebody. What they wrote stays, with their name."""
+    """Remove somebody, their sessions and API tokens. What they wrote stays, with their name."""
     with database() as session:
         session.delete(get_user(session, name))
         session.commit()
     console.print(f"{name} may not sign in any more.")
+
+
+Label = Annotated[str, typer.Option(help="The purpose of the token, such as a program's name.")]
+
+
+@app.command()
+def token(
+    name: Name,
+    label: Label,
+    scope: Annotated[
+        TokenScope, typer.Option(help=" ".join(f"{one}: {one.meaning}" for one in TokenScope))
+    ] = TokenScope.READ,
+) -> None:
+    """Make an API token for somebody, and print it. It is shown this once."""
+    from pydantic import ValidationError
+
+    from app.services.people import tokens
+    from app.services.people.schemas import TokenCreate
+    from interp.validation import message
+
+    try:
+        data = TokenCreate(label=label, scope=scope)
+    except ValidationError as error:
+        raise CommandError(f"--label: {message(error.errors()[0])}") from None
+    with database() as session:
+        made = tokens.make(session, get_user(session, name).id, data)
+    typer.echo(made)
+
+
+@app.command("tokens")
+def list_tokens(name: Name) -> None:
+    """The API tokens of somebody, with their last use."""
+    from app.services.people import tokens
+
+    table = Table("label", "scope", "made", "last use")
+    with database() as session:
+        for one in tokens.list_tokens(session, get_user(session, name).id):
+            used = f"{one.used_at:%Y-%m-%d %H:%M}" if one.used_at else "never"
+            table.add_row(escape(one.label), one.scope, f"{one.created_at:%Y-%m-%d}", used)
+    console.print(table)
+
+
+@app.command()
+def revoke(name: Name, label: Label) -> None:
+    """Revoke an API token of somebody."""
+    from app.services.people import tokens
+
+    with database() as session:
+        tokens.revoke(session, get_user(session, name).id, label=label)
+    console.print(f"The token {escape(label)} of {name} is revoked.")
 
 
 @contextmanager

@@ -421,6 +421,13 @@ class Role(Term):
     ADMIN = "admin", "admin", "Makes, changes and deletes studies and simulators."
 
 
+class TokenScope(Term):
+    """What a program may do with an API token, at most. Its owner's role is the other limit."""
+
+    READ = "read", "read", "Reads and exports, as a reader does."
+    WRITE = "write", "write", "Does what the role of its owner allows."
+
+
 class Concept(Term):
     """A word of the field that pages use, and no value of a table or of the API."""
 
@@ -530,6 +537,7 @@ VOCABULARY: tuple[type[Term], ...] = (
     Variant,
     AuthorKind,
     Role,
+    TokenScope,
     Concept,
 )
 """All of them, in the order in which the docs list them."""

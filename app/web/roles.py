@@ -7,7 +7,7 @@ editor. An endpoint that needs something else says so by :func:`needs`. The guar
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from interp.vocabulary import Role
 
@@ -16,6 +16,9 @@ READING = frozenset({"GET", "HEAD", "OPTIONS"})
 RANK = {role: rank for rank, role in enumerate(Role)}
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+By = Literal["machine", "session", "token"]
+"""How somebody is known: as the one at the machine while accounts are off, by a session, or by an
+API token."""
 
 
 class Person(NamedTuple):
@@ -23,19 +26,30 @@ class Person(NamedTuple):
 
     name: str
     role: Role
+    """What they may do in this request. The scope of a token limits it."""
+    by: By = "machine"
+    user_id: int = 0
+    held: int = 0
+    """Number of the session or the token."""
 
 
 class Need(NamedTuple):
     """What a route asks of a person."""
 
     role: Role
+    by: tuple[By, ...] = ("machine", "session", "token")
+    """How the person may be known."""
 
 
-def needs(role: Role) -> Callable[[Endpoint], Endpoint]:
-    """Declare the role that an endpoint needs, where the method does not say it."""
+def needs(role: Role, *by: By) -> Callable[[Endpoint], Endpoint]:
+    """Declare what an endpoint needs, where the method does not say it.
+
+    Args:
+        by: How the person may be known. Without it, in any way.
+    """
 
     def declare(endpoint: Endpoint) -> Endpoint:
-        _declared[endpoint] = Need(role)
+        _declared[endpoint] = Need(role, by) if by else Need(role)
         return endpoint
 
     return declare

@@ -23,7 +23,7 @@ from app.services.formatting import (
     simulator_name,
     visible,
 )
-from app.web.roles import may
+from app.web.roles import asking, may
 from app.web.urls import url
 from interp.vocabulary import VOCABULARY, Role
 from jobs import progress
@@ -68,6 +68,7 @@ environment.filters |= {
 environment.globals |= {
     **{terms.__name__: terms for terms in VOCABULARY},
     "url": url,
+    "asking": asking.get,
     "may_edit": lambda: may(Role.EDITOR),
     "may_administer": lambda: may(Role.ADMIN),
     "duration": duration,

@@ -18,6 +18,7 @@ from interp.vocabulary import (
     Role,
     ScoreName,
     Term,
+    TokenScope,
 )
 from jobs.status import ACTIVE, ENDED, Status
 from models import Base
@@ -33,6 +34,7 @@ CHECKED: dict[str, type[Term]] = {
     "example.kind": ExampleKind,
     "job.status": Status,
     "user.role": Role,
+    "api_token.scope": TokenScope,
 }
 
 

@@ -12,7 +12,7 @@ from app.services.jobs.schemas import JobOut
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.exports.download import Download
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.jobs.api import JobId
 from app.web.params import Slug
 from models import Job, Study

@@ -15,7 +15,7 @@ from app.services.rewrites.views import View
 from app.services.studies.queries import count_latents, get_study
 from app.services.tables import as_csv
 from app.web.database import Database
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.params import Slug
 from app.web.rewrites.charts import comparison_chart
 from app.web.roles import needs

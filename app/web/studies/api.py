@@ -8,7 +8,7 @@ from app.services.deletion import studies as deletion
 from app.services.studies import queries
 from app.services.studies.schemas import Hanging, StudyCreate, StudyOut, StudyUpdate
 from app.web.database import Database
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.params import Slug
 from app.web.roles import needs
 from interp.vocabulary import Role

@@ -48,7 +48,7 @@ from app.services.studies.text import text_doubts
 from app.web.database import Database
 from app.web.errors import messages
 from app.web.forms import fields_of, form_fields
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.params import Slug
 from app.web.rewrites.charts import loss_chart, missing_latents
 from app.web.roles import needs

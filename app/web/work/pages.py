@@ -24,7 +24,7 @@ from app.services.work.schemas import (
 from app.web.database import Database
 from app.web.errors import STATUS, messages
 from app.web.forms import form_fields
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.jobs.api import JobId
 from app.web.jobs.pages import Next
 from app.web.latents.within import Here, here

@@ -126,7 +126,7 @@ def test_simulators(environment: dict[str, str], db: Session) -> None:
 
 
 def test_user_add(environment: dict[str, str], db: Session) -> None:
-    from app.web.guard.security import hasher
+    from app.services.people.passwords import hasher
 
     added = palimpsest("user", "add", "grace", "--password", "hopper12", **environment)
     assert added.returncode == 0, added.stderr
