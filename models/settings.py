@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     accounts: bool = Field(default=False, alias="PALIMPSEST_ACCOUNTS")
     """When true, people sign in (`palimpsest user add`), and programs send tokens."""
 
+    public: bool = Field(default=False, alias="PALIMPSEST_PUBLIC")
+    """While accounts are on: whoever has not signed in may look, and change nothing."""
+
     idle_hours: float = Field(default=72.0, gt=0, le=24 * 365, alias="PALIMPSEST_IDLE_HOURS")
     """While accounts are on: hours without a request after which a session ends."""
 

@@ -16,9 +16,9 @@ READING = frozenset({"GET", "HEAD", "OPTIONS"})
 RANK = {role: rank for rank, role in enumerate(Role)}
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
-By = Literal["machine", "session", "token"]
-"""How somebody is known: as the one at the machine while accounts are off, by a session, or by an
-API token."""
+By = Literal["machine", "session", "token", "nothing"]
+"""How somebody is known: as the one at the machine while accounts are off, by a session, by an API
+token, or not at all."""
 
 
 class Person(NamedTuple):
@@ -33,11 +33,15 @@ class Person(NamedTuple):
     """Number of the session or the token."""
 
 
+PUBLIC = Person("nobody", Role.READER, "nothing")
+"""Whoever has not signed in, where a server is public."""
+
+
 class Need(NamedTuple):
     """What a route asks of a person."""
 
     role: Role
-    by: tuple[By, ...] = ("machine", "session", "token")
+    by: tuple[By, ...] = ("machine", "session", "token", "nothing")
     """How the person may be known."""
 
 

@@ -16,6 +16,7 @@ from app.web.roles import Person, has, needs
 from app.web.templates import render
 from app.web.urls import url
 from interp.vocabulary import Role, TokenScope
+from models.settings import get_settings
 
 router = APIRouter()
 
@@ -30,7 +31,7 @@ TokenId = Annotated[int, Path(ge=1, lt=2**63, description="Number of an API toke
 def sign_out(request: Request, session: Database, person: CurrentPerson) -> RedirectResponse:
     """End this session."""
     sessions.end(session, person.held)
-    answer = RedirectResponse(url("sign_in"), 303)
+    answer = RedirectResponse(url("home" if get_settings().public else "sign_in"), 303)
     take_cookie(request, answer)
     return answer
 

@@ -20,7 +20,7 @@ from app.services.people import sessions, tokens
 from app.services.people.sessions import SignedIn
 from app.web.database import session_of
 from app.web.places import Busy
-from app.web.roles import Need, Person, asking, has, need_of
+from app.web.roles import PUBLIC, Need, Person, asking, has, need_of
 from interp.vocabulary import Role, TokenScope
 from models.settings import get_settings
 
@@ -60,7 +60,7 @@ async def permitted(
     """Let through who has what the route needs.
 
     Raises:
-        HTTPException: 403, which says the role.
+        HTTPException: 403, which says the role; 401 if they have not signed in.
         NotFound: It is about an account, and accounts are off.
     """
     asking.set(person)
@@ -72,9 +72,13 @@ def refuse(person: Person, need: Need) -> None:
     if person.by not in need.by:
         if person.by == "machine":
             raise NotFound("Accounts are off on this server.")
-        raise HTTPException(403, "A token may not do this: sign in with a password.")
+        if person.by == "token":
+            raise HTTPException(403, "A token may not do this: sign in with a password.")
+        raise sign_in_first()
     if has(person, need.role):
         return
+    if person.by == "nothing":
+        raise sign_in_first()
     if person.by == "token":
         raise HTTPException(
             403,
@@ -99,7 +103,8 @@ async def sign_in(request: Request) -> None:
     Raises:
         HTTPException: As :func:`current_person`.
     """
-    await current_person(request)
+    if (await current_person(request)).by == "nothing":
+        raise sign_in_first()
 
 
 async def _known(request: Request) -> Person:
@@ -121,6 +126,8 @@ async def _known(request: Request) -> Person:
         if found.stale:
             await _record(sessions.seen, found.id)
         return Person(found.name, Role(found.role), "session", found.user_id, found.id)
+    if get_settings().public:
+        return PUBLIC
     raise sign_in_first()
 
 

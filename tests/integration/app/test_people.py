@@ -86,7 +86,7 @@ class Asker(NamedTuple):
     """Somebody with a role, and how the server knows them."""
 
     client: httpx.Client
-    by: By | None
+    by: By
     role: Role | None
     """None for somebody whom a server does not let in at all."""
 
@@ -99,7 +99,14 @@ def server(servers: Servers, data_folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def askers(server: str) -> Iterator[dict[str, Asker]]:
+def public(servers: Servers, data_folder: Path) -> Iterator[str]:
+    """The address of a web server with accounts that shows its studies to the world."""
+    with serving(data_folder, PALIMPSEST_ACCOUNTS="true", PALIMPSEST_PUBLIC="true") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def askers(server: str, public: str) -> Iterator[dict[str, Asker]]:
     """Everybody who may ask: of each role by a session, by tokens, and unknown."""
     found = {}
     with new_session() as session:
@@ -117,7 +124,10 @@ def askers(server: str) -> Iterator[dict[str, Asker]]:
     for name, (headers, role) in tokens.items():
         client = httpx.Client(base_url=server, headers=headers, limits=ANEW, timeout=60)
         found[name] = Asker(client, "token", role)
-    found["nobody"] = Asker(httpx.Client(base_url=server, limits=ANEW, timeout=60), None, None)
+    found["nobody"] = Asker(httpx.Client(base_url=server, limits=ANEW, timeout=60), "nothing", None)
+    found["public"] = Asker(
+        httpx.Client(base_url=public, limits=ANEW, timeout=60), "nothing", Role.READER
+    )
     yield found
     for asker in found.values():
         asker.client.close()
@@ -186,10 +196,12 @@ def status(client: httpx.Client, route: Route) -> int:
 def expected(asker: Asker, need: Need) -> int | None:
     """The status by which a need refuses somebody; None if it does not."""
     ranks = list(Role)
-    if asker.role is None:
-        return 401
-    refused = asker.by not in need.by or ranks.index(asker.role) < ranks.index(need.role)
-    return 403 if refused else None
+    unknown = asker.by == "nothing"
+    if asker.role is None or asker.by not in need.by:
+        return 401 if unknown else 403
+    if ranks.index(asker.role) < ranks.index(need.role):
+        return 401 if unknown else 403
+    return None
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
@@ -230,6 +242,27 @@ def test_another_role_holds_from_the_next_request(
     db.execute(update(User).where(User.id == person.id).values(role=Role.READER))
     db.commit()
     assert browser_of.put(path).status_code == 403
+
+
+def test_a_public_server_is_looked_at_and_not_changed(
+    public: str, person: User, db: Session, study: Study
+) -> None:
+    with httpx.Client(base_url=public, timeout=60) as client:
+        page = client.get(f"/studies/{study.slug}")
+        assert page.status_code == 200
+        assert "Sign in" in page.text
+        assert client.get(f"/studies/{study.slug}/figures.csv").status_code == 200
+        export = client.get(f"/api/v1/studies/{study.slug}/export")
+        assert "Sign in" in problem_of(export, 401)
+        # An unknown body is not read: it is refused by its head.
+        saved = client.post(
+            f"/api/v1/studies/{study.slug}/latents/0/explanations", content=b"{" * 500_000
+        )
+        assert "Sign in" in problem_of(saved, 401)
+        wrong = {"Authorization": "Bearer pal_wrong"}
+        assert client.get("/studies", headers=wrong).status_code == 401
+        assert sign_in(client, person.name).status_code == 303
+        assert client.get(f"/api/v1/studies/{study.slug}/export").status_code == 200
 
 
 # --- Sessions -------------------------------------------------------------------------------------
@@ -534,7 +567,7 @@ def test_pages_show_nothing_that_would_be_refused(
     askers: dict[str, Asker], addresses: dict[str, str]
 ) -> None:
     shown: dict[str, set[str]] = {}
-    for name in ("reader", "editor", "admin"):
+    for name in ("public", "reader", "editor", "admin"):
         asker, found = askers[name], shown.setdefault(name, set())
         for what, address in {**addresses, "account": "/account"}.items():
             answer = asker.client.get(address)
@@ -550,5 +583,6 @@ def test_pages_show_nothing_that_would_be_refused(
     def posted(name: str) -> set[str]:
         return {route for route in shown[name] if route.startswith("POST")}
 
+    assert posted("public") == set()
     assert posted("reader") == {"POST /sign-out", "POST /account/tokens"}
     assert len(posted("admin")) > len(posted("editor")) > 20
