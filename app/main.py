@@ -14,6 +14,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.web import events, styles
+from app.web.account import pages as account_pages
+from app.web.account import sign_in
 from app.web.activity import api as activity_api
 from app.web.budget import api as budget_api
 from app.web.budget import pages as budget_pages
@@ -29,7 +31,8 @@ from app.web.generations import api as generations_api
 from app.web.generations import pages as generations_pages
 from app.web.guard.hosts import known_hosts
 from app.web.guard.limits import limited
-from app.web.guard.security import current_user, same_site, security_headers
+from app.web.guard.people import permitted
+from app.web.guard.security import same_site, security_headers
 from app.web.inspections import api as inspections_api
 from app.web.jobs import api as jobs_api
 from app.web.jobs import pages as jobs_pages
@@ -91,7 +94,7 @@ def create_app() -> FastAPI:
     app.add_middleware(compressed)
     add_handlers(app)
 
-    guards = [Depends(same_site), Depends(current_user)]
+    guards = [Depends(same_site), Depends(permitted)]
     api = APIRouter(prefix=API, dependencies=guards, responses=PROBLEMS)
     for module in (
         studies_api,
@@ -133,8 +136,13 @@ def create_app() -> FastAPI:
         jobs_pages,
         patterns_pages,
         reference_pages,
+        account_pages,
     ):
         pages.include_router(module.router)
+
+    # Who signs in is not known yet.
+    door = APIRouter(dependencies=[Depends(same_site)], include_in_schema=False)
+    door.include_router(sign_in.router)
 
     # They have no head, whose session would be open while the worker computes.
     drafts = APIRouter(dependencies=guards, include_in_schema=False)
@@ -144,6 +152,7 @@ def create_app() -> FastAPI:
     # Routes are tried in turn, and people wait for pages.
     app.include_router(pages)
     app.include_router(drafts)
+    app.include_router(door)
     app.include_router(api)
     app.add_api_route("/healthz", health, tags=["health"], response_class=JSONResponse)
     app.add_api_route(styles.PATH, styles.style_sheet, include_in_schema=False)

@@ -409,6 +409,25 @@ class AuthorKind(Term):
     MODEL = "model", "model", "An explainer or a language model wrote it."
 
 
+class Role(Term):
+    """What somebody may do while accounts are on. Each may do all that those before it may."""
+
+    READER = "reader", "reader", "Looks at studies and exports them."
+    EDITOR = (
+        "editor",
+        "editor",
+        "Edits explanations and lists, comments, and starts and cancels jobs.",
+    )
+    ADMIN = "admin", "admin", "Makes, changes and deletes studies and simulators."
+
+
+class TokenScope(Term):
+    """What a program may do with an API token, at most. Its owner's role is the other limit."""
+
+    READ = "read", "read", "Reads and exports, as a reader does."
+    WRITE = "write", "write", "Does what the role of its owner allows."
+
+
 class Concept(Term):
     """A word of the field that pages use, and no value of a table or of the API."""
 
@@ -517,6 +536,8 @@ VOCABULARY: tuple[type[Term], ...] = (
     CoderFit,
     Variant,
     AuthorKind,
+    Role,
+    TokenScope,
     Concept,
 )
 """All of them, in the order in which the docs list them."""

@@ -17,9 +17,10 @@ from models.rewrite import (
 )
 from models.sentence import Sentence
 from models.study import Context, Example, Latent, LatentList, LatentListItem, Study
-from models.user import User
+from models.user import ApiToken, User, UserSession
 
 __all__ = [
+    "ApiToken",
     "Attribution",
     "AttributionPart",
     "Base",
@@ -48,4 +49,5 @@ __all__ = [
     "Simulator",
     "Study",
     "User",
+    "UserSession",
 ]

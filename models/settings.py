@@ -55,7 +55,13 @@ class Settings(BaseSettings):
     name, with commas. The data folder's models and coders, and the demo, are always among them."""
 
     accounts: bool = Field(default=False, alias="PALIMPSEST_ACCOUNTS")
-    """When true, every request needs the name and password of a user (`palimpsest user add`)."""
+    """When true, people sign in (`palimpsest user add`), and programs send tokens."""
+
+    public: bool = Field(default=False, alias="PALIMPSEST_PUBLIC")
+    """While accounts are on: whoever has not signed in may look, and change nothing."""
+
+    idle_hours: float = Field(default=72.0, gt=0, le=24 * 365, alias="PALIMPSEST_IDLE_HOURS")
+    """While accounts are on: hours without a request after which a session ends."""
 
     user: str = Field(default="local", alias="PALIMPSEST_USER")
     """Who signs edits while accounts are off."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import Form
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from kombu.exceptions import OperationalError as BrokerError
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 
 from app.services.errors import Conflict, FieldErrors, Forbidden, NoStudy, NotFound, Refused
 from app.web.templates import render
+from app.web.urls import url
 from interp.cleaning import HALF
 from interp.errors import InputError
 from interp.validation import message
@@ -102,6 +103,14 @@ def respond(
     if request.url.path.startswith("/api/"):
         problem = Problem(title=title, status=status, detail=detail, errors=errors or [])
         return JSONResponse(problem.model_dump(), status, media_type="application/problem+json")
+    if (
+        status == 401
+        and request.method == "GET"
+        and "text/html" in request.headers.get("accept", "")
+    ):
+        # A browser goes to the form, and from there back to the page.
+        asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(url("sign_in", next=asked), 303)
     # What runs is not asked for: the database may be what failed.
     context = {
         "title": title,

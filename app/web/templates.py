@@ -23,8 +23,9 @@ from app.services.formatting import (
     simulator_name,
     visible,
 )
+from app.web.roles import asking, may
 from app.web.urls import url
-from interp.vocabulary import VOCABULARY
+from interp.vocabulary import VOCABULARY, Role
 from jobs import progress
 from jobs.kinds import KINDS
 from models.shipped import STATIC, TEMPLATES
@@ -67,6 +68,9 @@ environment.filters |= {
 environment.globals |= {
     **{terms.__name__: terms for terms in VOCABULARY},
     "url": url,
+    "asking": asking.get,
+    "may_edit": lambda: may(Role.EDITOR),
+    "may_administer": lambda: may(Role.ADMIN),
     "duration": duration,
     "seconds_left": progress.seconds_left,
     "no_worker": progress.no_worker,

@@ -71,6 +71,12 @@ PATHS = {
     "again": "/jobs/{}/again",
     "takeback": "/jobs/{}/takeback",
     "api": "/api",
+    # Accounts
+    "sign_in": "/sign-in",
+    "sign_out": "/sign-out",
+    "account": "/account",
+    "tokens": "/account/tokens",
+    "revoke_token": "/account/tokens/{}/revoke",
     # What pages use of the API
     "openapi": "/api/v1/openapi.json",
     "api_export": f"/api/v1{_STUDY}/export",

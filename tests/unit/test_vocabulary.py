@@ -15,8 +15,10 @@ from interp.vocabulary import (
     Dtype,
     ExampleKind,
     Protocol,
+    Role,
     ScoreName,
     Term,
+    TokenScope,
 )
 from jobs.status import ACTIVE, ENDED, Status
 from models import Base
@@ -31,6 +33,8 @@ CHECKED: dict[str, type[Term]] = {
     "rewrite_point.breadth": Breadth,
     "example.kind": ExampleKind,
     "job.status": Status,
+    "user.role": Role,
+    "api_token.scope": TokenScope,
 }
 
 

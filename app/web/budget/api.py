@@ -9,7 +9,7 @@ from app.services.jobs.schemas import JobOut
 from app.services.simulators.independence import independence_of
 from app.services.studies.queries import get_study
 from app.web.database import Database
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.params import Slug
 from models import Job
 

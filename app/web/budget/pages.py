@@ -10,7 +10,7 @@ from app.services.simulators.independence import study_simulator
 from app.services.studies.queries import get_study
 from app.services.tables import as_csv
 from app.web.database import Database
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.jobs.latest import of_latest
 from app.web.params import Slug
 from app.web.templates import render

@@ -6,7 +6,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from app.services.checks import queries
 from app.services.studies.queries import get_study
 from app.web.database import Database
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.jobs.latest import of_latest
 from app.web.params import Slug
 from app.web.templates import render

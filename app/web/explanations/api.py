@@ -38,7 +38,7 @@ from app.services.latents.schemas import LossEffectOut
 from app.services.schemas import ExplanationOut, ScoreOut
 from app.web.asking import ask_about
 from app.web.database import Database, session_of
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.params import Index, Slug
 from interp.simulate.reads import Reading
 from jobs.drafts import DraftAnswer, DraftRequest

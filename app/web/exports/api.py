@@ -12,9 +12,11 @@ from app.services.jobs.schemas import JobOut
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.exports.download import Download
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.jobs.api import JobId
 from app.web.params import Slug
+from app.web.roles import needs
+from interp.vocabulary import Role
 from models import Job, Study
 
 router = APIRouter(tags=["exports"])
@@ -30,6 +32,7 @@ ZIP: dict[int | str, dict[str, Any]] = {
     response_class=StreamingResponse,
     responses=ZIP,
 )
+@needs(Role.READER, "machine", "session", "token")
 def export(
     slug: Slug, wanted: Annotated[ExportQuery, Query()], session: Database
 ) -> StreamingResponse:

@@ -18,14 +18,16 @@ from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.errors import messages
 from app.web.forms import form_fields
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.jobs.api import JobId
 from app.web.params import Slug
+from app.web.roles import needs
 from app.web.templates import render
 from app.web.urls import url
 from interp.errors import InputError
 from interp.exchange.registry import ORIGINS
 from interp.explain.files import ENDINGS
+from interp.vocabulary import Role
 from models import Study
 
 router = APIRouter()
@@ -94,6 +96,7 @@ def import_results(
 
 
 @router.get("/jobs/{job_id}/takeback")
+@needs(Role.EDITOR)
 def confirm_take_back(request: Request, job_id: JobId, session: Database) -> HTMLResponse:
     """The page of the explanations that an import has added, with the button that takes it back."""
     job = get_job(session, job_id)

@@ -19,7 +19,7 @@ from app.web.database import Database
 from app.web.errors import messages
 from app.web.forms import form_fields
 from app.web.generations.api import GenerationId
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.params import Slug
 from app.web.templates import render
 from app.web.urls import url

@@ -11,12 +11,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.services.exports.imports import LARGEST
 from app.web.errors import respond, respond_to_database
-from app.web.guard.security import sign_in
+from app.web.guard.people import sign_in
 from app.web.places import Busy, Places
+from app.web.urls import url
 from models.settings import get_settings
 
 BODY = 2**20
 """Bytes of a request's body, at most: the numbers of 100,000 latents as JSON."""
+SIGN_IN = 32 * 2**10
+"""Bytes of a body with a name and a password, at most. Anybody may send one."""
 UPLOAD = LARGEST + BODY
 """Bytes of a body with a file of explanations, at most. Files are read to the disk."""
 UPLOADS = Places(2, "Many files are being imported. Try again when that is done.", waiting=100)
@@ -39,6 +42,9 @@ def limited(app: ASGIApp) -> ASGIApp:
             return
         request = Request(scope)
         try:
+            if request.url.path == url("sign_in"):
+                await _with_whole_body(app, scope, _Body(request, receive, SIGN_IN), send)
+                return
             if get_settings().accounts:
                 await sign_in(request)
             if request.method == "POST" and request.url.path.endswith("/import"):
@@ -125,8 +131,9 @@ class _Body:
         return message
 
     def _too_large(self) -> HTTPException:
+        mb, kb = self._largest // 2**20, self._largest // 2**10
+        size = f"{mb} MB" if mb else f"{kb} KB"
         return HTTPException(
             413,
-            f"The request has more than {self._largest // 2**20} MB, so nothing of it was read. "
-            "Send less at once.",
+            f"The request has more than {size}, so nothing of it was read. Send less at once.",
         )

@@ -11,8 +11,10 @@ from markupsafe import Markup
 from app.services.formatting import figure, interval, percent
 from app.services.latents.filter_schemas import Column
 from app.web.html.escaping import text
+from app.web.roles import may
 from app.web.templates import environment
 from app.web.urls import url, with_query
+from interp.vocabulary import Role
 
 Row = Mapping[str, Any]
 
@@ -47,13 +49,22 @@ def _row(row: Row, cells: list[tuple[Column, str]], here: str, query: str, by_me
     near = f'<td{_NUMBER} data-label="nearness">{figure(row["nearness"], 2)}</td>'
     written = "".join([f"{begin}{_written(name, row)}</td>" for name, begin in cells])
     return f"""<tr id="row-{index}">
-        <td class="mark"><input type="checkbox" form="latents-form" name="latents" value="{index}" \
-aria-label="Choose latent {index}">{_star(f"{here}/{index}/star", index, row["starred"])}</td>
+        <td class="mark">{_mark(f"{here}/{index}/star", index, row["starred"])}</td>
         <th scope="row"><a href="{address}">{index}</a></th>
         <td class="text" data-label="explanation">{_explanation(row, address)}</td>
         {near if by_meaning else ""}{written}
       </tr>
       """
+
+
+def _mark(at: str, index: int, starred: bool) -> str:
+    star = _star(at, index, starred)
+    if not may(Role.EDITOR):
+        return star
+    return (
+        f'<input type="checkbox" form="latents-form" name="latents" value="{index}" '
+        f'aria-label="Choose latent {index}">{star}'
+    )
 
 
 def star_html(study: str, index: int, starred: bool) -> Markup:
@@ -62,6 +73,8 @@ def star_html(study: str, index: int, starred: bool) -> Markup:
 
 
 def _star(at: str, index: int, starred: bool) -> str:
+    if not may(Role.EDITOR):
+        return '<span role="img" aria-label="starred">★</span>' if starred else ""
     on, pressed, sign = ("false", "true", "★") if starred else ("true", "false", "☆")
     return (
         f'<button class="star" form="latents-form" formmethod="post" formaction="{at}" name="on" '

@@ -14,7 +14,7 @@ from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.errors import messages
 from app.web.forms import fields_of, form_fields
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.jobs.latest import of_latest
 from app.web.params import Slug
 from app.web.templates import render

@@ -11,7 +11,7 @@ from app.services.explanations.diff import word_diff
 from app.services.latents.queries import study_and_latent
 from app.web.database import Database
 from app.web.explanations.api import CommentId
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.latent.edit import Draft, Others
 from app.web.latent.history import Remark
 from app.web.latent.opened import here_of

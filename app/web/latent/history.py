@@ -8,7 +8,8 @@ from app.services.explanations import history as versions
 from app.services.explanations.diff import Change
 from app.web.latent.opened import Opened
 from app.web.latents.within import Here
-from interp.vocabulary import ScoreName
+from app.web.roles import may
+from interp.vocabulary import Role, ScoreName
 from models import Comment, Explanation, LossEffect, Score
 
 
@@ -71,7 +72,8 @@ def _past(opened: Opened, entry: versions.Entry, remark: Remark | None) -> Past:
         page = here.to(version=None if is_current else explanation.id)
         links.append(("show its simulation", page))
     if not is_current:
-        links.append(("restore", here.to(restore=explanation.id) + "#edit"))
+        if may(Role.EDITOR):
+            links.append(("restore", here.to(restore=explanation.id) + "#edit"))
         if current:
             compare = here.to("compare", a=explanation.id, b=current.id)
             links.append(("compare with the current", compare))

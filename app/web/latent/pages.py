@@ -12,7 +12,7 @@ from app.services.latents.queries import study_and_latent
 from app.services.sentences.queries import get_sentence
 from app.services.studies.text import text_doubts
 from app.web.database import Database
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.latent.edit import Draft, Edit, edit
 from app.web.latent.effect import Effect, effect
 from app.web.latent.examples import Shown, asked_view, shown_examples

@@ -19,7 +19,7 @@ from app.services.latents.schemas import (
 from app.services.simulators.independence import independence_of
 from app.services.studies.queries import get_study
 from app.web.database import Database
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.params import Index, Slug
 from interp.vocabulary import Linearisation
 from models import Job

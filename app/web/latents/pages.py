@@ -27,7 +27,7 @@ from app.services.rows import array_of, read
 from app.services.simulators.independence import study_simulator
 from app.services.studies.queries import get_study
 from app.web.database import Database
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.params import Slug
 from app.web.templates import render
 from app.web.urls import url, with_query

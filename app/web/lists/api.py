@@ -11,7 +11,7 @@ from app.services.lists.schemas import ListAdd, ListChanged, ListOut, Starred
 from app.services.studies.queries import get_study
 from app.services.work.schemas import Selection
 from app.web.database import Database
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.params import Index, Slug
 
 router = APIRouter(tags=["lists"])

@@ -15,7 +15,7 @@ from app.services.studies.queries import get_study
 from app.services.work.schemas import Selection
 from app.web.database import Database
 from app.web.errors import messages
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.html.rows import star_html
 from app.web.lists.api import ListId
 from app.web.params import Index, Slug

@@ -15,12 +15,13 @@ from app.services.rewrites.views import View
 from app.services.studies.queries import count_latents, get_study
 from app.services.tables import as_csv
 from app.web.database import Database
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.params import Slug
 from app.web.rewrites.charts import comparison_chart
+from app.web.roles import needs
 from app.web.templates import render
 from app.web.urls import url
-from interp.vocabulary import Protocol
+from interp.vocabulary import Protocol, Role
 
 router = APIRouter()
 
@@ -46,6 +47,7 @@ def measure(
 
 
 @router.get("/studies/{slug}/rewrites/{rewrite_id}/delete")
+@needs(Role.EDITOR)
 def confirm_deletion(
     request: Request,
     slug: Slug,

@@ -19,7 +19,7 @@ from app.services.sentences.schemas import (
 )
 from app.services.studies.queries import get_study
 from app.web.database import Database
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.params import Slug
 from models import Sentence, Study
 

@@ -18,7 +18,7 @@ from app.services.studies.queries import count_latents, get_study
 from app.web.database import Database
 from app.web.errors import messages
 from app.web.forms import form_fields
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.params import Slug
 from app.web.sentences.api import SentenceId
 from app.web.templates import render

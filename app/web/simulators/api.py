@@ -15,6 +15,8 @@ from app.services.simulators.schemas import (
 from app.services.studies.queries import get_study
 from app.web.database import Database
 from app.web.params import Slug
+from app.web.roles import needs
+from interp.vocabulary import Role
 from models import Simulator
 
 router = APIRouter(tags=["simulators"])
@@ -29,6 +31,7 @@ def list_simulators(session: Database) -> list[Simulator]:
 
 
 @router.post("/simulators", summary="Add a simulator", status_code=201, response_model=SimulatorOut)
+@needs(Role.ADMIN)
 def add_simulator(data: SimulatorCreate, session: Database) -> Simulator:
     """Add a prompted or a trained simulator. The same one again is the same simulator."""
     return adding.add_simulator(session, data)
@@ -48,6 +51,7 @@ def get_hanging(simulator_id: SimulatorId, session: Database) -> SimulatorHangin
 
 
 @router.delete("/simulators/{simulator_id}", summary="Delete a simulator", status_code=204)
+@needs(Role.ADMIN)
 def delete_simulator(simulator_id: SimulatorId, session: Database) -> None:
     """Delete a simulator with all that it made, for good. Refused while a study shows its figures
     or a job uses it. The folder of a trained one stays."""

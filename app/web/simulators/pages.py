@@ -16,12 +16,14 @@ from app.web.database import Database
 from app.web.errors import messages
 from app.web.forms import form_fields
 from app.web.params import Slug
+from app.web.roles import needs
 from app.web.simulators.api import SimulatorId
 from app.web.templates import render
 from app.web.urls import url
 from interp.errors import InputError
 from interp.llm.registry import BACK_ENDS, servers
 from interp.simulate.registry import SIMULATORS, trained
+from interp.vocabulary import Role
 from models import Simulator, Study
 
 router = APIRouter()
@@ -42,6 +44,7 @@ def list_simulators(
 
 
 @router.post("/simulators")
+@needs(Role.ADMIN)
 def add_simulator(
     request: Request, values: Annotated[dict[str, str], Depends(form_fields)], session: Database
 ) -> Response:
@@ -66,6 +69,7 @@ def add_simulator(
 
 
 @router.get("/simulators/{simulator_id}/delete")
+@needs(Role.ADMIN)
 def confirm_deletion(
     request: Request, simulator_id: SimulatorId, session: Database
 ) -> HTMLResponse:
@@ -74,6 +78,7 @@ def confirm_deletion(
 
 
 @router.post("/simulators/{simulator_id}/delete")
+@needs(Role.ADMIN)
 def delete(request: Request, simulator_id: SimulatorId, session: Database) -> Response:
     """The button “Delete the simulator”: the list without it, or why that cannot be."""
     simulator = queries.get_simulator(session, simulator_id)
@@ -97,6 +102,7 @@ def _confirm(
 
 
 @router.post("/studies/{slug}/simulator")
+@needs(Role.ADMIN)
 def choose(
     slug: Slug, session: Database, simulator_id: Annotated[int, Form(ge=1, lt=2**63)]
 ) -> RedirectResponse:

@@ -8,8 +8,10 @@ from app.services.deletion import studies as deletion
 from app.services.studies import queries
 from app.services.studies.schemas import Hanging, StudyCreate, StudyOut, StudyUpdate
 from app.web.database import Database
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.params import Slug
+from app.web.roles import needs
+from interp.vocabulary import Role
 from models import Study
 
 router = APIRouter(tags=["studies"])
@@ -22,6 +24,7 @@ def list_studies(session: Database) -> list[Study]:
 
 
 @router.post("/studies", summary="Create a study", status_code=201, response_model=StudyOut)
+@needs(Role.ADMIN)
 def create_study(data: StudyCreate, session: Database, user: CurrentUser) -> Study:
     """Create a study and queue the collection of its activations. Its files are looked at first:
     paths, layers, widths and text must fit together. Names on a hub are looked up by the job."""
@@ -35,6 +38,7 @@ def get_study(slug: Slug, session: Database) -> Study:
 
 
 @router.patch("/studies/{slug}", summary="Change a study", response_model=StudyOut)
+@needs(Role.ADMIN)
 def update_study(slug: Slug, data: StudyUpdate, session: Database) -> Study:
     """Change the title, or the simulator whose figures the pages show. While nothing is collected
     and the collect job has failed or was cancelled, all other fields can be corrected too. A
@@ -54,6 +58,7 @@ def get_hanging(slug: Slug, session: Database) -> Hanging:
 
 
 @router.delete("/studies/{slug}", summary="Delete a study", status_code=204)
+@needs(Role.ADMIN)
 def delete_study(slug: Slug, session: Database) -> None:
     """Delete a study with all that hangs on it, for good. It is gone at once. A worker then removes
     its rows and files. The model, the coder and the corpus stay."""

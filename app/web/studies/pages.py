@@ -48,13 +48,14 @@ from app.services.studies.text import text_doubts
 from app.web.database import Database
 from app.web.errors import messages
 from app.web.forms import fields_of, form_fields
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.params import Slug
 from app.web.rewrites.charts import loss_chart, missing_latents
+from app.web.roles import needs
 from app.web.studies.inspection import NOTHING, InspectionView, answer, is_asked, shown
 from app.web.templates import render
 from app.web.urls import url
-from interp.vocabulary import Breadth, Linearisation, Protocol
+from interp.vocabulary import Breadth, Linearisation, Protocol, Role
 from jobs.progress import JobLine
 from models import Study
 
@@ -91,6 +92,7 @@ def _list(request: Request, session: Session, studies: list[Study]) -> HTMLRespo
 
 
 @router.get("/studies/new")
+@needs(Role.ADMIN)
 def new_study(
     request: Request,
     session: Database,
@@ -110,6 +112,7 @@ def new_study(
 
 
 @router.post("/studies/new")
+@needs(Role.ADMIN)
 def create_study(
     request: Request,
     values: Annotated[dict[str, str], Depends(form_fields)],
@@ -129,6 +132,7 @@ def create_study(
 
 
 @router.get("/studies/{slug}/edit")
+@needs(Role.ADMIN)
 def edit_form(request: Request, slug: Slug, session: Database) -> HTMLResponse:
     """The form to change a study: its title, or all of it while nothing is collected."""
     study = queries.get_study(session, slug)
@@ -136,6 +140,7 @@ def edit_form(request: Request, slug: Slug, session: Database) -> HTMLResponse:
 
 
 @router.post("/studies/{slug}/edit")
+@needs(Role.ADMIN)
 def edit(
     request: Request,
     slug: Slug,
@@ -165,6 +170,7 @@ def edit(
 
 
 @router.get("/studies/{slug}/delete")
+@needs(Role.ADMIN)
 def confirm_deletion(request: Request, slug: Slug, session: Database) -> HTMLResponse:
     """The page that lists the rows deleted with a study, with the button that deletes it."""
     study = queries.get_study(session, slug)
@@ -173,6 +179,7 @@ def confirm_deletion(request: Request, slug: Slug, session: Database) -> HTMLRes
 
 
 @router.post("/studies/{slug}/delete")
+@needs(Role.ADMIN)
 def delete(slug: Slug, session: Database) -> RedirectResponse:
     """The button “Delete the study”."""
     deletion.delete_study(session, queries.get_study(session, slug))

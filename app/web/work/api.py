@@ -8,7 +8,7 @@ from app.services.studies.queries import get_study
 from app.services.work import queries
 from app.services.work.schemas import EstimateOut, ExplainCreate, ScoreCreate, SimulateCreate
 from app.web.database import Database
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.jobs.api import JobId
 from app.web.params import Slug
 from models import Job

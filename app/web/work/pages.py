@@ -24,15 +24,17 @@ from app.services.work.schemas import (
 from app.web.database import Database
 from app.web.errors import STATUS, messages
 from app.web.forms import form_fields
-from app.web.guard.security import CurrentUser
+from app.web.guard.people import CurrentUser
 from app.web.jobs.api import JobId
 from app.web.jobs.pages import Next
 from app.web.latents.within import Here, here
 from app.web.params import Slug
+from app.web.roles import needs
 from app.web.templates import render
 from app.web.urls import url
 from interp.explain.registry import EXPLAINERS, asking
 from interp.llm.registry import BACK_ENDS, servers
+from interp.vocabulary import Role
 from models import Study
 
 router = APIRouter()
@@ -48,6 +50,7 @@ LABELS = {
 
 
 @router.get("/studies/{slug}/work")
+@needs(Role.EDITOR)
 def work_page(request: Request, slug: Slug, session: Database) -> HTMLResponse:
     """Both forms. Fields in the address are filled in, and their usage is estimated."""
     study = get_study(session, slug)

@@ -21,10 +21,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.main import create_app
-from app.web.guard.security import hasher
 from cli.processes import start, stop
 from cli.servers import Servers, free_port
 from cli.services import web_command
+from interp.vocabulary import Role
 from jobs.events import publish
 from models import (
     Explanation,
@@ -34,11 +34,11 @@ from models import (
     Rewrite,
     RewritePoint,
     Study,
-    User,
 )
 from tests import REPOSITORY
 from tests.conftest import wait_for
 from tests.factories import LENGTH, check, commented, generation, little_study, reword
+from tests.people import add_person, bearer
 from tests.reading import problem_of
 from tests.studies import queue_job
 
@@ -406,7 +406,7 @@ def test_other_sites_may_not_post(api: httpx.Client, db: Session, study: Study) 
 
 @pytest.fixture
 def web_with_accounts(servers: Servers, data_folder: Path) -> Iterator[str]:
-    """A second web server, which asks for a name and a password."""
+    """A second web server, which lets nobody in who has not signed in."""
     port = free_port()
     command = web_command("127.0.0.1", port)
     environment = os.environ | {"PALIMPSEST_ACCOUNTS": "true"}
@@ -417,36 +417,31 @@ def web_with_accounts(servers: Servers, data_folder: Path) -> Iterator[str]:
 
 
 def test_accounts(web_with_accounts: str, db: Session, study: Study) -> None:
-    db.add(User(name="ana", password_hash=hasher.hash("right horse")))
-    db.commit()
+    ana = bearer(db, add_person(db, "ana", Role.EDITOR))
     url = web_with_accounts
     path = f"{url}/api/v1/studies/{study.slug}/latents/4/explanations"
     refused = httpx.post(path, json={"text": "by nobody"})
     assert "Sign in" in problem_of(refused, 401)
-    assert refused.headers["www-authenticate"].startswith("Basic")
-    for login in (("ana", "wrong horse"), ("nobody", "right horse"), ("a\0", "x")):
-        problem_of(httpx.get(f"{url}/api/v1/studies", auth=login), 401)
+    assert refused.headers["www-authenticate"].startswith("Bearer")
     page = httpx.get(f"{url}/studies")
     assert page.status_code == 401
-    assert '="load' not in page.text, "a browser would ask for the password again"
+    assert '="load' not in page.text, "a page that nobody may see asks what runs"
     assert httpx.get(f"{url}/healthz").status_code == 200
-    saved = httpx.post(path, json={"text": "by ana"}, auth=("ana", "right horse"))
+    saved = httpx.post(path, json={"text": "by ana"}, headers=ana)
     assert saved.json()["explanation"]["author"] == "ana"
 
 
 def test_many_people_at_once(web_with_accounts: str, db: Session, study: Study) -> None:
     """Nobody waits for a connection that somebody holds who waits for a thread."""
-    db.add(User(name="ben", password_hash=hasher.hash("right horse")))
-    db.commit()
+    ben = bearer(db, add_person(db, "ben", Role.EDITOR))
     address = f"/studies/{study.slug}/latents/0"
 
     def ask(client: httpx.Client) -> int:
         return client.get(address).status_code
 
-    login = ("ben", "right horse")
     limits = httpx.Limits(max_connections=None)
     with (
-        httpx.Client(base_url=web_with_accounts, auth=login, timeout=120, limits=limits) as client,
+        httpx.Client(base_url=web_with_accounts, headers=ben, timeout=120, limits=limits) as client,
         ThreadPoolExecutor(80) as people,
     ):
         assert set(people.map(ask, [client] * 80)) == {200}

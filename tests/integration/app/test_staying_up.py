@@ -24,17 +24,18 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.main import create_app
-from app.web.guard.security import hasher
 from app.web.places import Busy, Places
 from app.web.reference.operations import API
 from cli.processes import start, stop
 from cli.servers import Servers, free_port
 from interp.simulate.prompted.all_at_once import VERSION
-from models import Context, Latent, Simulator, Study, User
+from interp.vocabulary import Role
+from models import Context, Latent, Simulator, Study
 from models.database import new_session
 from tests import REPOSITORY
 from tests.conftest import wait_for
 from tests.factories import little_study
+from tests.people import add_person, bearer
 from tests.reading import problem_of
 from tests.routes import page_routes
 
@@ -95,7 +96,7 @@ def server(servers: Servers, data_folder: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def guarded(servers: Servers, data_folder: Path) -> Iterator[Server]:
-    """It asks for a name and a password."""
+    """It lets nobody in who has not signed in."""
     with serving(data_folder, "guarded", PALIMPSEST_ACCOUNTS="true") as running:
         yield running
 
@@ -479,12 +480,9 @@ def test_who_is_unknown_is_refused_before_the_body_is_read(
 
 
 def test_who_is_known_may_send_a_body(guarded: Server, db: Session, study: Study) -> None:
-    db.add(User(name="cleo", password_hash=hasher.hash("right horse")))
-    db.commit()
+    cleo = bearer(db, add_person(db, "cleo", Role.EDITOR))
     for text_, status in (("x" * 500, 201), ("x" * 2 * MB, 413)):
-        answer = httpx.post(
-            guarded.url + explaining(study), json={"text": text_}, auth=("cleo", "right horse")
-        )
+        answer = httpx.post(guarded.url + explaining(study), json={"text": text_}, headers=cleo)
         assert answer.status_code == status
 
 

@@ -126,14 +126,26 @@ def test_simulators(environment: dict[str, str], db: Session) -> None:
 
 
 def test_user_add(environment: dict[str, str], db: Session) -> None:
-    from app.web.guard.security import hasher
+    from app.services.people.passwords import hasher
 
     added = palimpsest("user", "add", "grace", "--password", "hopper12", **environment)
     assert added.returncode == 0, added.stderr
     user = db.scalars(select(User).where(User.name == "grace")).one()
     assert hasher.verify("hopper12", user.password_hash)
-    db.delete(user)
-    db.commit()
+    assert user.role == "editor"
+    assert palimpsest("user", "role", "grace", "reader", **environment).returncode == 0
+    again = ("user", "add", "grace", "--password", "cobol1959")
+    assert palimpsest(*again, **environment).stdout.endswith("is reader.\n")
+    listed = palimpsest("user", "list", **environment).stdout
+    assert "grace" in listed and "reader" in listed
+    assert_fails(palimpsest("user", "role", "grace", "owner", **environment), "owner", "admin")
+    for command in ("role", "remove"):
+        more = ["reader"] if command == "role" else []
+        unknown = palimpsest("user", command, "nobody", *more, **environment)
+        assert_fails(unknown, "nobody named nobody")
+    assert palimpsest("user", "remove", "grace", **environment).returncode == 0
+    db.expire_all()
+    assert db.scalar(select(User).where(User.name == "grace")) is None
 
 
 def test_fetch_is_done_once(data_folder: Path) -> None:

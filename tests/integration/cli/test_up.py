@@ -107,7 +107,7 @@ def test_starts_stops_and_starts_again(home: Path) -> None:
         added = palimpsest(
             "user", "add", "ada", "--password", "lovelace", PALIMPSEST_HOME=str(home)
         )
-        assert added.stdout == "ada may sign in now.\n", added.stderr
+        assert added.stdout == "ada may sign in now, as editor.\n", added.stderr
         assert len(up.children) >= 4
         assert up.stop(signal.SIGTERM) == 0
     up.assert_no_child_is_left()
@@ -117,7 +117,7 @@ def test_starts_stops_and_starts_again(home: Path) -> None:
         added = palimpsest(
             "user", "add", "ada", "--password", "countess", PALIMPSEST_HOME=str(home)
         )
-        assert added.stdout == "ada has a new password.\n", added.stderr
+        assert added.stdout == "ada has a new password and is editor.\n", added.stderr
         assert again.stop(signal.SIGINT) == 0
     again.assert_no_child_is_left()
 

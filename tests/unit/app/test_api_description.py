@@ -91,8 +91,20 @@ COUNTERPARTS = {
     "GET /patterns": [],  # sample data
     "GET /api": [],  # a list of the operations
     f"GET {STUDY}/events": [],
+    "GET /sign-in": [],  # a form
+    "GET /account": [],  # made for people; a program has its token
 }
 """For every address of the pages, the operations by which a program does or reads the same."""
+
+
+FOR_PEOPLE = {
+    "POST /sign-in",
+    "POST /sign-out",
+    "POST /account/tokens",
+    "POST /account/tokens/{token_id}/revoke",
+}
+"""What no program may do: a stolen token that made others would outlive its revocation. The command
+``palimpsest user`` does the same on the server."""
 
 
 def operations() -> set[str]:
@@ -108,6 +120,8 @@ def operations() -> set[str]:
 def test_whatever_a_page_does_the_api_does() -> None:
     pages = {f"{method} {path}" for path, methods in page_routes().items() for method in methods}
     assert len(pages) > 45, "the pages were looked for in the wrong place"
+    assert pages > FOR_PEOPLE
+    pages -= FOR_PEOPLE
     assert pages - COUNTERPARTS.keys() == set(), "name its operation of the API in the table above"
     assert COUNTERPARTS.keys() - pages == set(), "the table above names pages that are no more"
     named = {operation for made in COUNTERPARTS.values() for operation in made}

@@ -1,0 +1,18 @@
+"""Passwords, hashed by Argon2."""
+
+import secrets
+
+from pwdlib import PasswordHash
+
+hasher = PasswordHash.recommended()
+LONGEST_NAME, LONGEST_PASSWORD = 200, 1000
+"""Characters of a name and a password."""
+SHORTEST_PASSWORD = 8
+
+ABSENT = hasher.hash(secrets.token_urlsafe())
+"""Checked when there is no such user, so that the answer takes as long as a wrong password's."""
+
+
+def may_be(name: str, password: str) -> bool:
+    """True if there can be such a user. Argon2 would read all of a password, however long."""
+    return "\0" not in name and len(name) <= LONGEST_NAME and len(password) <= LONGEST_PASSWORD
