@@ -68,7 +68,7 @@ environment.filters |= {
 environment.globals |= {
     **{terms.__name__: terms for terms in VOCABULARY},
     "url": url,
-    "asking": asking.get,
+    "who_asks": asking.get,
     "may_edit": lambda: may(Role.EDITOR),
     "may_administer": lambda: may(Role.ADMIN),
     "duration": duration,
