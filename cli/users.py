@@ -31,15 +31,13 @@ def add(
     role: Annotated[Role | None, typer.Option(help=f"{ROLES} New people are editors.")] = None,
 ) -> None:
     """Add somebody, or give somebody a new password. That ends their sessions, and no API token."""
-    from sqlalchemy import select
-
     from app.services.people.passwords import (
         LONGEST_NAME,
         LONGEST_PASSWORD,
         SHORTEST_PASSWORD,
         hasher,
     )
-    from app.services.people.sessions import end_all
+    from app.services.people.sessions import end_all, find_user
     from models import User
 
     if not name.strip() or ":" in name or not name.isprintable():
@@ -52,7 +50,7 @@ def add(
             "characters."
         )
     with database() as session:
-        user = session.scalar(select(User).where(User.name == name))
+        user = find_user(session, name)
         known = user is not None
         user = user or User(name=name, role=Role.EDITOR)
         user.password_hash = hasher.hash(password)
@@ -163,11 +161,9 @@ def get_user(session: "Session", name: str) -> "User":
     Raises:
         CommandError: There is nobody of this name.
     """
-    from sqlalchemy import select
+    from app.services.people.sessions import find_user
 
-    from models import User
-
-    user = session.scalar(select(User).where(User.name == name))
+    user = find_user(session, name)
     if user is None:
         raise CommandError(f"There is nobody named {name}. `palimpsest user list` names all.")
     return user

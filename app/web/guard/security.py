@@ -4,6 +4,7 @@ from fastapi import HTTPException, Request
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.web.roles import READING
 from models.settings import get_settings
 
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -32,7 +33,7 @@ async def same_site(request: Request) -> None:
     Raises:
         HTTPException: 403.
     """
-    if request.method in {"GET", "HEAD", "OPTIONS"}:
+    if request.method in READING:
         return
     site = request.headers.get("sec-fetch-site", "none")
     origin = request.headers.get("origin")

@@ -11,6 +11,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+from sklearn.preprocessing import normalize
 
 from interp.corpus.seen import SeenText
 from interp.errors import InputError
@@ -93,14 +94,8 @@ def _most_alike(
     ones: csr_matrix, others: csr_matrix
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """For each column, the column of the other matrix with the largest cosine, and that cosine."""
-    cosines = (_unit(ones).T @ _unit(others)).tocsr()
+    cosines = (normalize(ones, axis=0).T @ normalize(others, axis=0)).tocsr()
     return np.asarray(cosines.argmax(axis=1)).ravel(), cosines.max(axis=1).toarray().ravel()
-
-
-def _unit(columns: csr_matrix) -> csr_matrix:
-    """Columns of length 1, or 0."""
-    lengths = np.sqrt(np.asarray(columns.multiply(columns).sum(axis=0)).ravel())
-    return columns.multiply(1 / np.where(lengths > 0, lengths, 1)).tocsr()
 
 
 class Dealt(NamedTuple):

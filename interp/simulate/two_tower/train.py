@@ -104,6 +104,7 @@ class _Study(NamedTuple):
 def train_fold(
     prepared: Prepared,
     corpora: Sequence[Corpus],
+    dealt: Sequence[Mapping[int, int]],
     shape: Shape,
     settings: Settings,
     fold: int,
@@ -113,8 +114,10 @@ def train_fold(
     """Train the networks of one fold, from its checkpoint if there is one.
 
     The networks returned are those of the best look.
+
+    Args:
+        dealt: Of each study, the fold that each latent is held out from.
     """
-    dealt = deal_all(corpora, settings.folds, seed=settings.seed)
     studies = [
         _Study.of(corpus, read, held_out, settings, fold)
         for corpus, read, held_out in zip(corpora, prepared.studies, dealt, strict=True)
@@ -295,10 +298,11 @@ def train(
         kept / "prepared.pt", lambda: prepare(reader, corpora, shape, seed=settings.seed, say=say)
     )
     save_projection(prepared.projection, out)
+    dealt = deal_all(corpora, settings.folds, seed=settings.seed)
     results = []
     for fold in range(settings.folds):
         checkpoint = kept / f"fold{fold}.pt"
-        result = train_fold(prepared, corpora, shape, settings, fold, checkpoint, say)
+        result = train_fold(prepared, corpora, dealt, shape, settings, fold, checkpoint, say)
         save_towers(result.towers, out / f"fold{fold}.safetensors")
         results.append(result)
     trained = Trained(
@@ -328,7 +332,7 @@ def train(
             "torch": torch.__version__,
             "looks": [[look._asdict() for look in result.looks] for result in results],
         },
-        figures=_figures(results, prepared, corpora, settings),
+        figures=_figures(results, prepared, corpora, dealt, settings),
     )
     trained.write(out)
     shutil.rmtree(kept)
@@ -339,11 +343,11 @@ def _figures(
     results: list[FoldResult],
     prepared: Prepared,
     corpora: Sequence[Corpus],
+    dealt: Sequence[Mapping[int, int]],
     settings: Settings,
 ) -> dict[str, float]:
     """The figures of each fold on the latents and the text that it never saw, over all explanations
     but the rewordings."""
-    dealt = deal_all(corpora, settings.folds, seed=settings.seed)
     found = [
         validate(
             result.towers,

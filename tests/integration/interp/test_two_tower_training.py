@@ -208,10 +208,11 @@ def test_training_that_was_cut_short_goes_on_as_if_it_had_not_been(tmp_path: Pat
     corpus, model, tokenizer = corpus_of_words(60), tiny_model("llama"), word_tokenizer()
     settings = SETTINGS.model_copy(update={"steps": 9, "check_every": 3, "drop": 0.3})
     prepared = prepare(Reader(model, tokenizer, [0, 1]), [corpus], SMALL, seed=0, say=silently)
+    dealt = deal_all([corpus], settings.folds, seed=settings.seed)
 
     def cut(say: Callable[[str], None], name: str) -> dict[str, Tensor]:
         checkpoint = tmp_path / name
-        result = train_fold(prepared, [corpus], SMALL, settings, 0, checkpoint, say)
+        result = train_fold(prepared, [corpus], dealt, SMALL, settings, 0, checkpoint, say)
         return result.towers.state_dict()
 
     whole = cut(silently, "whole.pt")
@@ -233,7 +234,8 @@ def test_it_stops_when_it_no_longer_gets_better(tmp_path: Path) -> None:
         update={"steps": 500, "check_every": 1, "patience": 2, "learning_rate": 1e-9}
     )
     prepared = prepare(Reader(model, tokenizer, [0, 1]), [corpus], SMALL, seed=0, say=silently)
-    result = train_fold(prepared, [corpus], SMALL, settings, 0, tmp_path / "c.pt", silently)
+    dealt = deal_all([corpus], settings.folds, seed=settings.seed)
+    result = train_fold(prepared, [corpus], dealt, SMALL, settings, 0, tmp_path / "c.pt", silently)
     assert len(result.looks) < 50
     best = max(range(len(result.looks)), key=lambda i: result.looks[i].correlation)
     assert len(result.looks) - 1 - best == 2

@@ -1,6 +1,7 @@
 """Save the points of a rewrite with their statistics, and find those of earlier ones."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -69,20 +70,12 @@ class Record:
         against = {k: v for k, v in found.statistics["against"].items() if k not in own}
         against |= self._compared({"rewritten": self._main(point)}, as_stored(found.losses))
         same = ("fraction", "missing", "losses", "increase", "low", "high", "kls", "kl")
-        self.session.add(
-            RewritePoint(
-                rewrite_id=self.rewrite.id,
-                breadth=self.breadth,
-                condition=str(point.condition),
-                calibration=point.calibration,
-                ordering=point.ordering,
-                count=len(point.explanation_ids),
-                **{name: getattr(found, name) for name in (*same, "kl_low", "kl_high")},
-                statistics={**found.statistics, "against": against},
-                copied_from=found.id,
-            )
+        self._add(
+            point,
+            **{name: getattr(found, name) for name in (*same, "kl_low", "kl_high")},
+            statistics={**found.statistics, "against": against},
+            copied_from=found.id,
         )
-        self.session.flush()
 
     def save(
         self,
@@ -106,6 +99,22 @@ class Record:
         baseline = losses if untouched is None else untouched
         increase = statistics.mean_difference(losses, baseline, self.documents, seed=seed)
         kl = statistics.mean(kls, self.documents, seed=seed)
+        self._add(
+            point,
+            fraction=rewritten / coder_of(self.study).num_latents,
+            missing=missing,
+            losses=losses.tolist(),
+            increase=increase.value,
+            low=increase.low,
+            high=increase.high,
+            kls=kls.tolist(),
+            kl=kl.value,
+            kl_low=kl.low,
+            kl_high=kl.high,
+            statistics=self._statistics(point, losses, baseline),
+        )
+
+    def _add(self, point: Planned, **figures: Any) -> None:
         self.session.add(
             RewritePoint(
                 rewrite_id=self.rewrite.id,
@@ -114,17 +123,7 @@ class Record:
                 calibration=point.calibration,
                 ordering=point.ordering,
                 count=len(point.explanation_ids),
-                fraction=rewritten / coder_of(self.study).num_latents,
-                missing=missing,
-                losses=losses.tolist(),
-                increase=increase.value,
-                low=increase.low,
-                high=increase.high,
-                kls=kls.tolist(),
-                kl=kl.value,
-                kl_low=kl.low,
-                kl_high=kl.high,
-                statistics=self._statistics(point, losses, baseline),
+                **figures,
             )
         )
         self.session.flush()
