@@ -62,7 +62,7 @@ def train_fold(
     It is left with the weights of the best look.
     """
     held_out = deal(list(corpus.explanations), settings.folds, seed=settings.seed)
-    seen, taught, watched = latents_of(held_out, fold, seed=settings.seed)
+    seen, taught, watched = latents_of(held_out, fold, settings.folds, seed=settings.seed)
 
     optimizer = torch.optim.AdamW(base.parameters(), lr=settings.learning_rate, weight_decay=0.0)
     schedule = get_cosine_schedule_with_warmup(optimizer, settings.steps // 10, settings.steps)

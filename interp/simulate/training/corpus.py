@@ -108,7 +108,7 @@ class Dealt(NamedTuple):
     """Latents that the training is watched on."""
 
 
-def latents_of(held_out: Mapping[int, int], fold: int, *, seed: int) -> Dealt:
+def latents_of(held_out: Mapping[int, int], fold: int, folds: int, *, seed: int) -> Dealt:
     """The latents that a fold is trained on, and those it is watched on.
 
     Args:
@@ -119,7 +119,7 @@ def latents_of(held_out: Mapping[int, int], fold: int, *, seed: int) -> Dealt:
     """
     seen = [latent for latent in sorted(held_out) if held_out[latent] != fold]
     if not seen:
-        raise InputError(f"{len(held_out)} latents are too few to hold some out.")
+        raise InputError(f"{len(held_out)} latents are too few for {folds} folds.")
     rng = np.random.default_rng([seed, fold])
     watched = rng.permutation(seen)[: max(1, round(VALIDATION_LATENTS * len(seen)))]
     return Dealt([int(one) for one in seen], np.setdiff1d(seen, watched), watched.tolist())

@@ -86,7 +86,7 @@ class _Study(NamedTuple):
         settings: Settings,
         fold: int,
     ) -> Self:
-        dealt = latents_of(held_out, fold, seed=settings.seed)
+        dealt = latents_of(held_out, fold, settings.folds, seed=settings.seed)
         texts = [
             {int(i): np.flatnonzero((read.owner == i) & kind) for i in dealt.seen}
             for kind in (~read.reworded, read.reworded)
