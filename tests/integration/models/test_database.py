@@ -48,7 +48,7 @@ def test_a_session_that_writes_is_one_transaction(db: Session) -> None:
 
     before = users(db)
     with new_session() as session, new_session(reads=True) as other:
-        session.add(User(name="nobody-stays", password_hash=""))
+        session.add(User(name="nobody-stays", password_hash="", role="editor"))
         session.flush()
         assert users(session) == before + 1
         assert users(other) == before, "not committed yet"
