@@ -22,9 +22,7 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 class Settings(BaseSettings):
     """Read from the environment, and from a file ``.env`` in the working directory."""
 
-    model_config = SettingsConfigDict(
-        env_file=".env", env_ignore_empty=True, extra="ignore", populate_by_name=True
-    )
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
 
     home: Path = Field(default=Path("~/.palimpsest"), alias="PALIMPSEST_HOME")
     """Data folder: embedded servers, fetched models, collected activations. Web and workers on

@@ -27,7 +27,7 @@ from tests.text_study import activations_of, store_activations, text_study
 
 @pytest.fixture
 def settings(data_folder: Path) -> Settings:
-    return Settings(home=data_folder)
+    return Settings(PALIMPSEST_HOME=data_folder)
 
 
 def test_a_worker_leaves_a_study_that_is_deleted_while_it_collects(

@@ -75,7 +75,7 @@ def counts(db: Session) -> dict[str, int]:
 
 @pytest.fixture
 def settings(data_folder: Path) -> Settings:
-    return Settings(home=data_folder)
+    return Settings(PALIMPSEST_HOME=data_folder)
 
 
 def test_every_reference_is_indexed(db: Session) -> None:

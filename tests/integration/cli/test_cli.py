@@ -158,7 +158,7 @@ def test_fetch_is_done_once(data_folder: Path) -> None:
 
 
 def test_a_fetched_model_goes_by_its_name(data_folder: Path) -> None:
-    settings = Settings(home=data_folder)
+    settings = Settings(PALIMPSEST_HOME=data_folder)
     fetched = data_folder / "models" / "smollm2-135m-instruct"
     assert Path(settings.model_source("smollm2-135m-instruct")).samefile(fetched)
     assert settings.model_source(str(fetched)) == str(fetched)

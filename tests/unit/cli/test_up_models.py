@@ -28,7 +28,7 @@ def test_the_demo_goes_on_without_search_by_meaning(tmp_path: Path) -> None:
     for name in (demo.MODEL, demo.BASE):
         (tmp_path / "models" / name).mkdir(parents=True)
     said = io.StringIO()
-    assert fetch_models(Console(file=said), Settings(home=tmp_path))
+    assert fetch_models(Console(file=said), Settings(PALIMPSEST_HOME=tmp_path))
     (line,) = said.getvalue().splitlines()
     assert line.startswith("No search by meaning before `palimpsest fetch all-minilm-l6-v2`: pip")
     assert "study create" not in line
@@ -38,6 +38,6 @@ def test_the_demo_goes_on_without_search_by_meaning(tmp_path: Path) -> None:
 def test_there_is_no_demo_without_its_models(tmp_path: Path) -> None:
     (tmp_path / "models" / demo.MODEL).mkdir(parents=True)
     said = io.StringIO()
-    assert not fetch_models(Console(file=said), Settings(home=tmp_path))
+    assert not fetch_models(Console(file=said), Settings(PALIMPSEST_HOME=tmp_path))
     (line,) = said.getvalue().splitlines()
     assert line.startswith("There is no demo study: pip cannot fetch gemma3")
