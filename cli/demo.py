@@ -4,7 +4,7 @@ from sqlalchemy.orm import Session
 
 from app.services.simulators.adding import add_simulator
 from app.services.simulators.schemas import SimulatorCreate
-from app.services.simulators.shipped import BASE, shipped_simulator
+from app.services.simulators.shipped import shipped_for, shipped_simulator
 from app.services.studies.queries import MEASURED_ALONE
 from jobs.params import CollectParams, ExplainParams
 from jobs.queue import enqueue
@@ -14,6 +14,8 @@ from models.shipped import DEMO
 MODEL = "smollm2-135m-instruct"
 """The subject model. The one under the simulator is another one, so that the two do not agree
 because they are one."""
+BASE = shipped_for(MODEL).base
+"""The model under the simulator."""
 FIRST_LATENTS = 4096
 """Latents simulated at once, which are all."""
 
@@ -35,7 +37,7 @@ def create_demo(session: Session, user: str) -> Study:
     """
     prompted = SimulatorCreate(method="all_at_once", model=BASE, calibrate_contexts=24)
     add_simulator(session, prompted)
-    simulator_id = shipped_simulator(session).id
+    simulator_id = shipped_simulator(session, MODEL).id
     first = _study(
         "demo", "State of the Union · SmolLM2-135M layer 10", "coder", "layers.10.mlp", simulator_id
     )

@@ -14,7 +14,6 @@ from rich.markup import escape
 from rich.panel import Panel
 from sqlalchemy import select
 
-from app.services.simulators.shipped import BASE
 from cli import demo, processes, services
 from cli.errors import CommandError
 from cli.fetch import fetch
@@ -169,7 +168,7 @@ def fetch_models(console: Console, settings: Settings) -> bool:
     """
     with console.status("Preparing the demo study") as status:
         for what, *names in (
-            ("There is no demo study", demo.MODEL, BASE),
+            ("There is no demo study", demo.MODEL, demo.BASE),
             (f"No search by meaning before `palimpsest fetch {embed.MODEL}`", embed.MODEL),
         ):
             try:

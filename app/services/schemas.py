@@ -6,13 +6,24 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, computed_field
 
-from app.services.simulators.schemas import IndependenceOrNone
-from interp.vocabulary import AuthorKind, ScoreName, ValueState, Verdict
+from interp.vocabulary import AuthorKind, Independence, ScoreName, ValueState, Verdict
 
 Number = Annotated[
     float | None, BeforeValidator(lambda x: None if x is None or not isfinite(x) else x)
 ]
 """A figure; null where it is not defined."""
+IndependenceOut = Annotated[
+    Independence,
+    Field(
+        description="Independence of the simulator. contaminated: it was trained on text "
+        "that it is measured on; unknown: it may have been; same model: it runs on the subject "
+        "model; same family: on one of its family, by its name; independent: none of these."
+    ),
+]
+IndependenceOrNone = Annotated[
+    Independence | None,
+    Field(description="See the simulators of a study. Null where no simulator is involved."),
+]
 
 
 class ValueOut(BaseModel):

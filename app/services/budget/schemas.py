@@ -4,8 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.services.schemas import Number
-from app.services.simulators.schemas import IndependenceOrNone
+from app.services.schemas import IndependenceOrNone, Number
 from interp.vocabulary import BudgetSplit
 
 

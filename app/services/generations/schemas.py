@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.services.fields import Input
-from app.services.simulators.schemas import IndependenceOut
+from app.services.schemas import IndependenceOut
 from interp.cleaning import exact
 from interp.vocabulary import CalibrationMethod, Condition
 

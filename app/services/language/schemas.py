@@ -6,8 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.services.fields import Input, OptionalPath
 from app.services.rewrites.schemas import Share
-from app.services.schemas import Number
-from app.services.simulators.schemas import IndependenceOut
+from app.services.schemas import IndependenceOut, Number
 
 FEW = 32
 """Latents that are tested by default with a simulator that takes seconds for each text."""

@@ -4,8 +4,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.services.schemas import Comparison, ExplanationOut, Number, ScoreOut
-from app.services.simulators.schemas import IndependenceOrNone, IndependenceOut
+from app.services.schemas import (
+    Comparison,
+    ExplanationOut,
+    IndependenceOrNone,
+    IndependenceOut,
+    Number,
+    ScoreOut,
+)
 from interp.vocabulary import Change, ExampleKind, Linearisation, Stratum, ValueState
 
 

@@ -17,7 +17,7 @@ from app.services.simulators.adding import add_simulator
 from app.services.simulators.independence import assess
 from app.services.simulators.missing import simulated_tokens
 from app.services.simulators.schemas import SimulatorCreate
-from app.services.simulators.shipped import BASE, has_base, shipped_simulator
+from app.services.simulators.shipped import shipped_for, shipped_simulator
 from app.services.studies.queries import collect_jobs, create_study, use_simulator
 from app.services.studies.schemas import StudyCreate
 from app.services.work import estimates
@@ -38,8 +38,7 @@ from models.base import among
 
 Queue = Callable[[Session, str], Job]
 """Queues the job of a step, in a person's name. Commits the session."""
-ALIKE = (Independence.SAME_MODEL, Independence.SAME_FAMILY, Independence.CONTAMINATED)
-"""A simulator like this does not run beside the published one: its figures would say nothing."""
+
 FIXED = (
     "context_length",
     "prepend_bos",
@@ -133,22 +132,23 @@ def plan(session: Session, recipe: Recipe, wanted: StudyCreate) -> Plan:
 
 def simulators(session: Session, recipe: Recipe, study: Study) -> list[Simulator]:
     """The simulators of a study that are there: the published one first."""
-    found = [simulator_of(session, recipe.simulator)]
+    found = [simulator_of(session, study, recipe.simulator)]
     if recipe.beside and not _left_out(session, study):
-        found.append(simulator_of(session, None))
+        found.append(simulator_of(session, study, None))
     return [one for one in found if one.id is not None]
 
 
-def simulator_of(session: Session, data: SimulatorCreate | None) -> Simulator:
+def simulator_of(session: Session, study: Study, data: SimulatorCreate | None) -> Simulator:
     """A simulator as it is in the table, or one that is in no table yet.
 
     Args:
         data: None for the shipped one.
     """
     if data is None:
-        if has_base():
-            return shipped_simulator(session)
-        return Simulator(method="two_tower", model=BASE, prompt_version="", options={})
+        shipped = shipped_for(study.model)
+        if shipped.has_base():
+            return shipped_simulator(session, study.model)
+        return Simulator(method="two_tower", model=shipped.base, prompt_version="", options={})
     model = data.model if data.on_server else located(data.model)
     options = {
         **data.options,
@@ -248,7 +248,7 @@ def _simulated(
         ids: The explanations, once they are there.
         latents: Their number until then.
     """
-    simulator = simulator_of(session, data)
+    simulator = simulator_of(session, study, data)
     lacking = None if ids is None else _lacking(session, simulator, ids)
     left = latents if lacking is None else len(lacking)
     estimate = (
@@ -269,7 +269,7 @@ def _simulated(
             )
         order = SimulateParams(
             explanation_ids=tuple(lacking),
-            simulator_id=_added(session, data).id,
+            simulator_id=_added(session, study, data).id,
             individually=0,
             estimate=estimate,
         )
@@ -283,7 +283,7 @@ def _simulated(
 
         def rewrite(session: Session, user: str, protocol: Protocol = protocol) -> Job:
             order = RewriteParams(
-                protocol=protocol, simulator_id=_added(session, data).id, repeat=False
+                protocol=protocol, simulator_id=_added(session, study, data).id, repeat=False
             )
             return enqueue(session, session.get_one(Study, study.id), order, by=user)
 
@@ -291,8 +291,10 @@ def _simulated(
     return steps
 
 
-def _added(session: Session, data: SimulatorCreate | None) -> Simulator:
-    return shipped_simulator(session) if data is None else add_simulator(session, data)
+def _added(session: Session, study: Study, data: SimulatorCreate | None) -> Simulator:
+    if data is None:
+        return shipped_simulator(session, study.model)
+    return add_simulator(session, data)
 
 
 def _lacking(session: Session, simulator: Simulator, ids: Sequence[int]) -> list[int]:
@@ -331,7 +333,8 @@ def newest_rewrite(
 
 def _left_out(session: Session, study: Study) -> str:
     """Why the shipped simulator does not run beside the published one; empty if it does."""
-    if not has_base():
-        return f"The base of the shipped simulator is not here: `palimpsest fetch {BASE}`."
-    found = assess(session, study, shipped_simulator(session))
-    return found.reason if found.independence in ALIKE else ""
+    shipped = shipped_for(study.model)
+    if not shipped.has_base():
+        return f"The base of the shipped simulator is not here: `palimpsest fetch {shipped.base}`."
+    found = assess(session, study, shipped_simulator(session, study.model))
+    return found.reason if found.independence == Independence.CONTAMINATED else ""

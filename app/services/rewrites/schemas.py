@@ -5,8 +5,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.services.fields import Input, Sought
-from app.services.schemas import Comparison, Number
-from app.services.simulators.schemas import IndependenceOut
+from app.services.schemas import Comparison, IndependenceOut, Number
 from interp.vocabulary import Breadth, Protocol
 
 

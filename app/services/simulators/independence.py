@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import collate, func, select, true
 from sqlalchemy.orm import Session
 
+from app.services.simulators.compared import Compared, compared
 from app.services.simulators.queries import get_simulator, list_simulators
-from app.services.simulators.schemas import SimulatorOut, StudySimulatorOut
+from app.services.simulators.schemas import ComparedOut, SimulatorOut, StudySimulatorOut
 from interp.corpus.copies import Identity
 from interp.corpus.seen import SeenText
 from interp.vocabulary import Independence
@@ -65,7 +66,7 @@ def assess(session: Session, study: Study, simulator: Simulator) -> Assessment:
             Independence.SAME_MODEL,
             "The simulator runs on the subject model itself, so the two may err alike." + unseen,
         )
-    if _family(study.model) in {_family(base) for base in bases}:
+    if any(alike(study.model, base) for base in bases):
         return Assessment(
             Independence.SAME_FAMILY,
             f"By its name, the simulator runs on a model of the subject's family "
@@ -165,6 +166,11 @@ def _name(model: str) -> str:
     return Path(model).name.casefold().removesuffix(".gguf")
 
 
+def alike(model: str, other: str) -> bool:
+    """Whether two models are one, or of one family by their names."""
+    return _family(model) == _family(other)
+
+
 def _family(model: str) -> str:
     """The name of a model's family: what stands before its version and size."""
     name = _name(model)
@@ -176,6 +182,8 @@ class StudySimulator(NamedTuple):
 
     simulator: Simulator
     assessment: Assessment
+    compared: Compared | None = None
+    """With the one in use; None for that one, and where no latent has both."""
 
 
 def study_simulator(session: Session, study: Study) -> StudySimulator | None:
@@ -197,9 +205,10 @@ def independence_of(
 
 def study_simulators(session: Session, study: Study) -> list[StudySimulator]:
     """All simulators as a study sees them, newest first."""
+    beside = compared(session, study)
     return [
-        StudySimulator(simulator, assess(session, study, simulator))
-        for simulator in list_simulators(session)
+        StudySimulator(one, assess(session, study, one), beside.get(one.id))
+        for one in list_simulators(session)
     ]
 
 
@@ -210,4 +219,5 @@ def as_seen(study: Study, one: StudySimulator) -> StudySimulatorOut:
         independence=one.assessment.independence,
         reason=one.assessment.reason,
         used=one.simulator.id == study.simulator_id,
+        compared=one.compared and ComparedOut.model_validate(one.compared),
     )

@@ -14,11 +14,11 @@ from pydantic import (
 )
 
 from app.services.fields import Folder, Input, Line, OneOf
+from app.services.schemas import IndependenceOut, Number
 from interp.llm.registry import BACK_ENDS, servers
 from interp.llm.servers import check_named, server_of
 from interp.registry import listed
 from interp.simulate.registry import SIMULATORS, prompted, trained
-from interp.vocabulary import Independence
 from models.folders import check_model
 from models.settings import get_settings
 
@@ -28,18 +28,6 @@ SERVERS = listed(servers(), "or")
 IN_PROCESS = listed([name for name in BACK_ENDS if name not in servers()], "or")
 SCORED = [name for name, one in prompted().items() if "show_score" in one.options.model_fields]
 """Methods that can be told the score of an explanation."""
-IndependenceOut = Annotated[
-    Independence,
-    Field(
-        description="Independence of the simulator. contaminated: it was trained on text "
-        "that it is measured on; unknown: it may have been; same model: it runs on the subject "
-        "model; same family: on one of its family, by its name; independent: none of these."
-    ),
-]
-IndependenceOrNone = Annotated[
-    Independence | None,
-    Field(description="See the simulators of a study. Null where no simulator is involved."),
-]
 
 
 def _address(text: str) -> str:
@@ -173,9 +161,35 @@ class SimulatorHanging(BaseModel):
     language_tests: int
 
 
+class DifferenceOut(BaseModel):
+    """A mean of paired differences with its 95% interval over latents."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    value: Number
+    low: Number
+    high: Number
+
+
+class ComparedOut(BaseModel):
+    """The correlations of two simulators on the same explanations of the same latents."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    latents: int = Field(description="Latents with a correlation from both.")
+    mean: Number = Field(description="Mean correlation of this simulator.")
+    mean_used: Number = Field(description="Mean correlation of the one in use.")
+    difference: DifferenceOut
+
+
 class StudySimulatorOut(SimulatorOut):
     """A simulator as a study sees it."""
 
     independence: IndependenceOut
     reason: str = Field(description="Why, in a sentence.")
     used: bool = Field(description="True if the pages of the study show its figures.")
+    compared: ComparedOut | None = Field(
+        default=None,
+        description="Compared with the one in use, by the current explanations that both have "
+        "scored; null for that one, and where there are none.",
+    )

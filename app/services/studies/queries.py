@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from app.services.errors import Conflict, NoStudy
 from app.services.simulators.queries import get_simulator
-from app.services.simulators.shipped import has_base, shipped_simulator
+from app.services.simulators.shipped import shipped_for, shipped_simulator
 from app.services.studies.checked import checked
 from app.services.studies.schemas import (
     ALL_LATENTS,
@@ -61,15 +61,16 @@ def create_study(session: Session, data: StudyCreate, user: str) -> Study:
     """Insert a study and submit the job that collects its activations. The other steps follow it.
     Commits the session.
 
-    Its simulator is the shipped one, if the base of that is here. Else the worker takes a prompted
-    one.
+    Its simulator is the shipped one that is independent of its model, if the base of that is here.
+    Else the worker takes a prompted one.
 
     Raises:
         FieldErrors: Its model, coder, hookpoint or corpus cannot work; nothing is changed.
         SlugTaken: There is a study of this name already; nothing is changed.
     """
     data = checked(data)
-    simulator = shipped_simulator(session).id if has_base() else None
+    quick = shipped_for(data.model).has_base()
+    simulator = shipped_simulator(session, data.model).id if quick else None
     study = Study(**data.model_dump(exclude=_ORDER), simulator_id=simulator)
     session.add(study)
     _flush(session, data.slug)

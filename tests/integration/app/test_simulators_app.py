@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app.services.rewrites.queries import latest_results, measured_authors
@@ -15,7 +15,7 @@ from app.services.simulators.independence import assess
 from interp.corpus.copies import identity
 from interp.corpus.seen import SeenText
 from interp.simulate.training.trained import Fold, Trained
-from models import Context, Explanation, LossEffect, Rewrite, Score, Simulator, Study
+from models import Context, Explanation, Latent, LossEffect, Rewrite, Score, Simulator, Study
 from tests.factories import WASHINGTON, little_study
 from tests.reading import current_of, latent_of, problem_of, text_of
 from tests.rewrites import rewrite
@@ -280,6 +280,39 @@ def test_another_simulator_has_its_own_figures(
     assert problem_of(api.patch(path, json={"simulator_id": None}), 422)
     used = [one["id"] for one in api.get(f"{path}/simulators").json() if one["used"]]
     assert used == [first]
+
+
+def test_simulators_are_compared_on_what_both_have_scored(
+    api: httpx.Client, pages: httpx.Client, db: Session, study: Study
+) -> None:
+    path, other, third = f"/studies/{study.slug}", trained(db).id, trained(db).id
+    query = select(Latent.explanation_id).filter_by(study_id=study.id).order_by(Latent.index)
+    first, second, unscored = [one for one in db.scalars(query) if one is not None][:3]
+    both = Score.explanation_id.in_((first, second, unscored)), Score.name == "correlation"
+    db.execute(delete(Score).where(*both))
+    correlations = {
+        first: (0.2, 0.3, 0.5),
+        second: (0.4, 0.6, None),
+        unscored: (None, 0.9, None),  # nobody compares with a missing value
+    }
+    for explanation, values in correlations.items():
+        for simulator, value in zip((study.simulator_id, other, third), values, strict=True):
+            of = {"explanation_id": explanation, "simulator_id": simulator}
+            db.add(Score(**of, name="correlation", value=value, n=9))
+    db.commit()
+    found = {one["id"]: one["compared"] for one in api.get(f"{path}/simulators").json()}
+    assert found[study.simulator_id] is None
+    assert found[other]["latents"] == 2
+    assert found[other]["mean"] == pytest.approx(0.45)
+    assert found[other]["mean_used"] == pytest.approx(0.3)
+    # Differences 0.1 and 0.2: their standard error is 0.05, Student's quantile 12.706.
+    assert found[other]["difference"] == pytest.approx(
+        {"value": 0.15, "low": 0.15 - 12.706 * 0.05, "high": 0.15 + 12.706 * 0.05}, abs=1e-4
+    )
+    assert found[third]["difference"] == {"value": pytest.approx(0.3), "low": None, "high": None}
+    told = text_of(pages.get(path))
+    assert "correlation 0.450, the one in use 0.300: +0.150 [−0.485, +0.785]" in told
+    assert "on the 1 latent that both simulated" in told
 
 
 def test_contaminated_figures_are_never_without_a_warning(
