@@ -72,18 +72,23 @@ def of_new_simulations(
     contexts = contexts_of(session, study, simulator)
     more = min(EFFECT_CONTEXTS, study.contexts_evaluate - study.contexts_rewrite)
     all_contexts = explanations * contexts + measured * more
-    past = _past_simulations(session, simulator)
+    method = SIMULATORS.named(simulator.method)
+    # A method of blocks reads each text once. What that took is told with one explanation of many,
+    # so a mean over explanations says nothing.
+    past = None if method.batch > 1 else _past_simulations(session, simulator)
     if past is not None:
         estimate = _measured(explanations, all_contexts, past)
-        seconds = _by_rates(session, study, simulator, explanations, measured)
-        return estimate if seconds is None else estimate.model_copy(update={"seconds": seconds})
-    tokens = SIMULATORS.named(simulator.method).usage(
-        explanations,
-        length=length,
-        contexts=round(all_contexts / explanations) if explanations else 0,
-        seq=simulated_tokens(study),
-    )
-    return _by_formula(explanations, tokens)
+    else:
+        tokens = method.usage(
+            explanations,
+            length=length,
+            contexts=round(all_contexts / explanations) if explanations else 0,
+            seq=simulated_tokens(study),
+        )
+        estimate = _by_formula(explanations, tokens)
+    seconds = _by_rates(session, study, simulator, explanations, measured)
+    told = {"seconds": seconds, "measured": True}
+    return estimate if seconds is None else estimate.model_copy(update=told)
 
 
 def contexts_of(session: Session, study: Study, simulator: Simulator) -> int:

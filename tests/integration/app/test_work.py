@@ -4,6 +4,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import numpy as np
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -201,6 +202,31 @@ def test_the_formulas_of_trained_methods(api: httpx.Client, db: Session, study: 
         simulator = new_simulator(db, method, folder="f")
         found = start(api, study, "simulate", simulator_id=simulator.id, individually=0)["estimate"]
         assert found["tokens_read"] == read, method
+
+
+def test_one_latent_tells_not_what_many_take_where_texts_are_read_once(
+    api: httpx.Client, db: Session, study: Study
+) -> None:
+    towers = new_simulator(db, "two_tower", folder="f")
+    ask = {"simulator_id": towers.id, "individually": 0}
+    before = start(api, study, "simulate", **ask)["estimate"]
+    db.add(
+        Simulation(
+            explanation_id=current_of(db, study, 0).id,
+            simulator_id=towers.id,
+            set="calibrate",
+            context_ids=[1],
+            values=np.zeros((1, LENGTH), np.float32),
+            missing=0,
+            tokens_read=10**6,
+            seconds=9.0,
+            code_version="",
+        )
+    )
+    db.commit()
+    after = start(api, study, "simulate", **ask)["estimate"]
+    assert after["tokens_read"] < before["tokens_read"]
+    assert (after["latents"], after["seconds"]) == (4, None)
 
 
 def test_afterwards_the_estimate_is_what_earlier_ones_took(
