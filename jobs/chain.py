@@ -121,12 +121,14 @@ def ahead(asked: Params) -> Sequence[Params]:
 def rewrites(asked: SimulateParams, state: Mapping[str, Any]) -> Sequence[Params]:
     """The rewrite that follows a simulate job.
 
-    An edit repeats the newest rewrite with nothing else changed. A job of many latents orders all
-    latents anew.
+    An edit repeats the newest rewrite with nothing else changed. A job of many latents, or of one
+    author's explanations, orders all latents anew.
     """
     ids = tuple(asked.explanation_ids or state["explanation_ids"])
     simulator_id = asked.simulator_id or state["simulator_id"]
     main = RewriteParams(protocol=Protocol.WHOLE, simulator_id=simulator_id, main_point=True)
+    if asked.author:
+        return [main.model_copy(update={"author": asked.author})]
     edit = {"repeat": True, "edited": ids} if len(ids) < EARLY else {}
     return [main.model_copy(update=edit)]
 

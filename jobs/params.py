@@ -68,6 +68,8 @@ class SimulateParams(Params):
     individually: int | None = None
     """Latents to measure individually, or None for all."""
     then_rewrite: bool = False
+    author: str = ""
+    """Whose explanations are rewritten then. Empty: the current ones."""
     again: bool = False
     """True to simulate again what is simulated already."""
     rest: bool = False

@@ -59,6 +59,7 @@ def simulate(session: Session, study: Study, data: SimulateCreate, user: str) ->
         simulator_id=simulator.id,
         individually=measured,
         then_rewrite=data.then_rewrite,
+        author=data.author,
         estimate=estimates.of_simulations(session, study, simulator, ids, measured),
     )
     return enqueue(session, study, order, by=user)

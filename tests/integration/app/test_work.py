@@ -13,6 +13,8 @@ from app.services.work.queries import MEASURED_ALONE
 from interp.explain.explainer import PROMPT
 from interp.llm.usage import CHARACTERS_A_TOKEN
 from interp.simulate.registry import SIMULATORS
+from jobs import chain
+from jobs.params import SimulateParams
 from models import Explanation, Job, Score, Simulation, Simulator, Study
 from tests.factories import CONTEXTS, LENGTH, little_study
 from tests.reading import current_of, latent_of, problem_of, text_of
@@ -79,7 +81,11 @@ def test_simulate_the_newest_by_an_author(api: httpx.Client, db: Session, study:
     )
     db.add_all([old, new])
     db.commit()
-    assert start(api, study, "simulate", author="ana")["explanation_ids"] == [new.id]
+    asked = SimulateParams.model_validate(start(api, study, "simulate", author="ana"))
+    assert asked.explanation_ids == (new.id,)
+    # What is rewritten then is hers too, of all latents that she explained.
+    (rewriting,) = chain.rewrites(asked, {})
+    assert (rewriting.author, rewriting.repeat) == ("ana", False)
     lexical = start(api, study, "simulate", author="lexical", latents=[3])
     assert lexical["explanation_ids"] == [latent.explanation_id]
     none = api.post(f"/studies/{study.slug}/simulate", json={"author": "bob"})
