@@ -125,6 +125,7 @@ def train_coder(
     check_corpus(corpus)
     with console.status("Loading the model"):
         from interp.coders import train
+        from interp.coders.inspection import MAX_FVU
         from interp.model.subject import load_subject
 
         subject = load_subject(source, hookpoint)
@@ -145,7 +146,19 @@ def train_coder(
         seed=seed,
         learning_rate=learning_rate,
     )
-    console.print(figures)
+    unexplained = figures["typical_fvu"]
+    console.print(
+        f"{out}: trained on {figures['tokens']:,} tokens, and leaves {unexplained:.0%} of the "
+        "typical token unexplained. training.json in it has the record.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if not unexplained < MAX_FVU:
+        console.print(
+            f"[yellow]A study takes at most {MAX_FVU:.0%}. Train again with more text, or another "
+            "--learning-rate: 0.001 where the module puts out small vectors.[/]",
+            soft_wrap=True,
+        )
 
 
 def main() -> NoReturn:

@@ -48,14 +48,7 @@ def check_coder(
         InputError: The width differs, more than ``MAX_FVU`` of the typical token is unexplained, or
             more than twice or less than half as many latents are active as declared.
     """
-    inputs, outputs = [], []
-    for start, hooked in subject.captures(tokens):
-        _check_vectors(coder, subject, hooked)
-        _check_finite(hooked, first_position, start)
-        inputs.append(coder_input(coder, hooked)[:, first_position:].flatten(0, 1))
-        outputs.append(hooked.output[:, first_position:].flatten(0, 1))
-    reads = subject.hookpoint if coder.kind == "sae" else subject.reads
-    here = measured(coder, torch.cat(inputs), torch.cat(outputs), reads, subject.hookpoint)
+    here = judge(coder, subject, tokens, first_position=first_position)
     if fits(here, active):
         return here
     if not math.isfinite(here.typical_fvu):
@@ -77,6 +70,29 @@ def check_coder(
         f"but its files say {active:g}: it is read in another way, or elsewhere, than it was "
         f"trained. {elsewhere}"
     )
+
+
+@torch.inference_mode()
+def judge(
+    coder: Coder,
+    subject: Subject,
+    tokens: Int[Tensor, "context seq"],
+    *,
+    first_position: int,
+) -> Candidate:
+    """How well a coder fits its hookpoint on some contexts.
+
+    Raises:
+        InputError: The widths differ, or the model puts out infinity or what is no number (NaN).
+    """
+    inputs, outputs = [], []
+    for start, hooked in subject.captures(tokens):
+        _check_vectors(coder, subject, hooked)
+        _check_finite(hooked, first_position, start)
+        inputs.append(coder_input(coder, hooked)[:, first_position:].flatten(0, 1))
+        outputs.append(hooked.output[:, first_position:].flatten(0, 1))
+    reads = subject.hookpoint if coder.kind == "sae" else subject.reads
+    return measured(coder, torch.cat(inputs), torch.cat(outputs), reads, subject.hookpoint)
 
 
 @torch.inference_mode()

@@ -4,12 +4,16 @@ import json
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from datasets import Dataset
 from sparsify import SparseCoder, SparseCoderConfig, TrainConfig, Trainer
 from torch import nn
 
+from interp.coders.check import judge
+from interp.coders.load import load_coder
+from interp.coders.sample import sample
 from interp.corpus.contexts import make_contexts, split_corpus
 from interp.corpus.seen import SeenText
 from interp.corpus.source import relocated, source_of
@@ -34,7 +38,7 @@ def train_coder(
     max_tokens: int | None,
     seed: int,
     learning_rate: float | None = None,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Train a coder on the explain set of a corpus and write a ``sparsify`` checkpoint.
 
     Only documents of the explain set are read, so that a study with the same corpus and seed
@@ -48,7 +52,9 @@ def train_coder(
             trainer's, 0.64 divided by the square root of the number of latents.
 
     Returns:
-        The figures written to ``training.json`` beside the checkpoint.
+        The figures written to ``training.json`` beside the checkpoint. ``typical_fvu`` is the
+        fraction of variance unexplained of the typical token. A study takes a coder below
+        :data:`interp.coders.inspection.MAX_FVU`.
     """
     if kind not in ("transcoder", "sae"):
         raise InputError(f"A coder is a 'transcoder' or an 'sae', not {kind!r}.")
@@ -89,7 +95,7 @@ def train_coder(
         # The trainer's own copy holds the optimiser's iterate; the saved one holds the average
         # that a schedule-free optimiser is meant to be used with.
         coder = SparseCoder.load_from_disk(Path(folder) / "unnamed" / subject.hookpoint)
-    figures: dict[str, object] = {
+    figures: dict[str, Any] = {
         "kind": kind,
         "num_latents": num_latents,
         "k": k,
@@ -113,6 +119,18 @@ def train_coder(
         "seen": SeenText.of(split.identities[one.name] for one in documents).model_dump(),
     }
     coder.to(torch.bfloat16).save_to_disk(out)
+    # On the text by which a study and an inspection judge it.
+    tokens = sample(
+        corpus,
+        subject.tokenizer,
+        length=context_length,
+        prepend_bos=prepend_bos,
+        first_position=int(prepend_bos),
+    )
+    fit = judge(
+        load_coder(out, device=subject.device), subject, tokens, first_position=int(prepend_bos)
+    )
+    figures["typical_fvu"] = fit.typical_fvu
     (out / "training.json").write_text(json.dumps(figures, indent=2) + "\n")
     return figures
 

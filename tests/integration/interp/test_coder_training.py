@@ -1,6 +1,7 @@
 """Training of a sparse coder."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return living_folders(tmp_path_factory.mktemp("living"))
 
 
-def trained(files: dict[str, str], out: Path, learning_rate: float | None) -> dict[str, object]:
+def trained(files: dict[str, str], out: Path, learning_rate: float | None) -> dict[str, Any]:
     """An autoencoder of what layer 1 of the tiny model puts out, and what its record says."""
     return train_coder(
         load_subject(files["model"], "layers.1", device=torch.device("cpu")),
@@ -56,3 +57,9 @@ def test_a_trained_autoencoder_names_its_site(files: dict[str, str], tmp_path: P
     trained(files, tmp_path / "coder", 0.02)
     facts = find_checkpoint(str(tmp_path / "coder"), "").check()
     assert (facts.kind, facts.num_latents, facts.writes) == ("sae", LATENTS, "layers.1")
+
+
+def test_the_record_says_how_well_it_fits(files: dict[str, str], tmp_path: Path) -> None:
+    """Steps of 0.9 are far too long, and the record tells."""
+    good, bad = (trained(files, tmp_path / str(rate), rate) for rate in (0.02, 0.9))
+    assert 0 < good["typical_fvu"] < bad["typical_fvu"]
