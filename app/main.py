@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.web import events, styles
 from app.web.account import pages as account_pages
-from app.web.account import sign_in
+from app.web.account import provider, sign_in
 from app.web.activity import api as activity_api
 from app.web.budget import api as budget_api
 from app.web.budget import pages as budget_pages
@@ -143,6 +143,7 @@ def create_app() -> FastAPI:
     # Who signs in is not known yet.
     door = APIRouter(dependencies=[Depends(same_site)], include_in_schema=False)
     door.include_router(sign_in.router)
+    door.include_router(provider.router)
 
     # They have no head, whose session would be open while the worker computes.
     drafts = APIRouter(dependencies=guards, include_in_schema=False)

@@ -31,12 +31,8 @@ def add(
     role: Annotated[Role | None, typer.Option(help=f"{ROLES} New people are editors.")] = None,
 ) -> None:
     """Add somebody, or give somebody a new password. That ends their sessions, and no API token."""
-    from app.services.people.passwords import (
-        LONGEST_NAME,
-        LONGEST_PASSWORD,
-        SHORTEST_PASSWORD,
-        hasher,
-    )
+    from app.services.people.passwords import LONGEST_PASSWORD, SHORTEST_PASSWORD, hasher
+    from app.services.people.schemas import LONGEST_NAME
     from app.services.people.sessions import end_all, find_user
     from models import User
 
@@ -93,6 +89,16 @@ def remove(name: Name) -> None:
         session.delete(get_user(session, name))
         session.commit()
     console.print(f"{name} may not sign in any more.")
+
+
+@app.command()
+def readmit(name: Name) -> None:
+    """Let somebody in again who was removed and signs in at the OpenID provider."""
+    from app.services.people.identities import readmit
+
+    with database() as session:
+        readmit(session, name=name)
+    console.print(f"{name} may sign in at the provider again, as a newcomer.", highlight=False)
 
 
 Label = Annotated[str, typer.Option(help="The purpose of the token, such as a program's name.")]

@@ -17,7 +17,7 @@ from models.rewrite import (
 )
 from models.sentence import Sentence
 from models.study import Context, Example, Latent, LatentList, LatentListItem, Study
-from models.user import ApiToken, User, UserSession
+from models.user import ApiToken, User, UserIdentity, UserSession
 
 __all__ = [
     "ApiToken",
@@ -49,5 +49,6 @@ __all__ = [
     "Simulator",
     "Study",
     "User",
+    "UserIdentity",
     "UserSession",
 ]

@@ -2,10 +2,12 @@
 
 import os
 from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -16,7 +18,18 @@ def _split(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
+def _pairs(value: Any) -> Any:
+    """``group=role`` with commas between them. A name of a group may have the sign itself."""
+    if not isinstance(value, str):
+        return value
+    return tuple(
+        tuple(part.strip() for part in pair.rpartition("=")[::2]) for pair in _split(value)
+    )
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+RoleName = Literal["reader", "editor", "admin"]
+GroupRoles = Annotated[tuple[tuple[str, RoleName], ...], NoDecode, BeforeValidator(_pairs)]
 
 
 class Settings(BaseSettings):
@@ -61,6 +74,34 @@ class Settings(BaseSettings):
     idle_hours: float = Field(default=72.0, gt=0, le=24 * 365, alias="PALIMPSEST_IDLE_HOURS")
     """While accounts are on: hours without a request after which a session ends."""
 
+    oidc_issuer: str | None = Field(default=None, alias="PALIMPSEST_OIDC_ISSUER")
+    """While accounts are on: the OpenID provider at which people may sign in, by its address."""
+
+    oidc_client_id: str | None = Field(
+        default=None, alias="PALIMPSEST_OIDC_CLIENT_ID", validate_default=True
+    )
+    """The name that the provider knows this server by."""
+
+    oidc_client_secret: str | None = Field(default=None, alias="PALIMPSEST_OIDC_CLIENT_SECRET")
+    """The secret that goes with it. Unset: this server is a public client."""
+
+    oidc_newcomers: RoleName | Literal["none"] = Field(
+        default="reader", alias="PALIMPSEST_OIDC_NEWCOMERS"
+    )
+    """The role of who comes from the provider and is in no group with a role. ``none``: they are
+    refused."""
+
+    oidc_roles: GroupRoles = Field(default=(), alias="PALIMPSEST_OIDC_ROLES")
+    """The roles of the provider's groups, as ``group=role`` with commas. Where there are any, the
+    provider gives people their roles, anew at each sign-in."""
+
+    oidc_claim: str = Field(default="groups", min_length=1, alias="PALIMPSEST_OIDC_CLAIM")
+    """The claim that names the groups of somebody."""
+
+    oidc_domains: Names = Field(default=(), alias="PALIMPSEST_OIDC_DOMAINS")
+    """Domains of e-mail addresses, with commas: the provider's people with an address elsewhere, or
+    with none that it has checked, are refused. Unset: all are let in."""
+
     user: str = Field(default="local", alias="PALIMPSEST_USER")
     """Who signs edits while accounts are off."""
 
@@ -72,6 +113,33 @@ class Settings(BaseSettings):
     )
     """How the layers of a model are divided among the GPUs of a worker, as Accelerate names it.
     Unset: a model is on one GPU."""
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _over_tls(cls, issuer: str | None) -> str | None:
+        """What the provider says of people must not be changed on the way."""
+        if issuer is None:
+            return None
+        address = urlsplit(issuer)
+        secure = address.scheme == "https" or (
+            address.scheme == "http" and _is_here(address.hostname)
+        )
+        if not secure or not address.hostname or address.query or address.fragment:
+            raise ValueError(
+                "Name the provider by its https address, such as https://login.example."
+            )
+        return issuer
+
+    @field_validator("oidc_client_id")
+    @classmethod
+    def _goes_with_the_issuer(cls, client_id: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("oidc_issuer") is None:
+            return client_id
+        if not client_id:
+            raise ValueError("PALIMPSEST_OIDC_ISSUER needs PALIMPSEST_OIDC_CLIENT_ID too.")
+        if not info.data.get("accounts"):
+            raise ValueError("Set PALIMPSEST_ACCOUNTS=true too, or unset PALIMPSEST_OIDC_ISSUER.")
+        return client_id
 
     @property
     def data(self) -> Path:
@@ -91,6 +159,14 @@ class Settings(BaseSettings):
         fetched = model_folder(self.data, model)
         # Not Path.is_dir, which raises where a name is too long for the disk.
         return str(fetched) if os.path.isdir(fetched) else model
+
+
+def _is_here(host: str | None) -> bool:
+    """True if a name is this machine's own."""
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
 
 
 def model_folder(data: Path, name: str) -> Path:

@@ -16,8 +16,29 @@ class User(Base):
 
     id: Mapped[Id]
     name: Mapped[str] = mapped_column(unique=True)
-    password_hash: Mapped[str]
+    password_hash: Mapped[str | None]
+    """None for who signs in at the OpenID provider alone."""
     role: Mapped[str]
+    created_at: Mapped[Created]
+
+
+class UserIdentity(Base):
+    """Somebody as the OpenID provider knows them. It outlives the person: whoever was removed here
+    is not let in again as a newcomer."""
+
+    __tablename__ = "user_identity"
+    __table_args__ = (UniqueConstraint("issuer", "subject"),)
+
+    id: Mapped[Id]
+    user_id: Mapped[int | None] = mapped_column(
+        ForeignKey("user.id", ondelete="SET NULL"), index=True
+    )
+    """None once the person was removed."""
+    issuer: Mapped[str]
+    subject: Mapped[str]
+    """Their number at the provider. It never changes, as a name may."""
+    name: Mapped[str]
+    """Their name here, so that whoever was removed can be named."""
     created_at: Mapped[Created]
 
 

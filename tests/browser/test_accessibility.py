@@ -44,6 +44,8 @@ NO_PAGES = {
     "/studies/{slug}/latents/{index}/others": "a part of a latent's page",
     "/studies/{slug}/latents/{index}/examples": "a part of a latent's page",
     "/jobs/now": "a part of every page",
+    "/sign-in/provider": "goes on to the OpenID provider",
+    "/sign-in/provider/callback": "goes on to a page, or back to the sign-in",
 }
 """What a browser fetches, and is no page."""
 
@@ -51,7 +53,11 @@ NO_PAGES = {
 @pytest.fixture(scope="module")
 def accounts(servers: Servers, data_folder: Path) -> Iterator[str]:
     """The address of a web server with accounts."""
-    with serving(data_folder, PALIMPSEST_ACCOUNTS="true") as url:
+    provider = {
+        "PALIMPSEST_OIDC_ISSUER": "https://login.lab.example",
+        "PALIMPSEST_OIDC_CLIENT_ID": "palimpsest",
+    }
+    with serving(data_folder, PALIMPSEST_ACCOUNTS="true", **provider) as url:
         yield url
 
 

@@ -4,9 +4,11 @@ import secrets
 
 from pwdlib import PasswordHash
 
+from app.services.people.schemas import LONGEST_NAME
+
 hasher = PasswordHash.recommended()
-LONGEST_NAME, LONGEST_PASSWORD = 200, 1000
-"""Characters of a name and a password."""
+LONGEST_PASSWORD = 1000
+"""Characters."""
 SHORTEST_PASSWORD = 8
 
 ABSENT = hasher.hash(secrets.token_urlsafe())

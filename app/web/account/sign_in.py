@@ -1,4 +1,4 @@
-"""The page for who is not known yet. It is the one page that asks for no role."""
+"""The page for who is not known yet. It asks for no role."""
 
 import re
 from typing import Annotated
@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from app.services.errors import NotFound
 from app.services.people import sessions
 from app.web.database import session_of
+from app.web.guard import openid
 from app.web.guard.passwords import user_of
 from app.web.guard.people import give_cookie, session_token
 from app.web.templates import render
@@ -32,9 +33,9 @@ def local(address: str) -> str:
 
 @router.get("/sign-in")
 def sign_in_page(request: Request, back: Annotated[str, Query(alias="next")] = "") -> HTMLResponse:
-    """The form for a name and a password."""
+    """The form for a name and a password, and the way to the provider."""
     _only_with_accounts()
-    return _form(request, back)
+    return form(request, back)
 
 
 @router.post("/sign-in")
@@ -52,23 +53,35 @@ async def sign_in(
     except HTTPException as error:
         if error.status_code != 429:
             raise
-        answer: Response = _form(request, back, name, error.detail, 429)
+        answer: Response = form(request, back, name, error.detail, 429)
         answer.headers.update(error.headers or {})
         return answer
     if user_id is None:
-        return _form(request, back, name, "The name or the password is wrong.", 401)
+        return form(request, back, name, "The name or the password is wrong.", 401)
     async with session_of(reads=False) as session:
         before = session_token(request)
         token = await run_in_threadpool(sessions.begin, session, user_id, before)
+    return signed_in(request, token, back)
+
+
+def signed_in(request: Request, token: str, back: str) -> RedirectResponse:
+    """To the page that somebody came for, with their new session."""
     answer = RedirectResponse(local(back), 303)
     give_cookie(request, answer, token)
     return answer
 
 
-def _form(
+def form(
     request: Request, back: str, name: str = "", error: str = "", status: int = 200
 ) -> HTMLResponse:
-    context = {"now": None, "back": local(back), "name": name, "error": error}
+    """The page to sign in, with what went wrong."""
+    context = {
+        "now": None,
+        "back": local(back),
+        "name": name,
+        "error": error,
+        "provider": openid.provider_name() if get_settings().oidc_issuer else None,
+    }
     return render(request, "pages/sign_in.html", context, status)
 
 

@@ -26,7 +26,9 @@ async def user_of(name: str, password: str, address: str) -> int | None:
         user = await run_in_threadpool(find_user, session, name)
     await run_in_threadpool(guesses.admit, name, address)
     # Passwords have threads of their own, and no place among answers while they wait for one.
-    right = await HASHING.run(hasher.verify, password, user.password_hash if user else ABSENT)
+    # Who signs in elsewhere has no password.
+    stored = (user and user.password_hash) or ABSENT
+    right = await HASHING.run(hasher.verify, password, stored)
     if user is None or not right:
         guesses.was_wrong(name, address)
         return None

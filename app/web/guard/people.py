@@ -150,19 +150,20 @@ async def _record(write: Callable[[Session, int], None], number: int) -> None:
 # --- The cookie -----------------------------------------------------------------------------------
 
 
-def _over_tls(request: Request) -> bool:
+def over_tls(request: Request) -> bool:
+    """True if a request came over TLS, to this server or to a proxy before it."""
     # uvicorn takes the scheme from X-Forwarded-Proto, of proxies that FORWARDED_ALLOW_IPS names.
     return request.url.scheme == "https"
 
 
 def session_token(request: Request) -> str | None:
     """The session token that a browser sends. Over TLS, that of the secure cookie alone."""
-    return request.cookies.get(SECURE_COOKIE if _over_tls(request) else COOKIE)
+    return request.cookies.get(SECURE_COOKIE if over_tls(request) else COOKIE)
 
 
 def give_cookie(request: Request, response: Response, token: str) -> None:
     """Have a browser keep a session token. No script can read it, and no other site send it."""
-    secure = _over_tls(request)
+    secure = over_tls(request)
     response.set_cookie(
         SECURE_COOKIE if secure else COOKIE,
         token,
@@ -175,7 +176,7 @@ def give_cookie(request: Request, response: Response, token: str) -> None:
 
 def take_cookie(request: Request, response: Response) -> None:
     """Have a browser forget its session token."""
-    secure = _over_tls(request)
+    secure = over_tls(request)
     name = SECURE_COOKIE if secure else COOKIE
     response.delete_cookie(name, secure=secure, httponly=True, samesite="lax")
 

@@ -37,6 +37,8 @@ OPEN = {
     "GET /static/style.css": "a style sheet",
     "GET /sign-in": "the form for who is not known",
     "POST /sign-in": "the same",
+    "GET /sign-in/provider": "the way to the OpenID provider",
+    "GET /sign-in/provider/callback": "the way back, with its word on who somebody is",
 }
 """Routes that ask nobody who they are, and why."""
 ABSENT = {"slug": "no-such-study", "index": "7", "id": "0" * 32}
