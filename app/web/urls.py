@@ -94,7 +94,7 @@ def url(page: str, /, *parts: str | int, **query: object) -> str:
     Args:
         page: Its name in :data:`PATHS`.
         parts: The variables of its path, in order: the slug of a study, the index of a latent.
-        query: Its other fields. Those that are None are asked out.
+        query: Its other fields. Those that are None are left out.
     """
     path = PATHS[page].format(*[quote(str(part), safe="") for part in parts])
     return path + with_query(query)
