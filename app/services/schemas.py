@@ -26,6 +26,16 @@ IndependenceOrNone = Annotated[
 ]
 
 
+class MeanOut(BaseModel):
+    """A mean with its 95% interval."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    value: Number
+    low: Number
+    high: Number
+
+
 class ValueOut(BaseModel):
     """The predicted value of one token."""
 

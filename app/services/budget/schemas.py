@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.services.schemas import IndependenceOrNone, Number
+from app.services.schemas import IndependenceOrNone, MeanOut, Number
 from interp.vocabulary import BudgetSplit
 
 
@@ -27,16 +27,6 @@ class EntryOut(BaseModel):
     share_high: Number
 
 
-class EstimateOut(BaseModel):
-    """A mean over contexts with its 95% interval over documents, in nats."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    value: Number
-    low: Number
-    high: Number
-
-
 class ComparedOut(BaseModel):
     """An estimated part beside the exact loss that corresponds to it."""
 
@@ -44,9 +34,9 @@ class ComparedOut(BaseModel):
 
     errors: list[str] = Field(description="The prediction errors that the estimate sums.")
     exact_is: str = Field(description="The exact loss: one condition minus another.")
-    estimate: EstimateOut
-    exact: EstimateOut
-    difference: EstimateOut = Field(description="Exact minus estimate.")
+    estimate: MeanOut
+    exact: MeanOut
+    difference: MeanOut = Field(description="Exact minus estimate.")
     agrees: bool | None = Field(
         description="True if the interval of the difference includes zero; null without one."
     )

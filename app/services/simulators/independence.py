@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.services.simulators.compared import Compared, compared
 from app.services.simulators.queries import get_simulator, list_simulators
-from app.services.simulators.schemas import ComparedOut, SimulatorOut, StudySimulatorOut
+from app.services.simulators.schemas import SimulatorComparison, SimulatorOut, StudySimulatorOut
 from interp.corpus.copies import Identity
 from interp.corpus.seen import SeenText
 from interp.vocabulary import Independence
@@ -219,5 +219,5 @@ def as_seen(study: Study, one: StudySimulator) -> StudySimulatorOut:
         independence=one.assessment.independence,
         reason=one.assessment.reason,
         used=one.simulator.id == study.simulator_id,
-        compared=one.compared and ComparedOut.model_validate(one.compared),
+        compared=one.compared and SimulatorComparison.model_validate(one.compared),
     )

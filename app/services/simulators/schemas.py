@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from app.services.fields import Folder, Input, Line, OneOf
-from app.services.schemas import IndependenceOut, Number
+from app.services.schemas import IndependenceOut, MeanOut, Number
 from interp.llm.registry import BACK_ENDS, servers
 from interp.llm.servers import check_named, server_of
 from interp.registry import listed
@@ -161,17 +161,7 @@ class SimulatorHanging(BaseModel):
     language_tests: int
 
 
-class DifferenceOut(BaseModel):
-    """A mean of paired differences with its 95% interval over latents."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    value: Number
-    low: Number
-    high: Number
-
-
-class ComparedOut(BaseModel):
+class SimulatorComparison(BaseModel):
     """The correlations of two simulators on the same explanations of the same latents."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -179,7 +169,7 @@ class ComparedOut(BaseModel):
     latents: int = Field(description="Latents with a correlation from both.")
     mean: Number = Field(description="Mean correlation of this simulator.")
     mean_used: Number = Field(description="Mean correlation of the one in use.")
-    difference: DifferenceOut
+    difference: MeanOut = Field(description="Mean of the paired differences over latents.")
 
 
 class StudySimulatorOut(SimulatorOut):
@@ -188,7 +178,7 @@ class StudySimulatorOut(SimulatorOut):
     independence: IndependenceOut
     reason: str = Field(description="Why, in a sentence.")
     used: bool = Field(description="True if the pages of the study show its figures.")
-    compared: ComparedOut | None = Field(
+    compared: SimulatorComparison | None = Field(
         default=None,
         description="Compared with the one in use, by the current explanations that both have "
         "scored; null for that one, and where there are none.",
