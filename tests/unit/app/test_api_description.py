@@ -99,6 +99,8 @@ COUNTERPARTS = {
 
 FOR_PEOPLE = {
     "POST /sign-in",
+    "GET /sign-in/provider",
+    "GET /sign-in/provider/callback",
     "POST /sign-out",
     "POST /account/tokens",
     "POST /account/tokens/{token_id}/revoke",
